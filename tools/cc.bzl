@@ -1,0 +1,60 @@
+"""C++ rules of this repository: the field's rules, the project's include prefix and its layering."""
+
+load("@rules_cc//cc:defs.bzl", "cc_library")
+
+# Each room and the rooms it may use. A room always sees itself, tools and third-party code.
+_SERVICE = ["core", "config", "transports", "netstack"]
+_HOST = _SERVICE + ["rpc", "router", "tcp", "dsm", "p4"]
+_PROGRAM = _HOST + ["host"]
+_ROOMS = {
+    "core": [],
+    "config": ["core"],
+    "transports": ["core", "config"],
+    "netstack": ["core", "config", "transports"],
+    "rpc": _SERVICE,
+    "router": _SERVICE,
+    "tcp": _SERVICE,
+    "dsm": _SERVICE,
+    "p4": _SERVICE,
+    "host": _HOST,
+    "benchmarks": _PROGRAM,
+    "cli": _PROGRAM,
+    "examples": _PROGRAM,
+}
+
+def _room(label):
+    """The top folder of a label of this repository; None for other repositories and for labels of this package."""
+    if not label.startswith("//"):
+        return None
+    return label[2:].partition(":")[0].partition("/")[0]
+
+def _check_layering(name, deps):
+    here = native.package_name().partition("/")[0]
+    if here not in _ROOMS:
+        return
+    for dep in deps:
+        room = _room(dep)
+        if room in _ROOMS and room != here and room not in _ROOMS[here]:
+            fail("//%s:%s may not depend on %s: %s/ may use only %s (docs/architecture.md)" % (
+                native.package_name(),
+                name,
+                dep,
+                here,
+                ", ".join([r + "/" for r in _ROOMS[here]]) or "itself",
+            ))
+
+def weft_cc_library(name, deps = [], **kwargs):
+    """A cc_library whose headers are included as "weft/<package>/<header>", and whose deps point down.
+
+    Args:
+      name: as in cc_library.
+      deps: as in cc_library; labels of rooms that this one may not use are refused.
+      **kwargs: as in cc_library.
+    """
+    _check_layering(name, deps)
+    cc_library(
+        name = name,
+        include_prefix = "weft/" + native.package_name(),
+        deps = deps,
+        **kwargs
+    )
