@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The messages of config.proto: weft::config::Config and its parts.
+//
+// Accessors give the schema's default for a field that is not set, so a
+// `Config{}` is complete: `config.host().loop().spin_us()` is 50.
+
+#ifndef WEFT_CONFIG_CONFIG_H_
+#define WEFT_CONFIG_CONFIG_H_
+
+// GCC's GNU dialects define `linux` as 1, which would break the field of that name.
+#undef linux
+
+#include "weft/config/config.pb.h"  // IWYU pragma: export
+
+#endif  // WEFT_CONFIG_CONFIG_H_
