@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/core/buffer.h"
+
+#include <sys/mman.h>
+
+#include <new>
+
+namespace weft {
+namespace internal {
+namespace {
+
+// Marks the list of returned slots of a pool that is gone. Never dereferenced.
+BufferSlot* const kOrphaned = reinterpret_cast<BufferSlot*>(uintptr_t{1});
+
+size_t RoundUp(size_t value, size_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+BufferPoolCore::BufferPoolCore(const BufferPoolOptions& options)
+    : owner_(ThreadToken()),
+      count_(options.count),
+      stride_(sizeof(BufferSlot) + RoundUp(options.bytes, 64)),
+      headroom_(static_cast<uint32_t>(options.headroom)),
+      memory_bytes_(RoundUp(count_ * stride_, 4096)) {
+  assert(options.count > 0 && options.headroom <= options.bytes && options.bytes <= (1u << 31));
+  // Pages appear when they are first touched, so a large pool costs a small program nothing.
+  void* memory = mmap(nullptr, memory_bytes_, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  memory_ = static_cast<uint8_t*>(memory);
+}
+
+BufferPoolCore::~BufferPoolCore() { munmap(memory_, memory_bytes_); }
+
+BufferSlot* BufferPoolCore::Refill() {
+  // What others returned comes first: it is warmer than memory never touched.
+  free_ = returned_.exchange(nullptr, std::memory_order_acquire);
+  for (BufferSlot* slot = free_; slot != nullptr; slot = slot->next_free) ++free_count_;
+  if (free_ == nullptr && used_slots_ < count_) {
+    BufferSlot* slot = new (SlotAt(used_slots_++)) BufferSlot{};
+    slot->pool = this;
+    slot->capacity = static_cast<uint32_t>(stride_ - sizeof(BufferSlot));
+    free_ = slot;
+    ++free_count_;
+  }
+  return free_;
+}
+
+void BufferPoolCore::ReturnFromElsewhere(BufferSlot* slot) {
+  BufferSlot* head = returned_.load(std::memory_order_relaxed);
+  do {
+    if (head == kOrphaned) {
+      if (orphans_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+      return;
+    }
+    slot->next_free = head;
+  } while (!returned_.compare_exchange_weak(head, slot, std::memory_order_release,
+                                            std::memory_order_relaxed));
+}
+
+void BufferPoolCore::Orphan() {
+  // From here on every return, of any thread, takes the path that counts.
+  owner_.store(nullptr, std::memory_order_relaxed);
+  BufferSlot* slot = returned_.exchange(kOrphaned, std::memory_order_acquire);
+  size_t idle = free_count_;
+  for (; slot != nullptr; slot = slot->next_free) ++idle;
+  const int64_t out = static_cast<int64_t>(used_slots_ - idle);
+  // Returns that came between the two lines above have made the count negative already.
+  if (orphans_.fetch_add(out, std::memory_order_acq_rel) + out == 0) delete this;
+}
+
+}  // namespace internal
+
+BufferPool::BufferPool(const BufferPoolOptions& options)
+    : core_(new internal::BufferPoolCore(options)) {}
+
+BufferPool::~BufferPool() { core_->Orphan(); }
+
+void BufferPool::BindToThisThread() {
+  core_->owner_.store(internal::ThreadToken(), std::memory_order_relaxed);
+}
+
+size_t BufferPool::payload_bytes() const {
+  return core_->stride_ - sizeof(internal::BufferSlot) - core_->headroom_;
+}
+
+size_t BufferPool::count() const { return core_->count_; }
+
+size_t BufferPool::available() const {
+  return core_->free_count_ + core_->count_ - core_->used_slots_;
+}
+
+absl::Span<uint8_t> BufferPool::region() const { return {core_->memory_, core_->memory_bytes_}; }
+
+}  // namespace weft

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/core/loop.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <utility>
+
+namespace weft {
+namespace {
+
+// A process that cannot get these few descriptors cannot run a loop at all.
+int OrDie(int fd, const char* call) {
+  if (fd < 0) {
+    std::perror(call);
+    std::abort();
+  }
+  return fd;
+}
+
+}  // namespace
+
+Loop::Loop(const LoopOptions& options, const Clock& clock)
+    : options_(options),
+      clock_(clock),
+      now_ns_(clock.NowNs()),
+      last_work_ns_(now_ns_),
+      timers_(now_ns_),
+      epoll_fd_(OrDie(epoll_create1(EPOLL_CLOEXEC), "weft::Loop: epoll_create1")),
+      wake_fd_(OrDie(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "weft::Loop: eventfd")) {
+  epoll_event event{.events = EPOLLIN, .data = {.fd = wake_fd_}};
+  OrDie(epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, wake_fd_, &event), "weft::Loop: epoll_ctl");
+}
+
+Loop::~Loop() {
+  close(epoll_fd_);
+  close(wake_fd_);
+}
+
+void Loop::Add(Pollable* pollable) {
+  pollables_.push_back(pollable);
+  const int fd = pollable->wait_fd();
+  epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+  if (fd < 0 || epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0) ++without_fd_;
+}
+
+void Loop::Remove(Pollable* pollable) {
+  auto it = std::find(pollables_.begin(), pollables_.end(), pollable);
+  if (it == pollables_.end()) return;
+  *it = nullptr;
+  compact_ = true;
+  const int fd = pollable->wait_fd();
+  if (fd < 0 || epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, nullptr) != 0) --without_fd_;
+}
+
+size_t Loop::RunOnce() {
+  now_ns_ = clock_.NowNs();
+  size_t work = 0;
+  // By index: a Pollable may add others while it is polled.
+  for (size_t i = 0; i < pollables_.size(); ++i) {
+    if (pollables_[i] != nullptr) work += pollables_[i]->Poll();
+  }
+  if (compact_) [[unlikely]] {
+    std::erase(pollables_, nullptr);
+    compact_ = false;
+  }
+  work += timers_.Advance(now_ns_);
+  if (has_posted_.load(std::memory_order_relaxed)) [[unlikely]] work += RunPosted();
+  ++stats_.iterations;
+  if (work > 0) {
+    last_work_ns_ = now_ns_;
+  } else {
+    ++stats_.idle_iterations;
+  }
+  return work;
+}
+
+void Loop::Run() {
+  last_work_ns_ = clock_.NowNs();
+  const int64_t spin_ns = absl::ToInt64Nanoseconds(options_.spin);
+  while (!stopped()) {
+    RunOnce();
+    switch (options_.mode) {
+      case LoopMode::kBusy:
+        break;
+      case LoopMode::kAdaptive:
+        if (now_ns_ - last_work_ns_ > spin_ns) MaybeSleep();
+        break;
+      case LoopMode::kSleep:
+        // Even after a round that did work: the wait returns at once if there is more, and asking
+        // every port once again before it would cost a system call each.
+        MaybeSleep();
+        break;
+    }
+  }
+}
+
+void Loop::MaybeSleep() {
+  if (without_fd_ > 0) return;
+  // Announce first, look second: work added after the look finds the announcement and wakes us.
+  asleep_.store(true, std::memory_order_seq_cst);
+  if (!has_posted_.load(std::memory_order_seq_cst) && !stopped() && ArmAll()) {
+    WaitForEvents();
+    DisarmFirst(pollables_.size());
+    ++stats_.sleeps;
+  }
+  asleep_.store(false, std::memory_order_relaxed);
+}
+
+bool Loop::ArmAll() {
+  for (size_t i = 0; i < pollables_.size(); ++i) {
+    if (pollables_[i] == nullptr || pollables_[i]->Arm()) continue;
+    DisarmFirst(i);
+    last_work_ns_ = now_ns_;  // there is work: spin on it before the next attempt to sleep
+    return false;
+  }
+  return true;
+}
+
+void Loop::DisarmFirst(size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    if (pollables_[i] != nullptr) pollables_[i]->Disarm();
+  }
+}
+
+void Loop::WaitForEvents() {
+  timespec timeout{};
+  timespec* limit = nullptr;
+  if (const int64_t next_ns = NextTimerNs(); next_ns != TimerWheel::kNever) {
+    const int64_t wait_ns = std::max<int64_t>(0, next_ns - clock_.NowNs());
+    timeout = {.tv_sec = wait_ns / 1'000'000'000, .tv_nsec = wait_ns % 1'000'000'000};
+    limit = &timeout;
+  }
+  // Which descriptor it was does not matter, as the next round polls all; one event is enough.
+  epoll_event event;
+  const int n = epoll_pwait2(epoll_fd_, &event, 1, limit, nullptr);
+  if (n == 1 && event.data.fd == wake_fd_) {
+    uint64_t count;
+    [[maybe_unused]] ssize_t got = read(wake_fd_, &count, sizeof(count));
+  }
+}
+
+void Loop::Stop() {
+  stop_.store(true, std::memory_order_seq_cst);
+  Wake();
+}
+
+void Loop::Post(absl::AnyInvocable<void()> function) {
+  {
+    std::lock_guard lock(posted_mutex_);
+    posted_.push_back(std::move(function));
+  }
+  has_posted_.store(true, std::memory_order_seq_cst);
+  if (asleep_.load(std::memory_order_seq_cst)) Wake();
+}
+
+void Loop::Wake() {
+  const uint64_t one = 1;
+  // Fails only when the counter is full, and then the loop is being woken anyway.
+  [[maybe_unused]] ssize_t put = write(wake_fd_, &one, sizeof(one));
+}
+
+size_t Loop::RunPosted() {
+  std::vector<absl::AnyInvocable<void()>> functions;
+  has_posted_.store(false, std::memory_order_seq_cst);
+  {
+    std::lock_guard lock(posted_mutex_);
+    functions.swap(posted_);
+  }
+  for (auto& function : functions) function();
+  return functions.size();
+}
+
+}  // namespace weft
