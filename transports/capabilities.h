@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a transport can do, as data: users ask, they do not guess.
+#ifndef WEFT_TRANSPORTS_CAPABILITIES_H_
+#define WEFT_TRANSPORTS_CAPABILITIES_H_
+
+#include <cstddef>
+
+namespace weft {
+
+struct Capabilities {
+  // Contracts offered.
+  bool datagrams = false;
+  bool streams = false;
+  bool frames = false;
+
+  // Datagrams: largest payload of one message, not counting any header of the layers below.
+  size_t max_payload_bytes = 0;
+  // Frames: largest frame, counting its Ethernet header but not the checksum behind it.
+  size_t max_frame_bytes = 0;
+
+  // Datagrams arrive, and arrive in the order they were sent, unless the peer fails. Frames never promise it.
+  bool reliable = false;
+  bool ordered = false;
+
+  // Room in front of the payload that lets a send go out without a copy.
+  size_t headroom_bytes = 0;
+  // Messages a single Send() or Receive() handles at its best; larger bursts are allowed.
+  size_t max_burst = 32;
+
+  // A datagram can be sent on under the address of its first sender.
+  bool keeps_foreign_source = false;
+  // Ports have a wait_fd(), so that an idle loop can sleep.
+  bool can_wait = false;
+  // Time is virtual (Transport::virtual_time).
+  bool virtual_time = false;
+
+  // Frames: what the device does when a buffer asks for it.
+  bool checksum_offload = false;
+  bool segmentation_offload = false;
+};
+
+}  // namespace weft
+
+#endif  // WEFT_TRANSPORTS_CAPABILITIES_H_

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the ports of all contracts have in common. A port is one thread's door to a transport.
+#ifndef WEFT_TRANSPORTS_PORT_H_
+#define WEFT_TRANSPORTS_PORT_H_
+
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "weft/core/buffer.h"
+#include "weft/transports/address.h"
+#include "weft/transports/capabilities.h"
+
+namespace weft {
+
+// Whom a datagram goes to or comes from, as the port that issued it knows it: an address in binary, an
+// index, a queue pair. Opaque, small, copied freely, comparable and hashable; it needs no release. The
+// all-zero value is nobody. Meaningless to any other port.
+struct Peer {
+  uint64_t words[3] = {};
+
+  explicit operator bool() const { return (words[0] | words[1] | words[2]) != 0; }
+  friend bool operator==(const Peer&, const Peer&) = default;
+  template <typename H>
+  friend H AbslHashValue(H h, const Peer& p) {
+    return H::combine(std::move(h), p.words[0], p.words[1], p.words[2]);
+  }
+};
+
+struct PortEvent {
+  enum class Kind : uint8_t {
+    kPeerUnreachable,  // what was sent to `peer` did not arrive: refused, no route, process gone
+    kPeerClosed,       // `peer` has left in good order
+  };
+  Kind kind;
+  Peer peer;
+  int error = 0;  // an errno that says more, or 0
+};
+
+// Counted since the port was opened. Read by the owner; a copy for others goes through the metrics.
+struct PortStats {
+  uint64_t sent = 0;
+  uint64_t sent_bytes = 0;
+  uint64_t received = 0;
+  uint64_t received_bytes = 0;
+  uint64_t send_blocked = 0;       // sends that accepted less than they were given
+  uint64_t send_failed = 0;        // messages taken and then lost by this side: refused, too long, no such peer
+  uint64_t receive_dropped = 0;    // messages dropped by this side: no buffer, truncated
+  uint64_t receive_malformed = 0;  // bytes that no honest peer sends: checked, counted, dropped
+  uint64_t copied_buffers = 0;     // payloads copied between two buffers of this process, or into and
+  uint64_t copied_bytes = 0;       // out of memory shared with another
+};
+
+// Threads: a port is used, and destroyed, by the thread that opened it, or by the one that called
+// BindToThisThread() since; debug builds assert it.
+class Port {
+ public:
+  virtual ~Port() = default;
+
+  // Where others reach this port. Complete: a port number of 0 has been replaced by the one that was chosen.
+  virtual Address local_address() const = 0;
+
+  const Capabilities& capabilities() const { return capabilities_; }
+
+  // Buffers with the headroom this port wants. Sending one from another pool is allowed.
+  BufferPool& pool() { return pool_; }
+
+  // Ok, or why the port is dead: it then accepts and delivers nothing more. Latched.
+  const absl::Status& status() const { return status_; }
+
+  // Waiting; see Pollable in core/loop.h for the meaning of each.
+  virtual int wait_fd() const { return -1; }
+  virtual bool Arm() { return true; }
+  virtual void Disarm() {}
+
+  // Takes the oldest pending events, up to as many as fit, and returns their number. Events are few
+  // and bounded: the same one is not queued twice, and the oldest goes when there are too many.
+  size_t TakeEvents(absl::Span<PortEvent> events) {
+    return has_events_ ? DoTakeEvents(events) : 0;
+  }
+
+  const PortStats& stats() const { return stats_; }
+
+  virtual void BindToThisThread() {
+    pool_.BindToThisThread();
+    owner_ = internal::ThreadToken();
+  }
+
+ protected:
+  Port(const Capabilities& capabilities, const BufferPoolOptions& buffers)
+      : capabilities_(capabilities), pool_(buffers) {}
+
+  virtual size_t DoTakeEvents(absl::Span<PortEvent> events) = 0;
+  void AssertOwner() const { assert(owner_ == internal::ThreadToken()); }
+
+  Capabilities capabilities_;
+  BufferPool pool_;
+  absl::Status status_;
+  PortStats stats_;
+  bool has_events_ = false;  // DoTakeEvents() has something to give
+
+ private:
+  const void* owner_ = internal::ThreadToken();
+};
+
+}  // namespace weft
+
+#endif  // WEFT_TRANSPORTS_PORT_H_

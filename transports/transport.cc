@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/transports/transport.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace weft {
+namespace {
+
+absl::Status NotOffered(const Transport& transport, absl::string_view contract) {
+  return absl::UnimplementedError(absl::StrCat("transport '", transport.name(), "' has no ", contract,
+                                               "; it offers ", ContractNames(transport.capabilities())));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DatagramPort>> Transport::OpenDatagramPort(const PortOptions&) {
+  return NotOffered(*this, "datagrams");
+}
+
+absl::StatusOr<std::unique_ptr<StreamPort>> Transport::OpenStreamPort(const PortOptions&) {
+  return NotOffered(*this, "streams");
+}
+
+absl::StatusOr<std::unique_ptr<FramePort>> Transport::OpenFramePort(const PortOptions&) {
+  return NotOffered(*this, "frames");
+}
+
+std::string ContractNames(const Capabilities& capabilities) {
+  std::vector<absl::string_view> names;
+  if (capabilities.datagrams) names.push_back("datagrams");
+  if (capabilities.streams) names.push_back("streams");
+  if (capabilities.frames) names.push_back("frames");
+  return names.empty() ? "nothing" : absl::StrJoin(names, ", ");
+}
+
+}  // namespace weft
