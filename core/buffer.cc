@@ -37,7 +37,7 @@ BufferPoolCore::~BufferPoolCore() { munmap(memory_, memory_bytes_); }
 BufferSlot* BufferPoolCore::Refill() {
   // What others returned comes first: it is warmer than memory never touched.
   free_ = returned_.exchange(nullptr, std::memory_order_acquire);
-  for (BufferSlot* slot = free_; slot != nullptr; slot = slot->next_free) ++free_count_;
+  for (BufferSlot* slot = free_; slot != nullptr; slot = slot->next) ++free_count_;
   if (free_ == nullptr && used_slots_ < count_) {
     BufferSlot* slot = new (SlotAt(used_slots_++)) BufferSlot{};
     slot->pool = this;
@@ -55,7 +55,7 @@ void BufferPoolCore::ReturnFromElsewhere(BufferSlot* slot) {
       if (orphans_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
       return;
     }
-    slot->next_free = head;
+    slot->next = head;
   } while (!returned_.compare_exchange_weak(head, slot, std::memory_order_release,
                                             std::memory_order_relaxed));
 }
@@ -65,7 +65,7 @@ void BufferPoolCore::Orphan() {
   owner_.store(nullptr, std::memory_order_relaxed);
   BufferSlot* slot = returned_.exchange(kOrphaned, std::memory_order_acquire);
   size_t idle = free_count_;
-  for (; slot != nullptr; slot = slot->next_free) ++idle;
+  for (; slot != nullptr; slot = slot->next) ++idle;
   const int64_t out = static_cast<int64_t>(used_slots_ - idle);
   // Returns that came between the two lines above have made the count negative already.
   if (orphans_.fetch_add(out, std::memory_order_acq_rel) + out == 0) delete this;

@@ -33,7 +33,7 @@ class BufferPoolCore;
 
 struct alignas(64) BufferSlot {
   BufferPoolCore* pool;
-  BufferSlot* next_free;
+  BufferSlot* next;   // in a free list or in a BufferChain
   uint32_t offset;    // of data from memory()
   uint32_t size;      // of data
   uint32_t capacity;  // of memory()
@@ -106,6 +106,7 @@ class Buffer {
   }
 
  private:
+  friend class BufferChain;
   friend class BufferPool;
   explicit Buffer(internal::BufferSlot* slot) : slot_(slot) {}
   static inline void Return(internal::BufferSlot* slot);
@@ -167,7 +168,7 @@ class BufferPoolCore {
       slot = Refill();
       if (slot == nullptr) return nullptr;
     }
-    free_ = slot->next_free;
+    free_ = slot->next;
     --free_count_;
     slot->offset = headroom_;
     slot->size = 0;
@@ -176,7 +177,7 @@ class BufferPoolCore {
 
   void Return(BufferSlot* slot) {
     if (owner_.load(std::memory_order_relaxed) == ThreadToken()) [[likely]] {
-      slot->next_free = free_;
+      slot->next = free_;
       free_ = slot;
       ++free_count_;
     } else {
