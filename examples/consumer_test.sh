@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Builds and runs examples/consumer, a workspace of its own, with a Bazel of its own.
+set -euo pipefail
+
+root=$(dirname "$(realpath "$TEST_SRCDIR/$TEST_WORKSPACE/WORKSPACE")")
+cd "$root/examples/consumer"
+
+# Not the environment of a test: Bazel takes TEST_TMPDIR for its own.
+nested=(env -i "PATH=$PATH" "HOME=$TEST_TMPDIR" USER=consumer
+  bazel "--output_user_root=$TEST_TMPDIR/bazel" --max_idle_secs=60)
+trap '"${nested[@]}" shutdown' EXIT
+
+# No links in the source tree; unoptimised, because only the result matters here.
+flags=(--symlink_prefix=/ --noshow_progress --color=no --copt=-O0)
+output=$("${nested[@]}" run "${flags[@]}" //:consumer)
+echo "$output"
+[[ $output == 'own rpc/client.h and '* ]]
