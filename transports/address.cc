@@ -26,7 +26,8 @@ absl::Status Bad(absl::string_view text, absl::string_view why) {
 bool IsName(absl::string_view name) {
   return !name.empty() && name.size() <= kNameMax && name[0] != '.' &&
          std::all_of(name.begin(), name.end(), [](char c) {
-           return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-';
+           return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' ||
+                  c == '-';
          });
 }
 
@@ -57,7 +58,8 @@ absl::StatusOr<Address> ParseIpv6(absl::string_view text) {
   uint32_t scope = 0;
   if (const size_t percent = host.find('%'); percent != absl::string_view::npos) {
     if (!ParseScope(host.substr(percent + 1), &scope)) {
-      return Bad(text, absl::StrCat("no interface '", host.substr(percent + 1), "' on this machine"));
+      return Bad(text,
+                 absl::StrCat("no interface '", host.substr(percent + 1), "' on this machine"));
     }
     host = host.substr(0, percent);
   }
@@ -83,7 +85,9 @@ absl::StatusOr<Address> ParseIpv4(absl::string_view text) {
   const absl::string_view host = text.substr(0, colon);
   Address::Ipv4Bytes ip = {127, 0, 0, 1};
   if (host != "localhost" && inet_pton(AF_INET, std::string(host).c_str(), ip.data()) != 1) {
-    return Bad(text, absl::StrCat("'", host, "' is not an IPv4 address, and names are not looked up; ", kForms));
+    return Bad(
+        text,
+        absl::StrCat("'", host, "' is not an IPv4 address, and names are not looked up; ", kForms));
   }
   return Address::Ipv4(ip, port);
 }

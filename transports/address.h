@@ -6,12 +6,13 @@
 //
 //   10.0.0.1:8000          IPv4 and port; 0.0.0.0 means any local address
 //   [2001:db8::1]:8000     IPv6 and port; [::] means any local address
-//   [fe80::1%eth0]:8000    IPv6 with scope: the name or number of an interface, printed by name if it has one
-//   shm:NAME               a rendezvous name on this machine
-//   sim:NAME               an endpoint of a simulated network
+//   [fe80::1%eth0]:8000    IPv6 with scope: the name or number of an interface, printed by name if
+//   it has one shm:NAME               a rendezvous name on this machine sim:NAME               an
+//   endpoint of a simulated network
 //
-// NAME is 1 to 64 of the characters A-Z a-z 0-9 _ . -, not beginning with a dot. `localhost:8000` is read
-// as 127.0.0.1:8000. Port 0 asks for any free port when listening. Names are not looked up anywhere.
+// NAME is 1 to 64 of the characters A-Z a-z 0-9 _ . -, not beginning with a dot. `localhost:8000`
+// is read as 127.0.0.1:8000. Port 0 asks for any free port when listening. Names are not looked up
+// anywhere.
 #ifndef WEFT_TRANSPORTS_ADDRESS_H_
 #define WEFT_TRANSPORTS_ADDRESS_H_
 

@@ -19,7 +19,8 @@ struct Capabilities {
   // Frames: largest frame, counting its Ethernet header but not the checksum behind it.
   size_t max_frame_bytes = 0;
 
-  // Datagrams arrive, and arrive in the order they were sent, unless the peer fails. Frames never promise it.
+  // Datagrams arrive, and arrive in the order they were sent, unless the peer fails. Frames never
+  // promise it.
   bool reliable = false;
   bool ordered = false;
 

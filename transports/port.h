@@ -7,6 +7,8 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
@@ -16,9 +18,9 @@
 
 namespace weft {
 
-// Whom a datagram goes to or comes from, as the port that issued it knows it: an address in binary, an
-// index, a queue pair. Opaque, small, copied freely, comparable and hashable; it needs no release. The
-// all-zero value is nobody. Meaningless to any other port.
+// Whom a datagram goes to or comes from, as the port that issued it knows it: an address in binary,
+// an index, a queue pair. Opaque, small, copied freely, comparable and hashable; it needs no
+// release. The all-zero value is nobody. Meaningless to any other port.
 struct Peer {
   uint64_t words[3] = {};
 
@@ -46,12 +48,14 @@ struct PortStats {
   uint64_t sent_bytes = 0;
   uint64_t received = 0;
   uint64_t received_bytes = 0;
-  uint64_t send_blocked = 0;       // sends that accepted less than they were given
-  uint64_t send_failed = 0;        // messages taken and then lost by this side: refused, too long, no such peer
-  uint64_t receive_dropped = 0;    // messages dropped by this side: no buffer, truncated
+  uint64_t send_blocked = 0;     // sends that accepted less than they were given
+  uint64_t send_failed = 0;      // messages taken, then lost here: refused, too long, no such peer
+  uint64_t receive_dropped = 0;  // messages dropped by this side: no buffer, truncated
   uint64_t receive_malformed = 0;  // bytes that no honest peer sends: checked, counted, dropped
-  uint64_t copied_buffers = 0;     // payloads copied between two buffers of this process, or into and
-  uint64_t copied_bytes = 0;       // out of memory shared with another
+  // Payloads copied between two buffers of this process, or into and out of memory shared with
+  // another.
+  uint64_t copied_buffers = 0;
+  uint64_t copied_bytes = 0;
 };
 
 // Threads: a port is used, and destroyed, by the thread that opened it, or by the one that called
@@ -60,7 +64,8 @@ class Port {
  public:
   virtual ~Port() = default;
 
-  // Where others reach this port. Complete: a port number of 0 has been replaced by the one that was chosen.
+  // Where others reach this port. Complete: a port number of 0 has been replaced by the one that
+  // was chosen.
   virtual Address local_address() const = 0;
 
   const Capabilities& capabilities() const { return capabilities_; }
@@ -78,9 +83,7 @@ class Port {
 
   // Takes the oldest pending events, up to as many as fit, and returns their number. Events are few
   // and bounded: the same one is not queued twice, and the oldest goes when there are too many.
-  size_t TakeEvents(absl::Span<PortEvent> events) {
-    return has_events_ ? DoTakeEvents(events) : 0;
-  }
+  size_t TakeEvents(absl::Span<PortEvent> events) { return has_events_ ? DoTakeEvents(events) : 0; }
 
   const PortStats& stats() const { return stats_; }
 
@@ -89,21 +92,44 @@ class Port {
     owner_ = internal::ThreadToken();
   }
 
+ private:
+  // What a port and the decorators around it have in common.
+  struct Shared {
+    explicit Shared(const BufferPoolOptions& buffers) : pool(buffers) {}
+    BufferPool pool;
+    absl::Status status;
+    PortStats stats;
+    bool has_events = false;
+  };
+  std::optional<Shared> own_;
+  const void* owner_ = internal::ThreadToken();
+
  protected:
+  // A port to a device.
   Port(const Capabilities& capabilities, const BufferPoolOptions& buffers)
-      : capabilities_(capabilities), pool_(buffers) {}
+      : own_(std::in_place, buffers),
+        capabilities_(capabilities),
+        pool_(own_->pool),
+        status_(own_->status),
+        stats_(own_->stats),
+        has_events_(own_->has_events) {}
+
+  // A decorator: it owns `inner` and shows inner's pool, status, statistics and events as its own.
+  Port(const Capabilities& capabilities, Port& inner)
+      : capabilities_(capabilities),
+        pool_(inner.pool_),
+        status_(inner.status_),
+        stats_(inner.stats_),
+        has_events_(inner.has_events_) {}
 
   virtual size_t DoTakeEvents(absl::Span<PortEvent> events) = 0;
   void AssertOwner() const { assert(owner_ == internal::ThreadToken()); }
 
   Capabilities capabilities_;
-  BufferPool pool_;
-  absl::Status status_;
-  PortStats stats_;
-  bool has_events_ = false;  // DoTakeEvents() has something to give
-
- private:
-  const void* owner_ = internal::ThreadToken();
+  BufferPool& pool_;
+  absl::Status& status_;
+  PortStats& stats_;
+  bool& has_events_;  // DoTakeEvents() has something to give
 };
 
 }  // namespace weft

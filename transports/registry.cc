@@ -12,8 +12,9 @@
 namespace weft {
 namespace {
 
-// Made on first use, as registrars run before main() in no particular order; never destroyed. std::map keeps
-// the plugins in place and sorted; its heterogeneous lookup takes no absl::string_view, hence the strings.
+// Made on first use, as registrars run before main() in no particular order; never destroyed.
+// std::map keeps the plugins in place and sorted; its heterogeneous lookup takes no
+// absl::string_view, hence the strings.
 std::map<std::string, TransportPlugin>& Plugins() {
   static auto* plugins = new std::map<std::string, TransportPlugin>;
   return *plugins;
@@ -24,7 +25,8 @@ std::map<std::string, TransportPlugin>& Plugins() {
 TransportRegistrar::TransportRegistrar(TransportPlugin plugin) {
   const std::string name = plugin.name;
   if (!Plugins().emplace(name, std::move(plugin)).second) {
-    std::fprintf(stderr, "weft: two transports named '%s' are linked into this program\n", name.c_str());
+    std::fprintf(stderr, "weft: two transports named '%s' are linked into this program\n",
+                 name.c_str());
     std::abort();
   }
 }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The transports linked into this program, by name. A plugin registers itself from its own source file:
+// The transports linked into this program, by name. A plugin registers itself from its own source
+// file:
 //
 //   const TransportRegistrar registrar({
 //       .name = "linux", .summary = "UDP and TCP through the kernel's sockets",
 //       .address_kinds = {Address::Kind::kIpv4, Address::Kind::kIpv6},
 //       .capabilities = Offered(), .probe = &Probe, .open = &Open});
 //
-// and its library is `alwayslink`. A program depends on the plugins it wants, or on //transports:all.
+// and its library is `alwayslink`. A program depends on the plugins it wants, or on
+// //transports:all.
 #ifndef WEFT_TRANSPORTS_REGISTRY_H_
 #define WEFT_TRANSPORTS_REGISTRY_H_
 
@@ -27,15 +29,18 @@ namespace weft {
 
 struct TransportPlugin {
   std::string name;
-  std::string summary;                      // one line for tables
-  std::vector<Address::Kind> address_kinds;  // that its ports are reached at; the first is its own choice
-  Capabilities capabilities;                 // at its best, for tables
-  // Whether it can be opened on this machine by this user; if not, why, and what to do. Quick, without side effects.
+  std::string summary;  // one line for tables
+  // Of addresses that its ports are reached at; the first is its own choice.
+  std::vector<Address::Kind> address_kinds;
+  Capabilities capabilities;  // at its best, for tables
+  // Whether it can be opened on this machine by this user; if not, why, and what to do. Quick,
+  // without side effects.
   absl::Status (*probe)();
   absl::StatusOr<std::unique_ptr<Transport>> (*open)(const config::Transport& config);
 };
 
-// Registers before main(). Two plugins of one name end the program with a message: a mistake of the build.
+// Registers before main(). Two plugins of one name end the program with a message: a mistake of the
+// build.
 class TransportRegistrar {
  public:
   explicit TransportRegistrar(TransportPlugin plugin);
@@ -50,8 +55,8 @@ const TransportPlugin* FindTransport(absl::string_view name);
 // Null if none is reached at addresses of that kind; if several are, the first by name.
 const TransportPlugin* FindTransportFor(Address::Kind kind);
 
-// Opens the plugin `config.name()`, without the decorators it asks for (see decorators/open.h for them). NotFound names
-// the transports that are linked in.
+// Opens the plugin `config.name()`, without the decorators it asks for (see decorators/open.h for
+// them). NotFound names the transports that are linked in.
 absl::StatusOr<std::unique_ptr<Transport>> OpenPlainTransport(const config::Transport& config);
 
 }  // namespace weft

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reliable byte streams, without a copy at the contract: received bytes are looked at where they lie and consumed, bytes
-// to send are written into room that was reserved and then committed.
+// Reliable byte streams, without a copy at the contract: received bytes are looked at where they
+// lie and consumed, bytes to send are written into room that was reserved and then committed.
 //
 //   while ((n = port->Poll(absl::MakeSpan(events))) > 0) for each event e:
 //     case kReadable:
 //       absl::Span<const uint8_t> in = port->ReadView(e.stream);
-//       absl::Span<uint8_t> out = port->Reserve(e.stream, in.size());   // may be shorter: back-pressure
+//       absl::Span<uint8_t> out = port->Reserve(e.stream, in.size());  // may be shorter
 //       std::memcpy(out.data(), in.data(), out.size());
 //       port->Commit(e.stream, out.size());
 //       port->Consume(e.stream, out.size());
@@ -42,34 +42,39 @@ struct StreamEvent {
     kReadable,      // bytes have arrived since the last such event
     kWritable,      // after a Reserve() that gave less than was wanted: there is room again
     kRemoteClosed,  // the other side will send no more; comes after the last kReadable
-    kClosed,        // last event: the stream is gone, in good order when `error` is 0, else reset, refused, timed out
+    kClosed,        // last event: the stream is gone, in good order when `error` is 0, else reset,
+                    // refused, timed out
   };
   Kind kind;
   StreamId stream;
   int error = 0;  // an errno
 };
 
-// Events and views of a stream stay in order. A StreamId that is unknown or closed is harmless: views are empty,
-// calls do nothing or return NotFound.
+// Events and views of a stream stay in order. A StreamId that is unknown or closed is harmless:
+// views are empty, calls do nothing or return NotFound.
 class StreamPort : public Port {
  public:
-  // Accepts streams at `address` from now on, `backlog` of them waiting at most; returns the complete address.
+  // Accepts streams at `address` from now on, `backlog` of them waiting at most; returns the
+  // complete address.
   virtual absl::StatusOr<Address> Listen(const Address& address, int backlog) = 0;
 
-  // Begins to connect: kConnected or kClosed follows. Bytes may be reserved and committed only after kConnected.
+  // Begins to connect: kConnected or kClosed follows. Bytes may be reserved and committed only
+  // after kConnected.
   virtual absl::StatusOr<StreamId> Connect(const Address& address) = 0;
 
   // Does the port's work, without waiting, and takes the oldest events, up to as many as fit.
   virtual size_t Poll(absl::Span<StreamEvent> events) = 0;
 
-  // The bytes received and not consumed, as far as they lie in one piece; valid until the next call for this
-  // stream or Poll(). Not consuming them stops the sender when its window is full. Consume() takes at most what
-  // ReadView() shows. When a piece ends before the data does, ReadView() shows the next one after Consume().
+  // The bytes received and not consumed, as far as they lie in one piece; valid until the next call
+  // for this stream or Poll(). Not consuming them stops the sender when its window is full.
+  // Consume() takes at most what ReadView() shows. When a piece ends before the data does,
+  // ReadView() shows the next one after Consume().
   virtual absl::Span<const uint8_t> ReadView(StreamId stream) = 0;
   virtual void Consume(StreamId stream, size_t n) = 0;
 
-  // Room for up to `wanted` bytes, in one piece, possibly less or none; valid until the next call for this
-  // stream or Poll(). Commit() sends the first `n` of it; they leave at the latest in the next Poll().
+  // Room for up to `wanted` bytes, in one piece, possibly less or none; valid until the next call
+  // for this stream or Poll(). Commit() sends the first `n` of it; they leave at the latest in the
+  // next Poll().
   virtual absl::Span<uint8_t> Reserve(StreamId stream, size_t wanted) = 0;
   virtual void Commit(StreamId stream, size_t n) = 0;
 

@@ -10,8 +10,9 @@ namespace weft {
 namespace {
 
 absl::Status NotOffered(const Transport& transport, absl::string_view contract) {
-  return absl::UnimplementedError(absl::StrCat("transport '", transport.name(), "' has no ", contract,
-                                               "; it offers ", ContractNames(transport.capabilities())));
+  return absl::UnimplementedError(absl::StrCat("transport '", transport.name(), "' has no ",
+                                               contract, "; it offers ",
+                                               ContractNames(transport.capabilities())));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A transport: opened once by name from the configuration, it hands out ports, one a thread and contract.
+// A transport: opened once by name from the configuration, it hands out ports, one a thread and
+// contract.
 #ifndef WEFT_TRANSPORTS_TRANSPORT_H_
 #define WEFT_TRANSPORTS_TRANSPORT_H_
 
@@ -19,15 +20,17 @@
 namespace weft {
 
 struct PortOptions {
-  // Where to listen; kNone for an address of the transport's choice, as a client wants. Stream ports need none.
+  // Where to listen; kNone for an address of the transport's choice, as a client wants. Stream
+  // ports need none.
   Address local;
-  // Several workers may share one address: each opens it with its own `queue` below the same `queues`, and the
-  // transport spreads what arrives, everything from one peer to one queue.
+  // Several workers may share one address: each opens it with its own `queue` below the same
+  // `queues`, and the transport spreads what arrives, everything from one peer to one queue.
   int queue = 0;
   int queues = 1;
 };
 
-// Threads: ports may be opened and destroyed by several threads at once. A transport outlives its ports.
+// Threads: ports may be opened and destroyed by several threads at once. A transport outlives its
+// ports.
 class Transport {
  public:
   virtual ~Transport() = default;
@@ -35,14 +38,16 @@ class Transport {
   virtual absl::string_view name() const = 0;
   virtual const Capabilities& capabilities() const = 0;
 
-  // Errors: Unimplemented for a contract that is not offered, naming those that are; InvalidArgument for an
-  // address of another kind; AlreadyExists for one in use; PermissionDenied, ResourceExhausted. Each says what to do.
-  virtual absl::StatusOr<std::unique_ptr<DatagramPort>> OpenDatagramPort(const PortOptions& options);
+  // Errors: Unimplemented for a contract that is not offered, naming those that are;
+  // InvalidArgument for an address of another kind; AlreadyExists for one in use; PermissionDenied,
+  // ResourceExhausted. Each says what to do.
+  virtual absl::StatusOr<std::unique_ptr<DatagramPort>> OpenDatagramPort(
+      const PortOptions& options);
   virtual absl::StatusOr<std::unique_ptr<StreamPort>> OpenStreamPort(const PortOptions& options);
   virtual absl::StatusOr<std::unique_ptr<FramePort>> OpenFramePort(const PortOptions& options);
 
-  // The clock this transport's world runs on, null for real time. Loops that use its ports must be made over
-  // it and run, all on one thread, by RunVirtual().
+  // The clock this transport's world runs on, null for real time. Loops that use its ports must be
+  // made over it and run, all on one thread, by RunVirtual().
   virtual VirtualTime* virtual_time() { return nullptr; }
 };
 
