@@ -2,7 +2,7 @@
 
 load("@rules_cc//cc:defs.bzl", "cc_library")
 
-# Each room and the rooms it may use. A room always sees itself, tools and third-party code.
+# Each room and the rooms it may use (docs/architecture.md). A room always sees itself, tools and third-party code.
 _SERVICE = ["core", "config", "transports", "netstack"]
 _HOST = _SERVICE + ["rpc", "router", "tcp", "dsm", "p4"]
 _PROGRAM = _HOST + ["host"]
@@ -23,25 +23,38 @@ _ROOMS = {
 }
 
 def _room(label):
-    """The top folder of a label of this repository; None for other repositories and for labels of this package."""
+    """The top folder of a label of this repository; None for other repositories and for labels of the same package."""
+    if label.startswith("@weft//"):
+        label = label[len("@weft"):]
     if not label.startswith("//"):
         return None
     return label[2:].partition(":")[0].partition("/")[0]
 
-def _check_layering(name, deps):
-    here = native.package_name().partition("/")[0]
+def layering_error(package, name, deps):
+    """Says which of a library's deps the layering forbids.
+
+    Args:
+      package: package of the library.
+      name: name of the library.
+      deps: its deps, as written.
+
+    Returns:
+      A message, or None if all deps are allowed.
+    """
+    here = package.partition("/")[0]
     if here not in _ROOMS:
-        return
+        return None
     for dep in deps:
         room = _room(dep)
         if room in _ROOMS and room != here and room not in _ROOMS[here]:
-            fail("//%s:%s may not depend on %s: %s/ may use only %s (docs/architecture.md)" % (
-                native.package_name(),
+            return "//%s:%s may not depend on %s: %s/ may use only %s (docs/architecture.md)" % (
+                package,
                 name,
                 dep,
                 here,
                 ", ".join([r + "/" for r in _ROOMS[here]]) or "itself",
-            ))
+            )
+    return None
 
 def weft_cc_library(name, deps = [], **kwargs):
     """A cc_library whose headers are included as "weft/<package>/<header>", and whose deps point down.
@@ -51,7 +64,9 @@ def weft_cc_library(name, deps = [], **kwargs):
       deps: as in cc_library; labels of rooms that this one may not use are refused.
       **kwargs: as in cc_library.
     """
-    _check_layering(name, deps)
+    error = layering_error(native.package_name(), name, deps)
+    if error:
+        fail(error)
     cc_library(
         name = name,
         include_prefix = "weft/" + native.package_name(),
