@@ -37,7 +37,7 @@ def main() -> int:
     count = list(outcome.values()).count
     passed, failed, skipped = count("passed"), count("failed"), count("skipped")
     if failed == 0 and (broken or passed == 0):
-        print("the build failed before the tests could run")
+        print("failed: the build itself (its errors are above)")
         failed = 1
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed else 0
