@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The texts that users see when a configuration is wrong, verbatim.
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "weft/config/loader.h"
+
+namespace weft::config {
+namespace {
+
+struct Case {
+  const char* text;
+  const char* error;
+};
+
+void Check(const Case& wrong, Format format) {
+  const auto config = Parse(wrong.text, "f", format);
+  ASSERT_FALSE(config.ok()) << wrong.text;
+  EXPECT_EQ(std::string(config.status().message()), wrong.error) << wrong.text;
+}
+
+std::string Nested(const std::string& open, const std::string& close) {
+  std::string text;
+  for (int i = 0; i < 100'000; ++i) text += open;
+  for (int i = 0; i < 100'000; ++i) text += close;
+  return text;
+}
+
+TEST(ErrorsTest, Text) {
+  for (
+      const Case& wrong : std::vector<Case>{
+          {R"(tranport { name: "shm" })",
+           R"(f:1:1: unknown field 'tranport' in weft.config.Config; did you mean 'transport'?)"},
+          {R"(hots { x: 1 }
+host { worker: 1 loop { spin: 3 } })",
+           R"(f:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics
+f:2:8: host: unknown field 'worker' in weft.config.Host; did you mean 'workers'?
+f:2:25: host.loop: unknown field 'spin' in weft.config.Loop; known are mode, spin_us)"},
+          {R"(host { zebra: 1 })",
+           R"(f:1:8: host: unknown field 'zebra' in weft.config.Host; known are workers, cores, loop)"},
+          {R"(host { 1: 2 })",
+           R"(f:1:8: host: unknown field '1' in weft.config.Host; known are workers, cores, loop)"},
+          {R"(host { [foo.bar]: 2 })",
+           R"(f:1:8: host: unknown field '[foo.bar]' in weft.config.Host; known are workers, cores, loop)"},
+          {R"(host { workers: abc })",
+           R"(f:1:17: host.workers: unexpected 'abc'; give a whole number from 1 to 1024)"},
+          {R"(host { workers: 99999999999 })",
+           R"(f:1:17: host.workers: 99999999999 is out of range; give a whole number from 1 to 1024)"},
+          {R"(host { workers: -1 })",
+           R"(f:1:17: host.workers: unexpected '-'; give a whole number from 1 to 1024)"},
+          {R"(host { workers: 1.5 })",
+           R"(f:1:17: host.workers: unexpected '1.5'; give a whole number from 1 to 1024)"},
+          {R"(host { workers: "1" })",
+           R"(f:1:17: host.workers: unexpected '"1"'; give a whole number from 1 to 1024)"},
+          {R"(host { workers: 08 })",
+           R"(f:1:17: host.workers: 08 is out of range; give a whole number from 1 to 1024
+f:1:18: host: numbers starting with leading zero must be in octal)"},
+          {R"(host { workers 1 })", R"(f:1:16: host.workers: unexpected '1'; give ':')"},
+          {R"(host { workers: 1 workers: 2 })", R"(f:1:19: host.workers: given twice; remove one)"},
+          {R"(host { workers: 1)",
+           R"(f:1:18: host: the file ends within a message; is a '}' missing?)"},
+          {R"(host })", R"(f:1:6: host: unexpected '}'; give '{')"},
+          {R"(})", R"(f:1:1: unexpected '}'; give a field's name)"},
+          {R"(host { loop { mode: BSY } })",
+           R"(f:1:21: host.loop.mode: unknown value 'BSY'; did you mean 'BUSY'?)"},
+          {R"(host { loop { mode: 7 } })",
+           R"(f:1:21: host.loop.mode: unknown value '7'; known are BUSY, ADAPTIVE, SLEEP)"},
+          {R"(host { loop { mode: "BUSY" } })",
+           R"(f:1:21: host.loop.mode: unexpected '"BUSY"'; give one of BUSY, ADAPTIVE, SLEEP)"},
+          {R"(rpc { listen: 7000 })",
+           R"(f:1:15: rpc.listen: unexpected '7000'; give a text in double quotes)"},
+          {R"(rpc { listen: "7000 })",
+           R"(f:1:22: rpc: unexpected end of string
+f:1:22: rpc: the file ends within a message; is a '}' missing?)"},
+          {R"(rpc { servers: ["a", 3] })",
+           R"(f:1:22: rpc.servers: unexpected '3'; give a text in double quotes)"},
+          {R"(transport { linux { gso: maybe } })",
+           R"(f:1:26: transport.linux.gso: unexpected 'maybe'; give true or false)"},
+          {R"(transport { linux { gso: 3 } })",
+           R"(f:1:26: transport.linux.gso: 3 is out of range; give true or false)"},
+          {R"(transport { sim { loss: high } })",
+           R"(f:1:25: transport.sim.loss: unexpected 'high'; give a number from 0 to 1)"},
+          {R"(transport { shm { mode: 0600 } })",
+           R"(f:1:25: transport.shm.mode: unexpected '0600'; give permission bits in octal, such as "0600")"},
+          {R"(transport { linux {} shm {} })",
+           R"(f:1:22: transport.shm: cannot be set along with linux; remove one)"},
+          {R"(transport { decorators { fault {} trace {} } })",
+           R"(f:1:35: transport.decorators[0].trace: cannot be set along with fault; remove one)"},
+          {R"(transport { decorators [ { fault {} }, { trace { pth: "x" } } ] })",
+           R"(f:1:50: transport.decorators[1].trace: unknown field 'pth' in weft.config.Trace; did you mean 'path'?)"},
+          {R"(transport { name: "x" plugin { [type.googleapis.com/foo.Bar] {} } })",
+           R"(f:1:32: transport.plugin: message type 'foo.Bar' is unknown to this program; link the plugin that defines it)"},
+          {R"(transport { name: "x" plugin { [type.googleapis.com/weft.config.Loop] { spn_us: 1 } } })",
+           R"(f:1:73: transport.plugin: unknown field 'spn_us' in weft.config.Loop; did you mean 'spin_us'?)"},
+          {R"(host { workers: 0 })",
+           R"(f:1:8: host.workers: 0 is out of range; give a whole number from 1 to 1024)"},
+          {R"(host { workers: 2000 })",
+           R"(f:1:8: host.workers: 2000 is out of range; give a whole number from 1 to 1024)"},
+          {R"(host { workers: 4 cores: "0-1" })",
+           R"(f:1:19: host.cores: names 2 CPUs for 4 workers; name as many, or none)"},
+          {R"(host { cores: "0-1,x" })",
+           R"(f:1:8: host.cores: 'x' is not a CPU number or a range of them; give CPU numbers and ranges, such as "0-3,6")"},
+          {R"(host { workers: 2 }
+transport { linux { reuse_port: false } })",
+           R"(f:2:21: transport.linux.reuse_port: false, but there are 2 workers; set it, or host.workers to 1)"},
+          {R"(transport { shm {} })",
+           R"(f:1:13: transport.shm: settings of 'shm', but transport.name is 'linux'; remove them or change transport.name to 'shm')"},
+          {R"(transport { name: "shm" sim { loss: 0.1 } })",
+           R"(f:1:25: transport.sim: settings of 'sim', but transport.name is 'shm'; remove them or change transport.name to 'sim')"},
+          {R"(transport { name: "sim" plugin { type_url: "x/foo.Bar" } })",
+           R"(f:1:25: transport.plugin: settings of 'plugin', but transport.name is 'sim'; remove them or change transport.name
+f:1:25: transport.plugin: message type 'foo.Bar' is unknown to this program; link the plugin that defines it)"},
+          {R"(transport { name: "" })",
+           R"(f:1:13: transport.name: is empty; give a text in double quotes)"},
+          {R"(transport { name: "sim" sim { loss: 1.5 corrupt: -1 } })",
+           R"(f:1:31: transport.sim.loss: 1.5 is out of range; give a number from 0 to 1
+f:1:41: transport.sim.corrupt: -1 is out of range; give a number from 0 to 1)"},
+          {R"(transport { name: "sim" sim { loss: nan } })",
+           R"(f:1:31: transport.sim.loss: nan is out of range; give a number from 0 to 1)"},
+          {R"(transport { name: "shm" shm { ring_bytes: 5000 } })",
+           R"(f:1:25: transport.shm.max_message_bytes: 65536 does not fit; give at most half of ring_bytes, which is 5000
+f:1:31: transport.shm.ring_bytes: 5000 is not a power of two; give a power of two from 4096 to 1073741824)"},
+          {R"(transport { name: "shm" shm { ring_bytes: 4096 max_message_bytes: 4096 } })",
+           R"(f:1:48: transport.shm.max_message_bytes: 4096 does not fit; give at most half of ring_bytes, which is 4096)"},
+          {R"(transport { name: "shm" shm { mode: "rw" } })",
+           R"(f:1:31: transport.shm.mode: 'rw' is not a mode; give permission bits in octal, such as "0600")"},
+          {R"(transport { decorators {} })",
+           R"(f:1:13: transport.decorators[0]: is empty; give one of fault, trace, pcap)"},
+          {R"(transport { decorators { fault { loss: 2 } } decorators { pcap {} } })",
+           R"(f:1:34: transport.decorators[0].fault.loss: 2 is out of range; give a number from 0 to 1
+f:1:59: transport.decorators[1].pcap.path: is missing; give a text in double quotes)"},
+          {R"(transport { decorators { trace { path: "" } } })",
+           R"(f:1:34: transport.decorators[0].trace.path: is empty; give a text in double quotes)"},
+          {R"(metrics { listen: "localhost" })",
+           R"(f:1:11: metrics.listen: 'localhost' is not an address to listen at; give "HOST:PORT", "[IPV6]:PORT" or "PORT")"},
+          {R"(metrics { listen: "::1:80" })",
+           R"(f:1:11: metrics.listen: '::1:80' is not an address to listen at; give "HOST:PORT", "[IPV6]:PORT" or "PORT")"},
+          {R"(metrics { listen: "127.0.0.1:99999" })",
+           R"(f:1:11: metrics.listen: '127.0.0.1:99999' is not an address to listen at; give "HOST:PORT", "[IPV6]:PORT" or "PORT")"},
+      }) {
+    Check(wrong, Format::kText);
+  }
+}
+
+TEST(ErrorsTest, Json) {
+  for (
+      const Case& wrong : std::vector<Case>{
+          {R"({"tranport": {"name": "shm"}})",
+           R"(f:1:2: unknown field 'tranport' in weft.config.Config; did you mean 'transport'?)"},
+          {R"({"host": {"worker": 1, "loop": {"spinUss": 2}}})",
+           R"(f:1:11: host: unknown field 'worker' in weft.config.Host; did you mean 'workers'?
+f:1:33: host.loop: unknown field 'spinUss' in weft.config.Loop; did you mean 'spin_us'?)"},
+          {R"({"host": {"workers": "abc"}})",
+           R"(f:1:11: host.workers: invalid value "abc"; give a whole number from 1 to 1024)"},
+          {R"({"host": {"workers": -1}})",
+           R"(f:1:11: host.workers: invalid value -1; give a whole number from 1 to 1024)"},
+          {R"({"host": {"workers": [1]}})",
+           R"(f:1:22: host.workers: unexpected list; give a whole number from 1 to 1024)"},
+          {R"({"host": {"workers": {}}})",
+           R"(f:1:22: host.workers: unexpected object; give a whole number from 1 to 1024)"},
+          {R"({"host": {"workers": null}})",
+           R"(f:1:22: host.workers: null is no value; leave the field out for its default)"},
+          {R"({"host": {"workers": 1, "workers": 2}})",
+           R"(f:1:25: host.workers: given twice; remove one)"},
+          {R"({"host": 3})", R"(f:1:10: host: unexpected value; give fields in braces)"},
+          {R"({"host": [3]})", R"(f:1:10: host: unexpected list; give fields in braces)"},
+          {R"({"host": {"loop": {"mode": "BSY"}}})",
+           R"(f:1:28: host.loop.mode: unknown value 'BSY'; did you mean 'BUSY'?)"},
+          {R"({"host": {"loop": {"mode": 9}}})",
+           R"(f:1:28: host.loop.mode: unknown value '9'; known are BUSY, ADAPTIVE, SLEEP)"},
+          {R"({"rpc": {"listen": 3}})",
+           R"(f:1:10: rpc.listen: invalid value 3; give a text in double quotes)"},
+          {R"({"rpc": {"servers": ["a", {}]}})",
+           R"(f:1:27: rpc.servers[1]: unexpected object; give a text in double quotes)"},
+          {R"({"transport": {"linux": {"gso": "maybe"}}})",
+           R"(f:1:26: transport.linux.gso: invalid value "maybe"; give true or false)"},
+          {R"({"transport": {"sim": {"loss": "x"}}})",
+           R"(f:1:24: transport.sim.loss: invalid value "x"; give a number from 0 to 1)"},
+          {R"({"transport": {"linux": {}, "shm": {}}})",
+           R"(f:1:29: transport.shm: cannot be set along with linux; remove one)"},
+          {R"({"transport": {"decorators": [{"fault": {}, "trace": {}}]}})",
+           R"(f:1:45: transport.decorators[0].trace: cannot be set along with fault; remove one)"},
+          {R"({"transport": {"name": "x", "plugin": {"@type": "x/foo.Bar"}}})",
+           R"(f:1:49: transport.plugin: message type 'foo.Bar' is unknown to this program; link the plugin that defines it)"},
+          {R"({"transport": {"name": "x", "plugin": {"a": 1}}})",
+           R"(f:1:40: transport.plugin: unexpected 'a'; give '@type' before other fields)"},
+          {R"({"host": {},})", R"(f:1:13: unexpected '}'; give a field's name in double quotes)"},
+          {R"({"host": {} "rpc": {}})", R"(f:1:13: unexpected '"'; give ',' or '}')"},
+          {R"({"host": )", R"(f:1:10: host: the file ends; give a value)"},
+          {R"({"host": {"workers": 1})", R"(f:1:24: the file ends; give ',' or '}')"},
+          {R"({"host": {"workers": yes}})",
+           R"(f:1:22: host.workers: unexpected 'yes'; give a number, true, false or a text in double quotes)"},
+          {R"({host: {}})", R"(f:1:2: unexpected 'h'; give a field's name in double quotes)"},
+          {R"({"host" {}})", R"(f:1:9: host: unexpected '{'; give ':')"},
+          {R"([1])", R"(f:1:1: the configuration is not an object; begin with '{')"},
+          {R"({} x)", R"(f:1:4: text after the end; remove it)"},
+          {R"({"rpc": {"listen": "a
+b"}})",
+           R"(f:1:22: rpc.listen: the text is not closed; give '"' at its end)"},
+          {R"({"rpc": {"listen": "\ud800"}})", R"(f: Missing low surrogate.)"},
+          {R"({"rpc": {"listen": "\q"}})",
+           R"(f:1:22: rpc.listen: unexpected 'q'; give an escape of JSON)"},
+          {R"({"host": {"workers": 01}})",
+           R"(f:1:22: host.workers: unexpected '01'; give a number, true, false or a text in double quotes)"},
+          {R"({
+  "host": {
+    "workers": 0
+  },
+  "transport": {"name": "shm", "sim": {}}
+})",
+           R"(f:3:5: host.workers: 0 is out of range; give a whole number from 1 to 1024
+f:5:32: transport.sim: settings of 'sim', but transport.name is 'shm'; remove them or change transport.name to 'sim')"},
+          {R"({"rpc": {"servers": ["a", "b", 3]}})",
+           R"(f:1:32: rpc.servers[2]: invalid value 3; give a text in double quotes)"},
+          {R"({"transport": {"name": "x", "plugin": {"@type": "type.googleapis.com/weft.config.Loop", "spnUs": 1}}})",
+           R"(f:1:89: transport.plugin: unknown field 'spnUs' in weft.config.Loop; known are mode, spin_us)"},
+          {R"({"transport": {"name": "x", "plugin": {"@type": "type.googleapis.com/weft.config.Loop", "spinUs": "x"}}})",
+           R"(f: spin_us: invalid value "x" for type TYPE_UINT32)"},
+      }) {
+    Check(wrong, Format::kJson);
+  }
+}
+
+TEST(ErrorsTest, DepthHasALimit) {
+  for (const std::string& text :
+       {Nested("a{", "}"), "{\"host\": " + Nested("[", "]") + "}", Nested("{\"a\":", "}")}) {
+    const std::string error(Parse(text, "f", DetectFormat(text)).status().message());
+    EXPECT_TRUE(absl::StrContains(error, "too deep; give at most 32 levels")) << error;
+  }
+}
+
+}  // namespace
+}  // namespace weft::config

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "weft/config/loader.h"
+
+#include <cerrno>
+#include <fstream>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "weft/config/problem.h"
+#include "weft/config/reader.h"
+#include "weft/config/validate.h"
+
+namespace weft::config {
+namespace {
+
+absl::Status CannotRead(const std::string& path, int error) {
+  return absl::ErrnoToStatus(error, absl::StrCat("cannot read configuration file '", path, "'"));
+}
+
+}  // namespace
+
+Format DetectFormat(const std::string& text) {
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  return first != std::string::npos && text[first] == '{' ? Format::kJson : Format::kText;
+}
+
+absl::StatusOr<Config> Parse(const std::string& text, const std::string& origin, Format format) {
+  if (text.size() > kTextBytesMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        origin, ": ", text.size(), " bytes; a configuration has at most ", kTextBytesMax));
+  }
+  Config config;
+  Reading reading = format == Format::kJson ? ReadJson(text, &config) : ReadText(text, &config);
+  // Half a configuration would only give consequential errors.
+  if (reading.problems.empty()) reading.problems = FindProblems(config, reading.locations);
+  absl::Status status = ToStatus(std::move(reading.problems), origin);
+  if (!status.ok()) return status;
+  return config;
+}
+
+absl::StatusOr<Config> LoadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return CannotRead(path, errno);
+  std::string text;
+  text.resize(kTextBytesMax + 1);
+  errno = 0;
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) return CannotRead(path, errno != 0 ? errno : EIO);
+  text.resize(static_cast<size_t>(file.gcount()));
+  return Parse(text, path, absl::EndsWith(path, ".json") ? Format::kJson : DetectFormat(text));
+}
+
+}  // namespace weft::config

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reads and prints configurations.
+//
+//     absl::StatusOr<Config> config = LoadFile("server.cfg");
+//     if (!config.ok()) {
+//       std::cerr << config.status().message() << "\n";  // server.cfg:3:9: host.workers: 0 is ...
+//     }
+//
+// Programs that take --config use config/flags.h instead.
+
+#ifndef WEFT_CONFIG_LOADER_H_
+#define WEFT_CONFIG_LOADER_H_
+
+#include <cstddef>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "weft/config/config.h"
+
+namespace weft::config {
+
+enum class Format {
+  // Protobuf's text format: https://protobuf.dev/reference/protobuf/textformat-spec/.
+  kText,
+  // JSON as protobuf maps it; names as in the schema or in camelCase.
+  kJson,
+};
+
+// Longest text of a configuration; more is refused.
+inline constexpr size_t kTextBytesMax = 1 << 20;
+
+// JSON if the first character is '{', which text format cannot begin with.
+Format DetectFormat(const std::string& text);
+
+// Reads and checks a configuration. InvalidArgument for all that is wrong, a line
+// each: "origin:line:column: field: what is wrong; what would be right". `origin`
+// is the file's name or another word for where the text is from.
+absl::StatusOr<Config> Parse(const std::string& text, const std::string& origin, Format format);
+
+// Parse() of a file: JSON if its name ends in ".json" or its text looks like it, or
+// else text format. NotFound, PermissionDenied and so on if it cannot be read.
+absl::StatusOr<Config> LoadFile(const std::string& path);
+
+// The effective configuration: every field that has a value, with defaults filled in.
+// Of the transports' settings, only those of the one named. Parse() reads it back as
+// the same. The type of `plugin` must be linked into the program, as Parse() demands.
+std::string Print(const Config& config, Format format);
+
+}  // namespace weft::config
+
+#endif  // WEFT_CONFIG_LOADER_H_

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "weft/config/validate.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/message.h>
+
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "weft/config/cores.h"
+#include "weft/config/rule.pb.h"
+#include "weft/config/settings.h"
+
+namespace weft::config {
+namespace {
+
+using google::protobuf::Any;
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+// Collects problems with the place of the field that each is about.
+class Report {
+ public:
+  explicit Report(const Locations& locations) : locations_(locations) {}
+
+  void Add(const std::string& field, std::string what) {
+    problems_.push_back({Find(locations_, field), field, std::move(what)});
+  }
+  std::vector<Problem> Take() { return std::move(problems_); }
+
+ private:
+  const Locations& locations_;
+  std::vector<Problem> problems_;
+};
+
+bool IsPermissions(const std::string& text) {
+  return !text.empty() && text.size() <= 4 &&
+         text.find_first_not_of("01234567") == std::string::npos &&
+         (text.size() < 4 || text[0] == '0');
+}
+
+// The host itself is for the resolver to judge.
+bool IsHostPort(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  const std::string port = text.substr(colon == std::string::npos ? 0 : colon + 1);
+  unsigned number = 0;
+  if (port.empty() || !absl::ascii_isdigit(port[0]) || !absl::SimpleAtoi(port, &number) ||
+      number > 65535) {
+    return false;
+  }
+  if (colon == std::string::npos) return true;
+  const std::string host = text.substr(0, colon);
+  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  return bracketed || (!host.empty() && host.find_first_of(":[]") == std::string::npos);
+}
+
+// What is wrong with a text, or nothing.
+std::string CheckText(const Rule& rule, const std::string& text) {
+  if (rule.required() && text.empty()) return "is empty";
+  if (!rule.has_form() || text.empty()) return "";
+  switch (rule.form()) {
+    case Rule::CORES: {
+      const absl::Status status = ParseCores(text).status();
+      return status.ok() ? "" : std::string(status.message());
+    }
+    case Rule::PERMISSIONS:
+      return IsPermissions(text) ? "" : absl::StrCat("'", text, "' is not a mode");
+    case Rule::HOST_PORT:
+      return IsHostPort(text) ? "" : absl::StrCat("'", text, "' is not an address to listen at");
+  }
+  return "";
+}
+
+// What is wrong with a number, or nothing. NaN is within no range.
+template <typename T>
+std::string CheckNumber(const Rule& rule, T value) {
+  const double number = static_cast<double>(value);
+  if ((rule.has_min() && !(number >= rule.min())) || (rule.has_max() && !(number <= rule.max()))) {
+    return absl::StrCat(value, " is out of range");
+  }
+  if (rule.power_of_two() && std::exp2(std::ilogb(number)) != number) {
+    return absl::StrCat(value, " is not a power of two");
+  }
+  return "";
+}
+
+// Checks one field that is present and not repeated.
+std::string CheckValue(const Message& message, const FieldDescriptor& field, const Rule& rule) {
+  const Reflection& reflection = *message.GetReflection();
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return CheckNumber(rule, reflection.GetUInt32(message, &field));
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return CheckNumber(rule, reflection.GetUInt64(message, &field));
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return CheckNumber(rule, reflection.GetDouble(message, &field));
+    case FieldDescriptor::CPPTYPE_STRING:
+      return CheckText(rule, reflection.GetString(message, &field));
+    default:
+      return "";
+  }
+}
+
+// Checks the rules of all fields of a message and of those within it.
+void CheckRules(const Message& message, const std::string& path, Report* report) {
+  const Descriptor& type = *message.GetDescriptor();
+  const Reflection& reflection = *message.GetReflection();
+  if (&type == Any::descriptor()) return;
+  for (int i = 0; i < type.field_count(); ++i) {
+    const FieldDescriptor& field = *type.field(i);
+    const std::string name = Join(path, field.name());
+    const Rule& rule = field.options().GetExtension(config::rule);
+    if (field.is_repeated()) {
+      if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
+      for (int j = 0; j < reflection.FieldSize(message, &field); ++j) {
+        CheckRules(reflection.GetRepeatedMessage(message, &field, j),
+                   absl::StrCat(name, "[", j, "]"), report);
+      }
+    } else if (!reflection.HasField(message, &field)) {
+      if (rule.required() && !field.has_default_value()) {
+        report->Add(name, absl::StrCat("is missing; ", WhatIsRight(field)));
+      }
+    } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      CheckRules(reflection.GetMessage(message, &field), name, report);
+    } else if (std::string wrong = CheckValue(message, field, rule); !wrong.empty()) {
+      report->Add(name, absl::StrCat(wrong, "; ", WhatIsRight(field)));
+    }
+  }
+}
+
+void CheckTransport(const Transport& transport, Report* report) {
+  const auto* settings = Transport::descriptor()->FindOneofByName("settings");
+  const FieldDescriptor* given =
+      transport.GetReflection()->GetOneofFieldDescriptor(transport, settings);
+  if (given != nullptr && given != SettingsOf(transport.name())) {
+    const std::string change =
+        transport.has_plugin() ? "" : absl::StrCat(" to '", given->name(), "'");
+    report->Add(absl::StrCat("transport.", given->name()),
+                absl::StrCat("settings of '", given->name(), "', but transport.name is '",
+                             transport.name(), "'; remove them or change transport.name", change));
+  }
+  if (transport.has_plugin() && FindType(transport.plugin().type_url()) == nullptr) {
+    report->Add("transport.plugin", UnknownType(transport.plugin().type_url()));
+  }
+  if (transport.has_shm() &&
+      transport.shm().max_message_bytes() > transport.shm().ring_bytes() / 2) {
+    report->Add("transport.shm.max_message_bytes",
+                absl::StrCat(transport.shm().max_message_bytes(),
+                             " does not fit; give at most half of ring_bytes, which is ",
+                             transport.shm().ring_bytes()));
+  }
+  for (int i = 0; i < transport.decorators_size(); ++i) {
+    if (transport.decorators(i).kind_case() == Decorator::KIND_NOT_SET) {
+      report->Add(absl::StrCat("transport.decorators[", i, "]"),
+                  "is empty; give one of fault, trace, pcap");
+    }
+  }
+}
+
+void CheckHost(const Config& config, Report* report) {
+  const Host& host = config.host();
+  const auto cores = ParseCores(host.cores());
+  if (cores.ok() && !cores->empty() && cores->size() < host.workers()) {
+    report->Add("host.cores", absl::StrCat("names ", cores->size(), " CPUs for ", host.workers(),
+                                           " workers; name as many, or none"));
+  }
+  if (host.workers() > 1 && !config.transport().linux().reuse_port()) {
+    report->Add("transport.linux.reuse_port",
+                absl::StrCat("false, but there are ", host.workers(),
+                             " workers; set it, or host.workers to 1"));
+  }
+}
+
+}  // namespace
+
+std::vector<Problem> FindProblems(const Config& config, const Locations& locations) {
+  Report report(locations);
+  CheckRules(config, "", &report);
+  CheckTransport(config.transport(), &report);
+  CheckHost(config, &report);
+  return report.Take();
+}
+
+absl::Status Validate(const Config& config) {
+  return ToStatus(FindProblems(config, {}), "configuration");
+}
+
+}  // namespace weft::config
