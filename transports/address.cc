@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
@@ -31,29 +32,28 @@ bool IsName(absl::string_view name) {
          });
 }
 
+bool IsNumber(absl::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), absl::ascii_isdigit);
+}
+
 bool ParsePort(absl::string_view text, uint16_t* port) {
   // SimpleAtoi also takes signs and spaces.
   uint32_t value;
-  if (text.empty() || !std::all_of(text.begin(), text.end(), absl::ascii_isdigit) ||
-      !absl::SimpleAtoi(text, &value) || value > UINT16_MAX) {
-    return false;
-  }
+  if (!IsNumber(text) || !absl::SimpleAtoi(text, &value) || value > UINT16_MAX) return false;
   *port = static_cast<uint16_t>(value);
   return true;
 }
 
 bool ParseScope(absl::string_view text, uint32_t* scope) {
-  if (text.empty()) return false;
-  if (std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) {
-    return absl::SimpleAtoi(text, scope) && *scope != 0;
-  }
+  if (IsNumber(text)) return absl::SimpleAtoi(text, scope) && *scope != 0;
   *scope = if_nametoindex(std::string(text).c_str());
   return *scope != 0;
 }
 
 absl::StatusOr<Address> ParseIpv6(absl::string_view text) {
   const size_t end = text.find("]:");
-  if (end == absl::string_view::npos) return Bad(text, "expected [ADDRESS]:PORT after '['");
+  if (end == absl::string_view::npos)
+    return Bad(text, "an IPv6 address and port are written [ADDRESS]:PORT");
   absl::string_view host = text.substr(1, end - 1);
   uint32_t scope = 0;
   if (const size_t percent = host.find('%'); percent != absl::string_view::npos) {
@@ -129,6 +129,10 @@ Address Address::Sim(absl::string_view name) {
 
 absl::StatusOr<Address> Address::Parse(absl::string_view text) {
   if (text.empty()) return Bad(text, kForms);
+  // Nor would the system's parsers, which are given C strings, see what follows a zero byte.
+  if (!std::all_of(text.begin(), text.end(), absl::ascii_isgraph)) {
+    return Bad(absl::Utf8SafeCHexEscape(text), "has a space or a character that is not ASCII");
+  }
   if (text[0] == '[') return ParseIpv6(text);
   for (const auto& [prefix, make] : {std::pair{"shm:", &Address::Shm}, {"sim:", &Address::Sim}}) {
     if (text.substr(0, 4) != prefix) continue;
@@ -153,7 +157,9 @@ std::string Address::ToString() const {
       inet_ntop(AF_INET6, ip_.data(), host, sizeof(host));
       if (scope_ == 0) return absl::StrCat("[", host, "]:", port_);
       char interface[IF_NAMESIZE];
-      if (if_indextoname(scope_, interface) == nullptr) {
+      // A name that Parse() would read as something else is as good as none.
+      if (if_indextoname(scope_, interface) == nullptr || !IsName(interface) ||
+          IsNumber(interface)) {
         return absl::StrCat("[", host, "%", scope_, "]:", port_);
       }
       return absl::StrCat("[", host, "%", interface, "]:", port_);
