@@ -303,7 +303,9 @@ TEST_P(ModelTest, BehavesLikeAMultimap) {
         break;
     }
     ASSERT_EQ(wheel_.size(), model_.size());
-    if (!model_.empty()) ASSERT_LE(wheel_.NextDeadlineNs(), model_.begin()->first);
+    if (!model_.empty()) {
+      ASSERT_LE(wheel_.NextDeadlineNs(), model_.begin()->first);
+    }
     ASSERT_FALSE(HasFailure()) << "seed " << GetParam() << ", step " << step;
   }
 }
