@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Packets on their way out: gathered while a burst is processed, sent together at its end, kept
+// while the port is blocked.
+#ifndef WEFT_RPC_PACKET_QUEUE_H_
+#define WEFT_RPC_PACKET_QUEUE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "weft/core/buffer.h"
+#include "weft/transports/datagram_port.h"
+
+namespace weft::rpc {
+
+class PacketQueue {
+ public:
+  explicit PacketQueue(size_t capacity) : packets_(capacity) {}
+
+  // Takes the packet; false, and `buffer` untouched, when the queue is full.
+  bool Push(const Peer& peer, Buffer&& buffer) {
+    if (end_ == packets_.size() && !MakeRoom()) return false;
+    packets_[end_].peer = peer;
+    packets_[end_].buffer = std::move(buffer);
+    ++end_;
+    return true;
+  }
+
+  // Sends what the port accepts and returns how many packets that was. Packets to a peer that
+  // blocks the port let the others pass next time; of a peer that stays blocked, more than a
+  // bounded number are dropped, the latest first.
+  size_t Flush(DatagramPort& port) {
+    if (empty()) return 0;
+    const size_t sent = port.Send(absl::MakeSpan(packets_).subspan(begin_, size()));
+    begin_ += sent;
+    if (empty()) [[likely]] {
+      begin_ = end_ = 0;
+    } else {
+      SetBlockedAside();
+    }
+    return sent;
+  }
+
+  bool empty() const { return begin_ == end_; }
+  size_t size() const { return end_ - begin_; }
+  size_t capacity() const { return packets_.size(); }
+  size_t room() const { return capacity() - size(); }
+  uint64_t dropped() const { return dropped_; }
+
+ private:
+  bool MakeRoom();
+  void SetBlockedAside();
+
+  std::vector<Datagram> packets_;
+  size_t begin_ = 0;
+  size_t end_ = 0;
+  uint64_t dropped_ = 0;
+};
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_PACKET_QUEUE_H_

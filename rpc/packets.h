@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How client and server make packets. Not for users.
+#ifndef WEFT_RPC_PACKETS_H_
+#define WEFT_RPC_PACKETS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "weft/core/buffer.h"
+#include "weft/transports/datagram_port.h"
+
+namespace weft::rpc {
+
+// Payload of a full packet over `port`: kPacketPayloadBytes, or less if the port carries less or
+// its buffers hold less. InvalidArgument if nothing useful fits.
+absl::StatusOr<size_t> PacketPayloadBytes(DatagramPort& port);
+
+// A buffer with a copy of `bytes`, which must fit; null when the pool is empty.
+Buffer CopyOf(BufferPool& pool, absl::Span<const uint8_t> bytes);
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_PACKETS_H_
