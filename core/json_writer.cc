@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "weft/core/json_writer.h"
+
+#include <cmath>
+
+namespace weft {
+
+JsonWriter& JsonWriter::Key(absl::string_view key) {
+  Separate();
+  Quote(key);
+  text_ += ": ";
+  after_key_ = true;
+  return *this;
+}
+
+void JsonWriter::Value(absl::string_view text) {
+  Separate();
+  Quote(text);
+}
+
+void JsonWriter::Value(double number) {
+  Raw(std::isfinite(number) ? absl::StrCat(number) : "null");
+}
+
+void JsonWriter::Open(char bracket) {
+  Separate();
+  text_ += bracket;
+  ++depth_;
+  first_ = true;
+}
+
+void JsonWriter::Close(char bracket) {
+  --depth_;
+  if (!first_) NewLine();
+  text_ += bracket;
+  first_ = false;
+}
+
+void JsonWriter::Raw(absl::string_view token) {
+  Separate();
+  absl::StrAppend(&text_, token);
+}
+
+void JsonWriter::Separate() {
+  if (after_key_) {
+    after_key_ = false;
+    return;
+  }
+  if (depth_ == 0) return;
+  if (!first_) text_ += ',';
+  first_ = false;
+  NewLine();
+}
+
+void JsonWriter::NewLine() {
+  text_ += '\n';
+  text_.append(2 * static_cast<size_t>(depth_), ' ');
+}
+
+void JsonWriter::Quote(absl::string_view text) {
+  text_ += '"';
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      text_ += '\\';
+      text_ += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      absl::StrAppend(&text_, "\\u", absl::Hex(c, absl::kZeroPad4));
+    } else {
+      text_ += c;
+    }
+  }
+  text_ += '"';
+}
+
+}  // namespace weft
