@@ -46,7 +46,8 @@ std::string WholeNumber(const Rule& rule, double min, const std::string& max) {
 std::string Text(const Rule& rule) {
   switch (rule.form()) {
     case Rule::CORES:
-      if (rule.has_form()) return "give CPU numbers and ranges, such as \"0-3,6\"";
+      if (rule.has_form())
+        return "give numbers below 4096 and ranges, each core once, such as \"0-3,6\"";
       break;
     case Rule::PERMISSIONS:
       return "give permission bits in octal, such as \"0600\"";

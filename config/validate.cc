@@ -12,9 +12,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "weft/config/cores.h"
 #include "weft/config/rule.pb.h"
 #include "weft/config/settings.h"
+#include "weft/core/cpu.h"
 
 namespace weft::config {
 namespace {
@@ -66,10 +66,8 @@ std::string CheckText(const Rule& rule, const std::string& text) {
   if (rule.required() && text.empty()) return "is empty";
   if (!rule.has_form() || text.empty()) return "";
   switch (rule.form()) {
-    case Rule::CORES: {
-      const absl::Status status = ParseCores(text).status();
-      return status.ok() ? "" : std::string(status.message());
-    }
+    case Rule::CORES:
+      return ParseCoreList(text).ok() ? "" : absl::StrCat("'", text, "' is not a list of cores");
     case Rule::PERMISSIONS:
       return IsPermissions(text) ? "" : absl::StrCat("'", text, "' is not a mode");
     case Rule::HOST_PORT:
@@ -166,9 +164,9 @@ void CheckTransport(const Transport& transport, Report* report) {
 
 void CheckHost(const Config& config, Report* report) {
   const Host& host = config.host();
-  const auto cores = ParseCores(host.cores());
+  const auto cores = ParseCoreList(host.cores());
   if (cores.ok() && !cores->empty() && cores->size() < host.workers()) {
-    report->Add("host.cores", absl::StrCat("names ", cores->size(), " CPUs for ", host.workers(),
+    report->Add("host.cores", absl::StrCat("names ", cores->size(), " cores for ", host.workers(),
                                            " workers; name as many, or none"));
   }
   if (host.workers() > 1 && !config.transport().linux().reuse_port()) {
