@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/transports/linux/linux_datagram_port.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+
+namespace weft::linux_transport {
+namespace {
+
+// A coalesced message is at most this long, its first bytes in a buffer included.
+constexpr size_t kTailBytes = 65536;
+
+// A client does not know yet whom it will talk to: [::] reaches IPv6 and IPv4, the latter at the
+// same cost as an IPv4 socket.
+absl::StatusOr<UniqueFd> OpenAnywhere() {
+  absl::StatusOr<UniqueFd> fd = OpenBoundSocket(SOCK_DGRAM, Address::Ipv6({}, 0), false);
+  return fd.ok() ? std::move(fd) : OpenBoundSocket(SOCK_DGRAM, Address::Ipv4({}, 0), false);
+}
+
+absl::Status CheckQueues(const config::Linux& config, const PortOptions& options) {
+  if (options.queues < 1 || options.queue < 0 || options.queue >= options.queues) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("queue ", options.queue, " of ", options.queues, " does not exist"));
+  }
+  if (options.queues > 1 && !config.reuse_port()) {
+    return absl::InvalidArgumentError(
+        "several workers need `reuse_port: true` in the settings of transport 'linux'");
+  }
+  return absl::OkStatus();
+}
+
+// With CAP_NET_ADMIN the kernel's limit does not hold.
+void SetBufferBytes(const UniqueFd& fd, int force, int plain, uint32_t bytes) {
+  if (bytes == 0) return;
+  const int value = static_cast<int>(bytes);
+  if (!SetOption(fd, SOL_SOCKET, force, value)) SetOption(fd, SOL_SOCKET, plain, value);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DatagramPort>> LinuxDatagramPort::Open(
+    const config::Linux& config, const BufferPoolOptions& buffers, const Capabilities& capabilities,
+    const PortOptions& options) {
+  if (absl::Status status = CheckQueues(config, options); !status.ok()) return status;
+  absl::StatusOr<UniqueFd> fd;
+  if (options.local.kind() == Address::Kind::kNone) {
+    fd = OpenAnywhere();
+  } else {
+    if (absl::Status status = CheckIp(options.local); !status.ok()) return status;
+    fd = OpenBoundSocket(SOCK_DGRAM, options.local, options.queues > 1);
+  }
+  if (!fd.ok()) return fd.status();
+  absl::StatusOr<SocketAddress> local = BoundAddress(*fd);
+  if (!local.ok()) return local.status();
+  return std::unique_ptr<DatagramPort>(
+      new LinuxDatagramPort(config, buffers, capabilities, *std::move(fd), *local));
+}
+
+LinuxDatagramPort::LinuxDatagramPort(const config::Linux& config, const BufferPoolOptions& buffers,
+                                     const Capabilities& capabilities, UniqueFd fd,
+                                     const SocketAddress& local)
+    : DatagramPort(capabilities, buffers),
+      fd_(std::move(fd)),
+      family_(local.any.sa_family),
+      local_address_(ToAddress(local)) {
+  SetSocketOptions(config);
+  BuildHeaders();
+  events_.reserve(kEvents);
+}
+
+void LinuxDatagramPort::SetSocketOptions(const config::Linux& config) {
+  SetBufferBytes(fd_, SO_RCVBUFFORCE, SO_RCVBUF, config.receive_buffer_bytes());
+  SetBufferBytes(fd_, SO_SNDBUFFORCE, SO_SNDBUF, config.send_buffer_bytes());
+  // Without these an unconnected socket never hears that nobody listens at a peer.
+  SetOption(fd_, IPPROTO_IP, IP_RECVERR, 1);
+  if (family_ == AF_INET6) SetOption(fd_, IPPROTO_IPV6, IPV6_RECVERR, 1);
+  // Setting the default to 0 changes nothing, and fails where the kernel has no UDP_SEGMENT.
+  if (config.gso() && SetOption(fd_, IPPROTO_UDP, UDP_SEGMENT, 0))
+    gso_segment_max_ = kUdpPayloadMax;
+  gro_ = config.gro() && SetOption(fd_, IPPROTO_UDP, UDP_GRO, 1);
+}
+
+// All that stays the same from call to call.
+void LinuxDatagramPort::BuildHeaders() {
+  for (size_t i = 0; i < kSendMessages; ++i) {
+    send_names_[i] = SocketAddress();
+    send_names_[i].any.sa_family = family_;
+    send_names_[i].length = family_ == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+    msghdr& header = send_headers_[i].msg_hdr;
+    header.msg_name = &send_names_[i].any;
+    header.msg_namelen = send_names_[i].length;
+    header.msg_control = gso_controls_[i].bytes;
+    auto* control = reinterpret_cast<cmsghdr*>(gso_controls_[i].bytes);
+    control->cmsg_level = IPPROTO_UDP;
+    control->cmsg_type = UDP_SEGMENT;
+    control->cmsg_len = CMSG_LEN(sizeof(uint16_t));
+  }
+  if (gro_) tails_ = std::make_unique_for_overwrite<uint8_t[]>(kReceiveMessages * kTailBytes);
+  for (size_t i = 0; i < kReceiveMessages; ++i) {
+    if (gro_) receive_pieces_[i][1] = {tails_.get() + i * kTailBytes, kTailBytes};
+    msghdr& header = receive_headers_[i].msg_hdr;
+    header.msg_name = &receive_names_[i].any;
+    header.msg_iov = receive_pieces_[i];
+    header.msg_iovlen = gro_ ? 2 : 1;
+    header.msg_control = gro_controls_[i].bytes;
+    RenewHeader(i);
+  }
+}
+
+absl::StatusOr<Peer> LinuxDatagramPort::Resolve(const Address& address) {
+  if (absl::Status status = CheckIp(address); !status.ok()) return status;
+  if (address.port() == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot send to ", address.ToString(), ": port 0 is no port"));
+  }
+  SocketAddress name = ToSocketAddress(address);
+  if (address.kind() == Address::Kind::kIpv4) {
+    const sockaddr_in ipv4 = name.v4;
+    name.v6 = {.sin6_family = AF_INET6,
+               .sin6_port = ipv4.sin_port,
+               .sin6_flowinfo = 0,
+               .sin6_addr = MappedIpv4(ipv4.sin_addr),
+               .sin6_scope_id = 0};
+  }
+  if (family_ == AF_INET && !IsMappedIpv4(name.v6.sin6_addr)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot send to ", address.ToString(), " from ", local_address_.ToString(),
+                     ", which is IPv4: open the port at [::]:", local_address_.port()));
+  }
+  return PeerOf(name.v6);
+}
+
+absl::StatusOr<Address> LinuxDatagramPort::AddressOf(const Peer& peer) const {
+  if (!peer) return absl::NotFoundError("nobody has no address");
+  SocketAddress name;
+  name.v6 = NameOf(peer);
+  return ToAddress(name);
+}
+
+bool LinuxDatagramPort::Arm() {
+  AssertOwner();
+  // The descriptor says neither that messages are left of the last system call nor that a full
+  // socket has room again. The latter is short-lived: whoever waits for it tries again in the next
+  // round.
+  return receive_next_ == receive_filled_ && !std::exchange(send_blocked_, false);
+}
+
+size_t LinuxDatagramPort::DoTakeEvents(absl::Span<PortEvent> events) {
+  const size_t n = std::min(events.size(), events_.size());
+  std::copy_n(events_.begin(), n, events.begin());
+  events_.erase(events_.begin(), events_.begin() + n);
+  has_events_ = !events_.empty();
+  return n;
+}
+
+void LinuxDatagramPort::AddEvent(const Peer& peer, int error) {
+  for (const PortEvent& event : events_) {
+    if (event.peer == peer && event.error == error) return;
+  }
+  if (events_.size() == kEvents) events_.erase(events_.begin());
+  events_.push_back({.kind = PortEvent::Kind::kPeerUnreachable, .peer = peer, .error = error});
+  has_events_ = true;
+}
+
+}  // namespace weft::linux_transport

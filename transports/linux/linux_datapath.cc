@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The data path of LinuxDatagramPort: at most one system call where one will do.
+#include <time.h>
+// clang-format off: it would put this one, which needs <time.h>, first.
+#include <linux/errqueue.h>
+// clang-format on
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "weft/transports/linux/linux_datagram_port.h"
+
+namespace weft::linux_transport {
+namespace {
+
+// Queued ICMP errors that one call looks at.
+constexpr size_t kErrorsAtOnce = 64;
+
+// What a send failed with says nothing about the peer: this machine had no room for the message, or
+// the message was too long for the path.
+bool IsAboutMessage(int error) { return error == ENOBUFS || error == ENOMEM || error == EMSGSIZE; }
+
+// The kernel may refuse to segment: the segment does not fit the path's MTU (EINVAL, EMSGSIZE), or
+// the route cannot (EIO: IPsec, or a device without checksums).
+bool MayBeAboutSegmenting(int error) {
+  return error == EINVAL || error == EMSGSIZE || error == EIO;
+}
+
+}  // namespace
+
+// --- Sending
+
+size_t LinuxDatagramPort::Send(absl::Span<Datagram> burst) {
+  AssertOwner();
+  size_t done = 0;
+  while (done < burst.size()) {
+    absl::Span<Datagram> rest = burst.subspan(done);
+    size_t taken;
+    if (!Sendable(rest[0])) {
+      Drop(rest.first(1));
+      taken = 1;
+    } else if (rest.size() == 1) {
+      taken = SendOne(rest[0]);
+    } else {
+      taken = SendMany(rest);
+    }
+    if (taken == 0) {
+      ++stats_.send_blocked;
+      send_blocked_ = true;
+      break;
+    }
+    done += taken;
+  }
+  return done;
+}
+
+// To somebody this socket can reach, and not too long.
+bool LinuxDatagramPort::Sendable(const Datagram& datagram) const {
+  const Peer& peer = datagram.peer;
+  return datagram.buffer && datagram.buffer.size() <= capabilities_.max_payload_bytes &&
+         PortOf(peer) != 0 && (family_ == AF_INET6 || IsIpv4(peer));
+}
+
+void LinuxDatagramPort::SetName(const Peer& peer, SocketAddress* name) const {
+  if (family_ == AF_INET) {
+    name->v4.sin_port = PortOf(peer);
+    name->v4.sin_addr.s_addr = static_cast<uint32_t>(peer.words[1] >> 32);
+  } else {
+    name->v6 = NameOf(peer);
+  }
+}
+
+size_t LinuxDatagramPort::SendOne(Datagram& datagram) {
+  SocketAddress& name = send_names_[0];
+  SetName(datagram.peer, &name);
+  const Buffer& buffer = datagram.buffer;
+  while (sendto(fd_.get(), buffer.data(), buffer.size(), 0, &name.any, name.length) < 0) {
+    if (errno == EAGAIN) return 0;
+    if (RetrySend(errno)) continue;
+    Fail({&datagram, 1}, errno);
+    return 1;
+  }
+  Sent({&datagram, 1});
+  return 1;
+}
+
+// One system call for as much of `burst` as goes into it.
+size_t LinuxDatagramPort::SendMany(absl::Span<Datagram> burst) {
+  const size_t messages = Gather(burst);
+  for (;;) {
+    const int sent = sendmmsg(fd_.get(), send_headers_, messages, 0);
+    if (sent > 0) {
+      size_t datagrams = 0;
+      for (int i = 0; i < sent; ++i) datagrams += segments_[i];
+      Sent(burst.first(datagrams));
+      // The error that stopped it may have been another message's: one that is lost unless it is
+      // looked for.
+      if (static_cast<size_t>(sent) < messages) TakeSocketErrors();
+      return datagrams;
+    }
+    const int error = errno;
+    if (error == EAGAIN) return 0;
+    absl::Span<Datagram> first = burst.first(segments_[0]);
+    if (first.size() > 1 && MayBeAboutSegmenting(error)) return SendUnsegmented(first, error);
+    if (RetrySend(error)) continue;
+    Fail(first, error);
+    return first.size();
+  }
+}
+
+// Lays out the beginning of `burst` as messages for one system call; returns how many.
+size_t LinuxDatagramPort::Gather(absl::Span<Datagram> burst) {
+  size_t messages = 0;
+  size_t pieces = 0;
+  const size_t limit = std::min(burst.size(), kSegments);
+  while (pieces < limit && messages < kSendMessages && Sendable(burst[pieces])) {
+    const absl::Span<Datagram> run =
+        burst.subspan(pieces, RunLength(burst.subspan(pieces, limit - pieces)));
+    msghdr& header = send_headers_[messages].msg_hdr;
+    SetName(run[0].peer, &send_names_[messages]);
+    header.msg_iov = &send_pieces_[pieces];
+    header.msg_iovlen = run.size();
+    header.msg_controllen = 0;
+    if (run.size() > 1) {
+      const auto segment_bytes = static_cast<uint16_t>(run[0].buffer.size());
+      std::memcpy(CMSG_DATA(reinterpret_cast<cmsghdr*>(gso_controls_[messages].bytes)),
+                  &segment_bytes, sizeof(segment_bytes));
+      header.msg_controllen = sizeof(gso_controls_[messages].bytes);
+    }
+    for (Datagram& datagram : run) {
+      send_pieces_[pieces++] = {datagram.buffer.data(), datagram.buffer.size()};
+    }
+    segments_[messages++] = run.size();
+  }
+  return messages;
+}
+
+// How many from the front can go as one GSO message: to one peer and of one size, but for the last,
+// which may be shorter.
+size_t LinuxDatagramPort::RunLength(absl::Span<const Datagram> burst) const {
+  const size_t segment_bytes = burst[0].buffer.size();
+  if (segment_bytes == 0 || segment_bytes > gso_segment_max_) return 1;
+  size_t total = segment_bytes;
+  size_t n = 1;
+  while (n < burst.size()) {
+    const Datagram& next = burst[n];
+    if (!next.buffer || next.peer != burst[0].peer) break;
+    const size_t size = next.buffer.size();
+    if (size == 0 || size > segment_bytes || total + size > kUdpPayloadMax) break;
+    total += size;
+    ++n;
+    if (size < segment_bytes) break;
+  }
+  return n;
+}
+
+// Sends `run`, which the kernel refused as a GSO message with `error`, one by one. If that
+// succeeds, it was the segmenting: it is not tried again for segments so long.
+size_t LinuxDatagramPort::SendUnsegmented(absl::Span<Datagram> run, int error) {
+  const size_t segment_bytes = run[0].buffer.size();
+  const uint64_t failed = stats_.send_failed;
+  size_t done = 0;
+  while (done < run.size() && SendOne(run[done]) == 1) ++done;
+  if (done > 0 && stats_.send_failed == failed) {
+    gso_segment_max_ = error == EIO ? 0 : std::min(gso_segment_max_, segment_bytes - 1);
+  }
+  return done;
+}
+
+// Whether a send that failed with `error` is worth another try: the error may have been that of an
+// earlier message, which the socket reports on the first call that comes along.
+bool LinuxDatagramPort::RetrySend(int error) {
+  return error == EINTR || (!IsAboutMessage(error) && TakeSocketErrors() > 0);
+}
+
+void LinuxDatagramPort::Sent(absl::Span<Datagram> datagrams) {
+  stats_.sent += datagrams.size();
+  for (Datagram& datagram : datagrams) {
+    stats_.sent_bytes += datagram.buffer.size();
+    datagram.buffer.Reset();
+  }
+}
+
+void LinuxDatagramPort::Drop(absl::Span<Datagram> datagrams) {
+  stats_.send_failed += datagrams.size();
+  for (Datagram& datagram : datagrams) datagram.buffer.Reset();
+}
+
+void LinuxDatagramPort::Fail(absl::Span<Datagram> datagrams, int error) {
+  if (!IsAboutMessage(error)) AddEvent(datagrams[0].peer, error);
+  Drop(datagrams);
+}
+
+// --- Receiving
+
+size_t LinuxDatagramPort::Receive(absl::Span<Datagram> burst) {
+  AssertOwner();
+  if (receive_next_ == receive_filled_ && !Fill(burst.size())) return 0;
+  size_t n = 0;
+  while (n < burst.size() && receive_next_ < receive_filled_) n += Deliver(burst.subspan(n));
+  return n;
+}
+
+// One system call. It asks for a single message while messages come one at a time, as looking for a
+// second one costs; for more as soon as the last call got all it asked for.
+bool LinuxDatagramPort::Fill(size_t wanted) {
+  if (wanted == 0) return false;
+  const size_t batch = std::min(receive_batch_, wanted);
+  for (size_t i = 0; i < batch; ++i) {
+    if (!receive_buffers_[i]) ProvideBuffer(i);
+  }
+  int filled;
+  if (batch == 1) {
+    const ssize_t bytes = recvmsg(fd_.get(), &receive_headers_[0].msg_hdr, 0);
+    receive_headers_[0].msg_len = static_cast<unsigned>(bytes);
+    filled = bytes < 0 ? -1 : 1;
+  } else {
+    filled = recvmmsg(fd_.get(), receive_headers_, batch, 0, nullptr);
+  }
+  if (filled <= 0) {
+    receive_batch_ = 1;
+    if (errno != EAGAIN) TakeSocketErrors();
+    return false;
+  }
+  receive_next_ = 0;
+  receive_filled_ = static_cast<size_t>(filled);
+  receive_batch_ =
+      std::min(kReceiveMessages, receive_filled_ < batch ? receive_filled_ + 1 : 2 * batch);
+  return true;
+}
+
+// When the pool is empty, messages are still taken from the socket, and dropped: nothing else would
+// show that there are any.
+void LinuxDatagramPort::ProvideBuffer(size_t index) {
+  Buffer buffer = pool_.Allocate();
+  receive_pieces_[index][0] = {};
+  if (buffer) receive_pieces_[index][0] = {buffer.data(), buffer.tailroom()};
+  receive_buffers_[index] = std::move(buffer);
+}
+
+// Makes header `index`, which the kernel has written to, fit for another call.
+void LinuxDatagramPort::RenewHeader(size_t index) {
+  msghdr& header = receive_headers_[index].msg_hdr;
+  header.msg_namelen = sizeof(sockaddr_in6);
+  header.msg_controllen = gro_ ? sizeof(gro_controls_[index].bytes) : 0;
+}
+
+// Hands out as much of the current message as fits `burst`; returns how many datagrams that was.
+size_t LinuxDatagramPort::Deliver(absl::Span<Datagram> burst) {
+  const size_t index = receive_next_;
+  const mmsghdr& message = receive_headers_[index];
+  size_t delivered;
+  // There is a control message only if the kernel has coalesced.
+  if (message.msg_hdr.msg_controllen != 0) {
+    delivered = DeliverSegments(index, burst);
+    if (receive_offset_ < message.msg_len) return delivered;
+    receive_offset_ = 0;
+  } else {
+    delivered = DeliverWhole(index, burst[0]) ? 1 : 0;
+  }
+  RenewHeader(index);
+  ++receive_next_;
+  return delivered;
+}
+
+bool LinuxDatagramPort::DeliverWhole(size_t index, Datagram& out) {
+  const mmsghdr& message = receive_headers_[index];
+  Buffer& buffer = receive_buffers_[index];
+  if (!buffer || message.msg_len > buffer.tailroom() ||
+      (message.msg_hdr.msg_flags & MSG_TRUNC) != 0) [[unlikely]] {
+    ++stats_.receive_dropped;
+    return false;
+  }
+  buffer.Append(message.msg_len);
+  ++stats_.received;
+  stats_.received_bytes += message.msg_len;
+  out.peer = PeerOf(receive_names_[index]);
+  out.buffer = std::move(buffer);
+  return true;
+}
+
+// Each segment is copied to a buffer of its own, the first too: its buffer holds the beginning of
+// others.
+size_t LinuxDatagramPort::DeliverSegments(size_t index, absl::Span<Datagram> burst) {
+  const mmsghdr& message = receive_headers_[index];
+  int segment_bytes;
+  std::memcpy(&segment_bytes, CMSG_DATA(reinterpret_cast<cmsghdr*>(gro_controls_[index].bytes)),
+              sizeof(segment_bytes));
+  const Peer peer = PeerOf(receive_names_[index]);
+  size_t n = 0;
+  while (n < burst.size() && receive_offset_ < message.msg_len) {
+    const size_t size = std::min<size_t>(segment_bytes, message.msg_len - receive_offset_);
+    Buffer buffer = pool_.Allocate();
+    if (buffer && size <= buffer.tailroom()) [[likely]] {
+      CopyOut(index, receive_offset_, {buffer.Append(size), size});
+      burst[n].peer = peer;
+      burst[n].buffer = std::move(buffer);
+      ++n;
+      ++stats_.received;
+      stats_.received_bytes += size;
+      ++stats_.copied_buffers;
+      stats_.copied_bytes += size;
+    } else {
+      ++stats_.receive_dropped;
+    }
+    receive_offset_ += size;
+  }
+  return n;
+}
+
+// Bytes of message `index` from `offset` on, of which some may lie in its buffer and some in its
+// tail.
+void LinuxDatagramPort::CopyOut(size_t index, size_t offset, absl::Span<uint8_t> out) const {
+  const iovec* pieces = receive_pieces_[index];
+  size_t from_buffer = 0;
+  if (offset < pieces[0].iov_len) {
+    from_buffer = std::min(out.size(), pieces[0].iov_len - offset);
+    std::memcpy(out.data(), static_cast<uint8_t*>(pieces[0].iov_base) + offset, from_buffer);
+    if (from_buffer == out.size()) return;
+    offset += from_buffer;
+  }
+  std::memcpy(out.data() + from_buffer,
+              static_cast<uint8_t*>(pieces[1].iov_base) + offset - pieces[0].iov_len,
+              out.size() - from_buffer);
+}
+
+// --- Errors
+
+size_t LinuxDatagramPort::TakeSocketErrors() {
+  size_t n = 0;
+  for (; n < kErrorsAtOnce; ++n) {
+    SocketAddress name;
+    alignas(cmsghdr) char control[256];
+    msghdr header = {};
+    header.msg_name = &name.any;
+    header.msg_namelen = name.length;
+    header.msg_control = control;
+    header.msg_controllen = sizeof(control);
+    if (recvmsg(fd_.get(), &header, MSG_ERRQUEUE) < 0) break;
+    for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
+      if (!(c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) &&
+          !(c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR)) {
+        continue;
+      }
+      sock_extended_err error;
+      std::memcpy(&error, CMSG_DATA(c), sizeof(error));
+      // The name is the address that the message was sent to.
+      if (!IsAboutMessage(static_cast<int>(error.ee_errno))) {
+        AddEvent(PeerOf(name), static_cast<int>(error.ee_errno));
+      }
+    }
+  }
+  return n;
+}
+
+}  // namespace weft::linux_transport
