@@ -49,6 +49,7 @@ Client::Client(Loop& loop, std::unique_ptr<DatagramPort> port, const ClientOptio
       options_(options),
       timeout_ns_(absl::ToInt64Nanoseconds(options.timeout)),
       packet_payload_bytes_(packet_payload_bytes),
+      ids_(options.request_id_seed ? RequestIds(*options.request_id_seed) : RequestIds()),
       slots_(std::bit_ceil(options.outstanding_max)),
       sending_(port_->pool().count()) {
   for (Slot& slot : slots_) slot.client = this;

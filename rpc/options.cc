@@ -12,6 +12,7 @@ ClientOptions ClientOptions::From(const config::Rpc& config) {
       .timeout = absl::Microseconds(config.timeout_us()),
       .outstanding_max = config.outstanding_max(),
       .message_packets_max = config.message_packets_max(),
+      .request_id_seed = std::nullopt,
   };
 }
 

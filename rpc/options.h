@@ -6,6 +6,8 @@
 #define WEFT_RPC_OPTIONS_H_
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -20,6 +22,8 @@ struct ClientOptions {
   absl::Duration timeout = absl::Seconds(1);
   size_t outstanding_max = 1024;     // calls; at most 32768
   size_t message_packets_max = 254;  // of a request and of a reply; at most 65535
+  // Makes the request ids foreseeable, so that a simulation can be repeated; none: a secret.
+  std::optional<uint64_t> request_id_seed;
 
   static ClientOptions From(const config::Rpc& config);
 };

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "absl/random/random.h"
+#include "weft/core/prng.h"
 
 namespace weft::rpc {
 
@@ -17,12 +18,15 @@ namespace weft::rpc {
 // rounds of random functions are a strong pseudorandom permutation).
 class RequestIds {
  public:
-  // Draws a fresh key.
+  // Draws a key from the system's randomness.
   RequestIds() {
     absl::BitGen random;
-    for (auto& round : rounds_) {
-      for (uint8_t& value : round) value = absl::Uniform<uint8_t>(random);
-    }
+    Fill([&random] { return absl::Uniform<uint8_t>(random); });
+  }
+  // A key that can be foreseen: for simulations.
+  explicit RequestIds(uint64_t seed) {
+    Prng random(seed);
+    Fill([&random] { return static_cast<uint8_t>(random.Next()); });
   }
 
   uint16_t Encode(uint16_t sequence) const {
@@ -48,6 +52,13 @@ class RequestIds {
   }
 
  private:
+  template <typename F>
+  void Fill(F byte) {
+    for (auto& round : rounds_) {
+      for (uint8_t& value : round) value = byte();
+    }
+  }
+
   std::array<std::array<uint8_t, 256>, 4> rounds_;
 };
 
