@@ -57,7 +57,7 @@ struct CallOptions {
   // Zero: the client's default.
   absl::Duration timeout = absl::ZeroDuration();
   // None: the client's default.
-  std::optional<Policy> policy;
+  std::optional<Policy> policy = std::nullopt;
 };
 
 struct ClientStats {

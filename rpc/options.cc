@@ -12,7 +12,6 @@ ClientOptions ClientOptions::From(const config::Rpc& config) {
       .timeout = absl::Microseconds(config.timeout_us()),
       .outstanding_max = config.outstanding_max(),
       .message_packets_max = config.message_packets_max(),
-      .request_id_seed = std::nullopt,
   };
 }
 
@@ -22,7 +21,6 @@ absl::StatusOr<ServerOptions> ServerOptions::From(const config::Rpc& config) {
       .messages_max = config.reassembly().messages_max(),
       .messages_per_peer_max = config.reassembly().messages_per_peer_max(),
       .reassembly_timeout = absl::Microseconds(config.reassembly().timeout_us()),
-      .router = {},
   };
   if (const std::string& control = config.router().control(); !control.empty()) {
     absl::StatusOr<Address> router = Address::Parse(control);

@@ -23,7 +23,7 @@ struct ClientOptions {
   size_t outstanding_max = 1024;     // calls; at most 32768
   size_t message_packets_max = 254;  // of a request and of a reply; at most 65535
   // Makes the request ids foreseeable, so that a simulation can be repeated; none: a secret.
-  std::optional<uint64_t> request_id_seed;
+  std::optional<uint64_t> request_id_seed = std::nullopt;
 
   static ClientOptions From(const config::Rpc& config);
 };
@@ -36,7 +36,7 @@ struct ServerOptions {
   size_t messages_per_peer_max = 256;
   absl::Duration reassembly_timeout = absl::Seconds(1);  // without progress
   // Where to send FEEDBACK after each request; kNone for nowhere.
-  Address router;
+  Address router = {};
 
   // InvalidArgument for a router address that is none.
   static absl::StatusOr<ServerOptions> From(const config::Rpc& config);

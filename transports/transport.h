@@ -22,7 +22,7 @@ namespace weft {
 struct PortOptions {
   // Where to listen; kNone for an address of the transport's choice, as a client wants. Stream
   // ports need none.
-  Address local;
+  Address local = {};
   // Several workers may share one address: each opens it with its own `queue` below the same
   // `queues`, and the transport spreads what arrives, everything from one peer to one queue.
   int queue = 0;
