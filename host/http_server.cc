@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/host/http_server.h"
+
+#include <netdb.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "absl/types/span.h"
+#include "weft/core/clock.h"
+#include "weft/core/cpu.h"
+
+namespace weft {
+namespace {
+
+constexpr int kBacklog = 64;
+constexpr int kNiceness = 10;
+constexpr int64_t kDescriptorPauseNs = 100'000'000;
+
+int64_t NowNs() { return MonotonicClock().NowNs(); }
+
+// Splits "HOST:PORT", "[IPV6]:PORT" or "PORT".
+std::pair<std::string, std::string> SplitHostPort(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return {"127.0.0.1", text};
+  absl::string_view host = absl::string_view(text).substr(0, colon);
+  if (absl::ConsumePrefix(&host, "[")) absl::ConsumeSuffix(&host, "]");
+  return {std::string(host), text.substr(colon + 1)};
+}
+
+absl::StatusOr<UniqueFd> Listen(const std::string& text) {
+  const auto [host, port] = SplitHostPort(text);
+  addrinfo hints = {};
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
+  if (error != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot serve HTTP at '", text, "': ", gai_strerror(error),
+                     "; give \"HOST:PORT\", \"[IPV6]:PORT\" or \"PORT\" (metrics.listen)"));
+  }
+  const absl::Cleanup free_found = [&found] { freeaddrinfo(found); };
+  UniqueFd fd(socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  if (!fd || setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+      bind(fd.get(), found->ai_addr, found->ai_addrlen) != 0 || listen(fd.get(), kBacklog) != 0) {
+    const int cause = errno;
+    const absl::Status status =
+        absl::ErrnoToStatus(cause, absl::StrCat("cannot serve HTTP at '", text, "'"));
+    if (cause != EADDRINUSE) return status;
+    return absl::AlreadyExistsError(absl::StrCat(
+        status.message(), "; choose another port, or 0 for a free one (metrics.listen)"));
+  }
+  return fd;
+}
+
+std::string LocalAddress(int fd) {
+  sockaddr_storage name;
+  socklen_t length = sizeof(name);
+  char host[NI_MAXHOST];
+  char port[NI_MAXSERV];
+  auto* generic = reinterpret_cast<sockaddr*>(&name);
+  if (getsockname(fd, generic, &length) != 0 ||
+      getnameinfo(generic, length, host, sizeof(host), port, sizeof(port),
+                  NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    return "?";
+  }
+  const bool v6 = name.ss_family == AF_INET6;
+  return absl::StrCat(v6 ? "[" : "", host, v6 ? "]" : "", ":", port);
+}
+
+const char* Reason(int status) {
+  switch (status) {
+    case 200:
+      return "OK";
+    case 400:
+      return "Bad Request";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 503:
+      return "Service Unavailable";
+    case 505:
+      return "HTTP Version Not Supported";
+    default:
+      return "";
+  }
+}
+
+std::string Render(const HttpResponse& response, bool with_body) {
+  return absl::StrCat(
+      "HTTP/1.1 ", response.status, " ", Reason(response.status), "\r\n",
+      response.status == 405 ? "Allow: GET, HEAD\r\n" : "", "Content-Type: ", response.content_type,
+      "\r\n", "Content-Length: ", response.body.size(), "\r\n",
+      "Cache-Control: no-store\r\nConnection: close\r\n\r\n", with_body ? response.body : "");
+}
+
+std::string Refuse(int status) {
+  return Render({.status = status, .body = absl::StrCat(status, " ", Reason(status), "\n")}, true);
+}
+
+// Length of a request line and header fields with the empty line that ends them; 0 if the end is
+// not there yet. A bare newline ends a line too (RFC 9112 section 2.2).
+size_t HeadLength(const std::string& in) {
+  for (size_t i = in.find('\n'); i != std::string::npos; i = in.find('\n', i + 1)) {
+    if (in.compare(i + 1, 1, "\n") == 0) return i + 2;
+    if (in.compare(i + 1, 2, "\r\n") == 0) return i + 3;
+  }
+  return 0;
+}
+
+bool IsToken(absl::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return absl::ascii_isalnum(c) || absl::StrContains("!#$%&'*+-.^_`|~", c);
+  });
+}
+
+struct RequestLine {
+  absl::string_view method;
+  std::string path;
+  absl::string_view version;
+};
+
+// RFC 9112 section 3. The path is without its query; an absolute target loses its host.
+bool ParseRequestLine(absl::string_view line, RequestLine* request) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(line, ' ');
+  if (parts.size() != 3 || !IsToken(parts[0])) return false;
+  absl::string_view target = parts[1];
+  if (absl::ConsumePrefix(&target, "http://")) {
+    target.remove_prefix(std::min(target.find('/'), target.size()));
+  }
+  if (!std::all_of(target.begin(), target.end(), absl::ascii_isgraph)) return false;
+  target = target.substr(0, target.find('?'));
+  if (!absl::StartsWith(target, "/") && target != "*") return false;
+  if (!absl::StartsWith(parts[2], "HTTP/")) return false;
+  *request = {parts[0], std::string(target), parts[2]};
+  return true;
+}
+
+// Whether all header fields are well formed (RFC 9112 section 5) and, in HTTP/1.1, a Host is there.
+bool CheckFields(absl::Span<const absl::string_view> lines, bool needs_host) {
+  bool has_host = false;
+  for (absl::string_view line : lines) {
+    const size_t colon = line.find(':');
+    if (colon == absl::string_view::npos || !IsToken(line.substr(0, colon))) return false;
+    if (std::any_of(line.begin(), line.end(), [](char c) { return c == '\r' || c == '\0'; })) {
+      return false;
+    }
+    has_host |= absl::EqualsIgnoreCase(line.substr(0, colon), "host");
+  }
+  return has_host || !needs_host;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& listen,
+                                                              std::map<std::string, Page> pages,
+                                                              const HttpLimits& limits) {
+  absl::StatusOr<UniqueFd> listener = Listen(listen);
+  if (!listener.ok()) return listener.status();
+  UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake) return absl::ErrnoToStatus(errno, "cannot serve HTTP: eventfd");
+  std::string address = LocalAddress(listener->get());
+  return std::unique_ptr<HttpServer>(new HttpServer(*std::move(listener), std::move(wake),
+                                                    std::move(address), std::move(pages), limits));
+}
+
+HttpServer::HttpServer(UniqueFd listener, UniqueFd wake, std::string address,
+                       std::map<std::string, Page> pages, const HttpLimits& limits)
+    : listener_(std::move(listener)),
+      wake_(std::move(wake)),
+      address_(std::move(address)),
+      pages_(std::move(pages)),
+      limits_(limits) {
+  // Signals are for the program's own threads.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread(&HttpServer::Serve, this);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+HttpServer::~HttpServer() {
+  eventfd_write(wake_.get(), 1);
+  thread_.join();
+}
+
+void HttpServer::Serve() {
+  NameThisThread("weft-http");
+  // For Linux, a thread has a niceness of its own. Without the right to it, nothing is lost.
+  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNiceness);
+  while (Wait()) {
+    const int64_t now_ns = NowNs();
+    std::erase_if(connections_, [this, now_ns](Connection& connection) {
+      return !Step(connection) || connection.deadline_ns <= now_ns;
+    });
+    Accept();
+  }
+}
+
+bool HttpServer::Wait() {
+  std::vector<pollfd> polled = {{.fd = wake_.get(), .events = POLLIN, .revents = 0}};
+  int64_t until_ns = INT64_MAX;
+  for (const Connection& connection : connections_) {
+    const bool writes = connection.sent < connection.out.size();
+    polled.push_back({.fd = connection.fd.get(),
+                      .events = static_cast<short>(writes ? POLLOUT : POLLIN),
+                      .revents = 0});
+    until_ns = std::min(until_ns, connection.deadline_ns);
+  }
+  const int64_t now_ns = NowNs();
+  if (now_ns < accept_after_ns_) {
+    until_ns = std::min(until_ns, accept_after_ns_);
+  } else if (connections_.size() < limits_.connections) {
+    polled.push_back({.fd = listener_.get(), .events = POLLIN, .revents = 0});
+  }
+  // Rounded up, or the last millisecond would be spent spinning.
+  const int timeout_ms =
+      until_ns == INT64_MAX
+          ? -1
+          : static_cast<int>(std::max<int64_t>(0, (until_ns - now_ns + 999'999) / 1'000'000));
+  poll(polled.data(), polled.size(), timeout_ms);
+  return polled[0].revents == 0;
+}
+
+void HttpServer::Accept() {
+  const int64_t now_ns = NowNs();
+  while (now_ns >= accept_after_ns_ && connections_.size() < limits_.connections) {
+    UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!fd) {
+      // The queue stays readable when there is no descriptor to take it with.
+      if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
+        accept_after_ns_ = now_ns + kDescriptorPauseNs;
+      }
+      return;
+    }
+    connections_.emplace_back(std::move(fd), now_ns + absl::ToInt64Nanoseconds(limits_.time));
+  }
+}
+
+bool HttpServer::Step(Connection& connection) {
+  if (!connection.out.empty() && !connection.draining) return Write(connection);
+  char bytes[4096];
+  const ssize_t n = recv(connection.fd.get(), bytes, sizeof(bytes), 0);
+  if (n <= 0) return n < 0 && (errno == EAGAIN || errno == EINTR);
+  if (connection.draining) return true;
+  connection.in.append(bytes, static_cast<size_t>(n));
+  if (const size_t length = HeadLength(connection.in);
+      length > 0 && length <= limits_.request_bytes) {
+    connection.in.resize(length);
+    connection.out = Answer(connection.in);
+  } else if (connection.in.size() > limits_.request_bytes) {
+    connection.out = Refuse(431);
+  } else {
+    return true;
+  }
+  return Write(connection);
+}
+
+bool HttpServer::Write(Connection& connection) {
+  const ssize_t n = send(connection.fd.get(), connection.out.data() + connection.sent,
+                         connection.out.size() - connection.sent, MSG_NOSIGNAL);
+  if (n < 0) return errno == EAGAIN || errno == EINTR;
+  connection.sent += static_cast<size_t>(n);
+  if (connection.sent < connection.out.size()) return true;
+  // Closing with unread bytes would reset the connection and destroy the answer on its way (RFC
+  // 9112 section 9.6): wait for the peer to close first.
+  shutdown(connection.fd.get(), SHUT_WR);
+  connection.draining = true;
+  return true;
+}
+
+std::string HttpServer::Answer(const std::string& request) const {
+  std::vector<absl::string_view> lines = absl::StrSplit(request, '\n');
+  for (absl::string_view& line : lines) absl::ConsumeSuffix(&line, "\r");
+  RequestLine line;
+  if (!ParseRequestLine(lines[0], &line)) return Refuse(400);
+  if (line.version != "HTTP/1.1" && line.version != "HTTP/1.0") return Refuse(505);
+  // The last two are the empty line and what is behind its end: nothing.
+  const absl::Span<const absl::string_view> fields =
+      absl::MakeConstSpan(lines).subspan(1, lines.size() - 3);
+  if (!CheckFields(fields, line.version == "HTTP/1.1")) return Refuse(400);
+  if (line.method != "GET" && line.method != "HEAD") return Refuse(405);
+  const auto page = pages_.find(line.path);
+  if (page == pages_.end()) return Refuse(404);
+  return Render(page->second(), line.method == "GET");
+}
+
+}  // namespace weft

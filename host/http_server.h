@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A small HTTP/1.1 server for an operator's eyes: metrics and health. Its thread has a low
+// priority and shares nothing with data paths.
+//
+//   auto server = HttpServer::Start("9100", {{"/healthz", [] { return HttpResponse{.body = "ok\n"};
+//   }}}); if (!server.ok()) return server.status(); std::cout << (*server)->address() << "\n";  //
+//   127.0.0.1:9100
+//
+// GET and HEAD only; a connection carries one request. Others get 400, 404, 405, 431 or 505 (RFC
+// 9110, RFC 6585). It has no access control and no encryption: it is meant for loopback or for a
+// network of operators.
+#ifndef WEFT_HOST_HTTP_SERVER_H_
+#define WEFT_HOST_HTTP_SERVER_H_
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "weft/core/unique_fd.h"
+
+namespace weft {
+
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "text/plain; charset=utf-8";
+  std::string body;
+};
+
+// Beyond each limit somebody waits or is refused; nothing grows.
+struct HttpLimits {
+  // Connections at a time. Further ones wait in the kernel's queue.
+  size_t connections = 16;
+  // Request line and header fields; more is answered with 431.
+  size_t request_bytes = 8192;
+  // From accepting a connection to closing it.
+  absl::Duration time = absl::Seconds(5);
+};
+
+class HttpServer {
+ public:
+  // What a path answers. Called on the server's thread, one at a time; it should not take long,
+  // because other requests wait.
+  using Page = std::function<HttpResponse()>;
+
+  // Listens at "PORT" of 127.0.0.1, "HOST:PORT" or "[IPV6]:PORT" and serves until destruction.
+  // Port 0 takes a free one. Errors: InvalidArgument for another form or a host without an address,
+  // AlreadyExists for a port in use, and what else the kernel refuses.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& listen,
+                                                           std::map<std::string, Page> pages,
+                                                           const HttpLimits& limits = {});
+
+  // Closes all connections.
+  ~HttpServer();
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+
+  // Where it listens, with the port that it got.
+  const std::string& address() const { return address_; }
+
+ private:
+  struct Connection {
+    Connection(UniqueFd fd, int64_t deadline_ns) : fd(std::move(fd)), deadline_ns(deadline_ns) {}
+
+    UniqueFd fd;
+    int64_t deadline_ns;
+    std::string in;
+    std::string out;        // Empty until the request is complete.
+    size_t sent = 0;        // Of out.
+    bool draining = false;  // All is sent; the peer may still be sending.
+  };
+
+  HttpServer(UniqueFd listener, UniqueFd wake, std::string address,
+             std::map<std::string, Page> pages, const HttpLimits& limits);
+
+  void Serve();
+  // Waits until there is something to do. False when the thread is to end.
+  bool Wait();
+  void Accept();
+  // Does what can be done without waiting. False when the connection is done with.
+  bool Step(Connection& connection);
+  bool Write(Connection& connection);
+  // The whole answer to a request: head, and body unless it is to a HEAD request.
+  std::string Answer(const std::string& request) const;
+
+  const UniqueFd listener_;
+  const UniqueFd wake_;  // An eventfd: readable when the thread is to end.
+  const std::string address_;
+  const std::map<std::string, Page> pages_;
+  const HttpLimits limits_;
+  std::vector<Connection> connections_;
+  int64_t accept_after_ns_ = 0;  // A pause after the process ran out of descriptors.
+  std::thread thread_;           // Last: it uses the others.
+};
+
+}  // namespace weft
+
+#endif  // WEFT_HOST_HTTP_SERVER_H_

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/host/http_server.h"
+
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace weft {
+namespace {
+
+std::unique_ptr<HttpServer> StartServer(const HttpLimits& limits = {}) {
+  auto server = HttpServer::Start(
+      "0",
+      {{"/metrics",
+        [] { return HttpResponse{.content_type = "text/plain; version=0.0.4", .body = "x 1\n"}; }},
+       {"/healthz", [] { return HttpResponse{.status = 503, .body = "starting\n"}; }},
+       {"/large", [] { return HttpResponse{.body = std::string(8 << 20, 'x')}; }}},
+      limits);
+  EXPECT_TRUE(server.ok()) << server.status();
+  return *std::move(server);
+}
+
+UniqueFd Connect(const HttpServer& server) {
+  int port = 0;
+  EXPECT_TRUE(absl::SimpleAtoi(server.address().substr(server.address().rfind(':') + 1), &port));
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in to = {};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(static_cast<uint16_t>(port));
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0)
+      << std::strerror(errno);
+  return fd;
+}
+
+void Put(const UniqueFd& fd, const std::string& bytes) {
+  EXPECT_EQ(send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(bytes.size()));
+}
+
+// Everything until the server closes.
+std::string Get(const UniqueFd& fd) {
+  std::string all;
+  char bytes[65536];
+  while (true) {
+    const ssize_t n = recv(fd.get(), bytes, sizeof(bytes), 0);
+    if (n < 0) all += absl::StrCat("<", std::strerror(errno), ">");
+    if (n <= 0) return all;
+    all.append(bytes, static_cast<size_t>(n));
+  }
+}
+
+std::string Ask(const HttpServer& server, const std::string& request) {
+  const UniqueFd fd = Connect(server);
+  Put(fd, request);
+  return Get(fd);
+}
+
+std::string StatusLine(const std::string& response) {
+  return response.substr(0, response.find("\r\n"));
+}
+
+std::string RunCurl(const std::string& arguments) {
+  const std::string command = "curl -sS --noproxy '*' --max-time 10 " + arguments + " 2>&1";
+  FILE* pipe = popen(command.c_str(), "r");
+  std::string out;
+  for (int c = fgetc(pipe); c != EOF; c = fgetc(pipe)) out.push_back(static_cast<char>(c));
+  pclose(pipe);
+  return out;
+}
+
+TEST(HttpServerTest, AnswersAPageAndCloses) {
+  const auto server = StartServer();
+  EXPECT_EQ(Ask(*server, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"),
+            "HTTP/1.1 200 OK\r\n"
+            "Content-Type: text/plain; version=0.0.4\r\n"
+            "Content-Length: 4\r\n"
+            "Cache-Control: no-store\r\n"
+            "Connection: close\r\n"
+            "\r\n"
+            "x 1\n");
+}
+
+TEST(HttpServerTest, ServesCurl) {
+  if (std::system("curl --version >/dev/null 2>&1") != 0) GTEST_SKIP() << "curl is not installed";
+  const auto server = StartServer();
+  const std::string url = "http://" + server->address();
+  EXPECT_EQ(RunCurl(url + "/metrics"), "x 1\n");
+  EXPECT_EQ(RunCurl("-w '%{http_code}' " + url + "/healthz"), "starting\n503");
+  EXPECT_EQ(RunCurl("-o /dev/null -w '%{http_code} %{size_download}' " + url + "/large"),
+            "200 8388608");
+  EXPECT_EQ(RunCurl("-o /dev/null -w '%{http_code}' -d x=1 " + url + "/metrics"), "405");
+  EXPECT_TRUE(absl::StrContains(RunCurl("-I " + url + "/metrics"), "Content-Length: 4\r\n"));
+}
+
+TEST(HttpServerTest, AcceptsTheFormsOfTheStandard) {
+  const auto server = StartServer();
+  for (const char* request : {
+           "GET /metrics HTTP/1.0\r\n\r\n",
+           "GET /metrics HTTP/1.1\nHost: x\n\n",
+           "GET /metrics?name=x HTTP/1.1\r\nhOST:\r\nAccept: */*\r\n\r\n",
+           "GET http://x:9100/metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+           "GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody",
+       }) {
+    EXPECT_EQ(StatusLine(Ask(*server, request)), "HTTP/1.1 200 OK") << request;
+  }
+  const std::string head = Ask(*server, "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_TRUE(absl::StrContains(head, "Content-Length: 4\r\n")) << head;
+  EXPECT_TRUE(absl::EndsWith(head, "\r\n\r\n")) << head;
+}
+
+TEST(HttpServerTest, RefusesWhatItDoesNotServe) {
+  const auto server = StartServer();
+  const std::string host = " HTTP/1.1\r\nHost: x\r\n\r\n";
+  EXPECT_EQ(StatusLine(Ask(*server, "GET /" + host)), "HTTP/1.1 404 Not Found");
+  EXPECT_EQ(StatusLine(Ask(*server, "GET /metrics/../etc/passwd" + host)),
+            "HTTP/1.1 404 Not Found");
+  const std::string post = Ask(*server, "POST /metrics" + host);
+  EXPECT_EQ(StatusLine(post), "HTTP/1.1 405 Method Not Allowed");
+  EXPECT_TRUE(absl::StrContains(post, "\r\nAllow: GET, HEAD\r\n")) << post;
+  EXPECT_EQ(StatusLine(Ask(*server, "GET /metrics HTTP/2.0\r\n\r\n")),
+            "HTTP/1.1 505 HTTP Version Not Supported");
+}
+
+TEST(HttpServerTest, RefusesGarbage) {
+  const auto server = StartServer();
+  for (const std::string& request : {
+           std::string("\r\n\r\n"), std::string("garbage\r\n\r\n"),
+           std::string("GET /metrics\r\n\r\n"),
+           std::string("GET  /metrics HTTP/1.1\r\nHost: x\r\n\r\n"),
+           std::string("GET metrics HTTP/1.1\r\nHost: x\r\n\r\n"),
+           std::string("GET /metrics HTTP/1.1\r\n\r\n"),
+           std::string("GET /metrics HTTP/1.1\r\nHost x\r\n\r\n"),
+           std::string("GET /metrics HTTP/1.1\r\nHost : x\r\n\r\n"),
+           std::string("GET /metrics HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n"),
+           std::string("G\0T /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 39),
+           std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\n", 13),  // TLS
+       }) {
+    EXPECT_EQ(StatusLine(Ask(*server, request)), "HTTP/1.1 400 Bad Request") << request;
+  }
+}
+
+TEST(HttpServerTest, AHeaderHasALimit) {
+  const auto server = StartServer({.request_bytes = 1000});
+  const std::string begin = "GET /metrics HTTP/1.1\r\nHost: x\r\nX: ";
+  const std::string end = "\r\n\r\n";
+  const std::string fits(1000 - begin.size() - end.size(), 'x');
+  EXPECT_EQ(StatusLine(Ask(*server, begin + fits + end)), "HTTP/1.1 200 OK");
+  EXPECT_EQ(StatusLine(Ask(*server, begin + fits + "x" + end)),
+            "HTTP/1.1 431 Request Header Fields Too Large");
+  // The answer survives whatever the client still sends.
+  const UniqueFd fd = Connect(*server);
+  Put(fd, begin + std::string(100'000, 'x'));
+  EXPECT_EQ(StatusLine(Get(fd)), "HTTP/1.1 431 Request Header Fields Too Large");
+}
+
+TEST(HttpServerTest, ARequestMayComeInPieces) {
+  const auto server = StartServer();
+  const UniqueFd fd = Connect(*server);
+  for (const char c : std::string("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")) {
+    Put(fd, std::string(1, c));
+  }
+  EXPECT_EQ(StatusLine(Get(fd)), "HTTP/1.1 200 OK");
+}
+
+TEST(HttpServerTest, ASlowClientIsCutOffAndHoldsUpNobody) {
+  const auto server = StartServer({.time = absl::Milliseconds(500)});
+  const UniqueFd slow = Connect(*server);
+  Put(slow, "GET /metr");
+  const UniqueFd does_not_read = Connect(*server);
+  Put(does_not_read, "GET /large HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(StatusLine(Ask(*server, "GET /metrics HTTP/1.0\r\n\r\n")), "HTTP/1.1 200 OK");
+  EXPECT_EQ(Get(slow), "");
+  EXPECT_LT(Get(does_not_read).size(), size_t{8} << 20);
+}
+
+TEST(HttpServerTest, ConnectionsBeyondTheLimitWait) {
+  const auto server = StartServer({.connections = 2, .time = absl::Seconds(60)});
+  auto first = std::make_unique<UniqueFd>(Connect(*server));
+  const UniqueFd second = Connect(*server);
+  const UniqueFd third = Connect(*server);
+  Put(third, "GET /metrics HTTP/1.0\r\n\r\n");
+  Put(second, "GET /healthz HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(StatusLine(Get(second)), "HTTP/1.1 503 Service Unavailable");
+  first.reset();
+  EXPECT_EQ(StatusLine(Get(third)), "HTTP/1.1 200 OK");
+}
+
+TEST(HttpServerTest, EndsWithOpenConnections) {
+  auto server = StartServer({.time = absl::Hours(1)});
+  const UniqueFd idle = Connect(*server);
+  // Answered only after `idle` was accepted.
+  EXPECT_EQ(StatusLine(Ask(*server, "GET /metrics HTTP/1.0\r\n\r\n")), "HTTP/1.1 200 OK");
+  server.reset();
+  EXPECT_EQ(Get(idle), "");
+}
+
+TEST(HttpServerTest, ListensWhereItIsTold) {
+  EXPECT_TRUE(absl::StartsWith(StartServer()->address(), "127.0.0.1:"));
+  const auto v6 = HttpServer::Start("[::1]:0", {});
+  if (v6.ok()) {
+    EXPECT_TRUE(absl::StartsWith((*v6)->address(), "[::1]:")) << (*v6)->address();
+  }
+  const auto server = StartServer();
+  const auto again = HttpServer::Start(server->address(), {});
+  EXPECT_EQ(again.status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(again.status().message(),
+            absl::StrCat("cannot serve HTTP at '", server->address(),
+                         "': Address already in use; choose another port, or 0 for a free one "
+                         "(metrics.listen)"));
+  EXPECT_EQ(HttpServer::Start("256.0.0.1:80", {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace weft
