@@ -3,6 +3,7 @@
 #include "weft/config/loader.h"
 
 #include <cerrno>
+#include <cstdlib>
 #include <fstream>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "weft/config/problem.h"
 #include "weft/config/reader.h"
+#include "weft/config/settings.h"
 #include "weft/config/validate.h"
 
 namespace weft::config {
@@ -18,6 +20,16 @@ namespace {
 
 absl::Status CannotRead(const std::string& path, int error) {
   return absl::ErrnoToStatus(error, absl::StrCat("cannot read configuration file '", path, "'"));
+}
+
+absl::StatusOr<Config> LoadFromEnvironment() {
+  const char* path = std::getenv("WEFT_CONFIG");
+  if (path == nullptr || *path == '\0') return Config();
+  absl::StatusOr<Config> config = LoadFile(path);
+  if (config.ok()) return config;
+  // Nobody sees the variable on the command line.
+  return absl::Status(config.status().code(),
+                      absl::StrCat(config.status().message(), "\n(the file is from WEFT_CONFIG)"));
 }
 
 }  // namespace
@@ -51,6 +63,12 @@ absl::StatusOr<Config> LoadFile(const std::string& path) {
   if (file.bad()) return CannotRead(path, errno != 0 ? errno : EIO);
   text.resize(static_cast<size_t>(file.gcount()));
   return Parse(text, path, absl::EndsWith(path, ".json") ? Format::kJson : DetectFormat(text));
+}
+
+absl::StatusOr<Config> LoadChosen(const std::string& path, const std::string& transport) {
+  absl::StatusOr<Config> config = path.empty() ? LoadFromEnvironment() : LoadFile(path);
+  if (config.ok() && !transport.empty()) SelectTransport(transport, config->mutable_transport());
+  return config;
 }
 
 }  // namespace weft::config

@@ -42,6 +42,11 @@ absl::StatusOr<Config> Parse(const std::string& text, const std::string& origin,
 // else text format. NotFound, PermissionDenied and so on if it cannot be read.
 absl::StatusOr<Config> LoadFile(const std::string& path);
 
+// What a program is to use: the file `path` or, if that is empty, the one that the environment
+// variable WEFT_CONFIG names or, without it, all defaults; on `transport` unless that is empty.
+// Settings of a transport of another name are dropped then; decorators and buffers stay.
+absl::StatusOr<Config> LoadChosen(const std::string& path, const std::string& transport);
+
 // The effective configuration: every field that has a value, with defaults filled in.
 // Of the transports' settings, only those of the one named. Parse() reads it back as
 // the same. The type of `plugin` must be linked into the program, as Parse() demands.

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sends requests of one size to one server and measures how long the replies take: what benchmarks
+// and `weft rpc ping` are made of.
+//
+//   rpc::LoadGenerator load(*client, server, {.request_bytes = 64, .count = 10'000});
+//   load.Start([&] { loop.Stop(); });
+//   loop.Run();
+//   int64_t p99_ns = load.latency().Snapshot().Percentile(99);
+//
+// Closed loop (no rate): `outstanding_max` calls are kept in flight; a reply makes the next
+// request. Open loop (a rate): requests become due at even intervals, however fast replies come.
+// One that finds `outstanding_max` calls in flight waits, and its latency counts from when it was
+// due: a server that stalls cannot hide it by also stalling the requests that would have shown it.
+//
+// Threads: belongs to the client's loop.
+#ifndef WEFT_RPC_LOAD_GENERATOR_H_
+#define WEFT_RPC_LOAD_GENERATOR_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "weft/core/buffer_chain.h"
+#include "weft/core/histogram.h"
+#include "weft/core/timer_wheel.h"
+#include "weft/rpc/client.h"
+
+namespace weft::rpc {
+
+struct LoadOptions {
+  size_t request_bytes = 64;
+  size_t outstanding_max = 1;  // at least 1, and at most what the client allows
+  double rate_per_s = 0;       // 0: closed loop
+  uint64_t count = 0;          // requests in all; 0: until Stop()
+  uint64_t give_up_after = 0;  // Stop() when the first so many calls all fail; 0: never
+};
+
+struct LoadStats {
+  uint64_t sent = 0;
+  uint64_t replies = 0;
+  uint64_t timeouts = 0;
+  uint64_t refused = 0;    // DROP
+  uint64_t failed = 0;     // otherwise
+  uint64_t different = 0;  // replies that are not the request sent back
+  int64_t begin_ns = 0;    // of the loop's clock: when it was started
+  int64_t end_ns = 0;      // when the last call ended
+
+  uint64_t unanswered() const { return timeouts + refused + failed; }
+};
+
+class LoadGenerator {
+ public:
+  // The client must outlive the generator or be destroyed just before it; in between, no call of
+  // the generator's may be outstanding.
+  LoadGenerator(Client& client, const Peer& server, const LoadOptions& options);
+  LoadGenerator(const LoadGenerator&) = delete;
+  LoadGenerator& operator=(const LoadGenerator&) = delete;
+
+  // Begins. `on_done` runs once, on the loop, when all requests are sent and their calls have
+  // ended; it may not destroy the generator. Once only.
+  void Start(absl::AnyInvocable<void()> on_done);
+
+  // Sends no more. `on_done` still runs when the outstanding calls have ended.
+  void Stop();
+
+  bool done() const { return done_; }
+  size_t outstanding() const { return outstanding_; }
+  const LoadStats& stats() const { return stats_; }
+  // Of calls that were answered, in nanoseconds.
+  const Histogram& latency() const { return latency_; }
+  // Of the first call that was not answered.
+  const absl::Status& first_error() const { return first_error_; }
+
+ private:
+  // Sends what may be sent now. `held_back`: until now, too many calls were outstanding.
+  void Pump(int64_t now_ns, bool held_back);
+  bool SendOne(int64_t start_ns);
+  void OnEnd(int64_t start_ns, absl::StatusOr<BufferChain> reply);
+  void CountError(const absl::Status& error);
+  bool IsEcho(const BufferChain& reply) const;
+  bool may_send() const {
+    return !stopped_ && (options_.count == 0 || stats_.sent < options_.count);
+  }
+  int64_t DueNs() const;
+  void EndIfDone();
+  static void OnTimer(void* self, int64_t now_ns);
+
+  Client& client_;
+  const Peer server_;
+  const LoadOptions options_;
+  const std::vector<uint8_t> request_;
+  absl::AnyInvocable<void()> on_done_;
+  Timer timer_{&LoadGenerator::OnTimer, this};
+  size_t outstanding_ = 0;
+  bool stopped_ = false;
+  bool done_ = false;
+  LoadStats stats_;
+  absl::Status first_error_;
+  Histogram latency_;
+};
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_LOAD_GENERATOR_H_
