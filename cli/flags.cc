@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "weft/cli/flags.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "weft/core/suggest.h"
+
+namespace weft::cli {
+
+Flags::Flags(absl::string_view command, absl::string_view about)
+    : command_(command), about_(about) {}
+
+void Flags::Bool(absl::string_view name, absl::string_view help, bool* value) {
+  options_.push_back({std::string(name), "", std::string(help), [value](const std::string&) {
+                        *value = true;
+                        return absl::OkStatus();
+                      }});
+}
+
+void Flags::Text(absl::string_view name, absl::string_view form, absl::string_view help,
+                 std::string* value) {
+  options_.push_back(
+      {std::string(name), std::string(form), std::string(help), [value](const std::string& text) {
+         *value = text;
+         return absl::OkStatus();
+       }});
+}
+
+void Flags::Number(absl::string_view name, absl::string_view form, absl::string_view help,
+                   uint64_t* value, uint64_t min, uint64_t max) {
+  auto set = [value, min, max](const std::string& text) {
+    uint64_t number = 0;
+    if (!absl::SimpleAtoi(text, &number) || number < min || number > max) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", text, "' is not a whole number from ", min, " to ", max));
+    }
+    *value = number;
+    return absl::OkStatus();
+  };
+  options_.push_back(
+      {std::string(name), std::string(form), absl::StrCat(help, " (", *value, ")"), set});
+}
+
+void Flags::Duration(absl::string_view name, absl::string_view help, absl::Duration* value) {
+  auto set = [value](const std::string& text) {
+    absl::Duration duration;
+    if (!absl::ParseDuration(text, &duration) || duration <= absl::ZeroDuration() ||
+        duration == absl::InfiniteDuration()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", text, "' is not a duration such as 100ms or 1.5s"));
+    }
+    *value = duration;
+    return absl::OkStatus();
+  };
+  options_.push_back({std::string(name), "TIME",
+                      absl::StrCat(help, " (", absl::FormatDuration(*value), ")"), set});
+}
+
+void Flags::Config(std::string* config, std::string* transport) {
+  Text("config", "FILE", "configuration; without it, the file that WEFT_CONFIG names", config);
+  Text("transport", "NAME", "another transport than the configuration's", transport);
+}
+
+void Flags::Argument(absl::string_view form, absl::string_view help, std::string* value) {
+  argument_form_ = std::string(form);
+  argument_help_ = std::string(help);
+  argument_ = value;
+}
+
+void Flags::Arguments(absl::string_view form, absl::string_view help,
+                      std::vector<std::string>* values) {
+  argument_form_ = std::string(form);
+  argument_help_ = std::string(help);
+  arguments_ = values;
+}
+
+std::optional<int> Flags::Parse(cli::Arguments arguments) {
+  for (const std::string& word : arguments) {
+    if (word == "--") break;
+    if (word == "--help" || word == "-h") {
+      PrintHelp();
+      return kExitOk;
+    }
+  }
+  if (absl::Status status = ParseAll(arguments); !status.ok()) {
+    UsageError(status.message());
+    std::fprintf(stderr, "Try 'weft %s --help'.\n", command_.c_str());
+    return kExitUsage;
+  }
+  return std::nullopt;
+}
+
+absl::Status Flags::ParseAll(cli::Arguments arguments) {
+  std::vector<std::string> rest;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == "--") {
+      rest.insert(rest.end(), arguments.begin() + i + 1, arguments.end());
+      break;
+    }
+    if (absl::StartsWith(arguments[i], "-")) {
+      if (absl::Status status = ParseOption(arguments, &i); !status.ok()) return status;
+    } else {
+      rest.push_back(arguments[i]);
+    }
+  }
+  const size_t rest_max = arguments_ != nullptr ? SIZE_MAX : argument_ != nullptr ? 1 : 0;
+  if (rest.size() > rest_max) {
+    return absl::InvalidArgumentError(absl::StrCat("unexpected argument '", rest[rest_max], "'"));
+  }
+  if (rest.empty() && rest_max > 0) {
+    return absl::InvalidArgumentError(absl::StrCat("no ", argument_form_, " given"));
+  }
+  if (argument_ != nullptr) *argument_ = rest[0];
+  if (arguments_ != nullptr) *arguments_ = std::move(rest);
+  return absl::OkStatus();
+}
+
+absl::Status Flags::ParseOption(cli::Arguments arguments, size_t* index) {
+  const std::string& word = arguments[*index];
+  const size_t equals = word.find('=');
+  const std::string dashed = word.substr(0, equals);
+  const auto option = std::find_if(options_.begin(), options_.end(), [&](const Option& o) {
+    return dashed == absl::StrCat("--", o.name);
+  });
+  if (option == options_.end()) {
+    std::vector<std::string> known = {"--help"};
+    for (const Option& o : options_) known.push_back(absl::StrCat("--", o.name));
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown option '", dashed, "'", Suggest(dashed, known)));
+  }
+  std::string value;
+  if (option->form.empty()) {
+    if (equals != std::string::npos) {
+      return absl::InvalidArgumentError(absl::StrCat(dashed, " takes no value"));
+    }
+  } else if (equals != std::string::npos) {
+    value = word.substr(equals + 1);
+  } else if (*index + 1 < arguments.size()) {
+    value = arguments[++*index];
+  } else {
+    return absl::InvalidArgumentError(
+        absl::StrCat(dashed, " needs a value: ", dashed, " ", option->form));
+  }
+  if (absl::Status status = option->set(value); !status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(dashed, ": ", status.message()));
+  }
+  return absl::OkStatus();
+}
+
+std::string Flags::Synopsis() const {
+  return absl::StrCat("weft ", command_, argument_form_.empty() ? "" : " ", argument_form_,
+                      arguments_ != nullptr ? "..." : "", options_.empty() ? "" : " [OPTIONS]");
+}
+
+void Flags::PrintHelp() const {
+  std::printf("Usage: %s\n\n%s\n\n", Synopsis().c_str(), about_.c_str());
+  const auto print = [](const std::string& what, const std::string& help) {
+    std::printf("  %-22s %s\n", what.c_str(), help.c_str());
+  };
+  if (!argument_form_.empty()) print(argument_form_, argument_help_);
+  for (const Option& option : options_) {
+    print(absl::StrCat("--", option.name, option.form.empty() ? "" : " ", option.form),
+          option.help);
+  }
+  print("--help", "this text");
+}
+
+int Flags::UsageError(absl::string_view message) const {
+  std::fprintf(stderr, "weft %s: %s\n", command_.c_str(), std::string(message).c_str());
+  return kExitUsage;
+}
+
+int Flags::Failure(absl::string_view message) const {
+  UsageError(message);
+  return kExitFailed;
+}
+
+}  // namespace weft::cli

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// weft: looks at transports and configurations, serves and measures.
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "weft/cli/command.h"
+#include "weft/core/suggest.h"
+
+namespace weft::cli {
+namespace {
+
+struct Command {
+  absl::string_view name;
+  absl::string_view summary;
+  int (*run)(Arguments arguments);
+};
+
+constexpr Command kCommands[] = {
+    {"config check", "say what is wrong with configuration files", &ConfigCheck},
+    {"config print", "print the effective configuration, defaults included", &ConfigPrint},
+    {"rpc ping", "send requests to a server and measure the replies", &RpcPing},
+    {"rpc serve", "answer requests by sending them back", &RpcServe},
+    {"transports", "list the transports of this program and what they can do here", &Transports},
+};
+
+// The commands of `group`, or all.
+void PrintUsage(std::FILE* out, absl::string_view group) {
+  std::fprintf(out, "Usage: weft COMMAND [OPTIONS]\n\nCommands:\n");
+  for (const Command& command : kCommands) {
+    if (!absl::StartsWith(command.name, group)) continue;
+    std::fprintf(out, "  %-14s %s\n", std::string(command.name).c_str(),
+                 std::string(command.summary).c_str());
+  }
+  std::fprintf(
+      out,
+      "\n'weft COMMAND --help' has the options of each.\n"
+      "Exit status: 0 it worked, 1 it did not, 2 command line or configuration is wrong.\n");
+}
+
+bool IsGroup(absl::string_view word) {
+  return std::any_of(std::begin(kCommands), std::end(kCommands), [word](const Command& command) {
+    return absl::StartsWith(command.name, absl::StrCat(word, " "));
+  });
+}
+
+int Unknown(absl::string_view name) {
+  std::vector<std::string> known;
+  for (const Command& command : kCommands) known.emplace_back(command.name);
+  std::fprintf(stderr, "weft: unknown command '%s'%s\n", std::string(name).c_str(),
+               Suggest(name, known).c_str());
+  return kExitUsage;
+}
+
+bool IsHelp(const std::string& word) { return word == "--help" || word == "-h" || word == "help"; }
+
+int Main(std::vector<std::string> words) {
+  // `weft help rpc ping` is `weft rpc ping --help`.
+  if (words.size() > 1 && words[0] == "help") {
+    words.erase(words.begin());
+    words.push_back("--help");
+  }
+  for (const Command& command : kCommands) {
+    const std::vector<std::string> name = absl::StrSplit(command.name, ' ');
+    if (words.size() < name.size() || !std::equal(name.begin(), name.end(), words.begin()))
+      continue;
+    return command.run(absl::MakeConstSpan(words).subspan(name.size()));
+  }
+  if (words.empty()) {
+    PrintUsage(stderr, "");
+    return kExitUsage;
+  }
+  if (IsHelp(words[0])) {
+    PrintUsage(stdout, "");
+    return kExitOk;
+  }
+  if (absl::StartsWith(words[0], "-")) {
+    std::fprintf(stderr, "weft: '%s' comes before the command; options follow it\n",
+                 words[0].c_str());
+    return kExitUsage;
+  }
+  if (!IsGroup(words[0])) return Unknown(words[0]);
+  if (words.size() > 1 && IsHelp(words[1])) {
+    PrintUsage(stdout, words[0]);
+    return kExitOk;
+  }
+  if (words.size() == 1 || absl::StartsWith(words[1], "-")) {
+    PrintUsage(stderr, words[0]);
+    return kExitUsage;
+  }
+  return Unknown(absl::StrCat(words[0], " ", words[1]));
+}
+
+}  // namespace
+}  // namespace weft::cli
+
+int main(int argc, char** argv) {
+  return weft::cli::Main(std::vector<std::string>(argv + 1, argv + argc));
+}

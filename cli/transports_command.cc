@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "weft/cli/command.h"
+#include "weft/cli/flags.h"
+#include "weft/core/json_writer.h"
+#include "weft/transports/registry.h"
+
+namespace weft::cli {
+namespace {
+
+std::vector<std::string> AddressKinds(const TransportPlugin& plugin) {
+  std::vector<std::string> names;
+  for (const Address::Kind kind : plugin.address_kinds) names.emplace_back(KindName(kind));
+  return names;
+}
+
+std::string Abilities(const Capabilities& can) {
+  std::vector<std::string> abilities;
+  if (can.reliable && can.ordered) abilities.push_back("reliable");
+  if (can.can_wait) abilities.push_back("sleeps when idle");
+  if (can.keeps_foreign_source) abilities.push_back("keeps foreign source");
+  if (can.checksum_offload) abilities.push_back("checksum offload");
+  if (can.segmentation_offload) abilities.push_back("segmentation offload");
+  if (can.virtual_time) abilities.push_back("virtual time");
+  return abilities.empty() ? "-" : absl::StrJoin(abilities, ", ");
+}
+
+void PrintTable(const std::vector<const TransportPlugin*>& plugins) {
+  std::vector<std::vector<std::string>> rows = {
+      {"NAME", "CONTRACTS", "ADDRESSES", "PAYLOAD", "ABILITIES", "AVAILABLE"}};
+  for (const TransportPlugin* plugin : plugins) {
+    const Capabilities& can = plugin->capabilities;
+    const absl::Status here = plugin->probe();
+    rows.push_back({plugin->name, ContractNames(can), absl::StrJoin(AddressKinds(*plugin), ", "),
+                    can.datagrams ? absl::StrCat(can.max_payload_bytes, " B") : "-", Abilities(can),
+                    here.ok() ? "yes" : absl::StrCat("no: ", here.message())});
+  }
+  std::vector<size_t> widths(rows[0].size());
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  for (const auto& row : rows) {
+    for (size_t i = 0; i + 1 < row.size(); ++i) {
+      std::printf("%-*s  ", static_cast<int>(widths[i]), row[i].c_str());
+    }
+    std::printf("%s\n", row.back().c_str());
+  }
+}
+
+void PrintJson(const std::vector<const TransportPlugin*>& plugins) {
+  JsonWriter json;
+  json.BeginObject();
+  json.Key("transports").BeginArray();
+  for (const TransportPlugin* plugin : plugins) {
+    const Capabilities& can = plugin->capabilities;
+    const absl::Status here = plugin->probe();
+    json.BeginObject();
+    json.Field("name", plugin->name);
+    json.Field("summary", plugin->summary);
+    json.Field("available", here.ok());
+    if (!here.ok()) json.Field("why_not", here.message());
+    json.Key("address_kinds").BeginArray();
+    for (const std::string& kind : AddressKinds(*plugin)) json.Value(kind);
+    json.EndArray();
+    json.Field("datagrams", can.datagrams);
+    json.Field("streams", can.streams);
+    json.Field("frames", can.frames);
+    json.Field("max_payload_bytes", can.max_payload_bytes);
+    json.Field("max_frame_bytes", can.max_frame_bytes);
+    json.Field("reliable", can.reliable);
+    json.Field("ordered", can.ordered);
+    json.Field("headroom_bytes", can.headroom_bytes);
+    json.Field("max_burst", can.max_burst);
+    json.Field("keeps_foreign_source", can.keeps_foreign_source);
+    json.Field("can_wait", can.can_wait);
+    json.Field("virtual_time", can.virtual_time);
+    json.Field("checksum_offload", can.checksum_offload);
+    json.Field("segmentation_offload", can.segmentation_offload);
+    json.EndObject();
+  }
+  json.EndArray();
+  json.EndObject();
+  std::printf("%s\n", json.text().c_str());
+}
+
+}  // namespace
+
+int Transports(Arguments arguments) {
+  bool as_json = false;
+  Flags flags("transports", "Lists the transports of this program and what they can do here.");
+  flags.Bool("json", "for programs", &as_json);
+  if (std::optional<int> status = flags.Parse(arguments)) return *status;
+  as_json ? PrintJson(RegisteredTransports()) : PrintTable(RegisteredTransports());
+  return kExitOk;
+}
+
+}  // namespace weft::cli
