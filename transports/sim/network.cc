@@ -16,6 +16,18 @@ uint64_t PairKey(NodeId from, NodeId to) { return uint64_t{from} << 32 | to; }
 
 }  // namespace
 
+Attachment& Attachment::operator=(Attachment&& other) noexcept {
+  std::swap(network_, other.network_);
+  std::swap(node_, other.node_);
+  std::swap(channel_, other.channel_);
+  std::swap(queue_, other.queue_);
+  return *this;
+}
+
+Attachment::~Attachment() {
+  if (network_ != nullptr) network_->Detach(node_, channel_, queue_);
+}
+
 Network::Network(uint64_t seed, const LinkOptions& defaults)
     : defaults_(defaults), random_(seed), digest_(seed) {}
 
@@ -49,17 +61,27 @@ absl::StatusOr<NodeId> Network::AddAnonymousNode() {
   return id;
 }
 
-absl::Status Network::Attach(NodeId node, Channel channel, int queue, int queues,
-                             Receiver* receiver) {
+int64_t Network::NextEventNs() const {
+  const int64_t next_ns = events_.NextNs();
+  const int64_t into_tick_ns = next_ns % tick_ns_;
+  if (into_tick_ns == 0 || next_ns > INT64_MAX - tick_ns_) return next_ns;
+  return next_ns + (tick_ns_ - into_tick_ns);
+}
+
+absl::Status Network::CheckThread() const {
+  if (attached_ == 0 || thread_ == std::this_thread::get_id()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "a simulated network is used by one thread: open all of its ports on the thread that opened "
+      "the first");
+}
+
+absl::StatusOr<Attachment> Network::Attach(NodeId node, Channel channel, int queue, int queues,
+                                           Receiver* receiver) {
   if (queues < 1 || static_cast<size_t>(queues) > kMaxQueues || queue < 0 || queue >= queues) {
     return absl::InvalidArgumentError(absl::StrCat(
         "queue ", queue, " of ", queues, ": a simulated address has 1 to ", kMaxQueues, " queues"));
   }
-  if (attached_ > 0 && thread_ != std::this_thread::get_id()) {
-    return absl::FailedPreconditionError(
-        "a simulated network is used by one thread: open all of its ports on the thread that "
-        "opened the first");
-  }
+  if (absl::Status status = CheckThread(); !status.ok()) return status;
   Node& n = nodes_[node];
   std::vector<Receiver*>& receivers = n.receivers[static_cast<size_t>(channel)];
   const bool unused =
@@ -76,10 +98,10 @@ absl::Status Network::Attach(NodeId node, Channel channel, int queue, int queues
   receivers[queue] = receiver;
   ++n.attached;
   if (attached_++ == 0) thread_ = std::this_thread::get_id();
-  return absl::OkStatus();
+  return Attachment(this, node, channel, static_cast<uint32_t>(queue));
 }
 
-void Network::Detach(NodeId node, Channel channel, int queue) {
+void Network::Detach(NodeId node, Channel channel, uint32_t queue) {
   Node& n = nodes_[node];
   Receiver*& receiver = n.receivers[static_cast<size_t>(channel)][queue];
   assert(receiver != nullptr);

@@ -59,6 +59,8 @@ struct LinkOptions {
   double reorder = 0;                  // held back, so that others may overtake
   int64_t reorder_delay_ns = 100'000;  // bound of that time
   double corrupt = 0;                  // one flipped bit
+
+  friend bool operator==(const LinkOptions&, const LinkOptions&) = default;
 };
 
 // Since the network was made.
@@ -95,6 +97,31 @@ class Receiver {
   virtual void OnUnreachable(PacketPtr packet) = 0;
 };
 
+class Network;
+
+// A receiver's place at a node, given up when destroyed. Movable, may be empty. Must not outlive
+// the network.
+class Attachment {
+ public:
+  Attachment() = default;
+  Attachment(Attachment&& other) noexcept { *this = std::move(other); }
+  Attachment& operator=(Attachment&& other) noexcept;
+  ~Attachment();
+
+  NodeId node() const { return node_; }
+  uint32_t queue() const { return queue_; }
+
+ private:
+  friend class Network;
+  Attachment(Network* network, NodeId node, Channel channel, uint32_t queue)
+      : network_(network), node_(node), channel_(channel), queue_(queue) {}
+
+  Network* network_ = nullptr;
+  NodeId node_ = 0;
+  Channel channel_ = Channel::kDatagrams;
+  uint32_t queue_ = 0;
+};
+
 // Threads: one. All ports of a network belong to the thread that attached the first of them.
 class Network final : public VirtualTime {
  public:
@@ -117,8 +144,10 @@ class Network final : public VirtualTime {
   // From now on `receiver` gets what arrives at queue `queue` of `queues` of a node's channel.
   // AlreadyExists if another does; InvalidArgument if the queues attached so far were opened as
   // another number of queues; FailedPrecondition on a foreign thread.
-  absl::Status Attach(NodeId node, Channel channel, int queue, int queues, Receiver* receiver);
-  void Detach(NodeId node, Channel channel, int queue);
+  absl::StatusOr<Attachment> Attach(NodeId node, Channel channel, int queue, int queues,
+                                    Receiver* receiver);
+  // FailedPrecondition if the ports that are open belong to another thread.
+  absl::Status CheckThread() const;
 
   // Sends a copy of `bytes`. What becomes of it, the statistics show.
   void Send(NodeId from, NodeId to, Channel channel, uint32_t from_queue, uint32_t flow,
@@ -138,6 +167,12 @@ class Network final : public VirtualTime {
   absl::Status Partition(absl::Span<const std::vector<NodeId>> groups);
   void Heal();
 
+  // Lets time stop only at multiples of `tick_ns`, 1 or more (1 at first). Nothing on the wires
+  // changes, but what arrives within a tick is seen at its end and together, as with a device that
+  // moderates interrupts. With thousands of busy endpoints it saves polling all of them for every
+  // packet.
+  void set_tick_ns(int64_t tick_ns) { tick_ns_ = tick_ns; }
+
   // Things to happen: changes to the network that a test plans, timers of ports.
   EventQueue& events() { return events_; }
   Prng& random() { return random_; }
@@ -145,7 +180,7 @@ class Network final : public VirtualTime {
   uint64_t NextUnique() { return ++last_unique_; }
 
   int64_t NowNs() const override { return events_.now_ns(); }
-  int64_t NextEventNs() const override { return events_.NextNs(); }
+  int64_t NextEventNs() const override;
   void AdvanceTo(int64_t time_ns) override { events_.AdvanceTo(time_ns); }
 
   const NetworkStats& stats() const { return stats_; }
@@ -153,6 +188,8 @@ class Network final : public VirtualTime {
   uint64_t digest() const { return digest_; }
 
  private:
+  friend class Attachment;
+
   // A queue and the transmitter that empties it.
   struct Wire {
     int64_t free_ns = 0;             // when everything accepted will have been sent
@@ -174,6 +211,7 @@ class Network final : public VirtualTime {
         receivers;  // by queue; null where none is attached
   };
 
+  void Detach(NodeId node, Channel channel, uint32_t queue);
   std::optional<int64_t> Transmit(const LinkOptions& options, size_t bytes, Wire* wire);
   void Travel(int64_t start_ns, const LinkOptions& options, bool direct, PacketPtr packet);
   void Fly(int64_t start_ns, const LinkOptions& options, bool direct, PacketPtr packet);
@@ -189,6 +227,7 @@ class Network final : public VirtualTime {
 
   const LinkOptions defaults_;
   EventQueue events_;
+  int64_t tick_ns_ = 1;
   Prng random_;
   uint64_t last_unique_ = 0;
   uint64_t digest_;

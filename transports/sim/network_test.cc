@@ -45,11 +45,8 @@ class Lab {
     for (const char* name : {"a", "b", "c"}) {
       const NodeId node = network.AddNode(name).value();
       sinks.push_back(std::make_unique<Sink>(&network));
-      EXPECT_TRUE(network.Attach(node, kDatagrams, 0, 1, sinks.back().get()).ok());
+      attachments.push_back(network.Attach(node, kDatagrams, 0, 1, sinks.back().get()).value());
     }
-  }
-  ~Lab() {
-    for (NodeId node = 0; node < sinks.size(); ++node) network.Detach(node, kDatagrams, 0);
   }
 
   void Send(NodeId from, NodeId to, std::vector<uint8_t> bytes) {
@@ -62,6 +59,7 @@ class Lab {
 
   Network network;
   std::vector<std::unique_ptr<Sink>> sinks;
+  std::vector<Attachment> attachments;
 };
 
 // Every packet has exactly one fate.
@@ -274,20 +272,20 @@ TEST(SimNetworkTest, FlowsSpreadOverQueues) {
   Lab lab(Ideal());
   const NodeId node = lab.network.AddNode("many").value();
   Sink queues[2] = {Sink(&lab.network), Sink(&lab.network)};
-  ASSERT_TRUE(lab.network.Attach(node, kDatagrams, 0, 2, &queues[0]).ok());
-  EXPECT_EQ(lab.network.Attach(node, kDatagrams, 0, 2, &queues[1]).code(),
-            absl::StatusCode::kAlreadyExists);
-  EXPECT_EQ(lab.network.Attach(node, kDatagrams, 1, 3, &queues[1]).code(),
-            absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(lab.network.Attach(node, kDatagrams, 2, 2, &queues[1]).code(),
-            absl::StatusCode::kInvalidArgument);
-  ASSERT_TRUE(lab.network.Attach(node, kDatagrams, 1, 2, &queues[1]).ok());
+  const auto attach = [&](int queue, int of) {
+    return lab.network.Attach(node, kDatagrams, queue, of, &queues[queue % 2]);
+  };
+  const absl::StatusOr<Attachment> first = attach(0, 2);
+  ASSERT_TRUE(first.ok());
+  EXPECT_EQ(attach(0, 2).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(attach(1, 3).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(attach(2, 2).status().code(), absl::StatusCode::kInvalidArgument);
+  const absl::StatusOr<Attachment> second = attach(1, 2);
+  ASSERT_TRUE(second.ok());
   for (uint32_t flow = 0; flow < 10; ++flow) lab.network.Send(0, node, kDatagrams, 0, flow, {});
   lab.RunToEnd();
   EXPECT_EQ(queues[0].packets.size(), 5u);
   EXPECT_EQ(queues[1].packets.size(), 5u);
-  lab.network.Detach(node, kDatagrams, 0);
-  lab.network.Detach(node, kDatagrams, 1);
 }
 
 TEST(SimNetworkTest, BroadcastReachesAllOthersOnTheChannel) {
@@ -307,7 +305,6 @@ TEST(SimNetworkTest, AnonymousNodesAreUsedAgainAndNodesAreBounded) {
   NodeId first = network.AddAnonymousNode().value();
   for (size_t i = 0; i < 2 * Network::kMaxNodes; ++i) {
     ASSERT_TRUE(network.Attach(first, kDatagrams, 0, 1, &sink).ok());
-    network.Detach(first, kDatagrams, 0);
     ASSERT_EQ(network.AddAnonymousNode().value(), first);
   }
   for (size_t i = 1; i < Network::kMaxNodes; ++i)
@@ -316,11 +313,24 @@ TEST(SimNetworkTest, AnonymousNodesAreUsedAgainAndNodesAreBounded) {
   EXPECT_EQ(network.AddNode("1").value(), 1u);
 }
 
+TEST(SimNetworkTest, ATickGathersArrivals) {
+  Lab lab(Ideal());
+  lab.network.set_tick_ns(300);
+  EXPECT_EQ(lab.network.NextEventNs(), INT64_MAX);
+  lab.Send(0, 1, {1});
+  lab.network.AdvanceTo(150);
+  lab.Send(0, 1, {2});
+  EXPECT_EQ(lab.network.NextEventNs(), 1200);
+  lab.network.AdvanceTo(1200);
+  EXPECT_EQ(lab.sink(1).times_ns, (std::vector<int64_t>{1000, 1150}));
+  EXPECT_EQ(lab.network.NextEventNs(), INT64_MAX);
+}
+
 TEST(SimNetworkTest, OneThreadOnly) {
   Lab lab(Ideal());
   std::thread([&lab] {
     Sink sink(&lab.network);
-    EXPECT_EQ(lab.network.Attach(0, Channel::kFrames, 0, 1, &sink).code(),
+    EXPECT_EQ(lab.network.Attach(0, Channel::kFrames, 0, 1, &sink).status().code(),
               absl::StatusCode::kFailedPrecondition);
   }).join();
 }
