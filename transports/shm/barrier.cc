@@ -15,9 +15,8 @@ int Membarrier(int command) { return static_cast<int>(syscall(SYS_membarrier, co
 }  // namespace
 
 bool BarrierRegistered() {
-  static const bool registered =
-      Membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0 &&
-      Membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0;
+  static const bool registered = Membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0 &&
+                                 Membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0;
   return registered;
 }
 

@@ -18,7 +18,9 @@ namespace {
 // What an epoll event is about: the kind in the upper half, which one in the lower.
 enum class Source : uint32_t { kSession, kListener, kHalfOpen };
 
-uint64_t Tag(Source source, uint32_t which) { return uint64_t{static_cast<uint32_t>(source)} << 32 | which; }
+uint64_t Tag(Source source, uint32_t which) {
+  return uint64_t{static_cast<uint32_t>(source)} << 32 | which;
+}
 
 UniqueFd OpenSpare() { return UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 
@@ -36,8 +38,7 @@ absl::StatusOr<std::unique_ptr<Control>> Control::Create(ControlHandler* handler
                                                          uint32_t ring_bytes_max) {
   UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll) return absl::ErrnoToStatus(errno, "epoll_create1");
-  return std::unique_ptr<Control>(
-      new Control(handler, contract, ring_bytes_max, std::move(epoll)));
+  return std::unique_ptr<Control>(new Control(handler, contract, ring_bytes_max, std::move(epoll)));
 }
 
 Control::~Control() {

@@ -4,7 +4,8 @@
 // what the sockets of its sessions have to say.
 //
 // While a port is polled this must cost next to nothing, so sockets are looked at only every
-// kCheckNs, and the clock only every kPollsPerClock polls. A port that sleeps is woken by wait_fd().
+// kCheckNs, and the clock only every kPollsPerClock polls. A port that sleeps is woken by
+// wait_fd().
 #ifndef WEFT_TRANSPORTS_SHM_CONTROL_H_
 #define WEFT_TRANSPORTS_SHM_CONTROL_H_
 
@@ -54,7 +55,8 @@ class Control {
 
   // On each poll: looks at the sockets if it is time.
   void MaybeCheck() {
-    if (--polls_left_ == 0) [[unlikely]] CheckIfDue();
+    if (--polls_left_ == 0) [[unlikely]]
+      CheckIfDue();
   }
   // Makes the next MaybeCheck() look.
   void CheckSoon() {

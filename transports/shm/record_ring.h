@@ -78,9 +78,7 @@ class RecordWriter {
   }
 
   // Whether the reader has consumed anything since kFull was returned.
-  bool ReaderMoved() const {
-    return consumed_->load(std::memory_order_acquire) != consumed_seen_;
-  }
+  bool ReaderMoved() const { return consumed_->load(std::memory_order_acquire) != consumed_seen_; }
   // How far the reader had consumed when last looked at.
   uint64_t consumed_seen() const { return consumed_seen_; }
 
@@ -149,8 +147,8 @@ class RecordReader {
     }
     const uint32_t length = word ^ kRecordData;
     const uint64_t room = ring_bytes_ - static_cast<uint64_t>(next_ - ring_);
-    if (length > MaxRecordPayload(static_cast<uint32_t>(ring_bytes_)) ||
-        RecordBytes(length) > room) [[unlikely]] {
+    if (length > MaxRecordPayload(static_cast<uint32_t>(ring_bytes_)) || RecordBytes(length) > room)
+        [[unlikely]] {
       return Result::kCorrupt;
     }
     *payload = next_ + kRecordHeaderBytes;

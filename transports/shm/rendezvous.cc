@@ -95,8 +95,8 @@ std::string Directory::SocketPath(const std::string& name, Contract contract) co
 
 absl::Status Directory::PrepareToListen() const {
   if (mkdir(path_.c_str(), 0700) != 0 && errno != EEXIST) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("cannot make the directory ", path_,
-                                                   " (transport.shm.directory)"));
+    return absl::ErrnoToStatus(
+        errno, absl::StrCat("cannot make the directory ", path_, " (transport.shm.directory)"));
   }
   struct stat info;
   if (lstat(path_.c_str(), &info) != 0) {
@@ -107,9 +107,9 @@ absl::Status Directory::PrepareToListen() const {
         path_, " is not a directory: set transport.shm.directory to one that is yours"));
   }
   if (info.st_uid != geteuid()) {
-    return absl::PermissionDeniedError(absl::StrCat(
-        "directory ", path_, " belongs to user ", info.st_uid, ", not to you (", geteuid(),
-        "): set transport.shm.directory to one that is yours"));
+    return absl::PermissionDeniedError(
+        absl::StrCat("directory ", path_, " belongs to user ", info.st_uid, ", not to you (",
+                     geteuid(), "): set transport.shm.directory to one that is yours"));
   }
   return CheckToConnect();
 }
@@ -137,9 +137,8 @@ Listener::Listener(const Directory& directory, std::string name, Contract contra
       peers_(static_cast<size_t>(queues), kNotInUse) {}
 
 absl::StatusOr<std::shared_ptr<Listener>> Listener::Open(const Directory& directory,
-                                                         const std::string& name,
-                                                         Contract contract, int backlog,
-                                                         int queues) {
+                                                         const std::string& name, Contract contract,
+                                                         int backlog, int queues) {
   if (absl::Status status = directory.PrepareToListen(); !status.ok()) return status;
   std::shared_ptr<Listener> listener(new Listener(directory, name, contract, queues));
   if (absl::Status status = listener->Bind(directory.socket_mode(), backlog); !status.ok()) {
@@ -164,8 +163,9 @@ absl::Status Listener::Bind(mode_t mode, int backlog) {
   }
   if (result != 0) {
     if (errno == EADDRINUSE || errno == ECONNREFUSED) {
-      return absl::AlreadyExistsError(absl::StrCat("shm:", name_, " is in use: a process listens at ",
-                                                   path_, "; stop it or choose another name"));
+      return absl::AlreadyExistsError(absl::StrCat("shm:", name_,
+                                                   " is in use: a process listens at ", path_,
+                                                   "; stop it or choose another name"));
     }
     return absl::ErrnoToStatus(errno, absl::StrCat("cannot make ", path_));
   }
@@ -230,10 +230,12 @@ void RemoveStaleClientSockets(const Directory& directory) {
         !absl::SimpleAtoi(rest.substr(0, rest.find('-')), &pid) || pid <= 0) {
       continue;
     }
-    // A process of another container may be alive though its number is unknown here: ask the socket.
+    // A process of another container may be alive though its number is unknown here: ask the
+    // socket.
     if (kill(pid, 0) == 0 || errno != ESRCH) continue;
     const std::string path = absl::StrCat(directory.path(), "/", entry->d_name);
-    if (absl::StatusOr<sockaddr_un> address = SocketAddress(path); address.ok() && IsStale(*address)) {
+    if (absl::StatusOr<sockaddr_un> address = SocketAddress(path);
+        address.ok() && IsStale(*address)) {
       unlink(path.c_str());
       ++removed;
     }

@@ -73,7 +73,8 @@ struct Session {
     } else {
       std::atomic_signal_fence(std::memory_order_seq_cst);
     }
-    if (memory.theirs().wake_on.load(std::memory_order_relaxed) & what) [[unlikely]] Wake();
+    if (memory.theirs().wake_on.load(std::memory_order_relaxed) & what) [[unlikely]]
+      Wake();
   }
 
  private:

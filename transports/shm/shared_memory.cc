@@ -35,8 +35,7 @@ SharedMemory::~SharedMemory() {
 }
 
 absl::StatusOr<SharedMemory> SharedMemory::Map(int fd, uint32_t ring_bytes, Side side) {
-  void* base =
-      mmap(nullptr, MemoryBytes(ring_bytes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  void* base = mmap(nullptr, MemoryBytes(ring_bytes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (base == MAP_FAILED) return absl::ErrnoToStatus(errno, "cannot map shared memory");
   SharedMemory memory;
   memory.base_ = static_cast<uint8_t*>(base);
@@ -68,7 +67,8 @@ absl::StatusOr<SharedMemory> SharedMemory::Open(const UniqueFd& memfd, uint32_t 
     return absl::InvalidArgumentError("the memory offered is not made of ordinary pages");
   }
   struct stat info;
-  if (fstat(memfd.get(), &info) != 0 || info.st_size != static_cast<off_t>(MemoryBytes(ring_bytes))) {
+  if (fstat(memfd.get(), &info) != 0 ||
+      info.st_size != static_cast<off_t>(MemoryBytes(ring_bytes))) {
     return absl::InvalidArgumentError("the memory offered has not the size it should have");
   }
   return Map(memfd.get(), ring_bytes, Side::kAcceptor);

@@ -14,8 +14,9 @@
 
 namespace weft::shm {
 
-absl::StatusOr<std::unique_ptr<ShmDatagramPort>> ShmDatagramPort::Open(
-    ShmTransport* transport, const Settings& settings, const PortOptions& options) {
+absl::StatusOr<std::unique_ptr<ShmDatagramPort>> ShmDatagramPort::Open(ShmTransport* transport,
+                                                                       const Settings& settings,
+                                                                       const PortOptions& options) {
   std::unique_ptr<ShmDatagramPort> port(new ShmDatagramPort(settings));
   if (absl::Status status = port->Start(transport, options); !status.ok()) return status;
   return port;
@@ -42,8 +43,8 @@ absl::Status ShmDatagramPort::Start(ShmTransport* transport, const PortOptions& 
     RemoveStaleClientSockets(directory_);
   }
   const int queue = named ? options.queue : 0;
-  absl::StatusOr<std::shared_ptr<Listener>> listener = transport->Listen(
-      name_, Contract::kDatagrams, SOMAXCONN, queue, named ? options.queues : 1);
+  absl::StatusOr<std::shared_ptr<Listener>> listener =
+      transport->Listen(name_, Contract::kDatagrams, SOMAXCONN, queue, named ? options.queues : 1);
   if (!listener.ok()) return listener.status();
   return control_->Listen(*std::move(listener), queue);
 }
@@ -72,8 +73,8 @@ absl::StatusOr<Peer> ShmDatagramPort::Resolve(const Address& address) {
     }
   }
   if (full()) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "this port has its ", max_peers_, " peers: raise transport.shm.max_peers"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("this port has its ", max_peers_, " peers: raise transport.shm.max_peers"));
   }
   if (absl::Status status = directory_.CheckToConnect(); !status.ok()) return status;
   absl::StatusOr<Session> session =
@@ -97,8 +98,7 @@ absl::StatusOr<ShmDatagramPort::Link*> ShmDatagramPort::AddLink(Session session)
   auto free = std::find_if(links_.begin(), links_.end(),
                            [](const auto& link) { return link->state == State::kFree; });
   const size_t index = static_cast<size_t>(free - links_.begin());
-  const absl::Status watched =
-      control_->Watch(session.socket.get(), static_cast<uint32_t>(index));
+  const absl::Status watched = control_->Watch(session.socket.get(), static_cast<uint32_t>(index));
   if (!watched.ok()) return watched;
   if (free == links_.end()) links_.push_back(std::make_unique<Link>());
 

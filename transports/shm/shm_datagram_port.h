@@ -6,8 +6,9 @@
 // let one peer hold up all others for ever: one that has consumed less than half of its ring within
 // kPatienceNs of being found full is stuck. Messages that do not fit it are then taken, dropped and
 // counted as send_failed until it has consumed that half, and kPeerUnreachable (ETIMEDOUT) says so
-// once. Each time a peer gets stuck halves the patience it is met with, until it has gone kForgiveNs
-// without: a peer that plays at being slow gets a few percent of a port's time at the most.
+// once. Each time a peer gets stuck halves the patience it is met with, until it has gone
+// kForgiveNs without: a peer that plays at being slow gets a few percent of a port's time at the
+// most.
 #ifndef WEFT_TRANSPORTS_SHM_SHM_DATAGRAM_PORT_H_
 #define WEFT_TRANSPORTS_SHM_SHM_DATAGRAM_PORT_H_
 
@@ -122,7 +123,7 @@ class ShmDatagramPort final : public DatagramPort, private ControlHandler {
   std::vector<std::unique_ptr<Link>> links_;
   std::vector<Link*> active_;  // those that are not free, in any order
   size_t cursor_ = 0;          // in active_: where the next Receive() begins
-  size_t leaving_ = 0;  // how many of active_ are
+  size_t leaving_ = 0;         // how many of active_ are
   std::deque<PortEvent> events_;
   bool event_unseen_ = false;  // queued since the last Receive()
 };

@@ -94,7 +94,8 @@ size_t ShmDatagramPort::Receive(absl::Span<Datagram> burst) {
     received += ReceiveFrom(link, burst.subspan(received));
     if (received == burst.size()) break;
   }
-  if (leaving_ > 0) [[unlikely]] FinishLeaving();
+  if (leaving_ > 0) [[unlikely]]
+    FinishLeaving();
   return received;
 }
 
@@ -109,7 +110,8 @@ size_t ShmDatagramPort::ReceiveFrom(Link& link, absl::Span<Datagram> burst) {
     if (result != RecordReader::Result::kRecord) break;
     if (size <= max_payload_) [[likely]] {
       Buffer buffer = pool_.Allocate();
-      if (!buffer) [[unlikely]] break;  // it stays in the ring, which holds up its sender
+      if (!buffer) [[unlikely]]
+        break;  // it stays in the ring, which holds up its sender
       CopyBytes(buffer.Append(size), payload, size);
       Datagram& datagram = burst[received++];
       datagram.peer = link.peer;
@@ -133,10 +135,10 @@ size_t ShmDatagramPort::ReceiveFrom(Link& link, absl::Span<Datagram> burst) {
   return received;
 }
 
-// Of the other side's stores and ours around the barrier, at least one side sees the other's: either
-// we see the data (or room) in the second look and stay awake, or the sender sees wake_on after it
-// has stored the data, and wakes us. See barrier.h. The same holds for a sender with a fence of its
-// own in Announce(), because FullBarrier() is a fence as well.
+// Of the other side's stores and ours around the barrier, at least one side sees the other's:
+// either we see the data (or room) in the second look and stay awake, or the sender sees wake_on
+// after it has stored the data, and wakes us. See barrier.h. The same holds for a sender with a
+// fence of its own in Announce(), because FullBarrier() is a fence as well.
 bool ShmDatagramPort::Arm() {
   AssertOwner();
   const auto work = [this] {
@@ -146,8 +148,8 @@ bool ShmDatagramPort::Arm() {
   };
   if (event_unseen_ || work()) return false;
   for (Link* link : active_) {
-    link->session.memory.mine().wake_on.store(
-        kWakeOnData | (link->blocked ? kWakeOnRoom : 0), std::memory_order_relaxed);
+    link->session.memory.mine().wake_on.store(kWakeOnData | (link->blocked ? kWakeOnRoom : 0),
+                                              std::memory_order_relaxed);
   }
   FullBarrier();
   if (!work()) return true;

@@ -51,16 +51,16 @@ absl::StatusOr<std::unique_ptr<ShmTransport>> ShmTransport::Open(const config::T
   if (!directory.ok()) return directory.status();
   if (!std::has_single_bit(shm.ring_bytes()) || shm.ring_bytes() < kMinRingBytes ||
       shm.ring_bytes() > kMaxRingBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("transport.shm.ring_bytes is ", shm.ring_bytes(),
-                     ": it must be a power of two from ", kMinRingBytes, " to ", kMaxRingBytes));
+    return absl::InvalidArgumentError(absl::StrCat("transport.shm.ring_bytes is ", shm.ring_bytes(),
+                                                   ": it must be a power of two from ",
+                                                   kMinRingBytes, " to ", kMaxRingBytes));
   }
-  Settings settings = {.directory = *std::move(directory),
-                       .capabilities = Offered(),
-                       .buffers = {.count = config.buffers().count(),
-                                   .bytes = config.buffers().bytes()},
-                       .ring_bytes = shm.ring_bytes(),
-                       .max_peers = shm.max_peers()};
+  Settings settings = {
+      .directory = *std::move(directory),
+      .capabilities = Offered(),
+      .buffers = {.count = config.buffers().count(), .bytes = config.buffers().bytes()},
+      .ring_bytes = shm.ring_bytes(),
+      .max_peers = shm.max_peers()};
   settings.capabilities.max_payload_bytes =
       std::min({size_t{shm.max_message_bytes()}, size_t{MaxRecordPayload(shm.ring_bytes())},
                 settings.buffers.bytes - settings.buffers.headroom});
