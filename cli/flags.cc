@@ -58,8 +58,7 @@ void Flags::Duration(absl::string_view name, absl::string_view help, absl::Durat
     *value = duration;
     return absl::OkStatus();
   };
-  options_.push_back({std::string(name), "TIME",
-                      absl::StrCat(help, " (", absl::FormatDuration(*value), ")"), set});
+  options_.push_back({std::string(name), "TIME", std::string(help), set});
 }
 
 void Flags::Config(std::string* config, std::string* transport) {

@@ -53,11 +53,22 @@ bool IsGroup(absl::string_view word) {
   });
 }
 
-int Unknown(absl::string_view name) {
+// `words` begin with no command.
+int Unknown(absl::Span<const std::string> words) {
   std::vector<std::string> known;
   for (const Command& command : kCommands) known.emplace_back(command.name);
-  std::fprintf(stderr, "weft: unknown command '%s'%s\n", std::string(name).c_str(),
-               Suggest(name, known).c_str());
+  // A name has one word or two; the second may be an argument already.
+  std::string name = words[0];
+  std::string hint = Suggest(name, known);
+  if (words.size() > 1 && !absl::StartsWith(words[1], "-")) {
+    const std::string both = absl::StrCat(words[0], " ", words[1]);
+    const std::string hint_of_both = Suggest(both, known);
+    if (IsGroup(words[0]) || absl::StrContains(hint_of_both, "did you mean")) {
+      name = both;
+      hint = hint_of_both;
+    }
+  }
+  std::fprintf(stderr, "weft: unknown command '%s'%s\n", name.c_str(), hint.c_str());
   return kExitUsage;
 }
 
@@ -88,7 +99,7 @@ int Main(std::vector<std::string> words) {
                  words[0].c_str());
     return kExitUsage;
   }
-  if (!IsGroup(words[0])) return Unknown(words[0]);
+  if (!IsGroup(words[0])) return Unknown(words);
   if (words.size() > 1 && IsHelp(words[1])) {
     PrintUsage(stdout, words[0]);
     return kExitOk;
@@ -97,7 +108,7 @@ int Main(std::vector<std::string> words) {
     PrintUsage(stderr, words[0]);
     return kExitUsage;
   }
-  return Unknown(absl::StrCat(words[0], " ", words[1]));
+  return Unknown(words);
 }
 
 }  // namespace

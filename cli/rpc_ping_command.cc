@@ -35,7 +35,7 @@ struct PingOptions {
   uint64_t size = 64;
   uint64_t rate = 0;
   uint64_t outstanding = 1;
-  absl::Duration timeout = absl::Seconds(1);
+  absl::Duration timeout;  // zero: the configuration's
   std::string wire = "original";
   bool as_json = false;
 };
@@ -141,7 +141,7 @@ absl::StatusOr<Summary> Measure(Endpoint& endpoint, const PingOptions& options) 
   absl::StatusOr<std::unique_ptr<DatagramPort>> port = endpoint.transport->OpenDatagramPort({});
   if (!port.ok()) return port.status();
   rpc::ClientOptions client_options = rpc::ClientOptions::From(endpoint.config.rpc());
-  client_options.timeout = options.timeout;
+  if (options.timeout > absl::ZeroDuration()) client_options.timeout = options.timeout;
   client_options.outstanding_max = options.outstanding;
   absl::StatusOr<std::unique_ptr<rpc::Client>> client =
       rpc::Client::Create(loop, *std::move(port), client_options);
@@ -183,7 +183,9 @@ int RpcPing(Arguments arguments) {
   flags.Number("rate", "N", "requests a second; 0: as fast as replies come", &options.rate, 0,
                1'000'000'000);
   flags.Number("outstanding", "N", "requests in flight at most", &options.outstanding, 1, 32768);
-  flags.Duration("timeout", "until a request counts as lost", &options.timeout);
+  flags.Duration("timeout",
+                 "until a request counts as lost (rpc.timeout_us of the configuration: 1s)",
+                 &options.timeout);
   flags.Text("wire", "FORMAT", "'original', the 8-byte header of R2P2 (original)", &options.wire);
   flags.Bool("json", "the summary for programs", &options.as_json);
   flags.Config(&options.endpoint.config, &options.endpoint.transport);
