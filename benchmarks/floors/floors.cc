@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "weft/benchmarks/floors/floors.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "weft/benchmarks/floors/roles.h"
+
+namespace weft::benchmarks::floors {
+namespace {
+
+constexpr PeerRole kRoles[] = {
+    {"floor-ring-server", &ServeRing}, {"floor-ring-client", &AskRing},
+    {"floor-udp-server", &ServeUdp},   {"floor-udp-client", &AskUdp},
+    {"floor-grpc-server", &ServeGrpc}, {"floor-grpc-client", &AskGrpc},
+};
+
+constexpr absl::Duration kStartTimeout = absl::Seconds(10);
+constexpr absl::Duration kDurationMax = absl::Seconds(10);
+
+// A pair of processes: `mechanism` picks their roles, and `argument` is the last one of each.
+struct Pair {
+  const char* mechanism;
+  int outstanding;
+  const char* argument;
+  int shared_fd = -1;
+};
+
+// What the client reports.
+absl::StatusOr<double> RunPair(const Pair& pair, const Options& options) {
+  const absl::Duration duration = std::min(options.duration, kDurationMax);
+  const absl::Duration lifetime = duration + 3 * kStartTimeout;
+  auto server = PeerProcess::Start({.role = absl::StrCat("floor-", pair.mechanism, "-server"),
+                                    .core = options.server_core,
+                                    .arguments = {pair.argument},
+                                    .shared_fd = pair.shared_fd,
+                                    .lifetime = lifetime});
+  if (!server.ok()) return server.status();
+  const absl::StatusOr<double> port = (*server)->AwaitReport(kStartTimeout);
+  if (!port.ok()) return port;
+  auto client =
+      PeerProcess::Start({.role = absl::StrCat("floor-", pair.mechanism, "-client"),
+                          .core = options.client_core,
+                          .arguments = {absl::StrCat(absl::ToInt64Nanoseconds(duration)),
+                                        absl::StrCat(pair.outstanding),
+                                        absl::StrCat(static_cast<int>(*port)), pair.argument},
+                          .shared_fd = pair.shared_fd,
+                          .lifetime = lifetime});
+  if (!client.ok()) return client.status();
+  return (*client)->AwaitReport(duration + kStartTimeout);
+}
+
+absl::StatusOr<double> MeasureRing(int outstanding, const Options& options) {
+  const int fd = memfd_create("weft-floor-ring", MFD_CLOEXEC);
+  if (fd < 0) return absl::ErrnoToStatus(errno, "memfd_create");
+  const auto closer = absl::MakeCleanup([fd] { close(fd); });
+  if (ftruncate(fd, static_cast<off_t>(RingMemoryBytes())) != 0) {
+    return absl::ErrnoToStatus(errno, "cannot make the rings' memory");
+  }
+  return RunPair({"ring", outstanding, "", fd}, options);
+}
+
+absl::StatusOr<double> MeasureUdp(int outstanding, bool blocking, const Options& options) {
+  return RunPair({"udp", outstanding, blocking ? "1" : "0"}, options);
+}
+
+// The least latency or the highest throughput of gRPC's kinds of server.
+absl::StatusOr<double> MeasureGrpc(int outstanding, const Options& options,
+                                   std::string* best_kind) {
+  if (const absl::Status status = GrpcAvailable(); !status.ok()) return status;
+  double best = 0;
+  for (const char* kind : kGrpcServers) {
+    const absl::StatusOr<double> value = RunPair({"grpc", outstanding, kind}, options);
+    if (!value.ok()) return value;
+    const bool better = outstanding == 1 ? *value < best : *value > best;
+    if (best_kind->empty() || better) {
+      best = *value;
+      *best_kind = absl::StrCat(kind, " server");
+    }
+  }
+  return best;
+}
+
+absl::StatusOr<double> MeasureValue(Floor floor, const Options& options, std::string* detail) {
+  switch (floor) {
+    case Floor::kRingLatency:
+      return MeasureRing(1, options);
+    case Floor::kRingThroughput:
+      return MeasureRing(kThroughputOutstanding, options);
+    case Floor::kUdpSpinningLatency:
+      return MeasureUdp(1, /*blocking=*/false, options);
+    case Floor::kUdpSpinningThroughput:
+      return MeasureUdp(kThroughputOutstanding, /*blocking=*/false, options);
+    case Floor::kUdpBlockingLatency:
+      return MeasureUdp(1, /*blocking=*/true, options);
+    case Floor::kGrpcLatency:
+      return MeasureGrpc(1, options, detail);
+    case Floor::kGrpcThroughput:
+      return MeasureGrpc(kThroughputOutstanding, options, detail);
+  }
+  return absl::InvalidArgumentError("no such floor");
+}
+
+bool IsThroughput(Floor floor) {
+  return floor == Floor::kRingThroughput || floor == Floor::kUdpSpinningThroughput ||
+         floor == Floor::kGrpcThroughput;
+}
+
+}  // namespace
+
+const char* Name(Floor floor) {
+  switch (floor) {
+    case Floor::kRingLatency:
+      return "SPSC ring, p50";
+    case Floor::kRingThroughput:
+      return "SPSC ring, 32 outstanding";
+    case Floor::kUdpSpinningLatency:
+      return "raw UDP spinning, p50";
+    case Floor::kUdpSpinningThroughput:
+      return "raw UDP spinning, 32 outstanding";
+    case Floor::kUdpBlockingLatency:
+      return "raw UDP blocking, p50";
+    case Floor::kGrpcLatency:
+      return "gRPC, p50";
+    case Floor::kGrpcThroughput:
+      return "gRPC, 32 outstanding";
+  }
+  return "";
+}
+
+absl::StatusOr<Figure> Measure(Floor floor, const Options& options) {
+  Figure figure = {.name = Name(floor), .value = 0, .unit = "us", .detail = ""};
+  const absl::StatusOr<double> value = MeasureValue(floor, options, &figure.detail);
+  if (!value.ok()) return value.status();
+  figure.value = IsThroughput(floor) ? *value : *value / 1e3;
+  if (IsThroughput(floor)) figure.unit = "requests/s";
+  return figure;
+}
+
+absl::Span<const PeerRole> Roles() { return kRoles; }
+
+}  // namespace weft::benchmarks::floors

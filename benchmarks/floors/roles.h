@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The processes that floors are measured with. A server's arguments are what its comment says; it
+// reports the port that it listens on, or 0, and serves until it is killed. A client's arguments
+// are the duration in nanoseconds, the number of outstanding requests and the server's port, and
+// then what its comment says; it reports the median round trip in nanoseconds when one request is
+// outstanding and requests a second when more are.
+
+#ifndef WEFT_BENCHMARKS_FLOORS_ROLES_H_
+#define WEFT_BENCHMARKS_FLOORS_ROLES_H_
+
+#include <cstddef>
+
+#include "absl/status/status.h"
+#include "weft/benchmarks/peer_process.h"
+
+namespace weft::benchmarks::floors {
+
+// Over RingMemoryBytes() of zeroed shared memory.
+size_t RingMemoryBytes();
+absl::Status ServeRing(Peer& peer);
+absl::Status AskRing(Peer& peer);
+
+// The last argument of both: 1 to sleep in recv, 0 to spin.
+absl::Status ServeUdp(Peer& peer);
+absl::Status AskUdp(Peer& peer);
+
+// The server's argument: one of kGrpcServers.
+inline constexpr const char* kGrpcServers[] = {"sync", "callback", "async"};
+absl::Status GrpcAvailable();  // OK, or what to install.
+absl::Status ServeGrpc(Peer& peer);
+absl::Status AskGrpc(Peer& peer);
+
+}  // namespace weft::benchmarks::floors
+
+#endif  // WEFT_BENCHMARKS_FLOORS_ROLES_H_

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "weft/benchmarks/report.h"
+
+#include <algorithm>
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+
+namespace weft::benchmarks {
+namespace {
+
+// Three significant digits, with thousands set apart from 10,000 up.
+std::string Readable(double value) {
+  if (value < 10) return absl::StrFormat("%.3f", value);
+  if (value < 100) return absl::StrFormat("%.2f", value);
+  if (value < 1000) return absl::StrFormat("%.1f", value);
+  std::string digits = absl::StrFormat("%.0f", value);
+  if (digits.size() < 5) return digits;
+  for (size_t i = digits.size(); i > 3;) digits.insert(i -= 3, 1, ' ');
+  return digits;
+}
+
+std::string Quoted(const std::string& text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      absl::StrAppend(&quoted, "\\", std::string(1, c));
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      absl::StrAppendFormat(&quoted, "\\u%04x", c);
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + "\"";
+}
+
+}  // namespace
+
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+void Report::Add(std::string figure, std::string unit, std::vector<double> runs,
+                 std::optional<double> floor) {
+  rows_.push_back({std::move(figure), std::move(unit), std::move(runs), floor, ""});
+}
+
+void Report::AddMissing(std::string figure, std::string reason) {
+  rows_.push_back({std::move(figure), "", {}, std::nullopt, std::move(reason)});
+}
+
+std::string Report::Table() const {
+  size_t width = 6;
+  for (const Row& row : rows_) width = std::max(width, row.figure.size());
+  const bool floors =
+      std::any_of(rows_.begin(), rows_.end(), [](const Row& row) { return row.floor.has_value(); });
+  std::string text = absl::StrFormat("%-*s  %12s  %-10s", width, "figure", "median", "unit");
+  if (floors) absl::StrAppendFormat(&text, "  %12s  %6s", "floor", "ratio");
+  absl::StrAppend(&text, "  lowest .. highest\n");
+  for (const Row& row : rows_) {
+    if (!row.missing.empty()) {
+      absl::StrAppendFormat(&text, "%-*s  %s\n", width, row.figure, row.missing);
+      continue;
+    }
+    const double median = Median(row.runs);
+    absl::StrAppendFormat(&text, "%-*s  %12s  %-10s", width, row.figure, Readable(median),
+                          row.unit);
+    if (row.floor.has_value()) {
+      absl::StrAppendFormat(&text, "  %12s  %6.2f", Readable(*row.floor), median / *row.floor);
+    } else if (floors) {
+      absl::StrAppendFormat(&text, "  %12s  %6s", "", "");
+    }
+    const auto [low, high] = std::minmax_element(row.runs.begin(), row.runs.end());
+    if (low != row.runs.end()) {
+      absl::StrAppend(&text, "  ", Readable(*low), " .. ", Readable(*high));
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+std::string Report::Json() const {
+  std::vector<std::string> rows;
+  for (const Row& row : rows_) {
+    if (!row.missing.empty()) continue;
+    const double median = Median(row.runs);
+    rows.push_back(absl::StrCat(
+        "{\"figure\":", Quoted(row.figure), ",\"value\":", median, ",\"unit\":", Quoted(row.unit),
+        ",\"floor\":", row.floor.has_value() ? absl::StrCat(*row.floor) : "null",
+        ",\"ratio\":", row.floor.has_value() ? absl::StrCat(median / *row.floor) : "null",
+        ",\"runs\":[", absl::StrJoin(row.runs, ","), "]}"));
+  }
+  return absl::StrCat("{\"rows\":[", absl::StrJoin(rows, ",\n"), "]}\n");
+}
+
+absl::Status Report::WriteJson(const std::string& path) const {
+  std::ofstream file(path);
+  file << Json();
+  file.close();
+  if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", path));
+  return absl::OkStatus();
+}
+
+}  // namespace weft::benchmarks

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a benchmark found: a table for people, and JSON for programs.
+//
+//   Report report;
+//   report.Add("udp busy, p50", "us", {5.1, 5.3, 5.2}, 4.8);
+//   std::cout << report.Table();
+//   absl::Status status = report.WriteJson("figures.json");
+
+#ifndef WEFT_BENCHMARKS_REPORT_H_
+#define WEFT_BENCHMARKS_REPORT_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace weft::benchmarks {
+
+// The middle value, or the mean of the two middle ones; 0 of none.
+double Median(std::vector<double> values);
+
+class Report {
+ public:
+  // A figure: the median of `runs`, and its ratio to `floor`, if there is one.
+  void Add(std::string figure, std::string unit, std::vector<double> runs,
+           std::optional<double> floor = std::nullopt);
+
+  // A figure that could not be measured, and why: a line of the table, and nothing in the JSON.
+  void AddMissing(std::string figure, std::string reason);
+
+  // Aligned columns, a line for each figure in the order they were added, each ended by a newline.
+  std::string Table() const;
+
+  // {"rows":[{"figure","value","unit","floor","ratio","runs"}]}; floor and ratio are null if there
+  // is no floor, and runs is the list that was added.
+  std::string Json() const;
+
+  // Json() as a file. Fails if the file cannot be written.
+  absl::Status WriteJson(const std::string& path) const;
+
+ private:
+  struct Row {
+    std::string figure;
+    std::string unit;
+    std::vector<double> runs;
+    std::optional<double> floor;
+    std::string missing;  // Why there is no figure; empty when there is one.
+  };
+
+  std::vector<Row> rows_;
+};
+
+}  // namespace weft::benchmarks
+
+#endif  // WEFT_BENCHMARKS_REPORT_H_

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "weft/benchmarks/report.h"
+
+#include "gtest/gtest.h"
+
+namespace weft::benchmarks {
+namespace {
+
+TEST(MedianTest, OddEvenAndNone) {
+  EXPECT_EQ(Median({3, 1, 2}), 2);
+  EXPECT_EQ(Median({4, 1, 2, 3}), 2.5);
+  EXPECT_EQ(Median({}), 0);
+}
+
+Report Example() {
+  Report report;
+  report.Add("udp, p50", "us", {5.5, 5, 6}, 5);
+  report.Add("udp \"rate\"", "requests/s", {1234567});
+  report.AddMissing("gRPC, p50", "not available");
+  return report;
+}
+
+TEST(ReportTest, Table) {
+  EXPECT_EQ(Example().Table(),
+            "figure            median  unit               floor   ratio  lowest .. highest\n"
+            "udp, p50           5.500  us                 5.000    1.10  5.000 .. 6.000\n"
+            "udp \"rate\"     1 234 567  requests/s                        "
+            "1 234 567 .. 1 234 567\n"
+            "gRPC, p50   not available\n");
+}
+
+TEST(ReportTest, Json) {
+  EXPECT_EQ(Example().Json(),
+            "{\"rows\":[{\"figure\":\"udp, p50\",\"value\":5.5,\"unit\":\"us\",\"floor\":5,"
+            "\"ratio\":1.1,\"runs\":[5.5,5,6]},\n"
+            "{\"figure\":\"udp \\\"rate\\\"\",\"value\":1.23457e+06,\"unit\":\"requests/s\","
+            "\"floor\":null,\"ratio\":null,\"runs\":[1.23457e+06]}]}\n");
+}
+
+TEST(ReportTest, UnwritableFileIsAnError) {
+  EXPECT_FALSE(Report().WriteJson("/nowhere/at/all.json").ok());
+}
+
+}  // namespace
+}  // namespace weft::benchmarks
