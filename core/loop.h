@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The event loop of one thread: polls ports, fires timers, runs what other threads posted, and sleeps
-// when it may.
+// The event loop of one thread: polls ports, fires timers, runs what other threads posted, and
+// sleeps when it may.
 //
 //   Loop loop({.mode = LoopMode::kAdaptive}, RealClock());
 //   loop.Add(&server);            // anything Pollable
@@ -13,8 +13,8 @@
 //   kSleep     sleeps whenever nothing is pending: lowest use of the CPU.
 // A loop can sleep only if every Pollable has a wait_fd(); otherwise it spins in every mode.
 //
-// Threads: a loop belongs to the thread that runs it. Post() and Stop() may be called from anywhere;
-// Stop() from a signal handler too.
+// Threads: a loop belongs to the thread that runs it. Post() and Stop() may be called from
+// anywhere; Stop() from a signal handler too.
 #ifndef WEFT_CORE_LOOP_H_
 #define WEFT_CORE_LOOP_H_
 
@@ -28,6 +28,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/time/time.h"
 #include "weft/core/clock.h"
+#include "weft/core/metrics.h"
 #include "weft/core/timer_wheel.h"
 
 namespace weft {
@@ -59,9 +60,9 @@ struct LoopOptions {
 };
 
 struct LoopStats {
-  uint64_t iterations = 0;
-  uint64_t idle_iterations = 0;  // that found no work
-  uint64_t sleeps = 0;
+  Counter iterations;
+  Counter idle_iterations;  // that found no work
+  Counter sleeps;
 };
 
 class Loop {
@@ -85,8 +86,8 @@ class Loop {
   void Stop();
   bool stopped() const { return stop_.load(std::memory_order_relaxed); }
 
-  // Runs `function` on the loop's thread, soon. Functions that were posted but not run are destroyed
-  // with the loop.
+  // Runs `function` on the loop's thread, soon. Functions that were posted but not run are
+  // destroyed with the loop.
   void Post(absl::AnyInvocable<void()> function);
 
   // Time of the clock as read at the start of this round: what timers are set against.

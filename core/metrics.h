@@ -33,18 +33,29 @@
 
 namespace weft {
 
-// A count that only grows. One thread writes, any thread reads.
+// A count that only grows; used like an integer. One thread writes, any thread reads. A copy is a
+// count of its own.
 class Counter {
  public:
   Counter() = default;
-  Counter(const Counter&) = delete;
-  Counter& operator=(const Counter&) = delete;
+  Counter(const Counter& other) : value_(other.value()) {}
+  Counter& operator=(const Counter& other) {
+    value_.store(other.value(), std::memory_order_relaxed);
+    return *this;
+  }
 
   // Not a read-modify-write: with one writer a load and a store are enough, and need no bus lock.
   void Add(uint64_t n = 1) {
     value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
+  Counter& operator++() { return *this += 1; }
+  Counter& operator+=(uint64_t n) {
+    Add(n);
+    return *this;
+  }
+
   uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+  operator uint64_t() const { return value(); }
 
  private:
   std::atomic<uint64_t> value_{0};

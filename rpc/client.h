@@ -44,6 +44,7 @@
 #include "absl/types/span.h"
 #include "weft/core/buffer_chain.h"
 #include "weft/core/loop.h"
+#include "weft/core/metrics.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packet_queue.h"
 #include "weft/rpc/reassembly.h"
@@ -61,12 +62,12 @@ struct CallOptions {
 };
 
 struct ClientStats {
-  uint64_t calls = 0;    // begun
-  uint64_t replies = 0;  // calls that ended well
-  uint64_t timeouts = 0;
-  uint64_t drops = 0;      // refused by a server
-  uint64_t failures = 0;   // ended otherwise: cancelled calls do not count
-  uint64_t malformed = 0;  // datagrams that are not R2P2, or contradict what came before
+  Counter calls;    // begun
+  Counter replies;  // calls that ended well
+  Counter timeouts;
+  Counter drops;      // refused by a server
+  Counter failures;   // ended otherwise: cancelled calls do not count
+  Counter malformed;  // datagrams that are not R2P2, or contradict what came before
   uint64_t unexpected =
       0;  // well-formed packets for no outstanding call: late, duplicate, or forged
 };

@@ -124,7 +124,7 @@ void Server::OnFirstOfSeveral(const Peer& client, const Header& header, Buffer p
       ++stats_.duplicates;
       break;
     case IncomingRequests::BeginResult::kBegun:
-      stats_.evicted = incoming_.evicted();
+      stats_.evicted += incoming_.evicted() - stats_.evicted;
       if (!expiry_.armed()) {
         loop_.timers().Schedule(expiry_, loop_.now_ns() + reassembly_timeout_ns_);
       }
@@ -144,7 +144,7 @@ void Server::OnLaterPacket(const Peer& client, const Header& header, Buffer payl
   }
   switch (result) {
     case IncomingRequests::Result::kIncomplete:
-      stats_.evicted = incoming_.evicted();
+      stats_.evicted += incoming_.evicted() - stats_.evicted;
       return;
     case IncomingRequests::Result::kComplete:
       return Dispatch(client, first, std::move(request));

@@ -36,6 +36,7 @@
 #include "absl/types/span.h"
 #include "weft/core/buffer_chain.h"
 #include "weft/core/loop.h"
+#include "weft/core/metrics.h"
 #include "weft/core/task.h"
 #include "weft/core/task_group.h"
 #include "weft/rpc/incoming_requests.h"
@@ -102,19 +103,19 @@ class ServerCall {
 };
 
 struct ServerStats {
-  uint64_t requests = 0;    // handed to the handler
-  uint64_t replies = 0;     // of the handler
-  uint64_t unanswered = 0;  // calls destroyed without a reply
-  uint64_t refused = 0;     // DROPs sent
-  uint64_t feedbacks = 0;   // sent to the router
+  Counter requests;    // handed to the handler
+  Counter replies;     // of the handler
+  Counter unanswered;  // calls destroyed without a reply
+  Counter refused;     // DROPs sent
+  Counter feedbacks;   // sent to the router
   uint64_t send_overflows =
-      0;                   // replies and control messages that found no buffer or no room to wait
-  uint64_t malformed = 0;  // datagrams that are not R2P2, or contradict what came before
+      0;              // replies and control messages that found no buffer or no room to wait
+  Counter malformed;  // datagrams that are not R2P2, or contradict what came before
   uint64_t unexpected =
-      0;  // well-formed packets of no request that is known, or of a type for others
-  uint64_t duplicates = 0;  // packets that had come before
-  uint64_t expired = 0;     // requests given up for lack of progress
-  uint64_t evicted = 0;     // requests given up for others, at a limit
+      0;               // well-formed packets of no request that is known, or of a type for others
+  Counter duplicates;  // packets that had come before
+  Counter expired;     // requests given up for lack of progress
+  Counter evicted;     // requests given up for others, at a limit
 };
 
 class Server : public Pollable {

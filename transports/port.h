@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "weft/core/buffer.h"
+#include "weft/core/metrics.h"
 #include "weft/transports/address.h"
 #include "weft/transports/capabilities.h"
 
@@ -42,20 +43,20 @@ struct PortEvent {
   int error = 0;  // an errno that says more, or 0
 };
 
-// Counted since the port was opened. Read by the owner; a copy for others goes through the metrics.
+// Counted since the port was opened. Any thread may read.
 struct PortStats {
-  uint64_t sent = 0;
-  uint64_t sent_bytes = 0;
-  uint64_t received = 0;
-  uint64_t received_bytes = 0;
-  uint64_t send_blocked = 0;     // sends that accepted less than they were given
-  uint64_t send_failed = 0;      // messages taken, then lost here: refused, too long, no such peer
-  uint64_t receive_dropped = 0;  // messages dropped by this side: no buffer, truncated
-  uint64_t receive_malformed = 0;  // bytes that no honest peer sends: checked, counted, dropped
+  Counter sent;
+  Counter sent_bytes;
+  Counter received;
+  Counter received_bytes;
+  Counter send_blocked;       // sends that accepted less than they were given
+  Counter send_failed;        // messages taken, then lost here: refused, too long, no such peer
+  Counter receive_dropped;    // messages dropped by this side: no buffer, truncated
+  Counter receive_malformed;  // bytes that no honest peer sends: checked, counted, dropped
   // Payloads copied between two buffers of this process, or into and out of memory shared with
   // another.
-  uint64_t copied_buffers = 0;
-  uint64_t copied_bytes = 0;
+  Counter copied_buffers;
+  Counter copied_bytes;
 };
 
 // Threads: a port is used, and destroyed, by the thread that opened it, or by the one that called
