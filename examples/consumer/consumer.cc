@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A project of its own that uses single libraries of weft: a server and a client that calls it, over
-// the transport named on the command line, or else the kernel's UDP.
+// A project of its own that uses single libraries of weft: a server and a client that calls it,
+// over the transport named on the command line, or else the kernel's UDP.
 
 #include <cstdint>
 #include <cstdio>
