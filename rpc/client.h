@@ -65,11 +65,10 @@ struct ClientStats {
   Counter calls;    // begun
   Counter replies;  // calls that ended well
   Counter timeouts;
-  Counter drops;      // refused by a server
-  Counter failures;   // ended otherwise: cancelled calls do not count
-  Counter malformed;  // datagrams that are not R2P2, or contradict what came before
-  uint64_t unexpected =
-      0;  // well-formed packets for no outstanding call: late, duplicate, or forged
+  Counter drops;       // refused by a server
+  Counter failures;    // ended otherwise: cancelled calls do not count
+  Counter malformed;   // datagrams that are not R2P2, or contradict what came before
+  Counter unexpected;  // well-formed packets for no outstanding call: late, duplicate, or forged
 };
 
 class Client : public Pollable {
