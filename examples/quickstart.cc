@@ -28,7 +28,7 @@
 
 namespace {
 
-constexpr int kRoundTrips = 5000;
+constexpr int kRoundTrips = 3000;
 
 // The server: what to do with a request. This one sends it back, without a copy.
 void Echo(weft::rpc::ServerCall call) { (void)call.Reply(std::move(call.request())); }
