@@ -103,16 +103,14 @@ class ServerCall {
 };
 
 struct ServerStats {
-  Counter requests;    // handed to the handler
-  Counter replies;     // of the handler
-  Counter unanswered;  // calls destroyed without a reply
-  Counter refused;     // DROPs sent
-  Counter feedbacks;   // sent to the router
-  uint64_t send_overflows =
-      0;              // replies and control messages that found no buffer or no room to wait
-  Counter malformed;  // datagrams that are not R2P2, or contradict what came before
-  uint64_t unexpected =
-      0;               // well-formed packets of no request that is known, or of a type for others
+  Counter requests;        // handed to the handler
+  Counter replies;         // of the handler
+  Counter unanswered;      // calls destroyed without a reply
+  Counter refused;         // DROPs sent
+  Counter feedbacks;       // sent to the router
+  Counter send_overflows;  // replies and control messages that found no buffer or no room to wait
+  Counter malformed;       // datagrams that are not R2P2, or contradict what came before
+  Counter unexpected;  // well-formed packets of no request that is known, or of a type for others
   Counter duplicates;  // packets that had come before
   Counter expired;     // requests given up for lack of progress
   Counter evicted;     // requests given up for others, at a limit
