@@ -2,16 +2,14 @@
 #include "weft/host/http_server.h"
 
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "weft/core/unique_fd.h"
+#include "weft/host/http_test_client.h"
 
 namespace weft {
 namespace {
@@ -28,40 +26,10 @@ std::unique_ptr<HttpServer> StartServer(const HttpLimits& limits = {}) {
   return *std::move(server);
 }
 
-UniqueFd Connect(const HttpServer& server) {
-  int port = 0;
-  EXPECT_TRUE(absl::SimpleAtoi(server.address().substr(server.address().rfind(':') + 1), &port));
-  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in to = {};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(static_cast<uint16_t>(port));
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0)
-      << std::strerror(errno);
-  return fd;
-}
-
-void Put(const UniqueFd& fd, const std::string& bytes) {
-  EXPECT_EQ(send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
-            static_cast<ssize_t>(bytes.size()));
-}
-
-// Everything until the server closes.
-std::string Get(const UniqueFd& fd) {
-  std::string all;
-  char bytes[65536];
-  while (true) {
-    const ssize_t n = recv(fd.get(), bytes, sizeof(bytes), 0);
-    if (n < 0) all += absl::StrCat("<", std::strerror(errno), ">");
-    if (n <= 0) return all;
-    all.append(bytes, static_cast<size_t>(n));
-  }
-}
+UniqueFd Connect(const HttpServer& server) { return ConnectTo(server.address()); }
 
 std::string Ask(const HttpServer& server, const std::string& request) {
-  const UniqueFd fd = Connect(server);
-  Put(fd, request);
-  return Get(fd);
+  return AskHttp(server.address(), request);
 }
 
 std::string StatusLine(const std::string& response) {
@@ -141,7 +109,7 @@ TEST(HttpServerTest, RefusesGarbage) {
            std::string("GET /metrics HTTP/1.1\r\nHost x\r\n\r\n"),
            std::string("GET /metrics HTTP/1.1\r\nHost : x\r\n\r\n"),
            std::string("GET /metrics HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n"),
-           std::string("G\0T /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 39),
+           std::string("G") + '\0' + "T /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
            std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\n", 13),  // TLS
        }) {
     EXPECT_EQ(StatusLine(Ask(*server, request)), "HTTP/1.1 400 Bad Request") << request;

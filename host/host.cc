@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/host/host.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <future>
+#include <optional>
+#include <semaphore>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "weft/config/validate.h"
+#include "weft/core/clock.h"
+#include "weft/core/cpu.h"
+#include "weft/core/virtual_time.h"
+#include "weft/host/signals.h"
+#include "weft/transports/registry.h"
+
+namespace weft {
+namespace {
+
+constexpr size_t kMetricsMax = 1 << 16;
+// A worker that is busy for longer shows older figures.
+constexpr std::chrono::milliseconds kPublishWait(200);
+
+LoopOptions OptionsOf(const config::Loop& loop) {
+  LoopOptions options;
+  options.spin = absl::Microseconds(loop.spin_us());
+  switch (loop.mode()) {
+    case config::Loop::BUSY:
+      options.mode = LoopMode::kBusy;
+      break;
+    case config::Loop::ADAPTIVE:
+      options.mode = LoopMode::kAdaptive;
+      break;
+    case config::Loop::SLEEP:
+      options.mode = LoopMode::kSleep;
+      break;
+  }
+  return options;
+}
+
+absl::Status OfWorker(const Worker& worker, const absl::Status& status) {
+  if (worker.count() == 1) return status;
+  return absl::Status(status.code(),
+                      absl::StrCat("worker ", worker.index(), ": ", status.message()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Host>> Host::Open(const config::Config& config,
+                                                 const HostOptions& options) {
+  if (absl::Status status = config::Validate(config); !status.ok()) return status;
+  std::vector<int> cores;
+  if (!config.host().cores().empty()) cores = ParseCoreList(config.host().cores()).value();
+  UniqueFd stop_event(eventfd(0, EFD_CLOEXEC));
+  if (!stop_event) return absl::ErrnoToStatus(errno, "eventfd");
+  auto transport = OpenPlainTransport(config.transport());
+  if (!transport.ok()) return transport.status();
+  std::unique_ptr<Host> host(
+      new Host(config, options, *std::move(transport), std::move(cores), std::move(stop_event)));
+  if (absl::Status status = host->Serve(); !status.ok()) return status;
+  return host;
+}
+
+Host::Host(const config::Config& config, const HostOptions& options,
+           std::unique_ptr<Transport> transport, std::vector<int> cores, UniqueFd stop_event)
+    : config_(config),
+      options_(options),
+      cores_(std::move(cores)),
+      stop_event_(std::move(stop_event)),
+      metrics_(kMetricsMax),
+      transport_(std::move(transport)) {
+  const VirtualTime* time = transport_->virtual_time();
+  const Clock& clock = time != nullptr ? *time : RealClock();
+  for (uint32_t i = 0; i < config_.host().workers(); ++i) {
+    workers_.push_back(std::unique_ptr<Worker>(
+        new Worker(*this, static_cast<int>(i), OptionsOf(config_.host().loop()), clock)));
+  }
+}
+
+Host::~Host() = default;
+
+absl::Status Host::Serve() {
+  for (const auto& worker : workers_) {
+    if (absl::Status status = worker->ShowLoop(); !status.ok()) return status;
+  }
+  if (config_.metrics().listen().empty()) return absl::OkStatus();
+  auto http = HttpServer::Start(
+      config_.metrics().listen(),
+      {{"/metrics", [this] { return Metrics(); }}, {"/healthz", [this] { return Health(); }}});
+  if (http.ok()) http_ = *std::move(http);
+  return http.status();
+}
+
+HttpResponse Host::Metrics() {
+  if (ready_.load(std::memory_order_acquire) && !stopping()) {
+    // Shared with functions that may run after the wait has ended.
+    auto published = std::make_shared<std::counting_semaphore<>>(0);
+    int asked = 0;
+    for (const auto& worker : workers_) {
+      if (worker->publishing_.exchange(true))
+        continue;  // It is too busy to have answered the last.
+      ++asked;
+      worker->loop_.Post([worker = worker.get(), published] {
+        worker->publishing_ = false;
+        worker->Publish();
+        published->release();
+      });
+    }
+    const auto deadline = std::chrono::steady_clock::now() + kPublishWait;
+    while (asked > 0 && published->try_acquire_until(deadline)) --asked;
+  }
+  return {.content_type = MetricRegistry::kContentType, .body = metrics_.RenderPrometheus()};
+}
+
+HttpResponse Host::Health() const {
+  if (stopping()) return {.status = 503, .body = "stopping\n"};
+  if (!ready_.load(std::memory_order_relaxed)) return {.status = 503, .body = "starting\n"};
+  return {.body = "ok\n"};
+}
+
+void Host::Stop(absl::Status reason) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    status_.Update(std::move(reason));
+  }
+  stopping_ = true;
+  eventfd_write(stop_event_.get(), 1);
+}
+
+absl::Status Host::Run(const SetUp& set_up) {
+  if (started_.exchange(true)) {
+    return absl::FailedPreconditionError("a host runs once; open another");
+  }
+  std::optional<ShutdownSignals> signals;
+  if (options_.handle_signals) {
+    auto caught = ShutdownSignals::Catch(stop_event_.get());
+    if (!caught.ok()) return caught.status();
+    signals.emplace(*std::move(caught));
+  }
+  std::vector<std::thread> threads;
+  StartWorkers(set_up, &threads);
+
+  pollfd stop = {.fd = stop_event_.get(), .events = POLLIN, .revents = 0};
+  while (poll(&stop, 1, -1) < 0 && errno == EINTR) {
+  }
+  stopping_ = true;
+  for (const auto& worker : workers_) worker->loop_.Stop();
+  for (std::thread& thread : threads) thread.join();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return status_;
+}
+
+void Host::StartWorkers(const SetUp& set_up, std::vector<std::thread>* threads) {
+  if (transport_->virtual_time() != nullptr) {
+    threads->emplace_back([this, &set_up] { RunAllVirtually(set_up); });
+    return;
+  }
+  for (const auto& worker : workers_) {
+    if (stopping()) return;
+    std::promise<bool> is_up;
+    std::future<bool> up = is_up.get_future();
+    threads->emplace_back(
+        [this, &set_up, worker = worker.get(), is_up = std::move(is_up)]() mutable {
+          const bool ok = SetUpWorker(*worker, set_up);
+          is_up.set_value(ok);
+          if (ok) RunWorker(*worker);
+          worker->TearDown();
+        });
+    if (!up.get()) return;
+  }
+  ready_.store(true, std::memory_order_release);
+}
+
+bool Host::SetUpWorker(Worker& worker, const SetUp& set_up) {
+  absl::Status status;
+  if (!cores_.empty()) status = PinThisThread(cores_[static_cast<size_t>(worker.index())]);
+  if (status.ok()) {
+    auto application = set_up(worker);
+    status = application.status();
+    if (status.ok()) worker.application_ = *std::move(application);
+  }
+  if (!status.ok()) Stop(OfWorker(worker, status));
+  return status.ok();
+}
+
+void Host::RunWorker(Worker& worker) {
+  NameThisThread(absl::StrCat("weft-", worker.index()));
+  worker.loop_.Run();
+  Stop();
+}
+
+void Host::RunAllVirtually(const SetUp& set_up) {
+  NameThisThread("weft-virtual");
+  std::vector<Loop*> loops;
+  bool up = true;
+  for (const auto& worker : workers_) {
+    up = up && SetUpWorker(*worker, set_up);
+    loops.push_back(&worker->loop_);
+  }
+  if (up) {
+    ready_.store(true, std::memory_order_release);
+    RunVirtual(*transport_->virtual_time(), loops, [this] { return stopping(); });
+  }
+  for (const auto& worker : workers_) worker->TearDown();
+  Stop();
+}
+
+}  // namespace weft

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A configuration brought to life: its transport, its workers, its metrics.
+//
+//   absl::StatusOr<std::unique_ptr<Host>> host = Host::Open(config);
+//   if (!host.ok()) return host.status();
+//   return (*host)->Run([&](Worker& worker) -> absl::StatusOr<std::shared_ptr<void>> {
+//     absl::StatusOr<DatagramPort*> port = worker.OpenDatagramPort(address);
+//     if (!port.ok()) return port.status();
+//     return std::make_shared<EchoServer>(worker.loop(), **port);  // adds itself to the loop
+//   });
+//
+// Each worker is a thread, pinned if the configuration says so, with a loop and with ports of its
+// own. On a transport with virtual time, all workers share one thread and that time.
+//
+// With `metrics.listen`, HTTP serves /metrics in Prometheus' text format and /healthz: 200 while
+// all workers are up, else 503.
+#ifndef WEFT_HOST_HOST_H_
+#define WEFT_HOST_HOST_H_
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "weft/config/config.h"
+#include "weft/core/metrics.h"
+#include "weft/core/unique_fd.h"
+#include "weft/host/http_server.h"
+#include "weft/host/worker.h"
+#include "weft/transports/transport.h"
+
+namespace weft {
+
+struct HostOptions {
+  // The first SIGINT or SIGTERM stops Run(), which then returns OK; the second ends the process.
+  // One host of a process can have this.
+  bool handle_signals = true;
+};
+
+class Host {
+ public:
+  // Makes the application's part of a worker, on the worker's thread. It is destroyed on that
+  // thread when the loop has ended, and before the ports that the worker opened.
+  using SetUp = std::function<absl::StatusOr<std::shared_ptr<void>>(Worker&)>;
+
+  // Opens the transport and the HTTP server. InvalidArgument for a configuration that
+  // config::Validate() refuses; else the errors of OpenTransport() and HttpServer::Start().
+  static absl::StatusOr<std::unique_ptr<Host>> Open(const config::Config& config,
+                                                    const HostOptions& options = {});
+  ~Host();
+  Host(const Host&) = delete;
+  Host& operator=(const Host&) = delete;
+
+  // Starts the workers and waits for their end. `set_up` is called for each in turn, the next when
+  // the last has returned; the loop of a worker runs as soon as its own is done. Returns when
+  // Stop() or a signal asks for it, when a set-up fails, or when a simulation has nothing left to
+  // do: with the first error, naming the worker. Once only.
+  absl::Status Run(const SetUp& set_up);
+
+  // Ends Run(), which returns the first `reason` that is an error. Any thread, any time.
+  void Stop(absl::Status reason = absl::OkStatus());
+
+  const config::Config& config() const { return config_; }
+  Transport& transport() { return *transport_; }
+  MetricRegistry& metrics() { return metrics_; }
+  int workers() const { return static_cast<int>(workers_.size()); }
+  // Where HTTP is served, the port included; empty if it is off.
+  std::string http_address() const { return http_ ? http_->address() : ""; }
+
+ private:
+  Host(const config::Config& config, const HostOptions& options,
+       std::unique_ptr<Transport> transport, std::vector<int> cores, UniqueFd stop_event);
+
+  absl::Status Serve();
+  HttpResponse Metrics();
+  HttpResponse Health() const;
+
+  void StartWorkers(const SetUp& set_up, std::vector<std::thread>* threads);
+  bool SetUpWorker(Worker& worker, const SetUp& set_up);
+  void RunWorker(Worker& worker);
+  void RunAllVirtually(const SetUp& set_up);
+  bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
+
+  const config::Config config_;
+  const HostOptions options_;
+  const std::vector<int> cores_;
+  const UniqueFd stop_event_;  // An eventfd: readable when Run() is to end.
+  MetricRegistry metrics_;
+  const std::unique_ptr<Transport> transport_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+
+  std::atomic<bool> started_{false};
+  std::atomic<bool> ready_{false};
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  absl::Status status_;  // Guarded by mutex_: the first error.
+
+  std::unique_ptr<HttpServer> http_;  // Last: its thread uses the others.
+};
+
+}  // namespace weft
+
+#endif  // WEFT_HOST_HOST_H_

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/host/host.h"
+
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <set>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "weft/host/http_test_client.h"
+
+namespace weft {
+namespace {
+
+using Application = absl::StatusOr<std::shared_ptr<void>>;
+
+config::Config FromText(const std::string& text) {
+  config::Config config;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &config)) << text;
+  return config;
+}
+
+std::unique_ptr<Host> MustOpen(const std::string& text) {
+  auto host = Host::Open(FromText(text));
+  EXPECT_TRUE(host.ok()) << host.status();
+  return *std::move(host);
+}
+
+// Calls a function when it is destroyed.
+class AtEnd {
+ public:
+  explicit AtEnd(std::function<void()> function) : function_(std::move(function)) {}
+  ~AtEnd() { function_(); }
+
+ private:
+  const std::function<void()> function_;
+};
+
+TEST(HostTest, EachWorkerIsAThreadWithALoop) {
+  const auto host = MustOpen("host { workers: 3 }");
+  std::vector<std::thread::id> threads(3);
+  std::atomic<int> ran{0};
+  std::atomic<int> ended{0};
+  const absl::Status status = host->Run([&](Worker& worker) -> Application {
+    const size_t i = static_cast<size_t>(worker.index());
+    threads[i] = std::this_thread::get_id();
+    EXPECT_EQ(worker.count(), 3);
+    // Set-ups come in turn.
+    for (size_t j = 0; j < 3; ++j) EXPECT_EQ(threads[j] == std::thread::id(), j > i);
+    worker.loop().Post([&, i] {
+      EXPECT_EQ(std::this_thread::get_id(), threads[i]);
+      if (++ran == 3) worker.Stop();
+    });
+    return std::make_shared<AtEnd>([&, i] {
+      EXPECT_EQ(std::this_thread::get_id(), threads[i]);
+      ++ended;
+    });
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(std::set(threads.begin(), threads.end()).size(), 3u);
+  EXPECT_EQ(ran, 3);
+  EXPECT_EQ(ended, 3);
+}
+
+TEST(HostTest, TheApplicationEndsBeforeItsPorts) {
+  const auto host = MustOpen("");
+  const absl::Status status = host->Run([](Worker& worker) -> Application {
+    const auto port = worker.OpenDatagramPort(Address::Ipv4({127, 0, 0, 1}, 0));
+    if (!port.ok()) return port.status();
+    worker.loop().Post([&worker] { worker.Stop(); });
+    return std::make_shared<AtEnd>([port] { EXPECT_NE((*port)->local_address().port(), 0); });
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST(HostTest, AFailedSetUpEndsAllAndNamesTheWorker) {
+  const auto host = MustOpen("host { workers: 3 }");
+  std::vector<int> set_up;
+  int ended = 0;
+  const absl::Status status = host->Run([&](Worker& worker) -> Application {
+    set_up.push_back(worker.index());
+    if (worker.index() == 1) return absl::NotFoundError("no such page");
+    return std::make_shared<AtEnd>([&] { ++ended; });
+  });
+  EXPECT_EQ(status, absl::NotFoundError("worker 1: no such page"));
+  EXPECT_EQ(set_up, std::vector<int>({0, 1}));
+  EXPECT_EQ(ended, 1);
+}
+
+TEST(HostTest, TheFirstErrorIsReturned) {
+  const auto host = MustOpen("");
+  const absl::Status status = host->Run([](Worker& worker) -> Application {
+    worker.loop().Post([&worker] {
+      worker.Stop();
+      worker.Stop(absl::DataLossError("first"));
+      worker.Stop(absl::DataLossError("second"));
+    });
+    return nullptr;
+  });
+  EXPECT_EQ(status, absl::DataLossError("first"));
+}
+
+TEST(HostTest, StopsBeforeItRuns) {
+  const auto host = MustOpen("host { workers: 2 }");
+  host->Stop();
+  EXPECT_TRUE(host->Run([](Worker&) -> Application { return nullptr; }).ok());
+  EXPECT_EQ(host->Run([](Worker&) -> Application { return nullptr; }).code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(HostTest, ASignalIsACleanEnd) {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    const auto host = MustOpen("host { workers: 2 }");
+    int ended = 0;
+    const absl::Status status = host->Run([&](Worker& worker) -> Application {
+      if (worker.index() == 1) worker.loop().Post([signal] { kill(getpid(), signal); });
+      return std::make_shared<AtEnd>([&] { ++ended; });
+    });
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_EQ(ended, 2);
+    struct sigaction action;
+    sigaction(signal, nullptr, &action);
+    EXPECT_EQ(action.sa_handler, SIG_DFL);
+  }
+}
+
+TEST(HostDeathTest, TheSecondSignalEndsAStuckProcess) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        const auto host = MustOpen("");
+        (void)host->Run([&](Worker& worker) -> Application {
+          worker.loop().Post([] { kill(getpid(), SIGTERM); });
+          return std::make_shared<AtEnd>([] {
+            kill(getpid(), SIGTERM);
+            pause();
+          });
+        });
+      },
+      testing::KilledBySignal(SIGTERM), "");
+}
+
+TEST(HostTest, OnlyOneCatchesSignals) {
+  const auto host = MustOpen("");
+  const absl::Status status = host->Run([](Worker& worker) -> Application {
+    const auto none = [](Worker& inner) -> Application {
+      inner.Stop();
+      return nullptr;
+    };
+    EXPECT_EQ(MustOpen("")->Run(none).code(), absl::StatusCode::kFailedPrecondition);
+    const auto quiet = Host::Open({}, {.handle_signals = false});
+    EXPECT_TRUE((*quiet)->Run(none).ok());
+    worker.Stop();
+    return nullptr;
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST(HostTest, OpenRefusesWhatCannotRun) {
+  EXPECT_EQ(Host::Open(FromText("host { workers: 0 }")).status().message(),
+            "configuration: host.workers: 0 is out of range; give a whole number from 1 to 1024");
+  EXPECT_EQ(Host::Open(FromText("transport { name: 'nothing' }")).status().code(),
+            absl::StatusCode::kNotFound);
+  EXPECT_EQ(Host::Open(FromText("metrics { listen: '256.1.1.1:1' }")).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST(HostTest, ACoreThatIsNotThereIsAnError) {
+  const auto host = MustOpen("host { cores: '4095' }");
+  const absl::Status status = host->Run([](Worker&) -> Application { return nullptr; });
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(absl::StrContains(status.message(), "core 4095")) << status;
+}
+
+TEST(HostTest, ShowsHealthAndMetricsOverHttp) {
+  const auto host = MustOpen("host { workers: 2 } metrics { listen: '0' }");
+  const std::string health = "GET /healthz HTTP/1.0\r\n\r\n";
+  const std::string metrics = "GET /metrics HTTP/1.0\r\n\r\n";
+  EXPECT_TRUE(absl::EndsWith(AskHttp(host->http_address(), health), "\r\n\r\nstarting\n"));
+
+  std::thread client([&] {
+    while (!absl::EndsWith(AskHttp(host->http_address(), health), "\r\n\r\nok\n")) {
+      std::this_thread::yield();
+    }
+    const std::string text = AskHttp(host->http_address(), metrics);
+    EXPECT_TRUE(absl::StrContains(text, MetricRegistry::kContentType)) << text;
+    EXPECT_TRUE(absl::StrContains(
+        text,
+        "weft_port_sent_bytes_total{contract=\"datagrams\",port=\"0\",transport=\"linux\","
+        "worker=\"1\"} 5\n"))
+        << text;
+    EXPECT_TRUE(absl::StrContains(text, "weft_loop_iterations_total{worker=\"0\"}")) << text;
+    EXPECT_FALSE(absl::StrContains(text, "weft_loop_iterations_total{worker=\"0\"} 0\n")) << text;
+    host->Stop();
+  });
+  const absl::Status status = host->Run([](Worker& worker) -> Application {
+    const auto port = worker.OpenDatagramPort(Address::Ipv4({127, 0, 0, 1}, 0));
+    if (!port.ok()) return port.status();
+    if (worker.index() == 1) {
+      const auto self = (*port)->Resolve((*port)->local_address());
+      if (!self.ok()) return self.status();
+      Datagram out[] = {{*self, (*port)->pool().Allocate()}};
+      std::memcpy(out[0].buffer.Append(5), "hello", 5);
+      EXPECT_EQ((*port)->Send(absl::MakeSpan(out)), 1u);
+    }
+    return nullptr;
+  });
+  client.join();
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(absl::EndsWith(AskHttp(host->http_address(), health), "\r\n\r\nstopping\n"));
+  EXPECT_FALSE(absl::StrContains(AskHttp(host->http_address(), metrics), "weft_port_sent"));
+}
+
+}  // namespace
+}  // namespace weft
