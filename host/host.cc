@@ -5,10 +5,8 @@
 #include <sys/eventfd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <future>
 #include <optional>
-#include <semaphore>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,9 +20,7 @@
 namespace weft {
 namespace {
 
-constexpr size_t kMetricsMax = 1 << 16;
-// A worker that is busy for longer shows older figures.
-constexpr std::chrono::milliseconds kPublishWait(200);
+constexpr size_t kMetricsMax = 1 << 16;  // Some dozens for each of 1024 workers.
 
 LoopOptions OptionsOf(const config::Loop& loop) {
   LoopOptions options;
@@ -86,7 +82,12 @@ Host::~Host() = default;
 
 absl::Status Host::Serve() {
   for (const auto& worker : workers_) {
-    if (absl::Status status = worker->ShowLoop(); !status.ok()) return status;
+    const LoopStats& stats = worker->loop_.stats();
+    MetricGroup& group = loop_metrics_.emplace_back(metrics_, "weft_loop_", worker->labels());
+    group.Add("iterations_total", "Rounds of the event loop.", &stats.iterations);
+    group.Add("idle_iterations_total", "Rounds that found no work.", &stats.idle_iterations);
+    group.Add("sleeps_total", "Times that the event loop slept.", &stats.sleeps);
+    if (!group.status().ok()) return group.status();
   }
   if (config_.metrics().listen().empty()) return absl::OkStatus();
   auto http = HttpServer::Start(
@@ -96,30 +97,13 @@ absl::Status Host::Serve() {
   return http.status();
 }
 
-HttpResponse Host::Metrics() {
-  if (ready_.load(std::memory_order_acquire) && !stopping()) {
-    // Shared with functions that may run after the wait has ended.
-    auto published = std::make_shared<std::counting_semaphore<>>(0);
-    int asked = 0;
-    for (const auto& worker : workers_) {
-      if (worker->publishing_.exchange(true))
-        continue;  // It is too busy to have answered the last.
-      ++asked;
-      worker->loop_.Post([worker = worker.get(), published] {
-        worker->publishing_ = false;
-        worker->Publish();
-        published->release();
-      });
-    }
-    const auto deadline = std::chrono::steady_clock::now() + kPublishWait;
-    while (asked > 0 && published->try_acquire_until(deadline)) --asked;
-  }
+HttpResponse Host::Metrics() const {
   return {.content_type = MetricRegistry::kContentType, .body = metrics_.RenderPrometheus()};
 }
 
 HttpResponse Host::Health() const {
   if (stopping()) return {.status = 503, .body = "stopping\n"};
-  if (!ready_.load(std::memory_order_relaxed)) return {.status = 503, .body = "starting\n"};
+  if (!ready_) return {.status = 503, .body = "starting\n"};
   return {.body = "ok\n"};
 }
 
@@ -173,7 +157,7 @@ void Host::StartWorkers(const SetUp& set_up, std::vector<std::thread>* threads) 
         });
     if (!up.get()) return;
   }
-  ready_.store(true, std::memory_order_release);
+  ready_ = true;
 }
 
 bool Host::SetUpWorker(Worker& worker, const SetUp& set_up) {
@@ -182,7 +166,8 @@ bool Host::SetUpWorker(Worker& worker, const SetUp& set_up) {
   if (status.ok()) {
     auto application = set_up(worker);
     status = application.status();
-    if (status.ok()) worker.application_ = *std::move(application);
+    status.Update(worker.show_status_);
+    if (application.ok()) worker.application_ = *std::move(application);
   }
   if (!status.ok()) Stop(OfWorker(worker, status));
   return status.ok();
@@ -203,7 +188,7 @@ void Host::RunAllVirtually(const SetUp& set_up) {
     loops.push_back(&worker->loop_);
   }
   if (up) {
-    ready_.store(true, std::memory_order_release);
+    ready_ = true;
     RunVirtual(*transport_->virtual_time(), loops, [this] { return stopping(); });
   }
   for (const auto& worker : workers_) worker->TearDown();

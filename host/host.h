@@ -5,9 +5,12 @@
 //   absl::StatusOr<std::unique_ptr<Host>> host = Host::Open(config);
 //   if (!host.ok()) return host.status();
 //   return (*host)->Run([&](Worker& worker) -> absl::StatusOr<std::shared_ptr<void>> {
-//     absl::StatusOr<DatagramPort*> port = worker.OpenDatagramPort(address);
+//     auto port = worker.OpenDatagramPort(address);
 //     if (!port.ok()) return port.status();
-//     return std::make_shared<EchoServer>(worker.loop(), **port);  // adds itself to the loop
+//     auto server = rpc::Server::Create(worker.loop(), *std::move(port), options, handler);
+//     if (!server.ok()) return server.status();
+//     worker.Show((*server)->port());
+//     return std::shared_ptr<rpc::Server>(*std::move(server));
 //   });
 //
 // Each worker is a thread, pinned if the configuration says so, with a loop and with ports of its
@@ -29,6 +32,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "weft/config/config.h"
+#include "weft/core/metric_group.h"
 #include "weft/core/metrics.h"
 #include "weft/core/unique_fd.h"
 #include "weft/host/http_server.h"
@@ -46,7 +50,7 @@ struct HostOptions {
 class Host {
  public:
   // Makes the application's part of a worker, on the worker's thread. It is destroyed on that
-  // thread when the loop has ended, and before the ports that the worker opened.
+  // thread when the loop has ended.
   using SetUp = std::function<absl::StatusOr<std::shared_ptr<void>>(Worker&)>;
 
   // Opens the transport and the HTTP server. InvalidArgument for a configuration that
@@ -78,7 +82,7 @@ class Host {
        std::unique_ptr<Transport> transport, std::vector<int> cores, UniqueFd stop_event);
 
   absl::Status Serve();
-  HttpResponse Metrics();
+  HttpResponse Metrics() const;
   HttpResponse Health() const;
 
   void StartWorkers(const SetUp& set_up, std::vector<std::thread>* threads);
@@ -94,6 +98,7 @@ class Host {
   MetricRegistry metrics_;
   const std::unique_ptr<Transport> transport_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<MetricGroup> loop_metrics_;
 
   std::atomic<bool> started_{false};
   std::atomic<bool> ready_{false};

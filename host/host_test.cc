@@ -69,17 +69,6 @@ TEST(HostTest, EachWorkerIsAThreadWithALoop) {
   EXPECT_EQ(ended, 3);
 }
 
-TEST(HostTest, TheApplicationEndsBeforeItsPorts) {
-  const auto host = MustOpen("");
-  const absl::Status status = host->Run([](Worker& worker) -> Application {
-    const auto port = worker.OpenDatagramPort(Address::Ipv4({127, 0, 0, 1}, 0));
-    if (!port.ok()) return port.status();
-    worker.loop().Post([&worker] { worker.Stop(); });
-    return std::make_shared<AtEnd>([port] { EXPECT_NE((*port)->local_address().port(), 0); });
-  });
-  EXPECT_TRUE(status.ok()) << status;
-}
-
 TEST(HostTest, AFailedSetUpEndsAllAndNamesTheWorker) {
   const auto host = MustOpen("host { workers: 3 }");
   std::vector<int> set_up;
@@ -92,6 +81,20 @@ TEST(HostTest, AFailedSetUpEndsAllAndNamesTheWorker) {
   EXPECT_EQ(status, absl::NotFoundError("worker 1: no such page"));
   EXPECT_EQ(set_up, std::vector<int>({0, 1}));
   EXPECT_EQ(ended, 1);
+}
+
+TEST(HostTest, MetricsThatClashFailTheSetUp) {
+  const auto host = MustOpen("");
+  Counter counter;
+  const absl::Status status = host->Run([&](Worker& worker) -> Application {
+    for (int i = 0; i < 2; ++i) {
+      MetricGroup group(worker.metrics(), "x_", worker.labels());
+      group.Add("total", "X.", &counter);
+      worker.Show(std::move(group));
+    }
+    return nullptr;
+  });
+  EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists);
 }
 
 TEST(HostTest, TheFirstErrorIsReturned) {
@@ -192,16 +195,14 @@ TEST(HostTest, ShowsHealthAndMetricsOverHttp) {
     const std::string text = AskHttp(host->http_address(), metrics);
     EXPECT_TRUE(absl::StrContains(text, MetricRegistry::kContentType)) << text;
     EXPECT_TRUE(absl::StrContains(
-        text,
-        "weft_port_sent_bytes_total{contract=\"datagrams\",port=\"0\",transport=\"linux\","
-        "worker=\"1\"} 5\n"))
+        text, "weft_port_sent_bytes_total{port=\"0\",transport=\"linux\",worker=\"1\"} 5\n"))
         << text;
     EXPECT_TRUE(absl::StrContains(text, "weft_loop_iterations_total{worker=\"0\"}")) << text;
     EXPECT_FALSE(absl::StrContains(text, "weft_loop_iterations_total{worker=\"0\"} 0\n")) << text;
     host->Stop();
   });
   const absl::Status status = host->Run([](Worker& worker) -> Application {
-    const auto port = worker.OpenDatagramPort(Address::Ipv4({127, 0, 0, 1}, 0));
+    auto port = worker.OpenDatagramPort(Address::Ipv4({127, 0, 0, 1}, 0));
     if (!port.ok()) return port.status();
     if (worker.index() == 1) {
       const auto self = (*port)->Resolve((*port)->local_address());
@@ -210,7 +211,8 @@ TEST(HostTest, ShowsHealthAndMetricsOverHttp) {
       std::memcpy(out[0].buffer.Append(5), "hello", 5);
       EXPECT_EQ((*port)->Send(absl::MakeSpan(out)), 1u);
     }
-    return nullptr;
+    worker.Show(**port);
+    return std::shared_ptr<DatagramPort>(*std::move(port));
   });
   client.join();
   EXPECT_TRUE(status.ok()) << status;

@@ -4,24 +4,22 @@
 #ifndef WEFT_HOST_WORKER_H_
 #define WEFT_HOST_WORKER_H_
 
-#include <atomic>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "weft/config/config.h"
 #include "weft/core/loop.h"
+#include "weft/core/metric_group.h"
 #include "weft/core/metrics.h"
-#include "weft/host/stats_metrics.h"
 #include "weft/transports/transport.h"
 
 namespace weft {
 
 class Host;
 
-// Used by its own thread only.
+// Used by its own thread only, but for Stop().
 class Worker {
  public:
   // From 0, below count(), the number of workers.
@@ -31,45 +29,45 @@ class Worker {
   Loop& loop() { return loop_; }
   const config::Config& config() const;
   Transport& transport();
-  // For metrics of the application. Use the label worker={index} where each worker has its own.
-  MetricRegistry& metrics();
 
-  // Opens a port that is owned by the worker, shows its statistics as metrics, and lives until the
-  // application's part of this worker is gone. Workers that open the same `local` address share it:
-  // worker i gets queue i. Errors are the transport's.
-  absl::StatusOr<DatagramPort*> OpenDatagramPort(const Address& local = {});
-  absl::StatusOr<FramePort*> OpenFramePort();
-  absl::StatusOr<StreamPort*> OpenStreamPort();
+  // Opens a port. Workers that open the same `local` address share it: worker i gets queue i. So do
+  // workers whose stream ports listen at the same address. Errors are the transport's.
+  absl::StatusOr<std::unique_ptr<DatagramPort>> OpenDatagramPort(const Address& local = {});
+  absl::StatusOr<std::unique_ptr<FramePort>> OpenFramePort();
+  absl::StatusOr<std::unique_ptr<StreamPort>> OpenStreamPort();
+
+  // For metrics that workers have in common. Each worker's own have the label worker.
+  MetricRegistry& metrics();
+  MetricGroup::Labels labels() const;
+
+  // Shows the metrics of a port, or of anything else, until just before the application's part of
+  // this worker is destroyed. Another thread reads them: show them at the end of the set-up, when
+  // nothing can fail any more. Labels that are taken or wrong make the set-up fail.
+  //
+  //   worker.Show(server->port());
+  //   worker.Show(rpc::RegisterMetrics(worker.metrics(), *server, worker.labels()));
+  void Show(const Port& port);
+  void Show(MetricGroup metrics);
 
   // Ends all workers; Host::Run() returns `reason`. For failures after set-up, such as a dead port.
+  // Any thread.
   void Stop(absl::Status reason = absl::OkStatus());
 
  private:
   friend class Host;
-  struct OpenPort {
-    std::unique_ptr<Port> port;
-    std::unique_ptr<PortMetrics> metrics;
-  };
 
   Worker(Host& host, int index, const LoopOptions& options, const Clock& clock);
 
-  PortOptions OptionsFor(const Address& local) const;
-  template <typename P>
-  absl::StatusOr<P*> Keep(absl::StatusOr<std::unique_ptr<P>> port, const char* contract);
-
-  absl::Status ShowLoop();
-  // Copies statistics to where other threads may read them.
-  void Publish();
-  // Destroys the application's part, then the ports.
+  // Destroys the application's part, and first what other threads see of it.
   void TearDown();
 
   Host& host_;
   const int index_;
   Loop loop_;
-  std::unique_ptr<LoopMetrics> loop_metrics_;
-  std::vector<OpenPort> ports_;
   std::shared_ptr<void> application_;
-  std::atomic<bool> publishing_{false};  // Publish() is posted and has not run.
+  std::vector<MetricGroup> shown_;
+  int ports_shown_ = 0;
+  absl::Status show_status_;  // The first error of Show().
 };
 
 }  // namespace weft
