@@ -182,6 +182,68 @@ TEST(HostTest, ACoreThatIsNotThereIsAnError) {
   EXPECT_TRUE(absl::StrContains(status.message(), "core 4095")) << status;
 }
 
+// Worker 0 sends worker 1 a datagram after an hour; each counts what it receives.
+class Sender : public Pollable {
+ public:
+  Sender(Worker& worker, std::unique_ptr<DatagramPort> port, size_t* received)
+      : worker_(worker), port_(std::move(port)), received_(*received), timer_(&Sender::Send, this) {
+    worker_.loop().Add(this);
+    const int64_t hour_ns = 3'600'000'000'000;
+    if (worker_.index() == 0) {
+      worker_.loop().timers().Schedule(timer_, worker_.loop().now_ns() + hour_ns);
+    }
+  }
+  ~Sender() override { worker_.loop().Remove(this); }
+
+  size_t Poll() override {
+    Datagram in[1];
+    const size_t n = port_->Receive(absl::MakeSpan(in));
+    received_ += n;
+    return n;
+  }
+
+ private:
+  static void Send(void* self, int64_t) {
+    DatagramPort& port = *static_cast<Sender*>(self)->port_;
+    const auto to = port.Resolve(Address::Sim("worker-1"));
+    ASSERT_TRUE(to.ok()) << to.status();
+    Datagram out[] = {{*to, port.pool().Allocate()}};
+    out[0].buffer.Append(5);
+    EXPECT_EQ(port.Send(absl::MakeSpan(out)), 1u);
+  }
+
+  Worker& worker_;
+  std::unique_ptr<DatagramPort> port_;
+  size_t& received_;
+  Timer timer_;
+};
+
+TEST(HostTest, ASimulationRunsOnOneThreadUntilNothingIsLeft) {
+  const auto host = MustOpen("transport { name: 'sim' } host { workers: 2 }");
+  std::set<std::thread::id> threads;
+  size_t received[2] = {};
+  const absl::Status status = host->Run([&](Worker& worker) -> Application {
+    threads.insert(std::this_thread::get_id());
+    auto port = worker.transport().OpenDatagramPort(
+        {.local = Address::Sim(absl::StrCat("worker-", worker.index()))});
+    if (!port.ok()) return port.status();
+    return std::make_shared<Sender>(worker, *std::move(port), &received[worker.index()]);
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(threads.size(), 1u);
+  EXPECT_EQ(received[0], 0u);
+  EXPECT_EQ(received[1], 1u);
+}
+
+TEST(HostTest, ASimulationCanBeStopped) {
+  const auto host = MustOpen("transport { name: 'sim' }");
+  const absl::Status status = host->Run([](Worker& worker) -> Application {
+    worker.loop().Post([&worker] { worker.Stop(absl::AbortedError("enough")); });
+    return nullptr;
+  });
+  EXPECT_EQ(status, absl::AbortedError("enough"));
+}
+
 TEST(HostTest, ShowsHealthAndMetricsOverHttp) {
   const auto host = MustOpen("host { workers: 2 } metrics { listen: '0' }");
   const std::string health = "GET /healthz HTTP/1.0\r\n\r\n";
