@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -121,7 +122,7 @@ TEST(HostTest, StopsBeforeItRuns) {
 TEST(HostTest, ASignalIsACleanEnd) {
   for (const int signal : {SIGINT, SIGTERM}) {
     const auto host = MustOpen("host { workers: 2 }");
-    int ended = 0;
+    std::atomic<int> ended{0};
     const absl::Status status = host->Run([&](Worker& worker) -> Application {
       if (worker.index() == 1) worker.loop().Post([signal] { kill(getpid(), signal); });
       return std::make_shared<AtEnd>([&] { ++ended; });
