@@ -188,7 +188,10 @@ size_t Client::Poll() {
   work += OnEvents();
   const size_t n = port_->Receive(absl::MakeSpan(received_));
   if (n == 0) return work;
-  for (size_t i = 0; i < n; ++i) OnDatagram(received_[i]);
+  for (size_t i = 0; i < n; ++i) {
+    OnDatagram(received_[i]);
+    received_[i].buffer.Reset();  // if it was dropped
+  }
   sending_.Flush(*port_);
   return work + n;
 }

@@ -75,7 +75,10 @@ size_t Server::Poll() {
   if (sending_.size() > sending_.capacity() / 2) return work;
   const size_t n = port_->Receive(absl::MakeSpan(received_));
   if (n == 0) return work;
-  for (size_t i = 0; i < n; ++i) OnDatagram(received_[i]);
+  for (size_t i = 0; i < n; ++i) {
+    OnDatagram(received_[i]);
+    received_[i].buffer.Reset();  // if it was dropped
+  }
   sending_.Flush(*port_);
   return work + n;
 }
