@@ -20,18 +20,6 @@ absl::StatusOr<UniqueFd> OpenAnywhere() {
   return fd.ok() ? std::move(fd) : OpenBoundSocket(SOCK_DGRAM, Address::Ipv4({}, 0), false);
 }
 
-absl::Status CheckQueues(const config::Linux& config, const PortOptions& options) {
-  if (options.queues < 1 || options.queue < 0 || options.queue >= options.queues) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("queue ", options.queue, " of ", options.queues, " does not exist"));
-  }
-  if (options.queues > 1 && !config.reuse_port()) {
-    return absl::InvalidArgumentError(
-        "several workers need `reuse_port: true` in the settings of transport 'linux'");
-  }
-  return absl::OkStatus();
-}
-
 // With CAP_NET_ADMIN the kernel's limit does not hold.
 void SetBufferBytes(const UniqueFd& fd, int force, int plain, uint32_t bytes) {
   if (bytes == 0) return;
@@ -44,12 +32,10 @@ void SetBufferBytes(const UniqueFd& fd, int force, int plain, uint32_t bytes) {
 absl::StatusOr<std::unique_ptr<DatagramPort>> LinuxDatagramPort::Open(
     const config::Linux& config, const BufferPoolOptions& buffers, const Capabilities& capabilities,
     const PortOptions& options) {
-  if (absl::Status status = CheckQueues(config, options); !status.ok()) return status;
   absl::StatusOr<UniqueFd> fd;
   if (options.local.kind() == Address::Kind::kNone) {
     fd = OpenAnywhere();
   } else {
-    if (absl::Status status = CheckIp(options.local); !status.ok()) return status;
     fd = OpenBoundSocket(SOCK_DGRAM, options.local, options.queues > 1);
   }
   if (!fd.ok()) return fd.status();

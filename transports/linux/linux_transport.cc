@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "weft/transports/linux/linux_datagram_port.h"
+#include "weft/transports/linux/linux_stream_port.h"
 #include "weft/transports/linux/socket.h"
 #include "weft/transports/registry.h"
 
@@ -19,6 +20,7 @@ constexpr size_t kUdpPayloadMax = 65507;
 Capabilities Offered(size_t buffer_payload_bytes) {
   Capabilities offered;
   offered.datagrams = true;
+  offered.streams = true;
   offered.max_payload_bytes = std::min(kUdpPayloadMax, buffer_payload_bytes);
   offered.max_burst = 64;
   offered.can_wait = true;
@@ -30,6 +32,19 @@ BufferPoolOptions PoolOptions(const config::Buffers& config) {
 }
 
 size_t PayloadBytes(const BufferPoolOptions& buffers) { return buffers.bytes - buffers.headroom; }
+
+absl::Status CheckOptions(const config::Linux& config, const PortOptions& options) {
+  if (options.queues < 1 || options.queue < 0 || options.queue >= options.queues) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("queue ", options.queue, " of ", options.queues, " does not exist"));
+  }
+  if (options.queues > 1 && !config.reuse_port()) {
+    return absl::InvalidArgumentError(
+        "several workers need `reuse_port: true` in the settings of transport 'linux'");
+  }
+  return options.local.kind() == Address::Kind::kNone ? absl::OkStatus()
+                                                      : linux_transport::CheckIp(options.local);
+}
 
 absl::Status Probe() {
   if (UniqueFd(socket(AF_INET, SOCK_DGRAM, 0))) return absl::OkStatus();
@@ -58,12 +73,14 @@ LinuxTransport::LinuxTransport(const config::Transport& config)
 
 absl::StatusOr<std::unique_ptr<DatagramPort>> LinuxTransport::OpenDatagramPort(
     const PortOptions& options) {
+  if (absl::Status status = CheckOptions(config_, options); !status.ok()) return status;
   return linux_transport::LinuxDatagramPort::Open(config_, buffers_, capabilities_, options);
 }
 
 absl::StatusOr<std::unique_ptr<StreamPort>> LinuxTransport::OpenStreamPort(
     const PortOptions& options) {
-  return Transport::OpenStreamPort(options);
+  if (absl::Status status = CheckOptions(config_, options); !status.ok()) return status;
+  return linux_transport::LinuxStreamPort::Open(config_, buffers_, capabilities_, options);
 }
 
 }  // namespace weft
