@@ -31,7 +31,8 @@ class Worker {
   Transport& transport();
 
   // Opens a port. Workers that open the same `local` address share it: worker i gets queue i. So do
-  // workers whose stream ports listen at the same address. Errors are the transport's.
+  // workers whose stream ports listen at the same address. A port number of 0 gives each another
+  // one. Errors are the transport's.
   absl::StatusOr<std::unique_ptr<DatagramPort>> OpenDatagramPort(const Address& local = {});
   absl::StatusOr<std::unique_ptr<FramePort>> OpenFramePort();
   absl::StatusOr<std::unique_ptr<StreamPort>> OpenStreamPort();
