@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packet buffers: fixed-size slots of memory that a device may be told about once, handed from owner
-// to owner without a copy.
+// Packet buffers: fixed-size slots of memory that a device may be told about once, handed from
+// owner to owner without a copy.
 //
 //   BufferPool pool({.count = 1024, .bytes = 2048});
 //   Buffer packet = pool.Allocate();            // null when the pool is empty
@@ -49,8 +49,8 @@ inline const void* ThreadToken() {
 
 }  // namespace internal
 
-// A move-only handle to one slot; null after a move and when default-made. Destroying it returns the
-// slot to its pool, from any thread. Use by one thread at a time.
+// A move-only handle to one slot; null after a move and when default-made. Destroying it returns
+// the slot to its pool, from any thread. Use by one thread at a time.
 class Buffer {
  public:
   Buffer() = default;
@@ -79,8 +79,8 @@ class Buffer {
   size_t headroom() const { return slot_->offset; }
   size_t tailroom() const { return slot_->capacity - slot_->offset - slot_->size; }
 
-  // Grows the data by `n` bytes at its front or end and returns where they begin. The new bytes hold
-  // what the slot held before. `n` must fit the room that is left.
+  // Grows the data by `n` bytes at its front or end and returns where they begin. The new bytes
+  // hold what the slot held before. `n` must fit the room that is left.
   uint8_t* Prepend(size_t n) {
     assert(n <= headroom());
     slot_->offset -= static_cast<uint32_t>(n);
@@ -116,9 +116,9 @@ class Buffer {
 static_assert(sizeof(Buffer) == sizeof(void*));
 
 struct BufferPoolOptions {
-  size_t count = 4096;     // slots; the hard limit of buffers in flight
-  size_t bytes = 2048;     // memory of a slot, headroom included; rounded up to a multiple of 64
-  size_t headroom = 128;   // reserved in front of the data when a buffer is allocated
+  size_t count = 4096;    // slots; the hard limit of buffers in flight
+  size_t bytes = 2048;    // memory of a slot, headroom included; rounded up to a multiple of 64
+  size_t headroom = 128;  // reserved in front of the data when a buffer is allocated
 };
 
 // A fixed number of slots in one stretch of memory, touched only as far as it was ever used.
@@ -198,8 +198,8 @@ class BufferPoolCore {
 
   // The owner's.
   BufferSlot* free_ = nullptr;
-  size_t free_count_ = 0;   // length of free_
-  size_t used_slots_ = 0;   // slots below this index have been allocated at least once
+  size_t free_count_ = 0;  // length of free_
+  size_t used_slots_ = 0;  // slots below this index have been allocated at least once
   std::atomic<const void*> owner_;
   size_t count_;
   size_t stride_;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "benchmark/benchmark.h"
-
 #include "weft/core/buffer.h"
 
 namespace weft {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A message that lies in several buffers, in order. Move-only, owns its buffers, allocates nothing: the buffers are
-// linked through their own bookkeeping.
+// A message that lies in several buffers, in order. Move-only, owns its buffers, allocates nothing:
+// the buffers are linked through their own bookkeeping.
 //
 //   for (absl::Span<const uint8_t> piece : chain) Parse(piece);
 //   std::string all = chain.ToString();

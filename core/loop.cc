@@ -72,7 +72,9 @@ size_t Loop::RunOnce() {
     compact_ = false;
   }
   work += timers_.Advance(now_ns_);
-  if (has_posted_.load(std::memory_order_relaxed)) [[unlikely]] work += RunPosted();
+  if (has_posted_.load(std::memory_order_relaxed)) [[unlikely]] {
+    work += RunPosted();
+  }
   ++stats_.iterations;
   if (work > 0) {
     last_work_ns_ = now_ns_;

@@ -7,9 +7,8 @@
 // registers it with a label of its own.
 //
 //   struct Stats { Counter requests; Histogram latency; } stats;
-//   auto handle = registry.Register({"weft_rpc_requests_total", "Requests answered.", {{"worker",
-//   "0"}}},
-//                                   &stats.requests);
+//   auto handle = registry.Register(
+//       {"weft_rpc_requests_total", "Requests answered.", {{"worker", "0"}}}, &stats.requests);
 //   if (!handle.ok()) return handle.status();
 //   stats.requests.Add();                       // on the worker
 //   std::string text = registry.RenderPrometheus();  // on the thread that serves /metrics

@@ -7,14 +7,15 @@
 //
 // Cancellation is destruction. A Task is the only owner of its coroutine: destroying it while it is
 // suspended destroys the locals of the coroutine, innermost awaited task first, and with them the
-// awaiters, each of which withdraws what it had asked for (a timer, an outstanding call). So an awaiter
-// that registers itself anywhere must unregister in its destructor. A coroutine that holds something
-// to be given back holds it in an object with a destructor, as it would for an early return.
-// A task must not be destroyed by code that itself runs inside the task; `TaskGroup`
+// awaiters, each of which withdraws what it had asked for (a timer, an outstanding call). So an
+// awaiter that registers itself anywhere must unregister in its destructor. A coroutine that holds
+// something to be given back holds it in an object with a destructor, as it would for an early
+// return. A task must not be destroyed by code that itself runs inside the task; `TaskGroup`
 // (task_group.h) takes care of that for tasks nobody awaits.
 //
 // Frames come from free lists of the thread, so that a warmed-up program allocates nothing.
-// Exceptions are not part of the style of this project: one that leaves a coroutine ends the program.
+// Exceptions are not part of the style of this project: one that leaves a coroutine ends the
+// program.
 #ifndef WEFT_CORE_TASK_H_
 #define WEFT_CORE_TASK_H_
 

@@ -3,12 +3,12 @@
 // Runs tasks that nobody awaits and ends those that are left when it is destroyed.
 //
 //   TaskGroup tasks;
-//   tasks.Spawn(Serve(connection));   // runs until its first suspension, then whenever it is resumed
-//   tasks.Cancel();                   // destroys every task that has not ended
+//   tasks.Spawn(Serve(connection));  // runs to its first suspension, then whenever it is resumed
+//   tasks.Cancel();                  // destroys every task that has not ended
 //
 // Threads: all tasks of a group run on, and the group is used by, one thread. Cancel() and the
-// destructor must not be called by code that runs inside a task of the group; `Loop::Post` is the way
-// out of it.
+// destructor must not be called by code that runs inside a task of the group; `Loop::Post` is the
+// way out of it.
 #ifndef WEFT_CORE_TASK_GROUP_H_
 #define WEFT_CORE_TASK_GROUP_H_
 

@@ -19,13 +19,13 @@ class VirtualTime : public Clock {
   // When the owner's next event is due; INT64_MAX when it has none.
   virtual int64_t NextEventNs() const = 0;
 
-  // Moves the clock to `time_ns`, which is neither before NowNs() nor after NextEventNs(), and performs the
-  // events due then.
+  // Moves the clock to `time_ns`, which is neither before NowNs() nor after NextEventNs(), and
+  // performs the events due then.
   virtual void AdvanceTo(int64_t time_ns) = 0;
 };
 
-// Runs `loops`, which were made over `time`, on the calling thread: each in turn until none has work,
-// then time jumps to the next event or timer, and so on. The order is fixed, so a run is as
+// Runs `loops`, which were made over `time`, on the calling thread: each in turn until none has
+// work, then time jumps to the next event or timer, and so on. The order is fixed, so a run is as
 // reproducible as its inputs. Returns true when `done` holds, which is asked before each jump, and
 // false when nothing is left to happen or `end_ns` is reached first.
 bool RunVirtual(VirtualTime& time, absl::Span<Loop* const> loops, absl::FunctionRef<bool()> done,

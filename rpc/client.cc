@@ -72,6 +72,7 @@ absl::StatusOr<Client::Slot*> Client::Begin(const Peer& server, Buffer buffer,
                                             absl::Span<const uint8_t> bytes, Callback callback,
                                             const CallOptions& options) {
   if (buffer) bytes = buffer.bytes();
+  if (!port_->status().ok()) return port_->status();
   if (sending_.room() == 0) {
     return absl::ResourceExhaustedError("packets wait to be sent: the port is blocked");
   }
@@ -265,19 +266,24 @@ void Client::OnAck(Slot& slot, const Peer& server) {
 }
 
 size_t Client::OnEvents() {
+  if (!port_->status().ok() && outstanding_ > 0) [[unlikely]]
+    FailAll(nullptr, port_->status());
   std::array<PortEvent, 8> events;
   const size_t n = port_->TakeEvents(absl::MakeSpan(events));
   for (size_t i = 0; i < n; ++i) {
-    const PortEvent& event = events[i];
-    for (Slot& slot : slots_) {
-      if (!slot.active || slot.server != event.peer) continue;
-      Fail(slot, absl::UnavailableError(event.kind == PortEvent::Kind::kPeerClosed
-                                            ? std::string("the server has closed")
-                                            : absl::StrCat("the server cannot be reached: ",
-                                                           std::strerror(event.error))));
-    }
+    const bool closed = events[i].kind == PortEvent::Kind::kPeerClosed;
+    FailAll(&events[i].peer,
+            absl::UnavailableError(closed ? std::string("the server has closed")
+                                          : absl::StrCat("the server cannot be reached: ",
+                                                         std::strerror(events[i].error))));
   }
   return n;
+}
+
+void Client::FailAll(const Peer* server, const absl::Status& error) {
+  for (Slot& slot : slots_) {
+    if (slot.active && (server == nullptr || slot.server == *server)) Fail(slot, error);
+  }
 }
 
 void Client::OnTimeout(void* slot, int64_t) {

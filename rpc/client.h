@@ -3,22 +3,24 @@
 // The client side of R2P2: sends requests, matches replies, times out. One client talks to any
 // number of servers.
 //
-//   ASSIGN_OR_RETURN(auto client, rpc::Client::Create(loop, std::move(port), options));
-//   ASSIGN_OR_RETURN(Peer server, client->Resolve(address));
+//   auto client = rpc::Client::Create(loop, std::move(port), options);   // absl::StatusOr
+//   absl::StatusOr<Peer> server = (*client)->Resolve(address);
 //
-//   absl::StatusOr<BufferChain> reply = co_await client->Call(server, request);       // in a
-//   coroutine client->Call(server, request, [](absl::StatusOr<BufferChain> reply) { ... });     //
-//   or with a callback
+//   // In a coroutine:
+//   absl::StatusOr<BufferChain> reply = co_await (*client)->Call(*server, request);
+//   // With a callback:
+//   (*client)->Call(*server, request, [](absl::StatusOr<BufferChain> reply) { ... });
 //
 // A call ends once, with the reply or with an error:
 //   DeadlineExceeded    no complete reply within the timeout; the request may or may not have been
-//   executed ResourceExhausted   refused by the server (DROP), or on this side: too many calls
-//   outstanding, no buffers left,
-//                       packets waiting to be sent; nothing of a call refused on this side has been
-//                       sent
+//                       executed
+//   ResourceExhausted   refused by the server (DROP), or on this side: too many calls outstanding,
+//                       no buffers left, packets waiting to be sent; nothing of a call refused on
+//                       this side has been sent
 //   InvalidArgument     the request is longer than `message_packets_max` allows
 //   OutOfRange          the reply is
 //   Unavailable         the server cannot be reached, as the network or the transport says
+//   the port's status() when that is dead
 // R2P2 itself does not resend: whether to try again is the caller's decision.
 //
 // The reply may come from another address than the one asked, as it does behind a router. Request
@@ -140,6 +142,8 @@ class Client : public Pollable {
   // Ends a call: frees the slot, then runs its callback.
   void End(Slot& slot, absl::StatusOr<BufferChain> result);
   void Fail(Slot& slot, absl::Status error);
+  // Of one server, or of all if that is null.
+  void FailAll(const Peer* server, const absl::Status& error);
   // Ends a call whose caller has gone.
   void Cancel(Slot& slot);
   void Release(Slot& slot);

@@ -2,16 +2,17 @@
 //
 // The server side of R2P2: receives requests, runs the handler, sends replies.
 //
-//   ASSIGN_OR_RETURN(auto server, rpc::Server::Create(loop, std::move(port), options,
-//       [](rpc::ServerCall call) { call.Reply(std::move(call.request())); }));        // echo,
-//       without a copy
+//   // Echo, without a copy:
+//   auto server = rpc::Server::Create(loop, std::move(port), options, [](rpc::ServerCall call) {
+//     call.Reply(std::move(call.request()));
+//   });
 //
-//   Task<void> Handle(rpc::ServerCall call) {                                          // or a
-//   coroutine
+//   // A coroutine as the handler:
+//   Task<void> Handle(rpc::ServerCall call) {
 //     co_await call.loop().Sleep(absl::Microseconds(10));
 //     call.Reply(Compute(call.request()));
 //   }
-//   rpc::Server::Create(loop, std::move(port), options, &Handle);
+//   auto server = rpc::Server::Create(loop, std::move(port), options, &Handle);
 //
 // What arrives and makes no sense is counted and dropped (ServerStats). A request that came in part
 // and does not go on expires. A request for replicated execution is refused: this server is not a
@@ -146,6 +147,8 @@ class Server : public Pollable {
 
   void set_admission(Admission admission) { admission_ = std::move(admission); }
 
+  // Ok, or why the port is dead, and with it the server.
+  const absl::Status& status() const { return port_->status(); }
   const ServerStats& stats() const { return stats_; }
   // Requests of which only some packets are here.
   size_t incomplete() const { return incoming_.size(); }

@@ -162,8 +162,8 @@ std::vector<Scenario> Table() {
       }
     }
   }
-  // The largest messages, one way at a time and few: more would be more than a port's buffers or the
-  // network's queues.
+  // The largest messages, one way at a time and few: more would be more than a port's buffers or
+  // the network's queues.
   for (double weather : {0.0, 0.01}) {
     table.push_back({.loss = weather,
                      .duplicate = 0.1,
