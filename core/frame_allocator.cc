@@ -4,6 +4,17 @@
 #include <cstdint>
 #include <new>
 
+// Frames on a free list are poisoned, so that the sanitizer sees who uses one that was freed.
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#endif
+
 namespace weft::internal {
 namespace {
 
@@ -18,16 +29,28 @@ struct FreeFrameNode {
 struct FreeLists {
   FreeFrameNode* head[kSizes] = {};
   uint32_t length[kSizes] = {};
+
+  void Push(size_t step, void* frame) {
+    head[step] = new (frame) FreeFrameNode{head[step]};
+    ++length[step];
+    ASAN_POISON_MEMORY_REGION(frame, (step + 1) * kStepBytes);
+  }
+
+  void* Pop(size_t step) {
+    FreeFrameNode* node = head[step];
+    if (node == nullptr) return nullptr;
+    ASAN_UNPOISON_MEMORY_REGION(node, (step + 1) * kStepBytes);
+    head[step] = node->next;
+    --length[step];
+    return node;
+  }
+
   ~FreeLists() {
-    for (FreeFrameNode*& list : head) {
-      while (list != nullptr) {
-        FreeFrameNode* node = list;
-        list = node->next;
-        ::operator delete(node);
-      }
+    for (size_t step = 0; step < kSizes; ++step) {
+      while (void* frame = Pop(step)) ::operator delete(frame);
+      // Frames freed by destructors that run later in this thread's end go to the heap.
+      length[step] = kFramesKept;
     }
-    // Frames freed by destructors that run later in this thread's end go to the heap.
-    for (uint32_t& n : length) n = kFramesKept;
   }
 };
 
@@ -38,11 +61,8 @@ thread_local FreeLists lists;
 void* AllocateFrame(size_t size) {
   const size_t step = (size - 1) / kStepBytes;
   if (step >= kSizes) return ::operator new(size);
-  FreeFrameNode* node = lists.head[step];
-  if (node == nullptr) return ::operator new((step + 1) * kStepBytes);
-  lists.head[step] = node->next;
-  --lists.length[step];
-  return node;
+  void* frame = lists.Pop(step);
+  return frame != nullptr ? frame : ::operator new((step + 1) * kStepBytes);
 }
 
 void FreeFrame(void* frame, size_t size) {
@@ -51,10 +71,7 @@ void FreeFrame(void* frame, size_t size) {
     ::operator delete(frame);
     return;
   }
-  auto* node = static_cast<FreeFrameNode*>(frame);
-  node->next = lists.head[step];
-  lists.head[step] = node;
-  ++lists.length[step];
+  lists.Push(step, frame);
 }
 
 }  // namespace weft::internal

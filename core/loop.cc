@@ -45,19 +45,24 @@ Loop::~Loop() {
 }
 
 void Loop::Add(Pollable* pollable) {
-  pollables_.push_back(pollable);
   const int fd = pollable->wait_fd();
   epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
-  if (fd < 0 || epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0) ++without_fd_;
+  const bool waits = fd >= 0 && epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) == 0;
+  if (!waits) ++without_fd_;
+  pollables_.push_back({pollable, waits});
 }
 
 void Loop::Remove(Pollable* pollable) {
-  auto it = std::find(pollables_.begin(), pollables_.end(), pollable);
+  auto it = std::find_if(pollables_.begin(), pollables_.end(),
+                         [&](const Entry& entry) { return entry.pollable == pollable; });
   if (it == pollables_.end()) return;
-  *it = nullptr;
+  if (it->waits) {
+    epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, pollable->wait_fd(), nullptr);
+  } else {
+    --without_fd_;
+  }
+  it->pollable = nullptr;
   compact_ = true;
-  const int fd = pollable->wait_fd();
-  if (fd < 0 || epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, nullptr) != 0) --without_fd_;
 }
 
 size_t Loop::RunOnce() {
@@ -65,10 +70,10 @@ size_t Loop::RunOnce() {
   size_t work = 0;
   // By index: a Pollable may add others while it is polled.
   for (size_t i = 0; i < pollables_.size(); ++i) {
-    if (pollables_[i] != nullptr) work += pollables_[i]->Poll();
+    if (Pollable* pollable = pollables_[i].pollable) work += pollable->Poll();
   }
   if (compact_) [[unlikely]] {
-    std::erase(pollables_, nullptr);
+    std::erase_if(pollables_, [](const Entry& entry) { return entry.pollable == nullptr; });
     compact_ = false;
   }
   work += timers_.Advance(now_ns_);
@@ -118,7 +123,8 @@ void Loop::MaybeSleep() {
 
 bool Loop::ArmAll() {
   for (size_t i = 0; i < pollables_.size(); ++i) {
-    if (pollables_[i] == nullptr || pollables_[i]->Arm()) continue;
+    Pollable* pollable = pollables_[i].pollable;
+    if (pollable == nullptr || pollable->Arm()) continue;
     DisarmFirst(i);
     last_work_ns_ = now_ns_;  // there is work: spin on it before the next attempt to sleep
     return false;
@@ -128,7 +134,7 @@ bool Loop::ArmAll() {
 
 void Loop::DisarmFirst(size_t count) {
   for (size_t i = 0; i < count; ++i) {
-    if (pollables_[i] != nullptr) pollables_[i]->Disarm();
+    if (Pollable* pollable = pollables_[i].pollable) pollable->Disarm();
   }
 }
 
@@ -164,20 +170,23 @@ void Loop::Post(absl::AnyInvocable<void()> function) {
 }
 
 void Loop::Wake() {
+  const int saved_errno = errno;  // a signal handler must leave it as it was
   const uint64_t one = 1;
   // Fails only when the counter is full, and then the loop is being woken anyway.
   [[maybe_unused]] ssize_t put = write(wake_fd_, &one, sizeof(one));
+  errno = saved_errno;
 }
 
 size_t Loop::RunPosted() {
-  std::vector<absl::AnyInvocable<void()>> functions;
   has_posted_.store(false, std::memory_order_seq_cst);
   {
     std::lock_guard lock(posted_mutex_);
-    functions.swap(posted_);
+    running_.swap(posted_);
   }
-  for (auto& function : functions) function();
-  return functions.size();
+  const size_t count = running_.size();
+  for (auto& function : running_) function();
+  running_.clear();
+  return count;
 }
 
 }  // namespace weft

@@ -18,6 +18,7 @@
 #ifndef WEFT_CORE_LOOP_H_
 #define WEFT_CORE_LOOP_H_
 
+#include <algorithm>
 #include <atomic>
 #include <coroutine>
 #include <cstddef>
@@ -97,8 +98,8 @@ class Loop {
   int64_t NextTimerNs() const { return timers_.NextDeadlineNs(); }
   const LoopStats& stats() const { return stats_; }
 
-  // `co_await loop.Sleep(d)` resumes the coroutine on this loop once `duration` has passed, zero
-  // meaning the next round.
+  // `co_await loop.Sleep(d)` resumes the coroutine on this loop once `duration` has passed; zero or
+  // less lets everything else have a turn first.
   auto Sleep(absl::Duration duration) {
     return SleepAwaiter(*this, absl::ToInt64Nanoseconds(duration));
   }
@@ -111,7 +112,8 @@ class Loop {
     bool await_ready() const { return false; }
     void await_suspend(std::coroutine_handle<> awaiting) {
       awaiting_ = awaiting;
-      loop_.timers_.Schedule(timer_, loop_.clock_.NowNs() + duration_ns_);
+      const int64_t now_ns = loop_.clock_.NowNs();
+      loop_.timers_.Schedule(timer_, now_ns + std::min(duration_ns_, INT64_MAX - now_ns));
     }
     void await_resume() const {}
 
@@ -121,6 +123,11 @@ class Loop {
     int64_t duration_ns_;
     Timer timer_;
     std::coroutine_handle<> awaiting_;
+  };
+
+  struct Entry {
+    Pollable* pollable;  // null where one was removed during a round
+    bool waits;          // its wait_fd() is in epoll_fd_
   };
 
   // Sleeps until something is readable, a timer is due or somebody posts, unless there is work.
@@ -136,9 +143,9 @@ class Loop {
   int64_t now_ns_;
   int64_t last_work_ns_;
   TimerWheel timers_;
-  std::vector<Pollable*> pollables_;  // null where one was removed during a round
-  bool compact_ = false;              // pollables_ has nulls
-  size_t without_fd_ = 0;
+  std::vector<Entry> pollables_;
+  bool compact_ = false;   // pollables_ has nulls
+  size_t without_fd_ = 0;  // of pollables_, those that do not wait
   int epoll_fd_;
   int wake_fd_;
   LoopStats stats_;
@@ -148,6 +155,7 @@ class Loop {
   std::atomic<bool> asleep_{false};  // or about to be: whoever adds work must write wake_fd_
   std::mutex posted_mutex_;
   std::vector<absl::AnyInvocable<void()>> posted_;
+  std::vector<absl::AnyInvocable<void()>> running_;  // the owner's; keeps its memory between rounds
 };
 
 }  // namespace weft

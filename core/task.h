@@ -20,6 +20,7 @@
 #define WEFT_CORE_TASK_H_
 
 #include <cassert>
+#include <concepts>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -48,20 +49,33 @@ class TaskPromiseBase {
       void await_resume() noexcept {}
       std::coroutine_handle<> next;
     };
-    return ResumeAwaiter{continuation_};
+    return ResumeAwaiter{starting_ ? std::noop_coroutine() : continuation_};
   }
   void unhandled_exception() { std::terminate(); }
-  void set_continuation(std::coroutine_handle<> continuation) { continuation_ = continuation; }
+
+  // Runs `frame`, whose promise this is, until its first suspension. False: it has ended and
+  // `continuation` just goes on; true: it resumes `continuation` when it ends. Resuming it from
+  // within in the first case too would be simpler, but grow the stack with each such call wherever
+  // the compiler makes no tail calls: in debug and sanitizer builds.
+  bool Start(std::coroutine_handle<> frame, std::coroutine_handle<> continuation) {
+    continuation_ = continuation;
+    starting_ = true;
+    frame.resume();
+    starting_ = false;
+    return !frame.done();
+  }
 
  private:
-  std::coroutine_handle<> continuation_ = std::noop_coroutine();
+  std::coroutine_handle<> continuation_;
+  bool starting_ = false;
 };
 
 template <typename T>
 class TaskPromise : public TaskPromiseBase {
  public:
   Task<T> get_return_object();
-  template <typename U>
+  template <typename U = T>
+    requires std::convertible_to<U, T>
   void return_value(U&& value) {
     value_.emplace(std::forward<U>(value));
   }
@@ -100,13 +114,13 @@ class [[nodiscard]] Task {
   auto operator co_await() && noexcept {
     struct Awaiter {
       bool await_ready() const noexcept { return false; }
-      std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) noexcept {
-        frame.promise().set_continuation(awaiting);
-        return frame;
+      bool await_suspend(std::coroutine_handle<> awaiting) noexcept {
+        return frame.promise().Start(frame, awaiting);
       }
       T await_resume() { return frame.promise().Take(); }
       std::coroutine_handle<promise_type> frame;
     };
+    assert(frame_ && !frame_.done());
     return Awaiter{frame_};
   }
 

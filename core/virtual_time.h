@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "weft/core/clock.h"
 #include "weft/core/loop.h"
+#include "weft/core/timer_wheel.h"
 
 namespace weft {
 
@@ -22,6 +23,14 @@ class VirtualTime : public Clock {
   // Moves the clock to `time_ns`, which is neither before NowNs() nor after NextEventNs(), and
   // performs the events due then.
   virtual void AdvanceTo(int64_t time_ns) = 0;
+
+  // Timers of things that belong to no loop, such as a port that holds packets back. They fire
+  // after the owner's events of the same instant.
+  TimerWheel& timers() { return timers_; }
+  const TimerWheel& timers() const { return timers_; }
+
+ private:
+  TimerWheel timers_{0};
 };
 
 // Runs `loops`, which were made over `time`, on the calling thread: each in turn until none has
