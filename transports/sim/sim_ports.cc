@@ -10,17 +10,6 @@
 #include "absl/strings/str_cat.h"
 
 namespace weft::sim {
-namespace {
-
-// What every port does first.
-absl::StatusOr<Attachment> AttachPort(Network* network, const PortOptions& options, Channel channel,
-                                      Receiver* receiver) {
-  const absl::StatusOr<NodeId> node = OpenNode(network, options);
-  if (!node.ok()) return node.status();
-  return network->Attach(*node, channel, options.queue, options.queues, receiver);
-}
-
-}  // namespace
 
 absl::StatusOr<NodeId> NodeAt(Network* network, const Address& address) {
   if (address.kind() == Address::Kind::kSim) return network->AddNode(address.name());
@@ -29,10 +18,14 @@ absl::StatusOr<NodeId> NodeAt(Network* network, const Address& address) {
                    " addresses such as '", address.ToString(), "'; give it one like sim:NAME"));
 }
 
-absl::StatusOr<NodeId> OpenNode(Network* network, const PortOptions& options) {
+absl::StatusOr<Attachment> AttachPort(Network* network, const PortOptions& options, Channel channel,
+                                      Receiver* receiver) {
   if (absl::Status status = network->CheckThread(); !status.ok()) return status;
-  return options.local.kind() == Address::Kind::kNone ? network->AddAnonymousNode()
-                                                      : NodeAt(network, options.local);
+  const absl::StatusOr<NodeId> node = options.local.kind() == Address::Kind::kNone
+                                          ? network->AddAnonymousNode()
+                                          : NodeAt(network, options.local);
+  if (!node.ok()) return node.status();
+  return network->Attach(*node, channel, options.queue, options.queues, receiver);
 }
 
 absl::StatusOr<std::unique_ptr<SimDatagramPort>> SimDatagramPort::Open(

@@ -18,10 +18,13 @@
 
 namespace weft::sim {
 
-// The node that `options` asks for: the named one or an anonymous one.
-absl::StatusOr<NodeId> OpenNode(Network* network, const PortOptions& options);
 // The node at `address`, made if need be; InvalidArgument for an address of another kind.
 absl::StatusOr<NodeId> NodeAt(Network* network, const Address& address);
+
+// Attaches the receiving half of a port to the node that `options` asks for, or to an anonymous
+// one.
+absl::StatusOr<Attachment> AttachPort(Network* network, const PortOptions& options, Channel channel,
+                                      Receiver* receiver);
 
 // Packets that wait to be received by a port: those that find it full are dropped and counted.
 class Inbox {

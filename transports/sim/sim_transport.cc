@@ -13,6 +13,7 @@
 #include "weft/config/config.h"
 #include "weft/transports/registry.h"
 #include "weft/transports/sim/sim_ports.h"
+#include "weft/transports/sim/sim_stream_port.h"
 
 namespace weft::sim {
 namespace {
@@ -24,6 +25,7 @@ Capabilities Offered(const BufferPoolOptions& buffers) {
   const size_t room = buffers.bytes - std::min(buffers.headroom, buffers.bytes);
   Capabilities offered;
   offered.datagrams = true;
+  offered.streams = true;
   offered.frames = true;
   offered.max_payload_bytes = std::min(kMaxPayloadBytes, room);
   offered.max_frame_bytes = std::min(kMaxFrameBytes, room);
@@ -43,6 +45,9 @@ class SimTransport final : public Transport {
   absl::StatusOr<std::unique_ptr<DatagramPort>> OpenDatagramPort(
       const PortOptions& options) override {
     return SimDatagramPort::Open(network_.get(), options, capabilities_, buffers_);
+  }
+  absl::StatusOr<std::unique_ptr<StreamPort>> OpenStreamPort(const PortOptions& options) override {
+    return SimStreamPort::Open(network_.get(), options, capabilities_, buffers_);
   }
   absl::StatusOr<std::unique_ptr<FramePort>> OpenFramePort(const PortOptions& options) override {
     return SimFramePort::Open(network_.get(), options, capabilities_, buffers_);
