@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One client and one server, over each transport of this machine: the code does not change, only a
-// name does. No arguments.
+// A client and a server, over each transport of this machine: the code stays, the name changes.
 
 #include <unistd.h>
 
@@ -10,18 +9,13 @@
 #include <cstdio>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
-#include "weft/config/config.h"
 #include "weft/core/histogram.h"
-#include "weft/core/loop.h"
-#include "weft/core/task.h"
 #include "weft/core/task_group.h"
-#include "weft/core/virtual_time.h"
+#include "weft/host/host.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/server.h"
 #include "weft/transports/registry.h"
@@ -30,62 +24,55 @@ namespace {
 
 constexpr int kRoundTrips = 3000;
 
-// The server: what to do with a request. This one sends it back, without a copy.
+// The server: what to do with a request. This one sends it back.
 void Echo(weft::rpc::ServerCall call) { (void)call.Reply(std::move(call.request())); }
 
 // The client: asks, waits for the reply, asks again.
-weft::Task<void> AskManyTimes(weft::rpc::Client& client, weft::Peer server,
-                              weft::Histogram& latency, absl::Status& result) {
+weft::Task<void> Ask(weft::rpc::Client& client, weft::Peer server, weft::Worker& worker,
+                     weft::Histogram& latency) {
   const std::array<uint8_t, 64> request = {};
-  for (int i = 0; i < kRoundTrips && result.ok(); ++i) {
-    const int64_t start_ns = client.loop().clock().NowNs();
-    absl::StatusOr<weft::BufferChain> reply = co_await client.Call(server, request);
-    latency.Record(client.loop().clock().NowNs() - start_ns);
-    result = reply.status();
+  const weft::Clock& clock = worker.loop().clock();
+  absl::Status status;
+  for (int i = 0; i < kRoundTrips && status.ok(); ++i) {
+    const int64_t start_ns = clock.NowNs();
+    const absl::StatusOr<weft::BufferChain> reply = co_await client.Call(server, request);
+    latency.Record(clock.NowNs() - start_ns);
+    status = reply.status();
   }
-  client.loop().Stop();
+  worker.Stop(status);
 }
 
-// Runs both over `transport`: each on a thread of its own or, where time is simulated, taking
-// turns.
-absl::Status Run(weft::Transport& transport, const weft::Address& listen,
+// A client with its coroutine, which ends first.
+struct Asker {
+  std::unique_ptr<weft::rpc::Client> client;
+  weft::TaskGroup tasks;
+};
+
+// One worker serves, another asks. Each is a thread; a simulated network has them take turns.
+absl::Status Run(const weft::config::Config& config, const weft::Address& listen,
                  weft::Histogram& latency) {
-  weft::VirtualTime* const virtual_time = transport.virtual_time();
-  const weft::Clock& clock = virtual_time != nullptr ? *virtual_time : weft::RealClock();
-
-  weft::Loop server_loop({}, clock);
-  auto server_port = transport.OpenDatagramPort({.local = listen});
-  if (!server_port.ok()) return server_port.status();
-  auto server = weft::rpc::Server::Create(server_loop, *std::move(server_port), {}, &Echo);
-  if (!server.ok()) return server.status();
-
-  weft::Loop client_loop({}, clock);
-  auto client_port = transport.OpenDatagramPort({});
-  if (!client_port.ok()) return client_port.status();
-  auto client = weft::rpc::Client::Create(client_loop, *std::move(client_port), {});
-  if (!client.ok()) return client.status();
-
-  const auto run_server = [&] {
-    (*server)->port().BindToThisThread();
-    server_loop.Run();
-  };
-  std::thread server_thread = virtual_time == nullptr ? std::thread(run_server) : std::thread();
-
-  absl::Status result;
-  auto peer = (*client)->Resolve((*server)->port().local_address());
-  if (peer.ok()) {
-    weft::TaskGroup tasks;
-    tasks.Spawn(AskManyTimes(**client, *peer, latency, result));
-    if (virtual_time == nullptr) {
-      client_loop.Run();
-    } else {
-      RunVirtual(*virtual_time, {&server_loop, &client_loop},
-                 [&] { return client_loop.stopped(); });
+  auto host = weft::Host::Open(config);
+  if (!host.ok()) return host.status();
+  weft::Address server_address;
+  return (*host)->Run([&](weft::Worker& worker) -> absl::StatusOr<std::shared_ptr<void>> {
+    const bool serves = worker.index() == 0;
+    // Not worker.OpenDatagramPort(), by which workers share one address.
+    auto port = (*host)->transport().OpenDatagramPort({.local = serves ? listen : weft::Address()});
+    if (!port.ok()) return port.status();
+    if (serves) {
+      server_address = (*port)->local_address();
+      auto server = weft::rpc::Server::Create(worker.loop(), *std::move(port), {}, &Echo);
+      if (!server.ok()) return server.status();
+      return std::shared_ptr<void>(*std::move(server));
     }
-  }
-  server_loop.Stop();
-  if (server_thread.joinable()) server_thread.join();
-  return peer.ok() ? result : peer.status();
+    auto client = weft::rpc::Client::Create(worker.loop(), *std::move(port), {});
+    if (!client.ok()) return client.status();
+    auto server = (*client)->Resolve(server_address);
+    if (!server.ok()) return server.status();
+    auto asker = std::make_shared<Asker>(*std::move(client));
+    asker->tasks.Spawn(Ask(*asker->client, *server, worker, latency));
+    return asker;
+  });
 }
 
 // Somewhere that is free.
@@ -100,21 +87,19 @@ weft::Address ListenAddress(const weft::TransportPlugin& plugin) {
   }
 }
 
-void PrintRow(const std::string& name, const weft::TransportPlugin& plugin) {
-  weft::config::Transport config;
-  config.set_name(name);
+void PrintRow(const weft::TransportPlugin& plugin) {
+  weft::config::Config config;
+  config.mutable_transport()->set_name(plugin.name);
+  config.mutable_host()->set_workers(2);
   weft::Histogram latency;
   absl::Status status = plugin.probe();
-  if (status.ok()) {
-    auto transport = weft::OpenPlainTransport(config);
-    status = transport.ok() ? Run(**transport, ListenAddress(plugin), latency) : transport.status();
-  }
+  if (status.ok()) status = Run(config, ListenAddress(plugin), latency);
   if (!status.ok()) {
-    std::printf("%-10s not here: %s\n", name.c_str(), std::string(status.message()).c_str());
+    std::printf("%-10s not here: %s\n", plugin.name.c_str(), std::string(status.message()).c_str());
     return;
   }
   const weft::HistogramSnapshot seen = latency.Snapshot();
-  std::printf("%-10s %7.1f us %7.1f us %12.0f   %s\n", name.c_str(),
+  std::printf("%-10s %7.1f us %7.1f us %12.0f   %s\n", plugin.name.c_str(),
               static_cast<double>(seen.Percentile(50)) / 1e3,
               static_cast<double>(seen.Percentile(99)) / 1e3, 1e9 / seen.mean(),
               plugin.summary.c_str());
@@ -126,11 +111,9 @@ int main() {
   std::printf("%d requests of 64 bytes, one after the other, over each transport:\n\n",
               kRoundTrips);
   std::printf("%-10s %10s %10s %12s\n", "transport", "p50", "p99", "requests/s");
-  for (const weft::TransportPlugin* plugin : weft::RegisteredTransports()) {
-    PrintRow(plugin->name, *plugin);
-  }
+  for (const weft::TransportPlugin* plugin : weft::RegisteredTransports()) PrintRow(*plugin);
   std::printf(
-      "\nThe code is examples/quickstart.cc: the same for each. Next:\n"
-      "  bazel run //examples:echo_server                   a server in a process of its own\n"
-      "  bazel run //cli:weft -- rpc ping 127.0.0.1:7000    ask it, from another terminal\n");
+      "\nThe same code each time: examples/quickstart.cc. Next, from two terminals:\n"
+      "  bazel run //examples:echo_server\n"
+      "  bazel run //cli:weft -- rpc ping 127.0.0.1:7000\n");
 }
