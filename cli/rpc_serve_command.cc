@@ -30,10 +30,10 @@ absl::StatusOr<std::unique_ptr<rpc::Server>> StartEcho(Loop& loop, Endpoint& end
 
 void PrintStatistics(const rpc::ServerStats& stats, int64_t elapsed_ns) {
   std::printf("served %llu requests in %.1f s; %llu malformed, %llu expired, %llu not sent\n",
-              static_cast<unsigned long long>(stats.replies), static_cast<double>(elapsed_ns) / 1e9,
-              static_cast<unsigned long long>(stats.malformed),
-              static_cast<unsigned long long>(stats.expired + stats.evicted),
-              static_cast<unsigned long long>(stats.send_overflows));
+              static_cast<unsigned long long>(stats.replies.value()), static_cast<double>(elapsed_ns) / 1e9,
+              static_cast<unsigned long long>(stats.malformed.value()),
+              static_cast<unsigned long long>(stats.expired.value() + stats.evicted.value()),
+              static_cast<unsigned long long>(stats.send_overflows.value()));
 }
 
 }  // namespace
