@@ -4,11 +4,12 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
+#include "weft/core/json_writer.h"
 
 namespace weft::benchmarks {
 namespace {
@@ -22,20 +23,6 @@ std::string Readable(double value) {
   if (digits.size() < 5) return digits;
   for (size_t i = digits.size(); i > 3;) digits.insert(i -= 3, 1, ' ');
   return digits;
-}
-
-std::string Quoted(const std::string& text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      absl::StrAppend(&quoted, "\\", std::string(1, c));
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      absl::StrAppendFormat(&quoted, "\\u%04x", c);
-    } else {
-      quoted += c;
-    }
-  }
-  return quoted + "\"";
 }
 
 }  // namespace
@@ -87,17 +74,27 @@ std::string Report::Table() const {
 }
 
 std::string Report::Json() const {
-  std::vector<std::string> rows;
+  JsonWriter json;
+  json.BeginObject();
+  json.Key("rows").BeginArray();
   for (const Row& row : rows_) {
     if (!row.missing.empty()) continue;
+    constexpr double kNone = std::numeric_limits<double>::quiet_NaN();  // null in JSON
     const double median = Median(row.runs);
-    rows.push_back(absl::StrCat(
-        "{\"figure\":", Quoted(row.figure), ",\"value\":", median, ",\"unit\":", Quoted(row.unit),
-        ",\"floor\":", row.floor.has_value() ? absl::StrCat(*row.floor) : "null",
-        ",\"ratio\":", row.floor.has_value() ? absl::StrCat(median / *row.floor) : "null",
-        ",\"runs\":[", absl::StrJoin(row.runs, ","), "]}"));
+    json.BeginObject();
+    json.Field("figure", row.figure);
+    json.Field("value", median);
+    json.Field("unit", row.unit);
+    json.Field("floor", row.floor.value_or(kNone));
+    json.Field("ratio", median / row.floor.value_or(kNone));
+    json.Key("runs").BeginArray();
+    for (const double run : row.runs) json.Value(run);
+    json.EndArray();
+    json.EndObject();
   }
-  return absl::StrCat("{\"rows\":[", absl::StrJoin(rows, ",\n"), "]}\n");
+  json.EndArray();
+  json.EndObject();
+  return json.text() + "\n";
 }
 
 absl::Status Report::WriteJson(const std::string& path) const {

@@ -31,11 +31,33 @@ TEST(ReportTest, Table) {
 }
 
 TEST(ReportTest, Json) {
-  EXPECT_EQ(Example().Json(),
-            "{\"rows\":[{\"figure\":\"udp, p50\",\"value\":5.5,\"unit\":\"us\",\"floor\":5,"
-            "\"ratio\":1.1,\"runs\":[5.5,5,6]},\n"
-            "{\"figure\":\"udp \\\"rate\\\"\",\"value\":1.23457e+06,\"unit\":\"requests/s\","
-            "\"floor\":null,\"ratio\":null,\"runs\":[1.23457e+06]}]}\n");
+  EXPECT_EQ(Example().Json(), R"({
+  "rows": [
+    {
+      "figure": "udp, p50",
+      "value": 5.5,
+      "unit": "us",
+      "floor": 5,
+      "ratio": 1.1,
+      "runs": [
+        5.5,
+        5,
+        6
+      ]
+    },
+    {
+      "figure": "udp \"rate\"",
+      "value": 1.23457e+06,
+      "unit": "requests/s",
+      "floor": null,
+      "ratio": null,
+      "runs": [
+        1.23457e+06
+      ]
+    }
+  ]
+}
+)");
 }
 
 TEST(ReportTest, UnwritableFileIsAnError) {
