@@ -2,8 +2,6 @@
 
 #include "weft/cli/endpoint.h"
 
-#include <atomic>
-#include <csignal>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,12 +12,6 @@
 
 namespace weft::cli {
 namespace {
-
-std::atomic<Loop*> loop_to_stop{nullptr};
-
-void OnSignal(int) {
-  if (Loop* loop = loop_to_stop.load()) loop->Stop();
-}
 
 absl::string_view DefaultAddress(const config::Config& config) {
   const TransportPlugin* plugin = FindTransport(config.transport().name());
@@ -34,7 +26,7 @@ bool NamesTransport(const config::Config& config) {
 
 }  // namespace
 
-absl::StatusOr<Endpoint> OpenEndpoint(const EndpointOptions& options) {
+absl::StatusOr<Endpoint> ChooseEndpoint(const EndpointOptions& options) {
   absl::StatusOr<config::Config> config = config::LoadChosen(options.config, options.transport);
   if (!config.ok()) return config.status();
   const std::string& listen = config->rpc().listen();
@@ -53,9 +45,7 @@ absl::StatusOr<Endpoint> OpenEndpoint(const EndpointOptions& options) {
         "a network of transport '", plugin->name, "' exists only within one process, which runs ",
         "both client and server; 'bazel run //examples:quickstart' shows it"));
   }
-  absl::StatusOr<std::unique_ptr<Transport>> transport = OpenPlainTransport(config->transport());
-  if (!transport.ok()) return transport.status();
-  return Endpoint{*std::move(config), *std::move(address), *std::move(transport)};
+  return Endpoint{*std::move(config), *std::move(address)};
 }
 
 int ExitStatus(const absl::Status& error) {
@@ -67,38 +57,6 @@ int ExitStatus(const absl::Status& error) {
     default:
       return kExitFailed;
   }
-}
-
-StopOnSignal::StopOnSignal(Loop& loop) {
-  loop_to_stop = &loop;
-  struct sigaction action = {};
-  action.sa_handler = &OnSignal;
-  action.sa_flags = SA_RESETHAND;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
-
-StopOnSignal::~StopOnSignal() {
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
-  loop_to_stop = nullptr;
-}
-
-LoopOptions LoopOptionsOf(const config::Config& config) {
-  const config::Loop& loop = config.host().loop();
-  LoopOptions options{.spin = absl::Microseconds(loop.spin_us())};
-  switch (loop.mode()) {
-    case config::Loop::BUSY:
-      options.mode = LoopMode::kBusy;
-      break;
-    case config::Loop::ADAPTIVE:
-      options.mode = LoopMode::kAdaptive;
-      break;
-    case config::Loop::SLEEP:
-      options.mode = LoopMode::kSleep;
-      break;
-  }
-  return options;
 }
 
 }  // namespace weft::cli

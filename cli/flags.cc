@@ -88,7 +88,7 @@ std::optional<int> Flags::Parse(cli::Arguments arguments) {
     }
   }
   if (absl::Status status = ParseAll(arguments); !status.ok()) {
-    UsageError(status.message());
+    Complain(status.message());
     std::fprintf(stderr, "Try 'weft %s --help'.\n", command_.c_str());
     return kExitUsage;
   }
@@ -170,14 +170,13 @@ void Flags::PrintHelp() const {
   print("--help", "this text");
 }
 
-int Flags::UsageError(absl::string_view message) const {
+void Flags::Complain(absl::string_view message) const {
   std::fprintf(stderr, "weft %s: %s\n", command_.c_str(), std::string(message).c_str());
-  return kExitUsage;
 }
 
-int Flags::Failure(absl::string_view message) const {
-  UsageError(message);
-  return kExitFailed;
+int Flags::UsageError(absl::string_view message) const {
+  Complain(message);
+  return kExitUsage;
 }
 
 }  // namespace weft::cli

@@ -49,8 +49,9 @@ class Flags {
   std::optional<int> Parse(cli::Arguments arguments);
 
   // Prints "weft COMMAND: MESSAGE" to standard error.
-  int UsageError(absl::string_view message) const;  // returns kExitUsage
-  int Failure(absl::string_view message) const;     // returns kExitFailed
+  void Complain(absl::string_view message) const;
+  // The same; returns kExitUsage.
+  int UsageError(absl::string_view message) const;
 
  private:
   struct Option {

@@ -2,9 +2,9 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,9 +15,9 @@
 #include "weft/cli/command.h"
 #include "weft/cli/endpoint.h"
 #include "weft/cli/flags.h"
-#include "weft/core/clock.h"
 #include "weft/core/json_writer.h"
 #include "weft/core/loop.h"
+#include "weft/host/host.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/load_generator.h"
 #include "weft/rpc/options.h"
@@ -136,35 +136,65 @@ void PrintJson(const Summary& s, const PingOptions& options) {
   std::printf("%s\n", json.text().c_str());
 }
 
-absl::StatusOr<Summary> Measure(Endpoint& endpoint, const PingOptions& options) {
-  Loop loop(LoopOptionsOf(endpoint.config), RealClock());
-  absl::StatusOr<std::unique_ptr<DatagramPort>> port = endpoint.transport->OpenDatagramPort({});
+// A client that asks as the options say, and tells how it went when it ends.
+class Pinger {
+ public:
+  Pinger(std::unique_ptr<rpc::Client> client, const Peer& server, const PingOptions& options,
+         Worker& worker, Summary& summary)
+      : client_(std::move(client)),
+        load_(*client_, server,
+              {.request_bytes = options.size,
+               .outstanding_max = options.outstanding,
+               .rate_per_s = static_cast<double>(options.rate),
+               .count = options.count,
+               .give_up_after = kGiveUpAfter}),
+        progress_(worker.loop(), load_),
+        summary_(summary) {
+    load_.Start([&worker] { worker.Stop(); });
+  }
+  ~Pinger() {
+    summary_.stats = load_.stats();
+    summary_.latency = load_.latency().Snapshot();
+    summary_.first_error = load_.first_error();
+  }
+
+ private:
+  const std::unique_ptr<rpc::Client> client_;
+  rpc::LoadGenerator load_;
+  const Progress progress_;
+  Summary& summary_;
+};
+
+absl::StatusOr<std::shared_ptr<void>> StartPinger(Worker& worker, const Address& address,
+                                                  const PingOptions& options, Summary& summary) {
+  absl::StatusOr<std::unique_ptr<DatagramPort>> port = worker.OpenDatagramPort();
   if (!port.ok()) return port.status();
-  rpc::ClientOptions client_options = rpc::ClientOptions::From(endpoint.config.rpc());
+  rpc::ClientOptions client_options = rpc::ClientOptions::From(worker.config().rpc());
   if (options.timeout > absl::ZeroDuration()) client_options.timeout = options.timeout;
   client_options.outstanding_max = options.outstanding;
   absl::StatusOr<std::unique_ptr<rpc::Client>> client =
-      rpc::Client::Create(loop, *std::move(port), client_options);
+      rpc::Client::Create(worker.loop(), *std::move(port), client_options);
   if (!client.ok()) return client.status();
-  absl::StatusOr<Peer> server = (*client)->Resolve(endpoint.address);
+  absl::StatusOr<Peer> server = (*client)->Resolve(address);
   if (!server.ok()) return server.status();
+  return std::make_shared<Pinger>(*std::move(client), *server, options, worker, summary);
+}
 
-  rpc::LoadGenerator load(**client, *server,
-                          {.request_bytes = options.size,
-                           .outstanding_max = options.outstanding,
-                           .rate_per_s = static_cast<double>(options.rate),
-                           .count = options.count,
-                           .give_up_after = kGiveUpAfter});
-  const StopOnSignal stop_on_signal(loop);
-  const Progress progress(loop, load);
-  load.Start([&loop] { loop.Stop(); });
-  loop.Run();
-  if (load.stats().sent == 0 && !load.first_error().ok()) return load.first_error();
-  return Summary{.transport = std::string(endpoint.transport->name()),
-                 .address = endpoint.address.ToString(),
-                 .stats = load.stats(),
-                 .latency = load.latency().Snapshot(),
-                 .first_error = load.first_error()};
+absl::StatusOr<Summary> Measure(Endpoint& endpoint, const PingOptions& options) {
+  endpoint.config.mutable_host()->set_workers(1);
+  absl::StatusOr<std::unique_ptr<Host>> host = Host::Open(endpoint.config);
+  if (!host.ok()) return host.status();
+  Summary summary{.transport = endpoint.config.transport().name(),
+                  .address = endpoint.address.ToString(),
+                  .stats = {},
+                  .latency = {},
+                  .first_error = {}};
+  absl::Status status = (*host)->Run(
+      [&](Worker& worker) { return StartPinger(worker, endpoint.address, options, summary); });
+  if (!status.ok()) return status;
+  // The very first was refused on this side: it is the request that is wrong.
+  if (summary.stats.sent == 0 && !summary.first_error.ok()) return summary.first_error;
+  return summary;
 }
 
 }  // namespace
@@ -194,14 +224,11 @@ int RpcPing(Arguments arguments) {
     return flags.UsageError(
         absl::StrCat("--wire: '", options.wire, "' is not a wire format; there is: original"));
   }
-  absl::StatusOr<Endpoint> endpoint = OpenEndpoint(options.endpoint);
-  if (!endpoint.ok()) {
-    flags.UsageError(endpoint.status().message());
-    return ExitStatus(endpoint.status());
-  }
-  const absl::StatusOr<Summary> summary = Measure(*endpoint, options);
+  absl::StatusOr<Endpoint> endpoint = ChooseEndpoint(options.endpoint);
+  const absl::StatusOr<Summary> summary =
+      endpoint.ok() ? Measure(*endpoint, options) : endpoint.status();
   if (!summary.ok()) {
-    flags.UsageError(summary.status().message());
+    flags.Complain(summary.status().message());
     return ExitStatus(summary.status());
   }
   options.as_json ? PrintJson(*summary, options) : PrintText(*summary);

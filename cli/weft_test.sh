@@ -3,13 +3,18 @@
 set -uo pipefail
 
 weft=$TEST_SRCDIR/$TEST_WORKSPACE/cli/weft
-# Names of shared memory and files are this run's own.
-run=$TEST_TMPDIR/run && mkdir -p "$run" && cd "$run" || exit 1
+# A path short enough for a Unix socket.
+run=$(mktemp -d /tmp/weft_test.XXXXXX) && cd "$run" || exit 1
 export XDG_RUNTIME_DIR=$run
 unset WEFT_CONFIG
 failures=0
 servers=()
-trap '((${#servers[@]} == 0)) || kill -9 "${servers[@]}" 2>/dev/null' EXIT
+# shellcheck disable=SC2317 # The trap calls it.
+clean_up() {
+  ((${#servers[@]} == 0)) || kill -9 "${servers[@]}" 2>/dev/null
+  rm -rf "$run"
+}
+trap clean_up EXIT
 
 fail() {
   echo "FAILED: $*" >&2

@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "weft/config/flags.h"
 #include "weft/host/host.h"
+#include "weft/rpc/metrics.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/server.h"
 
@@ -46,6 +47,7 @@ absl::StatusOr<std::shared_ptr<void>> Serve(weft::Worker& worker) {
       [](weft::rpc::ServerCall call) { (void)call.Reply(std::move(call.request())); });
   if (!server.ok()) return server.status();
   worker.Show((*server)->port());
+  worker.Show(weft::rpc::RegisterMetrics(worker.metrics(), **server, worker.labels()));
   std::printf("listening on %s (%s)\n", (*server)->port().local_address().ToString().c_str(),
               worker.config().transport().name().c_str());
   std::fflush(stdout);

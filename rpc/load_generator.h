@@ -54,8 +54,8 @@ struct LoadStats {
 
 class LoadGenerator {
  public:
-  // The client must outlive the generator or be destroyed just before it; in between, no call of
-  // the generator's may be outstanding.
+  // The client must outlive the generator; if calls are outstanding when that is destroyed, the
+  // client's end must come next.
   LoadGenerator(Client& client, const Peer& server, const LoadOptions& options);
   LoadGenerator(const LoadGenerator&) = delete;
   LoadGenerator& operator=(const LoadGenerator&) = delete;
