@@ -74,7 +74,12 @@ void SendNotice(int socket, const Notice& notice) {
 }
 
 Received ReceiveNotice(int socket, Notice* notice) {
-  const ssize_t size = recv(socket, notice, sizeof(*notice), MSG_DONTWAIT | MSG_TRUNC);
+  ssize_t size = recv(socket, notice, sizeof(*notice), MSG_DONTWAIT | MSG_TRUNC);
+  if (size < 0 && errno == ECONNRESET) {
+    // The other side closed without having read everything, which the kernel tells before it
+    // delivers what came earlier: a good-bye, perhaps.
+    size = recv(socket, notice, sizeof(*notice), MSG_DONTWAIT | MSG_TRUNC);
+  }
   if (size == sizeof(*notice)) return Received::kNotice;
   if (size > 0) return Received::kGarbage;
   if (size < 0 && (errno == EAGAIN || errno == EINTR)) return Received::kNothing;

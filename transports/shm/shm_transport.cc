@@ -13,6 +13,7 @@
 #include "weft/transports/shm/barrier.h"
 #include "weft/transports/shm/record_ring.h"
 #include "weft/transports/shm/shm_datagram_port.h"
+#include "weft/transports/shm/shm_stream_port.h"
 
 namespace weft::shm {
 namespace {
@@ -20,6 +21,7 @@ namespace {
 Capabilities Offered() {
   Capabilities capabilities;
   capabilities.datagrams = true;
+  capabilities.streams = true;
   capabilities.reliable = true;
   capabilities.ordered = true;
   capabilities.can_wait = true;
@@ -30,6 +32,18 @@ absl::Status Probe() {
   const UniqueFd memfd(memfd_create("weft-probe", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (memfd) return absl::OkStatus();
   return absl::ErrnoToStatus(errno, "memfd_create does not work here");
+}
+
+absl::Status CheckOptions(const PortOptions& options) {
+  if (options.local.kind() != Address::Kind::kNone && options.local.kind() != Address::Kind::kShm) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        options.local.ToString(), " is not an address of shared memory: those look like shm:NAME"));
+  }
+  if (options.queue < 0 || options.queue >= options.queues) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("queue ", options.queue, " of ", options.queues, " does not exist"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<Transport>> OpenTransport(const config::Transport& config) {
@@ -90,7 +104,14 @@ absl::StatusOr<std::shared_ptr<Listener>> ShmTransport::Listen(const std::string
 
 absl::StatusOr<std::unique_ptr<DatagramPort>> ShmTransport::OpenDatagramPort(
     const PortOptions& options) {
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
   return ShmDatagramPort::Open(this, settings_, options);
+}
+
+absl::StatusOr<std::unique_ptr<StreamPort>> ShmTransport::OpenStreamPort(
+    const PortOptions& options) {
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  return ShmStreamPort::Open(this, settings_, options);
 }
 
 }  // namespace weft::shm

@@ -36,6 +36,7 @@ class ShmTransport final : public Transport {
   const Capabilities& capabilities() const override { return settings_.capabilities; }
   absl::StatusOr<std::unique_ptr<DatagramPort>> OpenDatagramPort(
       const PortOptions& options) override;
+  absl::StatusOr<std::unique_ptr<StreamPort>> OpenStreamPort(const PortOptions& options) override;
 
   // The listener for `name`, shared by the ports that open its queues, with `queue` taken. Called
   // by ports, on any thread.
