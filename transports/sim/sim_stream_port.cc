@@ -65,40 +65,38 @@ absl::StatusOr<StreamId> SimStreamPort::Connect(const Address& address) {
 
 size_t SimStreamPort::Poll(absl::Span<StreamEvent> events) {
   AssertOwner();
+  for (uint64_t id : expired_) {
+    const auto it = streams_.find(id);
+    accepted_.erase(it->second.stream->peer_id());
+    streams_.erase(it);
+  }
+  expired_.clear();
   size_t n = 0;
   while (!ready_.empty()) {
-    const auto it = streams_.find(ready_.front());
-    Entry& entry = it->second;
+    Entry& entry = streams_.at(ready_.front());
     while (n < events.size() && entry.stream->has_events()) {
       events[n] = entry.stream->TakeEvent();
-      if (events[n++].kind == StreamEvent::Kind::kAccepted) Announce(&entry);
+      if (events[n++].kind == StreamEvent::Kind::kAccepted) {
+        --listeners_.at(entry.stream->local()).waiting;
+      }
     }
     if (entry.stream->has_events()) break;
-    ready_.pop_front();
+    if (entry.stream->gone()) expired_.push_back(ready_.front());
     entry.ready = false;
-    if (!entry.stream->gone()) continue;
-    Announce(&entry);
-    accepted_.erase(entry.stream->peer_id());
-    streams_.erase(it);
+    ready_.pop_front();
   }
   return n;
 }
 
-// The stream no longer takes a place in its listener's backlog.
-void SimStreamPort::Announce(Entry* entry) {
-  if (!std::exchange(entry->unannounced, false)) return;
-  --listeners_.at(entry->stream->local()).waiting;
-}
-
 absl::Span<const uint8_t> SimStreamPort::ReadView(StreamId id) {
   AssertOwner();
-  const Stream* stream = Usable(id);
+  const Stream* stream = Find(id.value);
   return stream == nullptr ? absl::Span<const uint8_t>() : stream->ReadView();
 }
 
 void SimStreamPort::Consume(StreamId id, size_t n) {
   AssertOwner();
-  Stream* stream = Usable(id);
+  Stream* stream = Find(id.value);
   if (stream == nullptr) return;
   stats_.received_bytes += std::min(n, stream->ReadView().size());
   stream->Consume(n);
@@ -166,7 +164,6 @@ void SimStreamPort::OnSyn(const Packet& packet, const Segment& syn) {
   }
   Stream* stream = NewStream(packet.to, packet.from);
   ++listener->second.waiting;
-  streams_.at(stream->id()).unannounced = true;
   accepted_.emplace(syn.from, stream->id());
   stream->Accept(syn);
 }

@@ -50,12 +50,11 @@ class SimStreamPort final : public StreamPort, private Receiver, private StreamO
  private:
   struct Entry {
     std::unique_ptr<Stream> stream;
-    bool ready = false;        // in ready_
-    bool unannounced = false;  // counts as waiting at its listener
+    bool ready = false;  // in ready_
   };
   struct Listener {
     int backlog;
-    int waiting = 0;
+    int waiting = 0;  // streams whose kAccepted has not been taken
   };
 
   SimStreamPort(Network* network, const PortOptions& options, const Capabilities& capabilities,
@@ -74,7 +73,6 @@ class SimStreamPort final : public StreamPort, private Receiver, private StreamO
   Stream* NewStream(NodeId local, NodeId peer);
   Stream* Find(uint64_t id) const;    // null if there is none
   Stream* Usable(StreamId id) const;  // null if there is none for the application
-  void Announce(Entry* entry);
 
   Network* const network_;
   const int queue_;
@@ -84,6 +82,7 @@ class SimStreamPort final : public StreamPort, private Receiver, private StreamO
   absl::flat_hash_map<uint64_t, uint64_t> accepted_;  // ids by the peers' ids
   absl::flat_hash_map<NodeId, Listener> listeners_;
   std::deque<uint64_t> ready_;           // streams with events, or gone
+  std::vector<uint64_t> expired_;        // gone; what arrived can be read until the next Poll()
   std::vector<Attachment> attachments_;  // the first is the port's own node
 };
 

@@ -182,15 +182,20 @@ TEST_F(SimStreamTest, AConnectThatNobodyListensForIsRefused) {
   EXPECT_LT(network.NowNs(), 1'000'000) << "took a timeout";
 }
 
-TEST_F(SimStreamTest, AbortResetsTheOtherSide) {
+TEST_F(SimStreamTest, AbortResetsTheOtherSideWhichCanReadWhatHasArrived) {
   const auto [ours, theirs] = Open();
-  client[ours].to_send = "lost";
+  server[theirs].to_send = "unheard";
+  server.Poll();
+  client[ours].to_send = "last words";
   client.Poll();
   client.port->Abort(ours);
   RunToEnd();
   EXPECT_EQ(client[ours].error, ECONNABORTED);
+  EXPECT_EQ(client[ours].events.back(), Kind::kClosed);
   EXPECT_EQ(server[theirs].error, ECONNRESET);
-  EXPECT_EQ(server[theirs].events.back(), Kind::kClosed);
+  EXPECT_EQ(server[theirs].received, "last words");
+  EXPECT_EQ(server[theirs].events,
+            (std::vector<Kind>{Kind::kAccepted, Kind::kReadable, Kind::kClosed}));
 }
 
 TEST_F(SimStreamTest, AClosedPortResetsItsStreams) {

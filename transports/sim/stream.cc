@@ -67,10 +67,7 @@ void Stream::Close() {
     SendControl(Segment::kReset);
     return End(0);
   }
-  discard_ = true;
-  received_bytes_.Release();
-  early_.clear();
-  pending_ = 0;
+  Discard();
   CloseWrite();
   SendControl(Segment::kAck);  // a sender that the window stopped must be able to come to its end
   MaybeFinish();
@@ -79,6 +76,7 @@ void Stream::Close() {
 void Stream::Abort() {
   if (!usable()) return;
   SendControl(Segment::kReset);
+  Discard();
   End(ECONNABORTED);
 }
 
@@ -95,19 +93,23 @@ void Stream::MaybeFinish() {
   Raise(Kind::kClosed);
 }
 
-// At once, whatever there was to send or to read.
+// At once, whatever there was to send. What has arrived can still be read.
 void Stream::End(int error) {
   state_ = State::kGone;
   error_ = error;
-  discard_ = true;
   unacked_bytes_.Release();
-  received_bytes_.Release();
   early_.clear();
   StopTimer();
-  // An application that has not heard of the stream need not hear of its end.
-  const bool unknown = (pending_ & Bit(Kind::kAccepted)) != 0;
-  pending_ = unknown ? 0 : Bit(Kind::kClosed);
-  owner_->OnStreamReady(*this);
+  pending_ &= ~Bit(Kind::kWritable);
+  Raise(Kind::kClosed);
+}
+
+// The application wants to hear nothing more but the end.
+void Stream::Discard() {
+  discard_ = true;
+  received_bytes_.Release();
+  early_.clear();
+  pending_ = 0;
 }
 
 void Stream::Raise(Kind kind) {

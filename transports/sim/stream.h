@@ -91,6 +91,7 @@ class Stream {
   static constexpr uint32_t Bit(Kind kind) { return 1u << static_cast<uint32_t>(kind); }
   void Raise(Kind kind);
   void End(int error);
+  void Discard();
   void OnReset();
   void MaybeFinish();
   void StopTimer();
