@@ -19,7 +19,7 @@ namespace weft::config {
 namespace {
 
 std::string Write(const std::string& name, const std::string& text) {
-  const std::string path = std::string(std::getenv("TEST_TMPDIR")) + "/" + name;
+  std::string path = std::string(std::getenv("TEST_TMPDIR")) + "/" + name;
   std::ofstream(path) << text;
   return path;
 }

@@ -93,8 +93,9 @@ absl::Status Host::Serve() {
   auto http = HttpServer::Start(
       config_.metrics().listen(),
       {{"/metrics", [this] { return Metrics(); }}, {"/healthz", [this] { return Health(); }}});
-  if (http.ok()) http_ = *std::move(http);
-  return http.status();
+  if (!http.ok()) return http.status();
+  http_ = *std::move(http);
+  return absl::OkStatus();
 }
 
 HttpResponse Host::Metrics() const {
