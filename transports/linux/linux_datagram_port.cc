@@ -63,10 +63,10 @@ void LinuxDatagramPort::SetSocketOptions(const config::Linux& config) {
   // Without these an unconnected socket never hears that nobody listens at a peer.
   SetOption(fd_, IPPROTO_IP, IP_RECVERR, 1);
   if (family_ == AF_INET6) SetOption(fd_, IPPROTO_IPV6, IPV6_RECVERR, 1);
-  // Setting the default to 0 changes nothing, and fails where the kernel has no UDP_SEGMENT.
+  // Setting to 0 what is 0 changes nothing, and fails where the kernel does not have it.
   if (config.gso() && SetOption(fd_, IPPROTO_UDP, UDP_SEGMENT, 0))
     gso_segment_max_ = kUdpPayloadMax;
-  gro_ = config.gro() && SetOption(fd_, IPPROTO_UDP, UDP_GRO, 1);
+  if (config.gro() && SetOption(fd_, IPPROTO_UDP, UDP_GRO, 0)) gro_ = Gro::kOnDemand;
 }
 
 // All that stays the same from call to call.
@@ -84,13 +84,16 @@ void LinuxDatagramPort::BuildHeaders() {
     control->cmsg_type = UDP_SEGMENT;
     control->cmsg_len = CMSG_LEN(sizeof(uint16_t));
   }
-  if (gro_) tails_ = std::make_unique_for_overwrite<uint8_t[]>(kReceiveMessages * kTailBytes);
+  const bool may_coalesce = gro_ != Gro::kOff;
+  if (may_coalesce) {  // the memory is not touched before it is needed
+    tails_ = std::make_unique_for_overwrite<uint8_t[]>(kReceiveMessages * kTailBytes);
+  }
   for (size_t i = 0; i < kReceiveMessages; ++i) {
-    if (gro_) receive_pieces_[i][1] = {tails_.get() + i * kTailBytes, kTailBytes};
+    if (may_coalesce) receive_pieces_[i][1] = {tails_.get() + i * kTailBytes, kTailBytes};
     msghdr& header = receive_headers_[i].msg_hdr;
     header.msg_name = &receive_names_[i].any;
     header.msg_iov = receive_pieces_[i];
-    header.msg_iovlen = gro_ ? 2 : 1;
+    header.msg_iovlen = 1;
     header.msg_control = gro_controls_[i].bytes;
     RenewHeader(i);
   }

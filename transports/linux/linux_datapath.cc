@@ -176,11 +176,13 @@ bool LinuxDatagramPort::RetrySend(int error) {
 }
 
 void LinuxDatagramPort::Sent(absl::Span<Datagram> datagrams) {
-  stats_.sent += datagrams.size();
+  size_t bytes = 0;
   for (Datagram& datagram : datagrams) {
-    stats_.sent_bytes += datagram.buffer.size();
+    bytes += datagram.buffer.size();
     datagram.buffer.Reset();
   }
+  stats_.sent += datagrams.size();
+  stats_.sent_bytes += bytes;
 }
 
 void LinuxDatagramPort::Drop(absl::Span<Datagram> datagrams) {
@@ -203,22 +205,16 @@ size_t LinuxDatagramPort::Receive(absl::Span<Datagram> burst) {
   return n;
 }
 
-// One system call. It asks for a single message while messages come one at a time, as looking for a
-// second one costs; for more as soon as the last call got all it asked for.
+// One system call. It asks for a single message while messages come one at a time, as looking for a second
+// one costs; for more as soon as the last call got all it asked for.
 bool LinuxDatagramPort::Fill(size_t wanted) {
   if (wanted == 0) return false;
   const size_t batch = std::min(receive_batch_, wanted);
   for (size_t i = 0; i < batch; ++i) {
     if (!receive_buffers_[i]) ProvideBuffer(i);
   }
-  int filled;
-  if (batch == 1) {
-    const ssize_t bytes = recvmsg(fd_.get(), &receive_headers_[0].msg_hdr, 0);
-    receive_headers_[0].msg_len = static_cast<unsigned>(bytes);
-    filled = bytes < 0 ? -1 : 1;
-  } else {
-    filled = recvmmsg(fd_.get(), receive_headers_, batch, 0, nullptr);
-  }
+  const int filled =
+      batch == 1 ? ReceiveOne() : recvmmsg(fd_.get(), receive_headers_, batch, 0, nullptr);
   if (filled <= 0) {
     receive_batch_ = 1;
     if (errno != EAGAIN) TakeSocketErrors();
@@ -226,9 +222,36 @@ bool LinuxDatagramPort::Fill(size_t wanted) {
   }
   receive_next_ = 0;
   receive_filled_ = static_cast<size_t>(filled);
-  receive_batch_ =
-      std::min(kReceiveMessages, receive_filled_ < batch ? receive_filled_ + 1 : 2 * batch);
+  if (receive_filled_ < batch) {
+    receive_batch_ = receive_filled_ + 1;
+  } else {
+    receive_batch_ = std::min(2 * batch, kReceiveMessages);
+    if (batch == kReceiveMessages && gro_ == Gro::kOnDemand) StartCoalescing();
+  }
   return true;
+}
+
+// The plainest call that does it: 1, or -1 with errno set.
+int LinuxDatagramPort::ReceiveOne() {
+  mmsghdr& message = receive_headers_[0];
+  ssize_t bytes;
+  if (gro_ == Gro::kOn) {
+    bytes = recvmsg(fd_.get(), &message.msg_hdr, 0);
+  } else {
+    const iovec& piece = receive_pieces_[0][0];
+    bytes = recvfrom(fd_.get(), piece.iov_base, piece.iov_len, MSG_TRUNC, &receive_names_[0].any,
+                     &message.msg_hdr.msg_namelen);
+  }
+  message.msg_len = static_cast<unsigned>(bytes);
+  return bytes < 0 ? -1 : 1;
+}
+
+// From now on the kernel joins messages of one sender; what it has queued already stays as it is. There is no way
+// back: one that has been joined could no longer be told apart.
+void LinuxDatagramPort::StartCoalescing() {
+  gro_ = SetOption(fd_, IPPROTO_UDP, UDP_GRO, 1) ? Gro::kOn : Gro::kOff;
+  if (gro_ == Gro::kOff) return;
+  for (mmsghdr& message : receive_headers_) message.msg_hdr.msg_iovlen = 2;
 }
 
 // When the pool is empty, messages are still taken from the socket, and dropped: nothing else would
@@ -244,7 +267,8 @@ void LinuxDatagramPort::ProvideBuffer(size_t index) {
 void LinuxDatagramPort::RenewHeader(size_t index) {
   msghdr& header = receive_headers_[index].msg_hdr;
   header.msg_namelen = sizeof(sockaddr_in6);
-  header.msg_controllen = gro_ ? sizeof(gro_controls_[index].bytes) : 0;
+  header.msg_flags = 0;
+  header.msg_controllen = gro_ == Gro::kOn ? sizeof(gro_controls_[index].bytes) : 0;
 }
 
 // Hands out as much of the current message as fits `burst`; returns how many datagrams that was.
@@ -253,7 +277,7 @@ size_t LinuxDatagramPort::Deliver(absl::Span<Datagram> burst) {
   const mmsghdr& message = receive_headers_[index];
   size_t delivered;
   // There is a control message only if the kernel has coalesced.
-  if (message.msg_hdr.msg_controllen != 0) {
+  if (gro_ == Gro::kOn && message.msg_hdr.msg_controllen != 0) {
     delivered = DeliverSegments(index, burst);
     if (receive_offset_ < message.msg_len) return delivered;
     receive_offset_ = 0;
@@ -290,6 +314,7 @@ size_t LinuxDatagramPort::DeliverSegments(size_t index, absl::Span<Datagram> bur
               sizeof(segment_bytes));
   const Peer peer = PeerOf(receive_names_[index]);
   size_t n = 0;
+  size_t bytes = 0;
   while (n < burst.size() && receive_offset_ < message.msg_len) {
     const size_t size = std::min<size_t>(segment_bytes, message.msg_len - receive_offset_);
     Buffer buffer = pool_.Allocate();
@@ -298,15 +323,16 @@ size_t LinuxDatagramPort::DeliverSegments(size_t index, absl::Span<Datagram> bur
       burst[n].peer = peer;
       burst[n].buffer = std::move(buffer);
       ++n;
-      ++stats_.received;
-      stats_.received_bytes += size;
-      ++stats_.copied_buffers;
-      stats_.copied_bytes += size;
+      bytes += size;
     } else {
       ++stats_.receive_dropped;
     }
     receive_offset_ += size;
   }
+  stats_.received += n;
+  stats_.received_bytes += bytes;
+  stats_.copied_buffers += n;
+  stats_.copied_bytes += bytes;
   return n;
 }
 

@@ -34,11 +34,11 @@ class EchoThread {
           auto echo = make_echo();
           address_ = echo.address();
           ready_.store(true, std::memory_order_release);
+          ready_.notify_one();
           while (!stop_.load(std::memory_order_relaxed)) echo();
         }) {
     PinToCpu(0);
-    while (!ready_.load(std::memory_order_acquire)) {
-    }
+    ready_.wait(false, std::memory_order_acquire);
   }
   ~EchoThread() {
     stop_ = true;
@@ -121,7 +121,8 @@ BENCHMARK(BM_EchoRaw)->Arg(1)->Arg(32)->UseRealTime();
 void BM_EchoPort(benchmark::State& state) {
   EchoThread server([] { return PortEcho(); });
   const auto transport = OpenLinux();
-  const auto port = ValueOrDie(transport->OpenDatagramPort({}));
+  const auto port = getenv("V4") ? OpenAt(*transport, "127.0.0.1:0")
+                                 : ValueOrDie(transport->OpenDatagramPort({}));
   const Peer to = ValueOrDie(port->Resolve(server.address()));
   SendAll(*port, to, std::vector<std::string>(state.range(0), std::string(kMessageBytes, 'x')));
   std::vector<Datagram> burst(64);
