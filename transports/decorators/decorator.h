@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ports that wrap ports: everything passes through as it is. A decorator derives from one of them
+// and overrides what it changes.
+#ifndef WEFT_TRANSPORTS_DECORATORS_DECORATOR_H_
+#define WEFT_TRANSPORTS_DECORATORS_DECORATOR_H_
+
+#include <cstddef>
+#include <memory>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "weft/transports/datagram_port.h"
+#include "weft/transports/frame_port.h"
+
+namespace weft {
+
+class DatagramDecorator : public DatagramPort {
+ public:
+  Address local_address() const override { return inner_->local_address(); }
+  int wait_fd() const override { return inner_->wait_fd(); }
+  bool Arm() override { return inner_->Arm(); }
+  void Disarm() override { inner_->Disarm(); }
+  void BindToThisThread() override {
+    inner_->BindToThisThread();
+    DatagramPort::BindToThisThread();
+  }
+
+  absl::StatusOr<Peer> Resolve(const Address& address) override { return inner_->Resolve(address); }
+  absl::StatusOr<Address> AddressOf(const Peer& peer) const override {
+    return inner_->AddressOf(peer);
+  }
+  size_t Send(absl::Span<Datagram> burst) override { return inner_->Send(burst); }
+  size_t Receive(absl::Span<Datagram> burst) override { return inner_->Receive(burst); }
+
+ protected:
+  explicit DatagramDecorator(std::unique_ptr<DatagramPort> inner)
+      : DatagramPort(inner->capabilities(), *inner), inner_(std::move(inner)) {}
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override { return inner_->TakeEvents(events); }
+  DatagramPort& inner() { return *inner_; }
+
+ private:
+  const std::unique_ptr<DatagramPort> inner_;
+};
+
+class FrameDecorator : public FramePort {
+ public:
+  Address local_address() const override { return inner_->local_address(); }
+  int wait_fd() const override { return inner_->wait_fd(); }
+  bool Arm() override { return inner_->Arm(); }
+  void Disarm() override { inner_->Disarm(); }
+  void BindToThisThread() override {
+    inner_->BindToThisThread();
+    FramePort::BindToThisThread();
+  }
+
+  MacAddress mac() const override { return inner_->mac(); }
+  bool link_up() const override { return inner_->link_up(); }
+  size_t Send(absl::Span<Buffer> burst) override { return inner_->Send(burst); }
+  size_t Receive(absl::Span<Buffer> burst) override { return inner_->Receive(burst); }
+
+ protected:
+  explicit FrameDecorator(std::unique_ptr<FramePort> inner)
+      : FramePort(inner->capabilities(), *inner), inner_(std::move(inner)) {}
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override { return inner_->TakeEvents(events); }
+  FramePort& inner() { return *inner_; }
+
+ private:
+  const std::unique_ptr<FramePort> inner_;
+};
+
+}  // namespace weft
+
+#endif  // WEFT_TRANSPORTS_DECORATORS_DECORATOR_H_
