@@ -15,7 +15,7 @@
 #include "weft/core/cpu.h"
 #include "weft/core/virtual_time.h"
 #include "weft/host/signals.h"
-#include "weft/transports/registry.h"
+#include "weft/transports/decorators/open.h"
 
 namespace weft {
 namespace {
@@ -54,7 +54,7 @@ absl::StatusOr<std::unique_ptr<Host>> Host::Open(const config::Config& config,
   if (!config.host().cores().empty()) cores = ParseCoreList(config.host().cores()).value();
   UniqueFd stop_event(eventfd(0, EFD_CLOEXEC));
   if (!stop_event) return absl::ErrnoToStatus(errno, "eventfd");
-  auto transport = OpenPlainTransport(config.transport());
+  auto transport = OpenTransport(config.transport());
   if (!transport.ok()) return transport.status();
   std::unique_ptr<Host> host(
       new Host(config, options, *std::move(transport), std::move(cores), std::move(stop_event)));

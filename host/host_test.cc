@@ -219,21 +219,34 @@ class Sender : public Pollable {
   Timer timer_;
 };
 
-TEST(HostTest, ASimulationRunsOnOneThreadUntilNothingIsLeft) {
-  const auto host = MustOpen("transport { name: 'sim' } host { workers: 2 }");
+// Runs two of them; `received` gets their counts.
+void RunSimulation(const std::string& text, size_t (*received)[2]) {
+  const auto host = MustOpen(text);
   std::set<std::thread::id> threads;
-  size_t received[2] = {};
   const absl::Status status = host->Run([&](Worker& worker) -> Application {
     threads.insert(std::this_thread::get_id());
     auto port = worker.transport().OpenDatagramPort(
         {.local = Address::Sim(absl::StrCat("worker-", worker.index()))});
     if (!port.ok()) return port.status();
-    return std::make_shared<Sender>(worker, *std::move(port), &received[worker.index()]);
+    return std::make_shared<Sender>(worker, *std::move(port), &(*received)[worker.index()]);
   });
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(threads.size(), 1u);
+}
+
+TEST(HostTest, ASimulationRunsOnOneThreadUntilNothingIsLeft) {
+  size_t received[2] = {};
+  RunSimulation("transport { name: 'sim' } host { workers: 2 }", &received);
   EXPECT_EQ(received[0], 0u);
   EXPECT_EQ(received[1], 1u);
+}
+
+TEST(HostTest, DecoratorsAreInTheWay) {
+  size_t received[2] = {};
+  RunSimulation(R"(
+      transport { name: 'sim' decorators { fault { loss: 1 } } } host { workers: 2 })",
+                &received);
+  EXPECT_EQ(received[1], 0u);
 }
 
 TEST(HostTest, ASimulationCanBeStopped) {
