@@ -121,8 +121,7 @@ BENCHMARK(BM_EchoRaw)->Arg(1)->Arg(32)->UseRealTime();
 void BM_EchoPort(benchmark::State& state) {
   EchoThread server([] { return PortEcho(); });
   const auto transport = OpenLinux();
-  const auto port = getenv("V4") ? OpenAt(*transport, "127.0.0.1:0")
-                                 : ValueOrDie(transport->OpenDatagramPort({}));
+  const auto port = ValueOrDie(transport->OpenDatagramPort({}));
   const Peer to = ValueOrDie(port->Resolve(server.address()));
   SendAll(*port, to, std::vector<std::string>(state.range(0), std::string(kMessageBytes, 'x')));
   std::vector<Datagram> burst(64);
