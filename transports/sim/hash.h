@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
+#include "weft/core/bytes.h"
 
 namespace weft::sim {
 
@@ -22,13 +23,11 @@ constexpr uint64_t HashNumber(uint64_t hash, uint64_t number) {
 // `hash` extended by bytes and their number.
 constexpr uint64_t HashBytes(uint64_t hash, absl::Span<const uint8_t> bytes) {
   hash = HashNumber(hash, bytes.size());
-  for (size_t i = 0; i < bytes.size(); i += 8) {
-    uint64_t word = 0;
-    for (size_t k = 0; k < 8 && i + k < bytes.size(); ++k)
-      word |= uint64_t{bytes[i + k]} << (8 * k);
-    hash = HashNumber(hash, word);
-  }
-  return hash;
+  for (; bytes.size() >= 8; bytes.remove_prefix(8))
+    hash = HashNumber(hash, LoadBig64(bytes.data()));
+  uint64_t rest = 0;
+  for (const uint8_t byte : bytes) rest = rest << 8 | byte;
+  return bytes.empty() ? hash : HashNumber(hash, rest);
 }
 
 }  // namespace weft::sim

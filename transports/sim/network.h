@@ -122,7 +122,8 @@ class Attachment {
   uint32_t queue_ = 0;
 };
 
-// Threads: one. All ports of a network belong to the thread that attached the first of them.
+// Threads: one. All ports of a network belong to the thread that attached the first of them, or that
+// called Port::BindToThisThread() since.
 class Network final : public VirtualTime {
  public:
   static constexpr size_t kMaxNodes = 65536;
@@ -148,6 +149,8 @@ class Network final : public VirtualTime {
                                     Receiver* receiver);
   // FailedPrecondition if the ports that are open belong to another thread.
   absl::Status CheckThread() const;
+  // The calling thread uses the network, and all of its ports, from now on.
+  void BindToThisThread() { thread_ = std::this_thread::get_id(); }
 
   // Sends a copy of `bytes`. What becomes of it, the statistics show.
   void Send(NodeId from, NodeId to, Channel channel, uint32_t from_queue, uint32_t flow,

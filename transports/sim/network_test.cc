@@ -378,7 +378,7 @@ TEST(SimNetworkTest, TheSameSeedGivesTheSameRun) {
 }
 
 // On every machine and with every compiler.
-TEST(SimNetworkTest, ARunNeverChanges) { EXPECT_EQ(Storm(1).first, 11580218966225383163u); }
+TEST(SimNetworkTest, ARunNeverChanges) { EXPECT_EQ(Storm(1).first, 4299882044035041835u); }
 
 }  // namespace
 }  // namespace weft::sim

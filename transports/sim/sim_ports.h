@@ -57,6 +57,10 @@ class SimDatagramPort final : public DatagramPort, private Receiver {
   absl::StatusOr<Address> AddressOf(const Peer& peer) const override;
   size_t Send(absl::Span<Datagram> burst) override;
   size_t Receive(absl::Span<Datagram> burst) override;
+  void BindToThisThread() override {
+    Port::BindToThisThread();
+    network_->BindToThisThread();
+  }
 
  private:
   static constexpr size_t kMaxEvents = 64;
@@ -89,6 +93,10 @@ class SimFramePort final : public FramePort, private Receiver {
   bool link_up() const override { return true; }
   size_t Send(absl::Span<Buffer> burst) override;
   size_t Receive(absl::Span<Buffer> burst) override;
+  void BindToThisThread() override {
+    Port::BindToThisThread();
+    network_->BindToThisThread();
+  }
 
  private:
   SimFramePort(Network* network, const Capabilities& capabilities, const BufferPoolOptions& buffers)

@@ -248,13 +248,16 @@ TEST(SimTransportTest, IsRegisteredAndConfigured) {
   EXPECT_NE(three->virtual_time(), one->virtual_time());
 }
 
-TEST(SimTransportTest, OneThreadOnly) {
+TEST(SimTransportTest, OneThreadAtATime) {
   Network network(1);
   auto transport = OpenTransport(&network);
   PortPtr port = OpenDatagrams(transport.get(), "a");
   std::thread([&] {
     EXPECT_EQ(transport->OpenDatagramPort({}).status().code(),
               absl::StatusCode::kFailedPrecondition);
+    port->BindToThisThread();
+    EXPECT_TRUE(transport->OpenDatagramPort({}).ok());
+    port.reset();
   }).join();
 }
 
