@@ -120,10 +120,20 @@ CycleClock::Sample CycleClock::TakeSample() {
 // new one may start anywhere at or above its end.
 int64_t CycleClock::Remeasure() const {
   if (!uses_cycle_counter_) return SystemNs();
-  std::lock_guard<std::mutex> lock(mutex_);
-  const Line line = LoadLine();
+  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  Line line = LoadLine();
+  uint64_t ticks = Ticks();
+  if (!lock.owns_lock()) {
+    // Another thread is here, and its line will not start below the end of this one: good enough,
+    // unless nobody has read the clock for long.
+    if (ticks - line.ticks < 2 * line.span) {
+      return line.At(std::min(ticks, line.ticks + line.span));
+    }
+    lock.lock();
+    line = LoadLine();
+    ticks = Ticks();
+  }
   // Another thread may have been here first.
-  const uint64_t ticks = Ticks();
   if (ticks - line.ticks < line.span) return line.At(ticks);
   const Sample now = TakeSample();
   StartLine(now, line.At(line.ticks + line.span));

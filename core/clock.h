@@ -46,7 +46,8 @@ class MonotonicClock final : public Clock {
 // and readings of different threads are consistent with each other.
 //
 // Without an invariant cycle counter, every reading is one of CLOCK_MONOTONIC. Any number of
-// threads; a reading locks only when it measures.
+// threads. While one measures, time stands still for the others, whose readings wait for it only if
+// the clock was not read for 20 ms.
 class CycleClock final : public Clock {
  public:
   CycleClock();

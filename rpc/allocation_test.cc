@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// In steady state, a request and its reply allocate no memory and take no lock, neither in this
+// project's code nor in what it calls. (A simulated network is no data path.)
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "absl/functional/function_ref.h"
+#include "gtest/gtest.h"
+#include "weft/core/clock.h"
+#include "weft/core/loop.h"
+#include "weft/core/task.h"
+#include "weft/core/task_group.h"
+#include "weft/rpc/client.h"
+#include "weft/rpc/load_generator.h"
+#include "weft/rpc/server.h"
+#include "weft/transports/registry.h"
+
+namespace {
+
+thread_local int64_t allocations = 0;
+thread_local int64_t locks = 0;
+
+template <typename F>
+F* Real(const char* name) {
+  return reinterpret_cast<F*>(dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace
+
+// The C library lets a program replace these; operator new calls them. Its own remain reachable
+// under other names.
+extern "C" {
+void* __libc_malloc(size_t size);
+void* __libc_calloc(size_t count, size_t size);
+void* __libc_realloc(void* memory, size_t size);
+void* __libc_memalign(size_t alignment, size_t size);
+
+void* malloc(size_t size) {
+  ++allocations;
+  return __libc_malloc(size);
+}
+void* calloc(size_t count, size_t size) {
+  ++allocations;
+  return __libc_calloc(count, size);
+}
+void* realloc(void* memory, size_t size) {
+  ++allocations;
+  return __libc_realloc(memory, size);
+}
+void* aligned_alloc(size_t alignment, size_t size) {
+  ++allocations;
+  return __libc_memalign(alignment, size);
+}
+int posix_memalign(void** memory, size_t alignment, size_t size) {
+  ++allocations;
+  *memory = __libc_memalign(alignment, size);
+  return *memory != nullptr ? 0 : ENOMEM;
+}
+int pthread_mutex_lock(pthread_mutex_t* mutex) {
+  ++locks;
+  static auto* const real = Real<int(pthread_mutex_t*)>("pthread_mutex_lock");
+  return real(mutex);
+}
+int pthread_rwlock_rdlock(pthread_rwlock_t* lock) {
+  ++locks;
+  static auto* const real = Real<int(pthread_rwlock_t*)>("pthread_rwlock_rdlock");
+  return real(lock);
+}
+int pthread_rwlock_wrlock(pthread_rwlock_t* lock) {
+  ++locks;
+  static auto* const real = Real<int(pthread_rwlock_t*)>("pthread_rwlock_wrlock");
+  return real(lock);
+}
+}  // extern "C"
+
+namespace weft::rpc {
+namespace {
+
+constexpr uint64_t kWarmUpReplies = 5000;
+constexpr uint64_t kReplies = 5000;
+
+class AllocationTest : public testing::TestWithParam<std::string> {
+ protected:
+  // A client and, behind `handler`, a server, both run by this thread.
+  template <typename F>
+  void Open(F handler) {
+    // Sockets' paths are short.
+    std::string directory = "/tmp/weft_allocation_test.XXXXXX";
+    ASSERT_NE(mkdtemp(directory.data()), nullptr);
+    directory_ = directory;
+    config::Transport config;
+    config.set_name(GetParam());
+    if (GetParam() == "shm") config.mutable_shm()->set_directory(directory_);
+    auto transport = OpenPlainTransport(config);
+    ASSERT_TRUE(transport.ok()) << transport.status();
+    transport_ = *std::move(transport);
+
+    server_loop_ = std::make_unique<Loop>(LoopOptions{}, RealClock());
+    client_loop_ = std::make_unique<Loop>(LoopOptions{}, RealClock());
+    auto server_port = transport_->OpenDatagramPort({.local = ListenAddress()});
+    ASSERT_TRUE(server_port.ok()) << server_port.status();
+    auto server = Server::Create(*server_loop_, *std::move(server_port), {}, std::move(handler));
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    auto client_port = transport_->OpenDatagramPort({});
+    ASSERT_TRUE(client_port.ok()) << client_port.status();
+    // A stalled machine must not make a call fail.
+    auto client =
+        Client::Create(*client_loop_, *std::move(client_port), {.timeout = absl::Seconds(60)});
+    ASSERT_TRUE(client.ok()) << client.status();
+    client_ = *std::move(client);
+    auto peer = client_->Resolve(server_->port().local_address());
+    ASSERT_TRUE(peer.ok()) << peer.status();
+    peer_ = *peer;
+  }
+
+  void TearDown() override {
+    client_.reset();
+    server_.reset();
+    if (!directory_.empty()) rmdir(directory_.c_str());
+  }
+
+  Address ListenAddress() const {
+    if (GetParam() == "shm") return Address::Shm("server");
+    return Address::Ipv4({127, 0, 0, 1}, 0);
+  }
+
+  void RunUntil(absl::FunctionRef<bool()> done) {
+    while (!done()) {
+      server_loop_->RunOnce();
+      client_loop_->RunOnce();
+    }
+  }
+
+  // Runs until `replies` has grown by kReplies after the warm-up, and looks at what that took.
+  void ExpectNoneInSteadyState(absl::FunctionRef<uint64_t()> replies) {
+    RunUntil([&] { return replies() >= kWarmUpReplies; });
+    const int64_t allocations_before = allocations;
+    const int64_t locks_before = locks;
+    RunUntil([&] { return replies() >= kWarmUpReplies + kReplies; });
+    EXPECT_EQ(allocations - allocations_before, 0);
+    EXPECT_EQ(locks - locks_before, 0);
+  }
+
+  std::string directory_;
+  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<Loop> server_loop_;
+  std::unique_ptr<Loop> client_loop_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<Client> client_;
+  Peer peer_;
+};
+
+TEST_P(AllocationTest, Callbacks) {
+  ASSERT_NO_FATAL_FAILURE(
+      Open([](ServerCall call) { (void)call.Reply(std::move(call.request())); }));
+  LoadGenerator load(*client_, peer_, {.outstanding_max = 32});
+  load.Start(nullptr);
+  ExpectNoneInSteadyState([&] { return load.stats().replies; });
+  EXPECT_EQ(load.stats().unanswered(), 0u);
+  EXPECT_EQ(load.stats().different, 0u);
+  client_.reset();
+}
+
+Task<void> Echo(ServerCall call) {
+  co_await call.loop().Sleep(absl::ZeroDuration());
+  (void)call.Reply(std::move(call.request()));
+}
+
+Task<BufferChain> CallOnce(Client& client, Peer server) {
+  const std::array<uint8_t, 64> request = {};
+  absl::StatusOr<BufferChain> reply = co_await client.Call(server, request);
+  EXPECT_TRUE(reply.ok()) << reply.status();
+  co_return *std::move(reply);
+}
+
+Task<void> CallForever(Client& client, Peer server, uint64_t* replies) {
+  while (true) {
+    const BufferChain reply = co_await CallOnce(client, server);
+    *replies += reply.size() == 64;
+  }
+}
+
+TEST_P(AllocationTest, Coroutines) {
+  ASSERT_NO_FATAL_FAILURE(Open(&Echo));
+  uint64_t replies = 0;
+  TaskGroup tasks;
+  for (int i = 0; i < 16; ++i) tasks.Spawn(CallForever(*client_, peer_, &replies));
+  ExpectNoneInSteadyState([&] { return replies; });
+}
+
+// The counters count.
+TEST(AllocationCounterTest, SeesAllocationsAndLocks) {
+  const int64_t allocations_before = allocations;
+  const int64_t locks_before = locks;
+  const auto memory = std::make_unique<std::array<char, 100>>();
+  std::mutex mutex;
+  const std::lock_guard<std::mutex> lock(mutex);
+  EXPECT_NE(memory, nullptr);
+  EXPECT_GT(allocations, allocations_before);
+  EXPECT_GT(locks, locks_before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, AllocationTest, testing::Values("linux", "shm"),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace weft::rpc
