@@ -111,6 +111,8 @@ absl::StatusOr<Footprint> MeasureFootprint(const std::string& transport, absl::D
   const pid_t pid = (*server)->pid();
   absl::SleepFor(absl::Milliseconds(100));  // until it has noticed that nothing comes any more
   const int64_t begin_ns = CpuNs(pid);
+  if (begin_ns == 0)
+    return absl::UnavailableError("no /proc/PID/task/TID/schedstat on this machine");
   absl::SleepFor(idle);
   const int64_t used_ns = CpuNs(pid) - begin_ns;
   return Footprint{

@@ -25,6 +25,7 @@ Capabilities Offered() {
   capabilities.reliable = true;
   capabilities.ordered = true;
   capabilities.can_wait = true;
+  capabilities.max_payload_bytes = config::Shm().max_message_bytes();
   return capabilities;
 }
 
