@@ -41,7 +41,7 @@ bool IsLatency(const RpcWorkload& workload) {
 
 std::string BarLine(const std::string& what, double is, bool at_most, double limit) {
   const bool met = at_most ? is <= limit : is >= limit;
-  return absl::StrFormat("%-72s %8.2f  %s %5.2f  %s\n", what, is, at_most ? "<=" : ">=", limit,
+  return absl::StrFormat("%-72s %8.3f  %s %5.2f  %s\n", what, is, at_most ? "<=" : ">=", limit,
                          met ? "met" : "MISSED");
 }
 

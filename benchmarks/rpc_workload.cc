@@ -99,7 +99,8 @@ absl::Status Ask(Peer& peer) {
   if (!address.ok()) return address.status();
   auto port = (*transport)->OpenDatagramPort({});
   if (!port.ok()) return port.status();
-  auto client = rpc::Client::Create(loop, *std::move(port), {});
+  // A machine that is busy with something else may make a reply late, not lose it.
+  auto client = rpc::Client::Create(loop, *std::move(port), {.timeout = absl::Seconds(10)});
   if (!client.ok()) return client.status();
   absl::StatusOr<::weft::Peer> server = (*client)->Resolve(*address);
   if (!server.ok()) return server.status();

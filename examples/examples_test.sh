@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Runs the examples as their comments and the README say.
+set -euo pipefail
+
+examples=$TEST_SRCDIR/$TEST_WORKSPACE/examples
+# A path short enough for a Unix socket.
+run=$(mktemp -d /tmp/examples_test.XXXXXX)
+export XDG_RUNTIME_DIR=$run
+unset WEFT_CONFIG
+server=
+# shellcheck disable=SC2317 # The trap calls it.
+clean_up() {
+  [[ -z $server ]] || kill -9 "$server" 2>/dev/null || :
+  rm -rf "$run"
+}
+trap clean_up EXIT
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+"$examples/quickstart" >"$run/out"
+cat "$run/out"
+for transport in linux shm sim; do
+  grep -Eq "^$transport +[0-9.]+ us +[0-9.]+ us +[0-9]+ " "$run/out" ||
+    fail "quickstart: no figures over $transport"
+done
+
+# echo TRANSPORT LISTEN: a server and its client, with the configuration that belongs to it.
+echo_over() {
+  local config=$examples/configs/$1.textproto
+  "$examples/echo_server" --config "$config" --listen "$2" >"$run/server" 2>&1 &
+  server=$!
+  until grep -q '^listening on' "$run/server"; do
+    kill -0 "$server" || fail "echo_server over $1: $(cat "$run/server")"
+    sleep 0.02
+  done
+  local address
+  address=$(sed -n 's/^listening on \([^ ]*\) .*/\1/p' "$run/server")
+  reply=$("$examples/echo_client" --config "$config" --server "$address" hello "over $1")
+  [[ $reply == "hello over $1" ]] || fail "echo_client over $1: '$reply'"
+  kill -TERM "$server"
+  wait "$server" || fail "echo_server over $1: exit status $?"
+  server=
+  if "$examples/echo_client" --config "$config" --server "$address" 2>"$run/err"; then
+    fail "echo_client over $1: an answer without a server"
+  fi
+  grep -q '^echo_client: ' "$run/err" || fail "echo_client over $1: $(cat "$run/err")"
+}
+echo_over linux 127.0.0.1:0
+echo_over shm shm:examples-test
+
+for program in echo_server echo_client; do
+  if "$examples/$program" --transport sim 2>"$run/err"; then fail "$program over sim"; fi
+  grep -q 'lives within one process' "$run/err" || fail "$program over sim: $(cat "$run/err")"
+done
