@@ -2,15 +2,15 @@
 //
 // A ring of messages in shared memory: one process writes, another reads, neither trusts the other.
 //
-// A record begins at a multiple of 64 bytes with an 8-byte header, the payload behind it:
+// A record begins at a multiple of 16 bytes with an 8-byte header, the payload behind it:
 //
-//   | word: kData + size, or kPad, or 0 | 0 | payload ... | (to the next multiple of 64)
+//   | word: kRecordData + size, or kRecordPad, or 0 | 0 | payload ... | (to a multiple of 16)
 //
 // The first word says that the record is there and how long it is, in one: the reader looks at
-// nothing but the word where its next record will be, and a short message arrives with the very
-// cache line that announces it. The writer fills in the payload, clears the word behind the record,
-// and only then stores the record's own word (release). A writer that dies before that has written
-// nothing. kPad fills the ring to its end; the next record is at its beginning.
+// nothing but the word where its next record will be, and a short message arrives with the cache
+// line that announces it. The writer fills in the payload, clears the word behind the record, and
+// only then stores the record's own word (release). A writer that dies before that has written
+// nothing. kRecordPad fills the ring to its end; the next record is at its beginning.
 //
 // Positions count bytes and never wrap; the offset in the ring is the position modulo its size.
 // `consumed`, stored by the reader after each burst, is the one other word that both touch. The
@@ -29,7 +29,7 @@
 
 namespace weft::shm {
 
-inline constexpr uint32_t kRecordAlign = 64;
+inline constexpr uint32_t kRecordAlign = 16;
 inline constexpr uint32_t kRecordHeaderBytes = 8;
 inline constexpr uint32_t kRecordData = 1u << 31;
 inline constexpr uint32_t kRecordPad = 1u << 30;
@@ -95,11 +95,13 @@ class RecordWriter {
 };
 
 inline RecordWriter::Result RecordWriter::MakeRoom(uint64_t bytes) {
-  consumed_seen_ = consumed_->load(std::memory_order_acquire);
-  const uint64_t backlog = tail_ - consumed_seen_;
-  if (backlog > ring_bytes_) return Result::kCorrupt;
-  // One line stays free for the cleared word behind the last record.
-  const uint64_t free_end = consumed_seen_ + ring_bytes_ - kRecordAlign;
+  const uint64_t consumed = consumed_->load(std::memory_order_acquire);
+  // Not beyond what was written, and not back.
+  if (consumed - consumed_seen_ > tail_ - consumed_seen_) return Result::kCorrupt;
+  consumed_seen_ = consumed;
+  const uint64_t backlog = tail_ - consumed;
+  // A little stays free for the cleared word behind the last record.
+  const uint64_t free_end = consumed + ring_bytes_ - kRecordAlign;
   const uint64_t offset = tail_ & (ring_bytes_ - 1);
   uint64_t lap_end = tail_ - offset + ring_bytes_;
 
@@ -151,6 +153,9 @@ class RecordReader {
         [[unlikely]] {
       return Result::kCorrupt;
     }
+    // More is likely to have been written behind it: the lines travel while this one is copied.
+    __builtin_prefetch(next_ + 192);
+    __builtin_prefetch(next_ + 256);
     *payload = next_ + kRecordHeaderBytes;
     *size = length;
     return Result::kRecord;

@@ -40,6 +40,11 @@ class TempDirectory {
   const pid_t owner_ = getpid();
 };
 
+inline size_t OpenDescriptors() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return static_cast<size_t>(std::distance(begin(all), end(all)));
+}
+
 inline config::Transport Config(const std::string& directory) {
   config::Transport config;
   config.set_name("shm");
