@@ -19,6 +19,7 @@ Chunk* ChunkPool::Take() {
   Chunk* chunk = free_;
   if (chunk == nullptr) {
     chunk = new Chunk;  // not value-initialised: pages are touched as they are used
+    chunk->touched = 0;
   } else {
     free_ = chunk->next;
     --free_count_;
@@ -29,7 +30,7 @@ Chunk* ChunkPool::Take() {
 }
 
 void ChunkPool::Give(Chunk* chunk) {
-  if (free_count_ == kKept) {
+  if (free_count_ >= (chunk->touched <= kSmallBytes ? kSmallKept : kKept)) {
     delete chunk;
     return;
   }
@@ -63,6 +64,7 @@ void ByteQueue::Commit(size_t n) {
   if (tail_ == nullptr) return;
   n = std::min(n, tail_->room());
   tail_->end += static_cast<uint32_t>(n);
+  tail_->touched = std::max(tail_->touched, tail_->end);
   size_ += n;
   if (size_ == 0) Clear();
 }

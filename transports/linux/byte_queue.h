@@ -18,10 +18,11 @@ namespace weft::linux_transport {
 class ChunkPool {
  public:
   struct Chunk {
-    static constexpr size_t kBytes = 65536 - 16;
+    static constexpr size_t kBytes = 65536 - 24;
     Chunk* next;
     uint32_t begin;  // of what is in use of `bytes`
     uint32_t end;
+    uint32_t touched;  // highest end ever: as much of the memory is really there
     uint8_t bytes[kBytes];
 
     size_t size() const { return end - begin; }
@@ -37,8 +38,11 @@ class ChunkPool {
   void Give(Chunk* chunk);
 
  private:
-  // More than these go back to the heap.
+  // Beyond these a chunk goes back to the heap. Many short messages leave many chunks of a few pages behind, a few
+  // long ones some that are filled.
   static constexpr size_t kKept = 32;
+  static constexpr size_t kSmallKept = 1024;
+  static constexpr size_t kSmallBytes = 8192;
 
   Chunk* free_ = nullptr;
   size_t free_count_ = 0;

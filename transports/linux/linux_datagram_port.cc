@@ -137,21 +137,4 @@ bool LinuxDatagramPort::Arm() {
   return receive_next_ == receive_filled_ && !std::exchange(send_blocked_, false);
 }
 
-size_t LinuxDatagramPort::DoTakeEvents(absl::Span<PortEvent> events) {
-  const size_t n = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), n, events.begin());
-  events_.erase(events_.begin(), events_.begin() + n);
-  has_events_ = !events_.empty();
-  return n;
-}
-
-void LinuxDatagramPort::AddEvent(const Peer& peer, int error) {
-  for (const PortEvent& event : events_) {
-    if (event.peer == peer && event.error == error) return;
-  }
-  if (events_.size() == kEvents) events_.erase(events_.begin());
-  events_.push_back({.kind = PortEvent::Kind::kPeerUnreachable, .peer = peer, .error = error});
-  has_events_ = true;
-}
-
 }  // namespace weft::linux_transport

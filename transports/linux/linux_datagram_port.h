@@ -90,6 +90,7 @@ class LinuxDatagramPort final : public DatagramPort {
   size_t DeliverSegments(size_t index, absl::Span<Datagram> burst);
   void CopyOut(size_t index, size_t offset, absl::Span<uint8_t> out) const;
 
+  static bool IsAboutMessage(int error);
   // Turns the socket's queued ICMP errors into events; returns how many there were.
   size_t TakeSocketErrors();
   void AddEvent(const Peer& peer, int error);

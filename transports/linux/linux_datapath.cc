@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The data path of LinuxDatagramPort: at most one system call where one will do.
-#include <time.h>
-// clang-format off: it would put this one, which needs <time.h>, first.
-#include <linux/errqueue.h>
-// clang-format on
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -14,13 +9,6 @@
 
 namespace weft::linux_transport {
 namespace {
-
-// Queued ICMP errors that one call looks at.
-constexpr size_t kErrorsAtOnce = 64;
-
-// What a send failed with says nothing about the peer: this machine had no room for the message, or
-// the message was too long for the path.
-bool IsAboutMessage(int error) { return error == ENOBUFS || error == ENOMEM || error == EMSGSIZE; }
 
 // The kernel may refuse to segment: the segment does not fit the path's MTU (EINVAL, EMSGSIZE), or
 // the route cannot (EIO: IPsec, or a device without checksums).
@@ -350,35 +338,6 @@ void LinuxDatagramPort::CopyOut(size_t index, size_t offset, absl::Span<uint8_t>
   std::memcpy(out.data() + from_buffer,
               static_cast<uint8_t*>(pieces[1].iov_base) + offset - pieces[0].iov_len,
               out.size() - from_buffer);
-}
-
-// --- Errors
-
-size_t LinuxDatagramPort::TakeSocketErrors() {
-  size_t n = 0;
-  for (; n < kErrorsAtOnce; ++n) {
-    SocketAddress name;
-    alignas(cmsghdr) char control[256];
-    msghdr header = {};
-    header.msg_name = &name.any;
-    header.msg_namelen = name.length;
-    header.msg_control = control;
-    header.msg_controllen = sizeof(control);
-    if (recvmsg(fd_.get(), &header, MSG_ERRQUEUE) < 0) break;
-    for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
-      if (!(c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) &&
-          !(c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR)) {
-        continue;
-      }
-      sock_extended_err error;
-      std::memcpy(&error, CMSG_DATA(c), sizeof(error));
-      // The name is the address that the message was sent to.
-      if (!IsAboutMessage(static_cast<int>(error.ee_errno))) {
-        AddEvent(PeerOf(name), static_cast<int>(error.ee_errno));
-      }
-    }
-  }
-  return n;
 }
 
 }  // namespace weft::linux_transport

@@ -2,11 +2,15 @@
 //
 // What the port adds to, and takes from, plain calls of the kernel. Two spinning threads, one a
 // CPU; the argument is the number of 64-byte messages that are on their way at once.
+#include <fcntl.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "benchmark/benchmark.h"
@@ -137,6 +141,79 @@ void BM_EchoPort(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations());
 }
 BENCHMARK(BM_EchoPort)->Arg(1)->Arg(32)->UseRealTime();
+
+// Plain send() and recv() over TCP.
+class RawConnection {
+ public:
+  explicit RawConnection(UniqueFd fd) : fd_(std::move(fd)) {
+    SetOption(fd_, IPPROTO_TCP, TCP_NODELAY, 1);
+    fcntl(fd_.get(), F_SETFL, O_NONBLOCK);
+  }
+  bool Receive() { return recv(fd_.get(), bytes_, sizeof(bytes_), 0) > 0; }
+  void Send() { send(fd_.get(), bytes_, kMessageBytes, 0); }
+  Address address() const { return Address(); }
+  void operator()() {
+    if (Receive()) Send();
+  }
+
+ private:
+  UniqueFd fd_;
+  char bytes_[2048] = {};
+};
+
+void BM_StreamEchoRaw(benchmark::State& state) {
+  const UniqueFd listener = ValueOrDie(OpenBoundSocket(SOCK_STREAM, At("127.0.0.1:0"), false));
+  listen(listener.get(), 1);
+  const SocketAddress to = ValueOrDie(BoundAddress(listener));
+  UniqueFd ours(socket(AF_INET, SOCK_STREAM, 0));
+  connect(ours.get(), &to.any, to.length);
+  const int theirs = accept(listener.get(), nullptr, nullptr);
+  EchoThread server([theirs] { return RawConnection(UniqueFd(theirs)); });
+  RawConnection client(std::move(ours));
+  for (auto _ : state) {
+    client.Send();
+    while (!client.Receive()) {
+    }
+  }
+}
+BENCHMARK(BM_StreamEchoRaw)->UseRealTime();
+
+class StreamPortEcho {
+ public:
+  StreamPortEcho() : transport_(OpenLinux()), port_(ValueOrDie(transport_->OpenStreamPort({}))) {
+    ValueOrDie(port_->Listen(At("127.0.0.1:0"), 1));
+  }
+  Address address() const { return port_->local_address(); }
+  void operator()() {
+    StreamEvent event;
+    if (port_->Poll({&event, 1}) == 0 || event.kind != StreamEvent::Kind::kReadable) return;
+    const absl::Span<const uint8_t> in = port_->ReadView(event.stream);
+    const absl::Span<uint8_t> out = port_->Reserve(event.stream, in.size());
+    std::copy_n(in.begin(), out.size(), out.begin());
+    port_->Commit(event.stream, out.size());
+    port_->Consume(event.stream, out.size());
+  }
+
+ private:
+  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<StreamPort> port_;
+};
+
+void BM_StreamEchoPort(benchmark::State& state) {
+  EchoThread server([] { return StreamPortEcho(); });
+  const auto transport = OpenLinux();
+  const auto port = ValueOrDie(transport->OpenStreamPort({}));
+  const StreamId stream = ValueOrDie(port->Connect(server.address()));
+  StreamEvent event = {};
+  while (event.kind != StreamEvent::Kind::kConnected) port->Poll({&event, 1});
+  for (auto _ : state) {
+    port->Commit(stream, port->Reserve(stream, kMessageBytes).size());
+    while (port->Poll({&event, 1}) == 0 || event.kind != StreamEvent::Kind::kReadable) {
+    }
+    port->Consume(stream, port->ReadView(stream).size());
+  }
+}
+BENCHMARK(BM_StreamEchoPort)->UseRealTime();
 
 }  // namespace
 }  // namespace weft::linux_transport
