@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -78,6 +79,7 @@ struct Summary {
 
   // Requests that have had their end; those in flight when the user interrupts have not.
   uint64_t ended() const { return stats.replies + stats.unanswered(); }
+  bool gave_up() const { return stats.replies == 0 && stats.unanswered() >= kGiveUpAfter; }
   double seconds() const { return static_cast<double>(stats.end_ns - stats.begin_ns) / 1e9; }
   double replies_per_s() const {
     return seconds() > 0 ? static_cast<double>(stats.replies) / seconds() : 0;
@@ -99,6 +101,7 @@ void PrintText(const Summary& s) {
                  s.stats.timeouts, s.stats.refused, s.stats.failed,
                  std::string(s.first_error.message()));
   }
+  if (s.gave_up()) absl::PrintF("gave up after %d requests without any reply\n", s.ended());
   if (s.stats.different > 0) {
     absl::PrintF("%d replies were not the request sent back\n", s.stats.different);
   }
@@ -176,6 +179,10 @@ absl::StatusOr<std::shared_ptr<void>> StartPinger(Worker& worker, const Address&
       rpc::Client::Create(worker.loop(), *std::move(port), client_options);
   if (!client.ok()) return client.status();
   absl::StatusOr<Peer> server = (*client)->Resolve(address);
+  // Nobody there is the answer to this command, not a mistake in it.
+  if (absl::IsNotFound(server.status())) {
+    return absl::UnavailableError(server.status().message());
+  }
   if (!server.ok()) return server.status();
   return std::make_shared<Pinger>(*std::move(client), *server, options, worker, summary);
 }

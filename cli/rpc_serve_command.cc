@@ -74,6 +74,9 @@ absl::StatusOr<std::shared_ptr<void>> Serve(Worker& worker, Address& address, To
 absl::Status ServeUntilSignal(Endpoint& endpoint) {
   absl::StatusOr<std::unique_ptr<Host>> host = Host::Open(endpoint.config);
   if (!host.ok()) return host.status();
+  if (const std::string http = (*host)->http_address(); !http.empty()) {
+    absl::PrintF("metrics at http://%s/metrics\n", http);
+  }
   Totals totals;
   const int64_t begin_ns = RealClock().NowNs();
   absl::Status status =

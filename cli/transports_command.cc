@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "weft/cli/command.h"
 #include "weft/cli/flags.h"
 #include "weft/core/json_writer.h"
+#include "weft/core/suggest.h"
 #include "weft/transports/registry.h"
 
 namespace weft::cli {
@@ -95,11 +97,22 @@ void PrintJson(const std::vector<const TransportPlugin*>& plugins) {
 }  // namespace
 
 int Transports(Arguments arguments) {
+  std::string only;
   bool as_json = false;
   Flags flags("transports", "Lists the transports of this program and what they can do here.");
+  flags.Text("transport", "NAME", "only this one", &only);
   flags.Bool("json", "for programs", &as_json);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
-  as_json ? PrintJson(RegisteredTransports()) : PrintTable(RegisteredTransports());
+  std::vector<const TransportPlugin*> plugins = RegisteredTransports();
+  if (!only.empty()) {
+    std::vector<std::string> known;
+    for (const TransportPlugin* plugin : plugins) known.push_back(plugin->name);
+    plugins = {FindTransport(only)};
+    if (plugins[0] == nullptr) {
+      return flags.UsageError(absl::StrCat("unknown transport '", only, "'", Suggest(only, known)));
+    }
+  }
+  as_json ? PrintJson(plugins) : PrintTable(plugins);
   return kExitOk;
 }
 

@@ -97,6 +97,10 @@ out_has '^linux +datagrams.* IPv4, IPv6 .* yes$'
 weft_exits 0 transports --json
 out_is_json
 json_is "[t['available'] for t in j['transports'] if t['name'] == 'linux']" '[True]'
+weft_exits 0 transports --transport shm --json
+json_is "[t['name'] for t in j['transports']]" "['shm']"
+weft_exits 2 transports --transport shn
+err_is "weft transports: unknown transport 'shn'; did you mean 'shm'?"
 weft_exits 2 transports --jsno
 err_is "weft transports: unknown option '--jsno'; did you mean '--json'?
 Try 'weft transports --help'."
@@ -188,6 +192,8 @@ if serve linux --listen 127.0.0.1:0; then
   # Where nobody listens any more.
   weft_exits 1 rpc ping "$address" --count 3 --timeout 200ms
   out_has '^3 requests, 0 replies, 100% lost'
+  weft_exits 1 rpc ping "$address" --timeout 200ms
+  out_has '^gave up after 5 requests without any reply$'
 fi
 
 # --- rpc over shared memory ---
@@ -197,8 +203,8 @@ if serve shm --listen shm:weft-test; then
   json_is "[j['replies'], j['transport']]" "[1000, 'shm']"
   stop shm TERM
 fi
-weft_exits 2 rpc ping shm:nobody --count 3 --timeout 200ms
-err_has 'weft rpc ping: '
+weft_exits 1 rpc ping shm:nobody --count 3 --timeout 200ms
+err_has 'weft rpc ping: nobody listens at '
 
 weft_exits 2 rpc ping sim:server
 err_is "weft rpc ping: a network of transport 'sim' exists only within one process, which runs both client and server; 'bazel run //examples:quickstart' shows it"

@@ -11,6 +11,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "weft/core/histogram.h"
@@ -107,7 +109,9 @@ void PrintRow(const weft::TransportPlugin& plugin) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("A client and a server over each transport of this machine.");
+  absl::ParseCommandLine(argc, argv);
   std::printf("%d requests of 64 bytes, one after the other, over each transport:\n\n",
               kRoundTrips);
   std::printf("%-10s %10s %10s %12s\n", "transport", "p50", "p99", "requests/s");
