@@ -91,7 +91,8 @@ class Loop {
   // destroyed with the loop.
   void Post(absl::AnyInvocable<void()> function);
 
-  // Time of the clock as read at the start of this round: what timers are set against.
+  // Time of the clock as read at the start of this round, or of one a few idle rounds ago: what timers
+  // are set against.
   int64_t now_ns() const { return now_ns_; }
   const Clock& clock() const { return clock_; }
   TimerWheel& timers() { return timers_; }
@@ -130,6 +131,7 @@ class Loop {
     bool waits;          // its wait_fd() is in epoll_fd_
   };
 
+  size_t Round();
   // Sleeps until something is readable, a timer is due or somebody posts, unless there is work.
   void MaybeSleep();
   bool ArmAll();

@@ -49,6 +49,7 @@ Client::Client(Loop& loop, std::unique_ptr<DatagramPort> port, const ClientOptio
       options_(options),
       timeout_ns_(absl::ToInt64Nanoseconds(options.timeout)),
       packet_payload_bytes_(packet_payload_bytes),
+      burst_(BurstOf(*port_)),
       ids_(options.request_id_seed ? RequestIds(*options.request_id_seed) : RequestIds()),
       slots_(std::bit_ceil(options.outstanding_max)),
       sending_(port_->pool().count()) {
@@ -58,18 +59,18 @@ Client::Client(Loop& loop, std::unique_ptr<DatagramPort> port, const ClientOptio
 
 Client::~Client() { loop_.Remove(this); }
 
-absl::Status Client::Call(Peer server, absl::Span<const uint8_t> request, Callback callback,
+absl::Status Client::Call(const Peer& server, absl::Span<const uint8_t> request, Callback callback,
                           const CallOptions& options) {
   return Begin(server, Buffer(), request, std::move(callback), options).status();
 }
 
-absl::Status Client::Call(Peer server, Buffer request, Callback callback,
+absl::Status Client::Call(const Peer& server, Buffer request, Callback callback,
                           const CallOptions& options) {
   return Begin(server, std::move(request), {}, std::move(callback), options).status();
 }
 
-absl::StatusOr<Client::Slot*> Client::Begin(const Peer& server, Buffer buffer,
-                                            absl::Span<const uint8_t> bytes, Callback callback,
+absl::StatusOr<Client::Slot*> Client::Begin(const Peer& server, Buffer&& buffer,
+                                            absl::Span<const uint8_t> bytes, Callback&& callback,
                                             const CallOptions& options) {
   if (buffer) bytes = buffer.bytes();
   if (!port_->status().ok()) return port_->status();
@@ -173,7 +174,7 @@ void Client::Cancel(Slot& slot) {
   slot.callback = nullptr;
 }
 
-void Client::End(Slot& slot, absl::StatusOr<BufferChain> result) {
+void Client::End(Slot& slot, absl::StatusOr<BufferChain>&& result) {
   Release(slot);
   Callback callback = std::move(slot.callback);
   callback(std::move(result));
@@ -186,8 +187,10 @@ void Client::Fail(Slot& slot, absl::Status error) {
 
 size_t Client::Poll() {
   size_t work = sending_.Flush(*port_);
-  work += OnEvents();
-  const size_t n = port_->Receive(absl::MakeSpan(received_));
+  if (port_->has_events() || !port_->status().ok()) [[unlikely]] {
+    work += OnEvents();
+  }
+  const size_t n = port_->Receive(absl::MakeSpan(received_).first(burst_));
   if (n == 0) return work;
   for (size_t i = 0; i < n; ++i) {
     OnDatagram(received_[i]);
@@ -222,7 +225,7 @@ void Client::OnDatagram(Datagram& datagram) {
   }
 }
 
-void Client::OnReply(Slot& slot, const Header& header, Buffer payload) {
+void Client::OnReply(Slot& slot, const Header& header, Buffer&& payload) {
   if (header.first && header.last) [[likely]] {
     ++stats_.replies;
     return End(slot, BufferChain(std::move(payload)));
@@ -292,12 +295,12 @@ void Client::OnTimeout(void* slot, int64_t) {
   expired.client->End(expired, absl::DeadlineExceededError("no complete reply within the timeout"));
 }
 
-Client::CallAwaiter Client::Call(Peer server, absl::Span<const uint8_t> request,
+Client::CallAwaiter Client::Call(const Peer& server, absl::Span<const uint8_t> request,
                                  const CallOptions& options) {
   return CallAwaiter(*this, server, Buffer(), request, options);
 }
 
-Client::CallAwaiter Client::Call(Peer server, Buffer request, const CallOptions& options) {
+Client::CallAwaiter Client::Call(const Peer& server, Buffer request, const CallOptions& options) {
   return CallAwaiter(*this, server, std::move(request), {}, options);
 }
 

@@ -49,6 +49,7 @@
 #include "weft/core/metrics.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packet_queue.h"
+#include "weft/rpc/packets.h"
 #include "weft/rpc/reassembly.h"
 #include "weft/rpc/request_ids.h"
 #include "weft/rpc/wire.h"
@@ -96,15 +97,16 @@ class Client : public Pollable {
   // Begins a call; an error means that it did not begin and `callback` is not going to run. Bytes
   // are copied; a Buffer is sent as it is, if it has kHeaderBytes of headroom and fits in a packet,
   // else copied.
-  absl::Status Call(Peer server, absl::Span<const uint8_t> request, Callback callback,
+  absl::Status Call(const Peer& server, absl::Span<const uint8_t> request, Callback callback,
                     const CallOptions& options = {});
-  absl::Status Call(Peer server, Buffer request, Callback callback,
+  absl::Status Call(const Peer& server, Buffer request, Callback callback,
                     const CallOptions& options = {});
 
   // `co_await` gives absl::StatusOr<BufferChain>. The call begins when it is awaited; `request`
   // must live until then. A coroutine that is destroyed while it waits cancels its call.
-  CallAwaiter Call(Peer server, absl::Span<const uint8_t> request, const CallOptions& options = {});
-  CallAwaiter Call(Peer server, Buffer request, const CallOptions& options = {});
+  CallAwaiter Call(const Peer& server, absl::Span<const uint8_t> request,
+                   const CallOptions& options = {});
+  CallAwaiter Call(const Peer& server, Buffer request, const CallOptions& options = {});
 
   size_t outstanding() const { return outstanding_; }
   const ClientStats& stats() const { return stats_; }
@@ -133,14 +135,14 @@ class Client : public Pollable {
          size_t packet_payload_bytes);
 
   // What both faces of Call() do: the request is `buffer`, or `bytes` if that is null.
-  absl::StatusOr<Slot*> Begin(const Peer& server, Buffer buffer, absl::Span<const uint8_t> bytes,
-                              Callback callback, const CallOptions& options);
+  absl::StatusOr<Slot*> Begin(const Peer& server, Buffer&& buffer, absl::Span<const uint8_t> bytes,
+                              Callback&& callback, const CallOptions& options);
   // Copies what follows the first packet into packets that wait for the ACK.
   absl::Status PrepareRest(Slot& slot, absl::Span<const uint8_t> rest, Header header);
   Slot* TakeSlot();
   Slot* FindSlot(uint16_t request_id);
   // Ends a call: frees the slot, then runs its callback.
-  void End(Slot& slot, absl::StatusOr<BufferChain> result);
+  void End(Slot& slot, absl::StatusOr<BufferChain>&& result);
   void Fail(Slot& slot, absl::Status error);
   // Of one server, or of all if that is null.
   void FailAll(const Peer* server, const absl::Status& error);
@@ -149,24 +151,23 @@ class Client : public Pollable {
   void Release(Slot& slot);
 
   void OnDatagram(Datagram& datagram);
-  void OnReply(Slot& slot, const Header& header, Buffer payload);
+  void OnReply(Slot& slot, const Header& header, Buffer&& payload);
   void OnAck(Slot& slot, const Peer& server);
   size_t OnEvents();
   static void OnTimeout(void* slot, int64_t now_ns);
-
-  static constexpr size_t kBurst = 32;
 
   Loop& loop_;
   std::unique_ptr<DatagramPort> port_;
   const ClientOptions options_;
   const int64_t timeout_ns_;
   const size_t packet_payload_bytes_;
+  const size_t burst_;
   RequestIds ids_;
   uint16_t next_sequence_ = 0;
   std::vector<Slot> slots_;  // a power of two; the slot of sequence number n is n mod their number
   size_t outstanding_ = 0;
   PacketQueue sending_;
-  std::array<Datagram, kBurst> received_;
+  std::array<Datagram, kMaxBurst> received_;
   ClientStats stats_;
 };
 
@@ -184,7 +185,7 @@ class [[nodiscard]] Client::CallAwaiter {
 
  private:
   friend class Client;
-  CallAwaiter(Client& client, Peer server, Buffer buffer, absl::Span<const uint8_t> bytes,
+  CallAwaiter(Client& client, const Peer& server, Buffer buffer, absl::Span<const uint8_t> bytes,
               const CallOptions& options)
       : client_(client),
         server_(server),

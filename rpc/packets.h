@@ -4,6 +4,7 @@
 #ifndef WEFT_RPC_PACKETS_H_
 #define WEFT_RPC_PACKETS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -17,6 +18,14 @@ namespace weft::rpc {
 // Payload of a full packet over `port`: kPacketPayloadBytes, or less if the port carries less or
 // its buffers hold less. InvalidArgument if nothing useful fits.
 absl::StatusOr<size_t> PacketPayloadBytes(DatagramPort& port);
+
+inline constexpr size_t kMaxBurst = 32;
+
+// How many packets to take from `port` before their answers are sent: what it handles best. Fewer
+// let the two ends of a fast port work at the same time, more save system calls.
+inline size_t BurstOf(const DatagramPort& port) {
+  return std::clamp<size_t>(port.capabilities().max_burst, 1, kMaxBurst);
+}
 
 // A buffer with a copy of `bytes`, which must fit; null when the pool is empty.
 Buffer CopyOf(BufferPool& pool, absl::Span<const uint8_t> bytes);

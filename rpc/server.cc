@@ -42,6 +42,7 @@ Server::Server(Loop& loop, std::unique_ptr<DatagramPort> port, const ServerOptio
     : loop_(loop),
       port_(std::move(port)),
       options_(options),
+      burst_(BurstOf(*port_)),
       reassembly_timeout_ns_(absl::ToInt64Nanoseconds(options.reassembly_timeout)),
       incoming_({.packets_max = options.message_packets_max,
                  .requests_max = options.messages_max,
@@ -69,11 +70,13 @@ absl::Status Server::Init() {
 
 size_t Server::Poll() {
   size_t work = sending_.Flush(*port_);
-  work += OnEvents();
+  if (port_->has_events()) [[unlikely]] {
+    work += OnEvents();
+  }
   // Replies that cannot leave are a reason not to take more requests: they wait where the sender
   // feels it.
   if (sending_.size() > sending_.capacity() / 2) return work;
-  const size_t n = port_->Receive(absl::MakeSpan(received_));
+  const size_t n = port_->Receive(absl::MakeSpan(received_).first(burst_));
   if (n == 0) return work;
   for (size_t i = 0; i < n; ++i) {
     OnDatagram(received_[i]);

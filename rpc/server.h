@@ -43,6 +43,7 @@
 #include "weft/rpc/incoming_requests.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packet_queue.h"
+#include "weft/rpc/packets.h"
 #include "weft/rpc/wire.h"
 #include "weft/transports/datagram_port.h"
 
@@ -185,11 +186,10 @@ class Server : public Pollable {
   // Every request that was accepted or refused ends here, once.
   void Done(const Peer& client, uint16_t request_id);
 
-  static constexpr size_t kBurst = 32;
-
   Loop& loop_;
   std::unique_ptr<DatagramPort> port_;
   const ServerOptions options_;
+  const size_t burst_;
   const int64_t reassembly_timeout_ns_;
   size_t packet_payload_bytes_ = 0;
   Peer router_;
@@ -198,7 +198,7 @@ class Server : public Pollable {
   IncomingRequests incoming_;
   Timer expiry_;
   PacketQueue sending_;
-  std::array<Datagram, kBurst> received_;
+  std::array<Datagram, kMaxBurst> received_;
   ServerStats stats_;
   TaskGroup tasks_;  // last: their calls use the rest
 };

@@ -84,6 +84,7 @@ class Port {
 
   // Takes the oldest pending events, up to as many as fit, and returns their number. Events are few
   // and bounded: the same one is not queued twice, and the oldest goes when there are too many.
+  bool has_events() const { return has_events_; }
   size_t TakeEvents(absl::Span<PortEvent> events) { return has_events_ ? DoTakeEvents(events) : 0; }
 
   const PortStats& stats() const { return stats_; }

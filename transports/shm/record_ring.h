@@ -9,8 +9,9 @@
 // The first word says that the record is there and how long it is, in one: the reader looks at
 // nothing but the word where its next record will be, and a short message arrives with the cache
 // line that announces it. The writer fills in the payload, clears the word behind the record, and
-// only then stores the record's own word (release). A writer that dies before that has written
-// nothing. kRecordPad fills the ring to its end; the next record is at its beginning.
+// only then stores the record's own word (release); of a burst, the first record's word last of all,
+// so that the burst appears at once. A writer that dies before that has written nothing. kRecordPad
+// fills the ring to its end; the next record is at its beginning.
 //
 // Positions count bytes and never wrap; the offset in the ring is the position modulo its size.
 // `consumed`, stored by the reader after each burst, is the one other word that both touch. The
@@ -34,6 +35,8 @@ inline constexpr uint32_t kRecordHeaderBytes = 8;
 inline constexpr uint32_t kRecordData = 1u << 31;
 inline constexpr uint32_t kRecordPad = 1u << 30;
 inline constexpr uint32_t kWindowBytes = 8192;
+inline constexpr uint32_t kPrefetchBytes = 512;
+inline constexpr uint32_t kCommitRecords = 16;  // at most so many records wait for Commit()
 
 constexpr uint64_t RecordBytes(size_t payload) {
   return (payload + kRecordHeaderBytes + kRecordAlign - 1) & ~uint64_t{kRecordAlign - 1};
@@ -63,7 +66,7 @@ class RecordWriter {
 
   uint32_t max_payload() const { return MaxRecordPayload(static_cast<uint32_t>(ring_bytes_)); }
 
-  // Writes one message, visible to the reader at once. `size` is at most max_payload().
+  // Writes one message, which the reader sees after Commit() or a few more messages. `size` is at most max_payload().
   Result Put(const uint8_t* payload, size_t size) {
     const uint64_t bytes = RecordBytes(size);
     if (tail_ + bytes > limit_) [[unlikely]] {
@@ -73,8 +76,24 @@ class RecordWriter {
     CopyBytes(record + kRecordHeaderBytes, payload, size);
     tail_ += bytes;
     RecordWord(At(tail_)).store(0, std::memory_order_relaxed);
-    RecordWord(record).store(kRecordData | static_cast<uint32_t>(size), std::memory_order_release);
+    const uint32_t word = kRecordData | static_cast<uint32_t>(size);
+    if (first_ == nullptr) {
+      first_ = record;
+      first_word_ = word;
+    } else {
+      RecordWord(record).store(word, std::memory_order_relaxed);
+    }
+    if (++uncommitted_ == kCommitRecords) Commit();
     return Result::kDone;
+  }
+
+  // Shows the reader what was put since the last Commit(): the burst appears at once, so that the two
+  // sides do not fight over the line that one still writes and the other already polls.
+  void Commit() {
+    if (first_ == nullptr) return;
+    RecordWord(first_).store(first_word_, std::memory_order_release);
+    first_ = nullptr;
+    uncommitted_ = 0;
   }
 
   // Whether the reader has consumed anything since kFull was returned.
@@ -92,6 +111,10 @@ class RecordWriter {
   uint64_t limit_ = 0;  // how far records may reach before MakeRoom() must be asked
   const std::atomic<uint64_t>* consumed_ = nullptr;
   uint64_t consumed_seen_ = 0;
+  uint8_t* first_ =
+      nullptr;               // record put and not committed; those behind it become visible with it
+  uint32_t first_word_ = 0;  // its word
+  uint32_t uncommitted_ = 0;  // records since the last Commit()
 };
 
 inline RecordWriter::Result RecordWriter::MakeRoom(uint64_t bytes) {
@@ -153,12 +176,21 @@ class RecordReader {
         [[unlikely]] {
       return Result::kCorrupt;
     }
-    // More is likely to have been written behind it: the lines travel while this one is copied.
-    __builtin_prefetch(next_ + 192);
-    __builtin_prefetch(next_ + 256);
     *payload = next_ + kRecordHeaderBytes;
     *size = length;
     return Result::kRecord;
+  }
+
+  // Asks for the lines of a burst that is about to be read, so that they travel while the first are
+  // copied: its beginning, and from then on, before each record, a little more.
+  void PrefetchBurst() const {
+    for (uint32_t ahead = 64; ahead < kPrefetchBytes; ahead += 64) {
+      __builtin_prefetch(next_ + ahead);
+    }
+  }
+  void PrefetchAhead() const {
+    __builtin_prefetch(next_ + kPrefetchBytes);
+    __builtin_prefetch(next_ + kPrefetchBytes + 64);
   }
 
   // Steps over the record of `size` bytes that Peek() found.

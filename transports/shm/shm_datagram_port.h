@@ -39,6 +39,7 @@ class ShmDatagramPort final : public DatagramPort, private ControlHandler {
   // Rings that one Receive() looks at; the next goes on with the others.
   static constexpr size_t kMaxLooks = 64;
   static constexpr size_t kMaxEvents = 256;
+  static constexpr size_t kMaxBurst = 64;
 
   static absl::StatusOr<std::unique_ptr<ShmDatagramPort>> Open(ShmTransport* transport,
                                                                const Settings& settings,
@@ -71,6 +72,7 @@ class ShmDatagramPort final : public DatagramPort, private ControlHandler {
     State state = State::kFree;
     bool blocked = false;  // the last message did not fit
     bool stuck = false;
+    size_t burst = 1;       // how many records Receive() looks for at once
     bool resolved = false;  // we connected to it, rather than it to us
     Session session;
     uint64_t generation = 0;
@@ -101,6 +103,7 @@ class ShmDatagramPort final : public DatagramPort, private ControlHandler {
   }
   size_t ReceiveFrom(Link& link, absl::Span<Datagram> burst);
   bool OnFull(Link& link);
+  void Show(Link& link);
   void Drop(Datagram& datagram);
 
   // Peers come and go.
