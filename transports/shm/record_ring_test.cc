@@ -25,8 +25,12 @@ struct Ring {
   }
 
   bool Put(const std::string& text) {
-    return writer.Put(reinterpret_cast<const uint8_t*>(text.data()), text.size()) ==
-           RecordWriter::Result::kDone;
+    const RecordWriter::Result result = Prepare(text);
+    writer.Commit();
+    return result == RecordWriter::Result::kDone;
+  }
+  RecordWriter::Result Prepare(const std::string& text) {
+    return writer.Put(reinterpret_cast<const uint8_t*>(text.data()), text.size());
   }
   RecordReader::Result Get(std::string* text) {
     const uint8_t* payload;
@@ -115,6 +119,20 @@ TEST(RecordRingTest, FullUntilTheReaderMoves) {
   ASSERT_EQ(ring.Get(&text), Read::kRecord);
   EXPECT_TRUE(ring.writer.ReaderMoved());
   EXPECT_TRUE(ring.Put("fill"));
+}
+
+TEST(RecordRingTest, ABurstAppearsAtOnce) {
+  Ring ring(4096);
+  std::string text;
+  ASSERT_EQ(ring.Prepare("first"), RecordWriter::Result::kDone);
+  ASSERT_EQ(ring.Prepare("second"), RecordWriter::Result::kDone);
+  EXPECT_TRUE(ring.reader.Empty());
+  ring.writer.Commit();
+  EXPECT_EQ(ring.Get(&text), Read::kRecord);
+  EXPECT_EQ(text, "first");
+  EXPECT_EQ(ring.Get(&text), Read::kRecord);
+  EXPECT_EQ(text, "second");
+  EXPECT_EQ(ring.Get(&text), Read::kNone);
 }
 
 TEST(RecordRingTest, AWriterThatDiesBeforeTheWordHasWrittenNothing) {
