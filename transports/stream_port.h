@@ -85,6 +85,8 @@ class StreamPort : public Port {
   // Discards everything in both directions, tells the other side (a reset), kClosed follows.
   virtual void Abort(StreamId stream) = 0;
 
+  // NotFound for a stream that is gone. May be known, to be reported with kClosed, until the next
+  // Poll().
   virtual absl::StatusOr<Address> PeerAddress(StreamId stream) const = 0;
 
  protected:
