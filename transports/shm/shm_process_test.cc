@@ -259,7 +259,8 @@ TEST_F(ShmProcessTest, APeerThatStopsReadingDoesNotHoldUpOthersForEver) {
   while (SendText(*server, deaf, "are you there?")) {
   }
   // Behind a message that does not fit; the peer's time runs out while this tries again.
-  Datagram burst[2] = {Message(*server, deaf, "are you there?"), Message(*server, alive, "and you?")};
+  Datagram burst[2] = {Message(*server, deaf, "are you there?"),
+                       Message(*server, alive, "and you?")};
   for (size_t sent = 0; sent < 2;) sent += server->Send(absl::MakeSpan(burst).subspan(sent));
   EXPECT_EQ(Text(ReceiveOne(*honest).buffer), "and you?");
   EXPECT_EQ(server->stats().send_failed, 1u);
