@@ -187,7 +187,7 @@ absl::StatusOr<MetricHandle> MetricRegistry::RegisterCallback(MetricInfo info, M
 }
 
 absl::StatusOr<MetricHandle> MetricRegistry::Insert(MetricInfo info, MetricType type,
-                                                    Source source) {
+                                                    const Source& source) {
   if (absl::Status status = CheckInfo(info, type); !status.ok()) return status;
   std::sort(info.labels.begin(), info.labels.end());
   for (size_t i = 1; i < info.labels.size(); ++i) {
@@ -206,7 +206,7 @@ absl::StatusOr<MetricHandle> MetricRegistry::Insert(MetricInfo info, MetricType 
   }
   if (absl::Status status = CheckFamilyLocked(info, type); !status.ok()) return status;
   Family& family = families_.try_emplace(info.name, Family{type, info.help, {}}).first->second;
-  if (!family.by_labels.try_emplace(labels, std::move(source)).second) {
+  if (!family.by_labels.try_emplace(labels, source).second) {
     return absl::AlreadyExistsError(
         absl::StrCat("metric ", info.name, "{", labels, "} is already registered"));
   }

@@ -54,7 +54,7 @@ class Counter {
   }
 
   uint64_t value() const { return value_.load(std::memory_order_relaxed); }
-  operator uint64_t() const { return value(); }
+  operator uint64_t() const { return value(); }  // NOLINT(google-explicit-constructor)
 
  private:
   std::atomic<uint64_t> value_{0};
@@ -164,7 +164,7 @@ class MetricRegistry {
     std::map<std::string, Source> by_labels;  // keyed by the labels as rendered
   };
 
-  absl::StatusOr<MetricHandle> Insert(MetricInfo info, MetricType type, Source source);
+  absl::StatusOr<MetricHandle> Insert(MetricInfo info, MetricType type, const Source& source);
   absl::Status CheckFamilyLocked(const MetricInfo& info, MetricType type) const;
   void Remove(const std::string& family, const std::string& labels);
   static void RenderSample(const std::string& name, const std::string& labels, const Source& source,

@@ -56,7 +56,7 @@ absl::StatusOr<NodeId> Network::AddAnonymousNode() {
   do {
     name = absl::StrCat("anonymous-", NextUnique());
   } while (by_name_.contains(name));
-  const absl::StatusOr<NodeId> id = AddNode(name);
+  absl::StatusOr<NodeId> id = AddNode(name);
   if (id.ok()) nodes_[*id].anonymous = true;
   return id;
 }

@@ -49,7 +49,7 @@ class Lab {
     }
   }
 
-  void Send(NodeId from, NodeId to, std::vector<uint8_t> bytes) {
+  void Send(NodeId from, NodeId to, const std::vector<uint8_t>& bytes) {
     network.Send(from, to, kDatagrams, 0, 0, bytes);
   }
   void RunToEnd() {
