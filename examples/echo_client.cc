@@ -31,7 +31,7 @@ ABSL_FLAG(std::string, server, "",
 namespace {
 
 std::string ServerAddress(const weft::config::Config& config) {
-  if (const std::string flag = absl::GetFlag(FLAGS_server); !flag.empty()) return flag;
+  if (std::string flag = absl::GetFlag(FLAGS_server); !flag.empty()) return flag;
   if (config.rpc().servers_size() > 0) return config.rpc().servers(0);
   return config.transport().name() == "shm" ? "shm:echo" : "127.0.0.1:7000";
 }

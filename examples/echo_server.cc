@@ -29,7 +29,7 @@ ABSL_FLAG(std::string, listen, "",
 namespace {
 
 std::string ListenAddress(const weft::config::Config& config) {
-  if (const std::string flag = absl::GetFlag(FLAGS_listen); !flag.empty()) return flag;
+  if (std::string flag = absl::GetFlag(FLAGS_listen); !flag.empty()) return flag;
   if (!config.rpc().listen().empty()) return config.rpc().listen();
   return config.transport().name() == "shm" ? "shm:echo" : "127.0.0.1:7000";
 }
