@@ -57,6 +57,7 @@ TEST(LayoutTest, Records) {
   RecordWriter writer(ring, sizeof(ring), &consumed);
   writer.Put(reinterpret_cast<const uint8_t*>("hello"), 5);
   writer.Put(reinterpret_cast<const uint8_t*>("123456789"), 9);
+  writer.Commit();
   const uint8_t expected[48] = {5,   0,   0,   0x80, 0,   0,   0,   0,   'h',  'e', 'l',
                                 'l', 'o', 0,   0,    0,   9,   0,   0,   0x80, 0,   0,
                                 0,   0,   '1', '2',  '3', '4', '5', '6', '7',  '8', '9'};
@@ -72,6 +73,7 @@ TEST(LayoutTest, PaddingAtTheEndOfTheRing) {
   writer.Put(large.data(), 1000);
   consumed = 2048 + 1008;
   EXPECT_EQ(writer.Put(large.data(), 1500), RecordWriter::Result::kDone);
+  writer.Commit();
   uint32_t word;
   std::memcpy(&word, ring + 2048 + 1008, 4);
   EXPECT_EQ(word, 0x40000000u);
