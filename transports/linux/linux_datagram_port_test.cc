@@ -17,7 +17,6 @@ namespace {
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::Test;
-using ::testing::UnorderedElementsAre;
 using ::testing::WithParamInterface;
 
 // Everything holds over IPv4 and IPv6, with and without segmentation in the kernel.
