@@ -79,7 +79,8 @@ class TaskPromise : public TaskPromiseBase {
   void return_value(U&& value) {
     value_.emplace(std::forward<U>(value));
   }
-  T Take() { return *std::move(value_); }
+  // The task has ended, so there is a value.
+  T Take() { return *std::move(value_); }  // NOLINT(bugprone-unchecked-optional-access)
 
  private:
   std::optional<T> value_;

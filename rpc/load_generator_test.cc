@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -52,7 +51,8 @@ class LoadGeneratorTest : public testing::Test {
   }
 
   void Run(const LoadOptions& options) {
-    load_.emplace(*client_, client_->Resolve(Address::Sim("server")).value(), options);
+    load_ = std::make_unique<LoadGenerator>(
+        *client_, client_->Resolve(Address::Sim("server")).value(), options);
     load_->Start([this] { ++dones_; });
     EXPECT_EQ(dones_, 0);
     ASSERT_TRUE(RunVirtual(*transport_->virtual_time(), {server_loop_.get(), client_loop_.get()},
@@ -68,7 +68,7 @@ class LoadGeneratorTest : public testing::Test {
   std::unique_ptr<Loop> client_loop_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<Client> client_;
-  std::optional<LoadGenerator> load_;
+  std::unique_ptr<LoadGenerator> load_;
   int64_t free_at_ns_ = 0;
   bool answers_ = true;
   int dones_ = 0;
@@ -132,8 +132,9 @@ TEST_F(LoadGeneratorTest, ARequestThatCannotBeSentIsTheEnd) {
 
 TEST_F(LoadGeneratorTest, StopWaitsForWhatIsInFlight) {
   SetUpPair(absl::Milliseconds(1));
-  load_.emplace(*client_, client_->Resolve(Address::Sim("server")).value(),
-                LoadOptions{.outstanding_max = 4});
+  load_ =
+      std::make_unique<LoadGenerator>(*client_, client_->Resolve(Address::Sim("server")).value(),
+                                      LoadOptions{.outstanding_max = 4});
   load_->Start([this] { ++dones_; });
   bool stopped = false;
   RunVirtual(*transport_->virtual_time(), {server_loop_.get(), client_loop_.get()}, [&] {
