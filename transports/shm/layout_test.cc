@@ -71,6 +71,7 @@ TEST(LayoutTest, PaddingAtTheEndOfTheRing) {
   const std::vector<uint8_t> large(2040, 'x');
   writer.Put(large.data(), large.size());
   writer.Put(large.data(), 1000);
+  writer.Commit();
   consumed = 2048 + 1008;
   EXPECT_EQ(writer.Put(large.data(), 1500), RecordWriter::Result::kDone);
   writer.Commit();
