@@ -38,8 +38,8 @@ class ChunkPool {
   void Give(Chunk* chunk);
 
  private:
-  // Beyond these a chunk goes back to the heap. Many short messages leave many chunks of a few pages behind, a few
-  // long ones some that are filled.
+  // Beyond these a chunk goes back to the heap. Many short messages leave many chunks of a few
+  // pages behind, a few long ones some that are filled.
   static constexpr size_t kKept = 32;
   static constexpr size_t kSmallKept = 1024;
   static constexpr size_t kSmallBytes = 8192;

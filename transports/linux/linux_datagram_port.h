@@ -102,7 +102,8 @@ class LinuxDatagramPort final : public DatagramPort {
   // Largest segment for which UDP_SEGMENT is tried: 0 where there is none, and less than the
   // segments that were found not to fit the path.
   size_t gso_segment_max_ = 0;
-  // UDP_GRO makes a lone message some percent slower, so that it is not used before messages pile up.
+  // UDP_GRO makes a lone message some percent slower, so that it is not used before messages pile
+  // up.
   enum class Gro : uint8_t { kOff, kOnDemand, kOn } gro_ = Gro::kOff;
   bool send_blocked_ = false;
 

@@ -193,8 +193,8 @@ size_t LinuxDatagramPort::Receive(absl::Span<Datagram> burst) {
   return n;
 }
 
-// One system call. It asks for a single message while messages come one at a time, as looking for a second
-// one costs; for more as soon as the last call got all it asked for.
+// One system call. It asks for a single message while messages come one at a time, as looking for a
+// second one costs; for more as soon as the last call got all it asked for.
 bool LinuxDatagramPort::Fill(size_t wanted) {
   if (wanted == 0) return false;
   const size_t batch = std::min(receive_batch_, wanted);
@@ -234,8 +234,8 @@ int LinuxDatagramPort::ReceiveOne() {
   return bytes < 0 ? -1 : 1;
 }
 
-// From now on the kernel joins messages of one sender; what it has queued already stays as it is. There is no way
-// back: one that has been joined could no longer be told apart.
+// From now on the kernel joins messages of one sender; what it has queued already stays as it is.
+// There is no way back: one that has been joined could no longer be told apart.
 void LinuxDatagramPort::StartCoalescing() {
   gro_ = SetOption(fd_, IPPROTO_UDP, UDP_GRO, 1) ? Gro::kOn : Gro::kOff;
   if (gro_ == Gro::kOff) return;

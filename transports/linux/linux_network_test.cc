@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What loopback cannot show: a path with a small MTU, a slow device, scoped addresses, no route. Two network namespaces of
-// their own, joined by a veth pair; skipped where the kernel does not let us make them.
+// What loopback cannot show: a path with a small MTU, a slow device, scoped addresses, no route.
+// Two network namespaces of their own, joined by a veth pair; skipped where the kernel does not let
+// us make them.
 #include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
@@ -154,7 +155,8 @@ TEST_F(LinuxNetworkTest, AFullSocketTakesNoMoreUntilThereIsRoom) {
       for (const Datagram& datagram : rest.first(taken)) EXPECT_FALSE(datagram.buffer);
       rest.remove_prefix(taken);
       for (const Datagram& datagram : rest) EXPECT_TRUE(datagram.buffer);
-      // Somebody waits to send: do not sleep. Not more than once though, or nobody would ever sleep.
+      // Somebody waits to send: do not sleep. Not more than once though, or nobody would ever
+      // sleep.
       EXPECT_EQ(near->Arm(), rest.empty());
       EXPECT_TRUE(near->Arm());
     }
