@@ -52,22 +52,28 @@ TEST(LayoutTest, Memory) {
 }
 
 TEST(LayoutTest, Records) {
-  alignas(64) uint8_t ring[4096] = {};
-  std::atomic<uint64_t> consumed{0};
-  RecordWriter writer(ring, sizeof(ring), &consumed);
+  UniqueFd memfd;
+  const auto memory = SharedMemory::Create(4096, &memfd);
+  ASSERT_TRUE(memory.ok());
+  uint8_t* const ring = memory->my_ring();
+  RecordWriter writer(ring, 4096, &memory->theirs().consumed);
   writer.Put(reinterpret_cast<const uint8_t*>("hello"), 5);
   writer.Put(reinterpret_cast<const uint8_t*>("123456789"), 9);
   writer.Commit();
   const uint8_t expected[48] = {5,   0,   0,   0x80, 0,   0,   0,   0,   'h',  'e', 'l',
                                 'l', 'o', 0,   0,    0,   9,   0,   0,   0x80, 0,   0,
                                 0,   0,   '1', '2',  '3', '4', '5', '6', '7',  '8', '9'};
-  EXPECT_EQ(std::memcmp(ring, expected, sizeof(expected)), 0);
+  EXPECT_EQ(std::vector<int>(ring, ring + sizeof(expected)),
+            std::vector<int>(expected, expected + sizeof(expected)));
 }
 
 TEST(LayoutTest, PaddingAtTheEndOfTheRing) {
-  alignas(64) uint8_t ring[4096] = {};
-  std::atomic<uint64_t> consumed{0};
-  RecordWriter writer(ring, sizeof(ring), &consumed);
+  UniqueFd memfd;
+  const auto memory = SharedMemory::Create(4096, &memfd);
+  ASSERT_TRUE(memory.ok());
+  uint8_t* const ring = memory->my_ring();
+  std::atomic<uint64_t>& consumed = memory->theirs().consumed;
+  RecordWriter writer(ring, 4096, &consumed);
   const std::vector<uint8_t> large(2040, 'x');
   writer.Put(large.data(), large.size());
   writer.Put(large.data(), 1000);
