@@ -74,6 +74,7 @@ size_t Loop::RunOnce() {
 
 size_t Loop::Round() {
   size_t work = 0;
+  in_round_ = true;
   // By index: a Pollable may add others while it is polled.
   for (size_t i = 0; i < pollables_.size(); ++i) {
     if (Pollable* pollable = pollables_[i].pollable) work += pollable->Poll();
@@ -86,6 +87,7 @@ size_t Loop::Round() {
   if (has_posted_.load(std::memory_order_relaxed)) [[unlikely]] {
     work += RunPosted();
   }
+  in_round_ = false;
   ++stats_.iterations;
   if (work > 0) {
     last_work_ns_ = now_ns_;
@@ -126,6 +128,7 @@ void Loop::MaybeSleep() {
   if (!has_posted_.load(std::memory_order_seq_cst) && !stopped() && ArmAll()) {
     WaitForEvents();
     DisarmFirst(pollables_.size());
+    now_ns_ = clock_.NowNs();  // not for Run() to guess: it may have been a long sleep
     ++stats_.sleeps;
   }
   asleep_.store(false, std::memory_order_relaxed);

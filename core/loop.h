@@ -91,9 +91,9 @@ class Loop {
   // destroyed with the loop.
   void Post(absl::AnyInvocable<void()> function);
 
-  // Time of the clock as read at the start of this round, or of one a few idle rounds ago: what timers
-  // are set against.
-  int64_t now_ns() const { return now_ns_; }
+  // What timers are set against: within a round, the time at which it, or one a few idle rounds ago,
+  // began; outside of one, the clock's.
+  int64_t now_ns() const { return in_round_ ? now_ns_ : clock_.NowNs(); }
   const Clock& clock() const { return clock_; }
   TimerWheel& timers() { return timers_; }
   int64_t NextTimerNs() const { return timers_.NextDeadlineNs(); }
@@ -143,6 +143,7 @@ class Loop {
   const LoopOptions options_;
   const Clock& clock_;
   int64_t now_ns_;
+  bool in_round_ = false;
   int64_t last_work_ns_;
   TimerWheel timers_;
   std::vector<Entry> pollables_;
