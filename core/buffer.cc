@@ -34,10 +34,21 @@ BufferPoolCore::BufferPoolCore(const BufferPoolOptions& options)
 
 BufferPoolCore::~BufferPoolCore() { munmap(memory_, memory_bytes_); }
 
+void BufferPoolCore::TakeReturned() {
+  if (returned_.load(std::memory_order_relaxed) == nullptr) return;
+  BufferSlot* slot = returned_.exchange(nullptr, std::memory_order_acquire);
+  while (slot != nullptr) {
+    BufferSlot* const next = slot->next;
+    slot->next = free_;
+    free_ = slot;
+    ++free_count_;
+    slot = next;
+  }
+}
+
 BufferSlot* BufferPoolCore::Refill() {
   // What others returned comes first: it is warmer than memory never touched.
-  free_ = returned_.exchange(nullptr, std::memory_order_acquire);
-  for (BufferSlot* slot = free_; slot != nullptr; slot = slot->next) ++free_count_;
+  TakeReturned();
   if (free_ == nullptr && used_slots_ < count_) {
     BufferSlot* slot = new (SlotAt(used_slots_++)) BufferSlot{};
     slot->pool = this;
@@ -89,6 +100,7 @@ size_t BufferPool::payload_bytes() const {
 size_t BufferPool::count() const { return core_->count_; }
 
 size_t BufferPool::available() const {
+  core_->TakeReturned();
   return core_->free_count_ + core_->count_ - core_->used_slots_;
 }
 

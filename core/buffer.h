@@ -144,8 +144,7 @@ class BufferPool {
   // Largest data that fits behind the headroom of a fresh buffer.
   size_t payload_bytes() const;
   size_t count() const;
-  // Slots the owner could still allocate, not counting those in the hands of other threads' returns
-  // since the last refill. Owner only.
+  // Slots the owner could allocate now, those that other threads have returned included. Owner only.
   size_t available() const;
 
   // The memory to register with a device: all slots, bookkeeping included.
@@ -191,6 +190,7 @@ class BufferPoolCore {
  private:
   friend class weft::BufferPool;
   BufferSlot* Refill();
+  void TakeReturned();
   void ReturnFromElsewhere(BufferSlot* slot);
   BufferSlot* SlotAt(size_t index) const {
     return reinterpret_cast<BufferSlot*>(memory_ + index * stride_);

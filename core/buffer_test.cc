@@ -108,6 +108,16 @@ TEST(BufferPoolTest, OtherThreadsReturnWhileTheOwnerAllocates) {
   EXPECT_EQ(all.size(), 64u);
 }
 
+TEST(BufferPoolTest, WhatOtherThreadsReturnedIsAvailable) {
+  BufferPool pool({.count = 8, .bytes = 64, .headroom = 0});
+  std::vector<Buffer> held;
+  for (int i = 0; i < 8; ++i) held.push_back(pool.Allocate());
+  held.pop_back();
+  EXPECT_EQ(pool.available(), 1u);
+  std::thread([returned = std::move(held)]() mutable { returned.clear(); }).join();
+  EXPECT_EQ(pool.available(), 8u);
+}
+
 TEST(BufferPoolTest, PoolAndReturningThreadsMayEndTogether) {
   for (int round = 0; round < 200; ++round) {
     auto pool = std::make_unique<BufferPool>(BufferPoolOptions{.count = 8, .bytes = 64});
