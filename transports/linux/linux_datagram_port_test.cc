@@ -335,6 +335,20 @@ TEST(LinuxDatagramPort, AClientWithoutAnAddressReachesBothFamilies) {
   }
 }
 
+TEST(LinuxDatagramPort, TheEventSaysWhyTheKernelRefusedToSend) {
+  auto transport = OpenLinux();
+  const auto port = OpenAt(*transport, "127.0.0.1:0");
+  const Peer broadcast = port->Resolve(At("255.255.255.255:9")).value();
+  for (const size_t messages : {1, 2}) {  // two go another way than one
+    SendAll(*port, broadcast, std::vector<std::string>(messages, "hello"));
+    PortEvent event;
+    ASSERT_EQ(port->TakeEvents({&event, 1}), 1u);
+    EXPECT_EQ(event.peer, broadcast);
+    EXPECT_EQ(event.error, EACCES);  // it takes SO_BROADCAST
+  }
+  EXPECT_EQ(port->stats().send_failed, 3u);
+}
+
 TEST(LinuxDatagramPort, RefusesWhatCannotWorkAndSaysWhy) {
   const auto transport = OpenLinux();
   const auto port = OpenAt(*transport, "127.0.0.1:0");

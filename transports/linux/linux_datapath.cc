@@ -65,9 +65,10 @@ size_t LinuxDatagramPort::SendOne(Datagram& datagram) {
   SetName(datagram.peer, &name);
   const Buffer& buffer = datagram.buffer;
   while (sendto(fd_.get(), buffer.data(), buffer.size(), 0, &name.any, name.length) < 0) {
-    if (errno == EAGAIN) return 0;
-    if (RetrySend(errno)) continue;
-    Fail({&datagram, 1}, errno);
+    const int error = errno;  // which RetrySend() may overwrite
+    if (error == EAGAIN) return 0;
+    if (RetrySend(error)) continue;
+    Fail({&datagram, 1}, error);
     return 1;
   }
   Sent({&datagram, 1});
