@@ -94,7 +94,7 @@ absl::StatusOr<Address> ShmDatagramPort::AddressOf(const Peer& peer) const {
   return Address::Shm(link->session.peer_name);
 }
 
-absl::StatusOr<ShmDatagramPort::Link*> ShmDatagramPort::AddLink(Session session) {
+absl::StatusOr<ShmDatagramPort::Link*> ShmDatagramPort::AddLink(Session&& session) {
   auto free = std::find_if(links_.begin(), links_.end(),
                            [](const auto& link) { return link->state == State::kFree; });
   const size_t index = static_cast<size_t>(free - links_.begin());

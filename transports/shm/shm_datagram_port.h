@@ -108,7 +108,7 @@ class ShmDatagramPort final : public DatagramPort, private ControlHandler {
 
   // Peers come and go.
   bool full() const { return active_.size() >= max_peers_; }
-  absl::StatusOr<Link*> AddLink(Session session);
+  absl::StatusOr<Link*> AddLink(Session&& session);
   void SayFarewell(Link& link, PortEvent::Kind kind, int error);
   void FinishLeaving();
   void Remove(Link& link, PortEvent::Kind kind, int error);

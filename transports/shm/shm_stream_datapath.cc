@@ -132,7 +132,7 @@ absl::Span<uint8_t> ShmStreamPort::Reserve(StreamId id, size_t wanted) {
 void ShmStreamPort::Commit(StreamId id, size_t n) {
   AssertOwner();
   Stream* stream = FindOpen(id);
-  if (stream == nullptr || n == 0) return;
+  if (stream == nullptr || stream->write_closed || n == 0) return;
   stream->writer.Commit(n);
   stream->session.Announce(kWakeOnData);
   ++stats_.sent;

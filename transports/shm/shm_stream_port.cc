@@ -125,7 +125,7 @@ ShmStreamPort::Stream& ShmStreamPort::AddStream(State state) {
 }
 
 // On failure the stream is released.
-absl::Status ShmStreamPort::AttachSession(Stream& stream, Session session) {
+absl::Status ShmStreamPort::AttachSession(Stream& stream, Session&& session) {
   const auto index = static_cast<uint32_t>((stream.id.value & 0xffffffff) - 1);
   if (absl::Status status = control_->Watch(session.socket.get(), index); !status.ok()) {
     Release(stream);

@@ -96,7 +96,7 @@ class ShmStreamPort final : public StreamPort, private ControlHandler {
   Stream* Find(StreamId id) const;
   Stream* FindOpen(StreamId id) const;
   Stream& AddStream(State state);
-  absl::Status AttachSession(Stream& stream, Session session);
+  absl::Status AttachSession(Stream& stream, Session&& session);
   void EndSession(Stream& stream, int error);
   void Release(Stream& stream);
   bool HasNews(Stream& stream) const;

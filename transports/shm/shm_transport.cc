@@ -88,6 +88,7 @@ absl::StatusOr<std::shared_ptr<Listener>> ShmTransport::Listen(const std::string
                                                                Contract contract, int backlog,
                                                                int queue, int queues) {
   std::lock_guard lock(mutex_);
+  std::erase_if(listeners_, [](const auto& entry) { return entry.second.expired(); });
   std::weak_ptr<Listener>& known = listeners_[settings_.directory.SocketPath(name, contract)];
   std::shared_ptr<Listener> listener = known.lock();
   if (listener == nullptr) {
