@@ -47,12 +47,12 @@ Client::Client(Loop& loop, std::unique_ptr<DatagramPort> port, const ClientOptio
     : loop_(loop),
       port_(std::move(port)),
       options_(options),
-      timeout_ns_(absl::ToInt64Nanoseconds(options.timeout)),
+      timeout_ns_(TimeoutNs(options.timeout)),
       packet_payload_bytes_(packet_payload_bytes),
       burst_(BurstOf(*port_)),
       ids_(options.request_id_seed ? RequestIds(*options.request_id_seed) : RequestIds()),
       slots_(std::bit_ceil(options.outstanding_max)),
-      sending_(port_->pool().count()) {
+      sending_(port_->pool().count(), &stats_.send_overflows) {
   for (Slot& slot : slots_) slot.client = this;
   loop_.Add(this);
 }
@@ -112,9 +112,8 @@ absl::StatusOr<Client::Slot*> Client::Begin(const Peer& server, Buffer&& buffer,
   slot->active = true;
   slot->server = server;
   slot->callback = std::move(callback);
-  const int64_t timeout_ns = options.timeout == absl::ZeroDuration()
-                                 ? timeout_ns_
-                                 : absl::ToInt64Nanoseconds(options.timeout);
+  const int64_t timeout_ns =
+      options.timeout == absl::ZeroDuration() ? timeout_ns_ : TimeoutNs(options.timeout);
   loop_.timers().Schedule(slot->timeout, loop_.now_ns() + timeout_ns);
   ++outstanding_;
   ++stats_.calls;
@@ -284,8 +283,15 @@ size_t Client::OnEvents() {
 }
 
 void Client::FailAll(const Peer* server, const absl::Status& error) {
-  for (Slot& slot : slots_) {
-    if (slot.active && (server == nullptr || slot.server == *server)) Fail(slot, error);
+  // First all that are meant: callbacks may call again, and that call has not failed.
+  std::vector<uint16_t> failed;
+  for (const Slot& slot : slots_) {
+    if (slot.active && (server == nullptr || slot.server == *server)) {
+      failed.push_back(slot.request_id);
+    }
+  }
+  for (const uint16_t request_id : failed) {
+    if (Slot* slot = FindSlot(request_id)) Fail(*slot, error);
   }
 }
 

@@ -15,8 +15,8 @@
 //   DeadlineExceeded    no complete reply within the timeout; the request may or may not have been
 //                       executed
 //   ResourceExhausted   refused by the server (DROP), or on this side: too many calls outstanding,
-//                       no buffers left, packets waiting to be sent; nothing of a call refused on
-//                       this side has been sent
+//                       no buffers left, packets waiting to be sent; at most the first packet of a
+//                       call refused on this side has been sent
 //   InvalidArgument     the request is longer than `message_packets_max` allows
 //   OutOfRange          the reply is
 //   Unavailable         the server cannot be reached, as the network or the transport says
@@ -72,6 +72,7 @@ struct ClientStats {
   Counter failures;    // ended otherwise: cancelled calls do not count
   Counter malformed;   // datagrams that are not R2P2, or contradict what came before
   Counter unexpected;  // well-formed packets for no outstanding call: late, duplicate, or forged
+  Counter send_overflows;  // packets given up because their server blocked the port for too long
 };
 
 class Client : public Pollable {

@@ -53,7 +53,7 @@ bool IncomingRequests::Add(const Peer& client, const Header& header, Buffer payl
 size_t IncomingRequests::Expire(int64_t time_ns) {
   size_t expired = 0;
   while (!by_progress_.empty() && oldest_progress_ns() < time_ns) {
-    Erase(by_progress_.begin());
+    GiveUp(by_progress_.begin());
     ++expired;
   }
   return expired;
@@ -63,7 +63,7 @@ void IncomingRequests::Forget(const Peer& client) {
   if (!per_peer_.contains(client)) return;
   for (auto request = by_progress_.begin(); request != by_progress_.end();) {
     const auto next = std::next(request);
-    if (request->key.client == client) Erase(request);
+    if (request->key.client == client) GiveUp(request);
     request = next;
   }
 }
@@ -76,8 +76,14 @@ void IncomingRequests::Erase(Requests::iterator request) {
   unused_.splice(unused_.begin(), by_progress_, request);
 }
 
+void IncomingRequests::GiveUp(Requests::iterator request) {
+  const Key key = request->key;
+  Erase(request);
+  given_up_(key.client, key.request_id);
+}
+
 void IncomingRequests::Evict() {
-  Erase(by_progress_.begin());
+  GiveUp(by_progress_.begin());
   ++evicted_;
 }
 

@@ -9,10 +9,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <list>
-#include <memory>
-#include <vector>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/any_invocable.h"
 #include "weft/rpc/reassembly.h"
 #include "weft/rpc/wire.h"
 #include "weft/transports/port.h"
@@ -32,7 +32,11 @@ class IncomingRequests {
  public:
   using Result = Reassembly::Result;
 
-  explicit IncomingRequests(const IncomingLimits& limits) : limits_(limits) {}
+  // Told of each request that had begun and is given up.
+  using GivenUp = absl::AnyInvocable<void(const Peer& client, uint16_t request_id)>;
+
+  IncomingRequests(const IncomingLimits& limits, GivenUp given_up)
+      : limits_(limits), given_up_(std::move(given_up)) {}
 
   enum class BeginResult {
     kBegun,
@@ -78,9 +82,11 @@ class IncomingRequests {
   using Requests = std::list<Request>;
 
   void Erase(Requests::iterator request);
+  void GiveUp(Requests::iterator request);
   void Evict();
 
   const IncomingLimits limits_;
+  GivenUp given_up_;
   Requests by_progress_;  // stalest first
   Requests unused_;       // kept for their memory
   absl::flat_hash_map<Key, Requests::iterator> by_key_;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/rpc/incoming_requests.h"
 
-#include <string>
+#include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -26,8 +27,10 @@ class IncomingRequestsTest : public testing::Test {
   }
 
   BufferPool pool_{{.count = 64, .bytes = 64, .headroom = 8}};
+  std::vector<std::pair<uint64_t, uint16_t>> given_up_;  // clients and request ids
   IncomingRequests requests_{
-      {.packets_max = 8, .requests_max = 4, .requests_per_peer_max = 2, .buffers_max = 6}};
+      {.packets_max = 8, .requests_max = 4, .requests_per_peer_max = 2, .buffers_max = 6},
+      [this](const Peer& client, uint16_t id) { given_up_.emplace_back(client.words[0], id); }};
   Result result_;
   Header first_;
   BufferChain message_;
@@ -91,6 +94,19 @@ TEST_F(IncomingRequestsTest, WhatMakesNoProgressExpires) {
   EXPECT_EQ(requests_.Expire(1000), 1u);
   EXPECT_EQ(requests_.size(), 0u);
   EXPECT_EQ(pool_.available(), pool_.count());
+}
+
+TEST_F(IncomingRequestsTest, TellsOfEachRequestThatIsGivenUp) {
+  using Requests = std::vector<std::pair<uint64_t, uint16_t>>;
+  for (uint64_t client = 1; client <= 4; ++client) Begin(client, 7, static_cast<int64_t>(client));
+  Begin(5, 8, 5);
+  EXPECT_EQ(given_up_, (Requests{{1, 7}})) << "evicted";
+  Add(2, 7, 6, 1, false);
+  Add(2, 7, 6, 2, true);
+  EXPECT_EQ(given_up_.size(), 1u) << "complete: nobody gave it up";
+  requests_.Forget(Client(4));
+  requests_.Expire(5);
+  EXPECT_EQ(given_up_, (Requests{{1, 7}, {4, 7}, {3, 7}}));
 }
 
 }  // namespace

@@ -17,6 +17,8 @@ MetricGroup RegisterMetrics(MetricRegistry& registry, const Client& client,
   group.Add("malformed_total", "Datagrams that are not R2P2 or contradict others.", &s.malformed);
   group.Add("unexpected_total", "Packets for no outstanding call: late, duplicate or forged.",
             &s.unexpected);
+  group.Add("send_overflows_total", "Packets given up because their server blocked the port.",
+            &s.send_overflows);
   return group;
 }
 

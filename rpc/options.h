@@ -31,7 +31,8 @@ struct ClientOptions {
 struct ServerOptions {
   size_t message_packets_max = 254;
   // Limits on requests that have begun to arrive. Beyond `messages_max` the one that has made no
-  // progress for the longest time gives way; beyond `messages_per_peer_max`, the peer's own oldest.
+  // progress for the longest time gives way; beyond `messages_per_peer_max`, the peer's next is
+  // refused.
   size_t messages_max = 1024;
   size_t messages_per_peer_max = 256;
   absl::Duration reassembly_timeout = absl::Seconds(1);  // without progress

@@ -29,7 +29,7 @@ void PacketQueue::SetBlockedAside() {
   const auto aside = std::stable_partition(first, last, to_others);
   for (auto excess = last - aside; excess > kBlockedPacketsMax; --excess) {
     packets_[--end_].buffer.Reset();
-    ++dropped_;
+    ++*dropped_;
   }
 }
 

@@ -11,13 +11,15 @@
 #include <vector>
 
 #include "weft/core/buffer.h"
+#include "weft/core/metrics.h"
 #include "weft/transports/datagram_port.h"
 
 namespace weft::rpc {
 
 class PacketQueue {
  public:
-  explicit PacketQueue(size_t capacity) : packets_(capacity) {}
+  // Packets that are dropped are counted in `dropped`.
+  PacketQueue(size_t capacity, Counter* dropped) : packets_(capacity), dropped_(dropped) {}
 
   // Takes the packet; false, and `buffer` untouched, when the queue is full.
   bool Push(const Peer& peer, Buffer&& buffer) {
@@ -47,7 +49,6 @@ class PacketQueue {
   size_t size() const { return end_ - begin_; }
   size_t capacity() const { return packets_.size(); }
   size_t room() const { return capacity() - size(); }
-  uint64_t dropped() const { return dropped_; }
 
  private:
   bool MakeRoom();
@@ -56,7 +57,7 @@ class PacketQueue {
   std::vector<Datagram> packets_;
   size_t begin_ = 0;
   size_t end_ = 0;
-  uint64_t dropped_ = 0;
+  Counter* const dropped_;
 };
 
 }  // namespace weft::rpc

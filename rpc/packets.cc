@@ -13,7 +13,8 @@ namespace weft::rpc {
 absl::StatusOr<size_t> PacketPayloadBytes(DatagramPort& port) {
   const size_t room = std::min(port.capabilities().max_payload_bytes, port.pool().payload_bytes());
   constexpr size_t kLeast = kHeaderBytes + kFirstPayloadBytes;
-  if (room < kLeast || port.pool().Allocate().headroom() < kHeaderBytes) {
+  const Buffer buffer = port.pool().Allocate();
+  if (room < kLeast || !buffer || buffer.headroom() < kHeaderBytes) {
     return absl::InvalidArgumentError(absl::StrCat("R2P2 needs messages of ", kLeast, " bytes and ",
                                                    kHeaderBytes, " bytes of headroom; the port at ",
                                                    port.local_address().ToString(), " carries ",

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "weft/core/buffer.h"
 #include "weft/transports/datagram_port.h"
@@ -25,6 +26,11 @@ inline constexpr size_t kMaxBurst = 32;
 // let the two ends of a fast port work at the same time, more save system calls.
 inline size_t BurstOf(const DatagramPort& port) {
   return std::clamp<size_t>(port.capabilities().max_burst, 1, kMaxBurst);
+}
+
+// Nanoseconds; at most 100 years, so that a deadline can be computed of it.
+inline int64_t TimeoutNs(absl::Duration timeout) {
+  return absl::ToInt64Nanoseconds(std::min(timeout, absl::Hours(24 * 365 * 100)));
 }
 
 // A buffer with a copy of `bytes`, which must fit; null when the pool is empty.

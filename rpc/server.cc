@@ -43,14 +43,15 @@ Server::Server(Loop& loop, std::unique_ptr<DatagramPort> port, const ServerOptio
       port_(std::move(port)),
       options_(options),
       burst_(BurstOf(*port_)),
-      reassembly_timeout_ns_(absl::ToInt64Nanoseconds(options.reassembly_timeout)),
+      reassembly_timeout_ns_(TimeoutNs(options.reassembly_timeout)),
       incoming_({.packets_max = options.message_packets_max,
                  .requests_max = options.messages_max,
                  .requests_per_peer_max = options.messages_per_peer_max,
                  // The other half stays for requests in one packet and for replies.
-                 .buffers_max = port_->pool().count() / 2}),
+                 .buffers_max = port_->pool().count() / 2},
+                [this](const Peer& client, uint16_t request_id) { Done(client, request_id); }),
       expiry_(&Server::OnExpiry, this),
-      sending_(port_->pool().count()) {
+      sending_(port_->pool().count(), &stats_.send_overflows) {
   loop_.Add(this);
 }
 

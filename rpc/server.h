@@ -20,7 +20,7 @@
 // network duplicates in one packet is executed twice.
 //
 // Threads: a server belongs to its loop's thread, as do its calls; several workers each have one
-// over their own port.
+// over their own port. The handler and its coroutines must not destroy the server.
 #ifndef WEFT_RPC_SERVER_H_
 #define WEFT_RPC_SERVER_H_
 
@@ -193,14 +193,14 @@ class Server : public Pollable {
   const int64_t reassembly_timeout_ns_;
   size_t packet_payload_bytes_ = 0;
   Peer router_;
-  absl::AnyInvocable<void(ServerCall)> handler_;
   Admission admission_;
   IncomingRequests incoming_;
   Timer expiry_;
   PacketQueue sending_;
   std::array<Datagram, kMaxBurst> received_;
   ServerStats stats_;
-  TaskGroup tasks_;  // last: their calls use the rest
+  absl::AnyInvocable<void(ServerCall)> handler_;  // may hold calls, which use what is above
+  TaskGroup tasks_;                               // last: tasks use the handler too
 };
 
 }  // namespace weft::rpc
