@@ -27,7 +27,7 @@ size_t ShmStreamPort::Poll(absl::Span<StreamEvent> events) {
 }
 
 // Tells what has happened since the last time, in the order in which it is to be told. What ends
-// the stream is told only by the next call, so that bytes announced before can be read.
+// the stream takes effect only in a later call, so that bytes announced before can be read.
 size_t ShmStreamPort::TakeNews(Stream& stream, absl::Span<StreamEvent> events) {
   size_t n = 0;
   const auto tell = [&](StreamEvent::Kind kind, int error = 0) {
@@ -62,8 +62,9 @@ size_t ShmStreamPort::TakeNews(Stream& stream, absl::Span<StreamEvent> events) {
     if (!tell(StreamEvent::Kind::kRemoteClosed)) return n;
     stream.remote_closed = true;
   }
+  if (n > 0) return n;
   if (const int end = EndOf(stream); end != kGoesOn) EndSession(stream, end);
-  return n;
+  return 0;
 }
 
 // The error it ends with, or kGoesOn.
@@ -71,6 +72,7 @@ int ShmStreamPort::EndOf(const Stream& stream) {
   if (stream.reader.reset()) return ECONNRESET;
   const bool all_read = stream.begin == stream.end && stream.reader.available() == 0;
   if (stream.remote_closed && stream.write_closed && all_read) return 0;
+  if (stream.broken) return EPIPE;
   // A peer that has gone did so in good order if it said so and had read all that we sent.
   const bool lost = !stream.write_closed && !stream.writer.drained();
   if (stream.peer_gone && (!stream.remote_closed || lost)) return ECONNRESET;
@@ -121,7 +123,7 @@ absl::Span<uint8_t> ShmStreamPort::Reserve(StreamId id, size_t wanted) {
   Stream* stream = FindOpen(id);
   if (stream == nullptr || !stream->greeted || stream->write_closed) return {};
   if (stream->peer_gone) {
-    EndSession(*stream, EPIPE);
+    stream->broken = true;
     return {};
   }
   const absl::Span<uint8_t> room = stream->writer.Reserve(wanted);

@@ -75,6 +75,7 @@ class ShmStreamPort final : public StreamPort, private ControlHandler {
     bool greeted = false;        // kAccepted or kConnected has been told
     bool accepted = false;       // the other side connected, rather than we
     bool peer_gone = false;      // its socket has ended
+    bool broken = false;         // Reserve() was asked for room that nobody will read
     bool wants_room = false;     // kWritable is owed
     bool write_closed = false;   // we have said kFin
     bool remote_closed = false;  // kRemoteClosed has been told

@@ -158,6 +158,23 @@ TEST_F(ShmStreamPortTest, WritingToAStreamWhoseReaderHasGoneEndsIt) {
   EXPECT_EQ(Next(*client_, Kind::kClosed).error, EPIPE);
 }
 
+TEST_F(ShmStreamPortTest, WhatWasSentBeforeTheReaderWentCanBeRead) {
+  ConnectBoth();
+  Write(*server_, s_, "never read");
+  Write(*client_, c_, "last words");
+  client_->Close(c_);
+  server_->Disarm();  // as after a sleep: the next Poll() finds everything at once
+  StreamEvent events[4];
+  ASSERT_EQ(server_->Poll(absl::MakeSpan(events)), 2u);
+  EXPECT_EQ(events[0].kind, Kind::kReadable);
+  EXPECT_EQ(events[1].kind, Kind::kRemoteClosed);
+  const absl::Span<const uint8_t> view = server_->ReadView(s_);
+  EXPECT_TRUE(server_->Reserve(s_, 10).empty());
+  EXPECT_EQ(std::string(view.begin(), view.end()), "last words");
+  EXPECT_EQ(ReadAll(*server_, s_), "last words");
+  EXPECT_NE(Next(*server_, Kind::kClosed).error, 0);
+}
+
 TEST_F(ShmStreamPortTest, NobodyListeningIsAnEvent) {
   const auto stream = client_->Connect(Address::Shm("nobody"));
   ASSERT_TRUE(stream.ok());
