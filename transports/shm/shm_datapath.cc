@@ -135,6 +135,8 @@ size_t ShmDatagramPort::ReceiveFrom(Link& link, absl::Span<Datagram> burst) {
     link.reader.Pop(size);
   }
   link.burst = received == limit ? std::min(2 * limit, kMaxBurst) : std::max<size_t>(received, 1);
+  // What is received is mostly answered, and the lines for that travel while the answer is made.
+  if (received > 0) link.writer.PrefetchRoom(bytes + received * kRecordHeaderBytes);
   stats_.received += received;
   stats_.received_bytes += bytes;
   stats_.copied_buffers += received;
