@@ -144,7 +144,8 @@ class BufferPool {
   // Largest data that fits behind the headroom of a fresh buffer.
   size_t payload_bytes() const;
   size_t count() const;
-  // Slots the owner could allocate now, those that other threads have returned included. Owner only.
+  // Slots the owner could allocate now, those that other threads have returned included. Owner
+  // only.
   size_t available() const;
 
   // The memory to register with a device: all slots, bookkeeping included.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -68,6 +69,7 @@ void Loop::Remove(Pollable* pollable) {
 }
 
 size_t Loop::RunOnce() {
+  assert(!in_round_);
   now_ns_ = clock_.NowNs();
   return Round();
 }
@@ -102,8 +104,8 @@ void Loop::Run() {
   const int64_t spin_ns = absl::ToInt64Nanoseconds(options_.spin);
   uint32_t idle = 0;
   while (!stopped()) {
-    // Reading the clock is half of the cost of an idle round, and rounds that find nothing follow one
-    // another within nanoseconds.
+    // Reading the clock is half of the cost of an idle round, and rounds that find nothing follow
+    // one another within nanoseconds.
     if (idle % kIdleRoundsPerClock == 0) now_ns_ = clock_.NowNs();
     idle = Round() > 0 ? 0 : idle + 1;
     switch (options_.mode) {
@@ -152,20 +154,33 @@ void Loop::DisarmFirst(size_t count) {
 }
 
 void Loop::WaitForEvents() {
-  timespec timeout{};
-  timespec* limit = nullptr;
-  if (const int64_t next_ns = NextTimerNs(); next_ns != TimerWheel::kNever) {
-    const int64_t wait_ns = std::max<int64_t>(0, next_ns - clock_.NowNs());
-    timeout = {.tv_sec = wait_ns / 1'000'000'000, .tv_nsec = wait_ns % 1'000'000'000};
-    limit = &timeout;
-  }
+  const int64_t next_ns = NextTimerNs();
+  const bool forever = next_ns == TimerWheel::kNever;
+  const int64_t wait_ns = forever ? -1 : std::max<int64_t>(0, next_ns - clock_.NowNs());
   // Which descriptor it was does not matter, as the next round polls all; one event is enough.
   epoll_event event;
-  const int n = epoll_pwait2(epoll_fd_, &event, 1, limit, nullptr);
+  int n = -1;
+  if (has_pwait2_) [[likely]] {
+    const timespec timeout = {.tv_sec = wait_ns / 1'000'000'000,
+                              .tv_nsec = wait_ns % 1'000'000'000};
+    n = epoll_pwait2(epoll_fd_, &event, 1, forever ? nullptr : &timeout, nullptr);
+    // Linux before 5.11, or a sandbox that does not know the call.
+    if (n < 0 && errno != EINTR) has_pwait2_ = false;
+  }
+  if (!has_pwait2_) n = WaitCoarsely(&event, wait_ns);
   if (n == 1 && event.data.fd == wake_fd_) {
     uint64_t count;
     [[maybe_unused]] ssize_t got = read(wake_fd_, &count, sizeof(count));
   }
+}
+
+// In milliseconds, rounded up: a timer may be late, but the loop does not spin until it is due.
+int Loop::WaitCoarsely(epoll_event* event, int64_t wait_ns) {
+  const int64_t wait_ms =
+      wait_ns < 0 ? -1 : wait_ns / 1'000'000 + (wait_ns % 1'000'000 > 0 ? 1 : 0);
+  const int n =
+      epoll_wait(epoll_fd_, event, 1, static_cast<int>(std::min<int64_t>(wait_ms, INT_MAX)));
+  return n < 0 && errno == EINTR ? 0 : OrDie(n, "weft::Loop: epoll_wait");
 }
 
 void Loop::Stop() {

@@ -32,6 +32,8 @@
 #include "weft/core/metrics.h"
 #include "weft/core/timer_wheel.h"
 
+struct epoll_event;
+
 namespace weft {
 
 // Something a loop polls. Not owned by the loop; it must be removed before it is destroyed.
@@ -82,6 +84,7 @@ class Loop {
   void Run();
 
   // One round without sleeping: polls, due timers, posted functions. Returns the amount of work.
+  // Not from within a round.
   size_t RunOnce();
 
   void Stop();
@@ -91,8 +94,8 @@ class Loop {
   // destroyed with the loop.
   void Post(absl::AnyInvocable<void()> function);
 
-  // What timers are set against: within a round, the time at which it, or one a few idle rounds ago,
-  // began; outside of one, the clock's.
+  // What timers are set against: within a round, the time at which it, or one a few idle rounds
+  // ago, began; outside of one, the clock's.
   int64_t now_ns() const { return in_round_ ? now_ns_ : clock_.NowNs(); }
   const Clock& clock() const { return clock_; }
   TimerWheel& timers() { return timers_; }
@@ -137,6 +140,7 @@ class Loop {
   bool ArmAll();
   void DisarmFirst(size_t count);
   void WaitForEvents();
+  int WaitCoarsely(epoll_event* event, int64_t wait_ns);
   size_t RunPosted();
   void Wake();
 
@@ -151,6 +155,7 @@ class Loop {
   size_t without_fd_ = 0;  // of pollables_, those that do not wait
   int epoll_fd_;
   int wake_fd_;
+  bool has_pwait2_ = true;  // until the kernel says otherwise
   LoopStats stats_;
 
   std::atomic<bool> stop_{false};

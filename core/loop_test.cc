@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/core/loop.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
@@ -393,6 +399,38 @@ TEST(LoopTest, FarTimersDoNotKeepItAwake) {
   // A timer may need one round a level of the wheel to be reached.
   EXPECT_LE(loop.stats().iterations, 40u);
   EXPECT_TRUE(far.armed());
+}
+
+// From now on the kernel refuses this thread the call, with `error`. False where that cannot be
+// had.
+bool Refuse(uint32_t call, uint32_t error) {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter = {.len = std::size(program), .filter = program};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+TEST(LoopTest, SleepsWhereTheFineWaitIsRefused) {
+  for (const uint32_t error : {ENOSYS, EPERM}) {
+    bool refused = false;
+    uint64_t sleeps = 0;
+    std::thread([&] {
+      refused = Refuse(SYS_epoll_pwait2, error);
+      Loop loop({.mode = LoopMode::kSleep}, RealClock());
+      Timer timer([](void* stopped, int64_t) { static_cast<Loop*>(stopped)->Stop(); }, &loop);
+      loop.timers().Schedule(timer, loop.now_ns() + 50'000'000);
+      loop.Run();
+      sleeps = loop.stats().sleeps;
+    }).join();
+    if (!refused) GTEST_SKIP() << "no seccomp";
+    EXPECT_GE(sleeps, 1u);
+    EXPECT_LE(sleeps, 5u);
+  }
 }
 
 TEST(LoopTest, APollableWithoutDescriptorKeepsTheLoopAwakeWhileItIsThere) {

@@ -161,6 +161,16 @@ void Host::StartWorkers(const SetUp& set_up, std::vector<std::thread>* threads) 
   ready_ = true;
 }
 
+absl::StatusOr<std::unique_ptr<DatagramPort>> Host::OpenAtFreePort(PortOptions options,
+                                                                   size_t nth) {
+  const std::lock_guard<std::mutex> lock(free_ports_mutex_);
+  std::vector<Address>& chosen = free_ports_[options.local];
+  if (nth < chosen.size()) options.local = chosen[nth];
+  auto port = transport_->OpenDatagramPort(options);
+  if (port.ok() && nth == chosen.size()) chosen.push_back((*port)->local_address());
+  return port;
+}
+
 bool Host::SetUpWorker(Worker& worker, const SetUp& set_up) {
   absl::Status status;
   if (!cores_.empty()) status = PinThisThread(cores_[static_cast<size_t>(worker.index())]);

@@ -29,6 +29,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "weft/config/config.h"
@@ -42,8 +43,8 @@
 namespace weft {
 
 struct HostOptions {
-  // The first SIGINT or SIGTERM stops Run(), which then returns OK; the second ends the process.
-  // One host of a process can have this.
+  // The first SIGINT or SIGTERM stops Run(), which then returns OK; one that comes more than 200 ms
+  // after it ends the process. One host of a process can have this.
   bool handle_signals = true;
 };
 
@@ -78,6 +79,7 @@ class Host {
   std::string http_address() const { return http_ ? http_->address() : ""; }
 
  private:
+  friend class Worker;
   Host(const config::Config& config, const HostOptions& options,
        std::unique_ptr<Transport> transport, std::vector<int> cores, UniqueFd stop_event);
 
@@ -90,6 +92,10 @@ class Host {
   void RunWorker(Worker& worker);
   void RunAllVirtually(const SetUp& set_up);
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
+
+  // Opens `options.local`, whose port is 0, with the port number that the first worker got which
+  // asked for its `nth` free port at that address.
+  absl::StatusOr<std::unique_ptr<DatagramPort>> OpenAtFreePort(PortOptions options, size_t nth);
 
   const config::Config config_;
   const HostOptions options_;
@@ -104,7 +110,11 @@ class Host {
   std::atomic<bool> ready_{false};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
-  absl::Status status_;  // Guarded by mutex_: the first error.
+  // Guarded by mutex_: the first error.
+  absl::Status status_;
+  // Guarded by free_ports_mutex_: for each address with port 0, the complete ones chosen so far.
+  std::mutex free_ports_mutex_;
+  absl::flat_hash_map<Address, std::vector<Address>> free_ports_;
 
   std::unique_ptr<HttpServer> http_;  // Last: its thread uses the others.
 };

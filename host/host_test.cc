@@ -129,26 +129,85 @@ TEST(HostTest, ASignalIsACleanEnd) {
     });
     EXPECT_TRUE(status.ok()) << status;
     EXPECT_EQ(ended, 2);
-    struct sigaction action;
-    sigaction(signal, nullptr, &action);
-    EXPECT_EQ(action.sa_handler, SIG_DFL);
   }
 }
 
-TEST(HostDeathTest, TheSecondSignalEndsAStuckProcess) {
+TEST(HostTest, ASignalThatComesTwiceAtOnceIsACleanEnd) {
+  const auto host = MustOpen("");
+  const absl::Status status = host->Run([](Worker& worker) -> Application {
+    worker.loop().Post([] {
+      raise(SIGINT);
+      raise(SIGINT);
+    });
+    return nullptr;
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST(HostTest, WithoutASignalNothingStaysOfTheHandler) {
+  const auto host = MustOpen("");
+  const absl::Status status = host->Run([](Worker& worker) -> Application {
+    worker.Stop();
+    return nullptr;
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  struct sigaction action;
+  sigaction(SIGTERM, nullptr, &action);
+  EXPECT_EQ(action.sa_handler, SIG_DFL);
+}
+
+// Sends it until the process ends.
+[[noreturn]] void Insist(int signal) {
+  while (true) {
+    kill(getpid(), signal);
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+}
+
+TEST(HostDeathTest, ALaterSignalEndsAStuckProcess) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(
       {
         const auto host = MustOpen("");
         (void)host->Run([&](Worker& worker) -> Application {
           worker.loop().Post([] { kill(getpid(), SIGTERM); });
-          return std::make_shared<AtEnd>([] {
-            kill(getpid(), SIGTERM);
-            pause();
-          });
+          return std::make_shared<AtEnd>([] { Insist(SIGTERM); });
         });
       },
       testing::KilledBySignal(SIGTERM), "");
+}
+
+TEST(HostDeathTest, AfterwardsSignalsDoWhatTheyDidBefore) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        signal(SIGTERM, [](int) { _exit(7); });
+        (void)MustOpen("")->Run([&](Worker& worker) -> Application {
+          worker.loop().Post([] { kill(getpid(), SIGTERM); });
+          return nullptr;
+        });
+        Insist(SIGTERM);
+      },
+      testing::ExitedWithCode(7), "");
+}
+
+TEST(HostTest, WorkersShareAFreePort) {
+  const auto host = MustOpen("host { workers: 2 }");
+  std::vector<Address> got[2];
+  const absl::Status status = host->Run([&](Worker& worker) -> Application {
+    auto ports = std::make_shared<std::vector<std::unique_ptr<DatagramPort>>>();
+    for (int i = 0; i < 2; ++i) {
+      auto port = worker.OpenDatagramPort(Address::Ipv4({127, 0, 0, 1}, 0));
+      if (!port.ok()) return port.status();
+      got[worker.index()].push_back((*port)->local_address());
+      ports->push_back(*std::move(port));
+    }
+    if (worker.index() == 1) worker.Stop();
+    return ports;
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(got[0], got[1]);
+  EXPECT_NE(got[0][0], got[0][1]) << "what one worker opens twice is two ports";
 }
 
 TEST(HostTest, OnlyOneCatchesSignals) {

@@ -5,6 +5,9 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
+#include <ctime>
+#include <iterator>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -12,9 +15,20 @@
 namespace weft {
 namespace {
 
-// The handler has nothing else to reach it by. -1: nobody catches.
-std::atomic<int> caught_by{-1};
+constexpr int64_t kSameWishNs = 200'000'000;
+
+// The handler has nothing else to reach these by.
+std::atomic<int> caught_by{-1};    // -1: nobody catches
+std::atomic<int64_t> first_ns{0};  // when the first signal came; 0: none has
+struct sigaction before[2];        // read by the handler only while nobody catches
 static_assert(std::atomic<int>::is_always_lock_free);
+static_assert(std::atomic<int64_t>::is_always_lock_free);
+
+int64_t NowNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
 
 }  // namespace
 
@@ -24,29 +38,44 @@ absl::StatusOr<ShutdownSignals> ShutdownSignals::Catch(int event_fd) {
     return absl::FailedPreconditionError(
         "another host of this process catches SIGINT and SIGTERM; switch handle_signals off");
   }
-  ShutdownSignals signals;
+  static_assert(std::size(before) == kSignals.size());
+  first_ns = 0;
   struct sigaction action = {};
   action.sa_handler = &Handle;
-  // The second signal finds the default action.
-  action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
+  action.sa_flags = SA_RESTART;
   for (size_t i = 0; i < kSignals.size(); ++i) {
-    sigaction(kSignals[i], &action, &signals.before_[i]);
+    struct sigaction was;
+    sigaction(kSignals[i], &action, &was);
+    // It is, if signals ended the last one.
+    if (was.sa_handler != &Handle) before[i] = was;
   }
-  return signals;
+  return ShutdownSignals();
 }
 
 ShutdownSignals::ShutdownSignals(ShutdownSignals&& other) noexcept
-    : active_(std::exchange(other.active_, false)), before_(other.before_) {}
+    : active_(std::exchange(other.active_, false)) {}
 
 ShutdownSignals::~ShutdownSignals() {
   if (!active_) return;
-  for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &before_[i], nullptr);
+  if (first_ns == 0) {
+    for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &before[i], nullptr);
+  }
   caught_by = -1;
 }
 
-void ShutdownSignals::Handle(int) {
+void ShutdownSignals::Handle(int signal) {
   const int saved = errno;
-  eventfd_write(caught_by.load(std::memory_order_relaxed), 1);
+  const int64_t now_ns = NowNs();
+  const int event_fd = caught_by;
+  int64_t first = first_ns;
+  if (event_fd >= 0 && first == 0 && first_ns.compare_exchange_strong(first, now_ns)) {
+    eventfd_write(event_fd, 1);
+  } else if (now_ns - first > kSameWishNs) {
+    struct sigaction action = {};  // the default one
+    if (event_fd < 0) action = before[signal == kSignals[0] ? 0 : 1];
+    sigaction(signal, &action, nullptr);
+    raise(signal);  // taken when this returns
+  }
   errno = saved;
 }
 

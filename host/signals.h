@@ -10,7 +10,9 @@
 namespace weft {
 
 // While it lives, the first SIGINT or SIGTERM writes to an eventfd instead of ending the process;
-// the second ends it, should the clean way be stuck. One at a time in a process.
+// another that comes more than 200 ms later ends it, should the clean way be stuck. Those in
+// between are the same wish told twice: timeout(1), for one, signals its child and then their
+// group. One at a time in a process.
 class ShutdownSignals {
  public:
   // `event_fd` must outlive the object. FailedPrecondition if there is one already.
@@ -18,17 +20,17 @@ class ShutdownSignals {
 
   ShutdownSignals(ShutdownSignals&& other) noexcept;
   ShutdownSignals& operator=(ShutdownSignals&&) = delete;
-  // Restores what the signals did before.
+  // The signals do what they did before: at once if none has come; else from the moment on at which
+  // another would have ended the process.
   ~ShutdownSignals();
 
  private:
   static constexpr std::array kSignals = {SIGINT, SIGTERM};
 
   ShutdownSignals() = default;
-  static void Handle(int);
+  static void Handle(int signal);
 
   bool active_ = true;
-  std::array<struct sigaction, kSignals.size()> before_;
 };
 
 }  // namespace weft

@@ -24,7 +24,12 @@ MetricGroup::Labels Worker::labels() const { return {{"worker", absl::StrCat(ind
 absl::StatusOr<std::unique_ptr<DatagramPort>> Worker::OpenDatagramPort(const Address& local) {
   // Without an address there is nothing to share: each worker's port has one of its own.
   if (local.kind() == Address::Kind::kNone) return transport().OpenDatagramPort({});
-  return transport().OpenDatagramPort({.local = local, .queue = index_, .queues = count()});
+  const PortOptions options = {.local = local, .queue = index_, .queues = count()};
+  if (!local.is_ip() || local.port() != 0) return transport().OpenDatagramPort(options);
+  size_t& asked = free_ports_[local];
+  auto port = host_.OpenAtFreePort(options, asked);
+  if (port.ok()) ++asked;
+  return port;
 }
 
 absl::StatusOr<std::unique_ptr<FramePort>> Worker::OpenFramePort() {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "weft/config/config.h"
@@ -30,9 +31,10 @@ class Worker {
   const config::Config& config() const;
   Transport& transport();
 
-  // Opens a port. Workers that open the same `local` address share it: worker i gets queue i. So do
-  // workers whose stream ports listen at the same address. A port number of 0 gives each another
-  // one. Errors are the transport's.
+  // Opens a port. Workers that open the same `local` address share it: worker i gets queue i; with
+  // port number 0 the first worker gets a free port, and the others the same one. Workers whose
+  // stream ports listen at the same address share it too, but there port number 0 gives each
+  // another one: listen at what the first got. Errors are the transport's.
   absl::StatusOr<std::unique_ptr<DatagramPort>> OpenDatagramPort(const Address& local = {});
   absl::StatusOr<std::unique_ptr<FramePort>> OpenFramePort();
   absl::StatusOr<std::unique_ptr<StreamPort>> OpenStreamPort();
@@ -65,6 +67,7 @@ class Worker {
   Host& host_;
   const int index_;
   Loop loop_;
+  absl::flat_hash_map<Address, size_t> free_ports_;  // asked for, by address
   std::shared_ptr<void> application_;
   std::vector<MetricGroup> shown_;
   int ports_shown_ = 0;

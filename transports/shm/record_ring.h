@@ -9,9 +9,9 @@
 // The first word says that the record is there and how long it is, in one: the reader looks at
 // nothing but the word where its next record will be, and a short message arrives with the cache
 // line that announces it. The writer fills in the payload, clears the word behind the record, and
-// only then stores the record's own word (release); of a burst, the first record's word last of all,
-// so that the burst appears at once. A writer that dies before that has written nothing. kRecordPad
-// fills the ring to its end; the next record is at its beginning.
+// only then stores the record's own word (release); of a burst, the first record's word last of
+// all, so that the burst appears at once. A writer that dies before that has written nothing.
+// kRecordPad fills the ring to its end; the next record is at its beginning.
 //
 // Positions count bytes and never wrap; the offset in the ring is the position modulo its size.
 // `consumed`, stored by the reader after each burst, is the one other word that both touch. The
@@ -53,8 +53,8 @@ inline std::atomic<uint32_t>& RecordWord(const uint8_t* at) {
   return *reinterpret_cast<std::atomic<uint32_t>*>(const_cast<uint8_t*>(at));
 }
 
-// Asks for a line that is about to be written. Every x86-64 takes the instruction, which the compiler's
-// own prefetch uses only when a flag says so; those that do not have it do nothing.
+// Asks for a line that is about to be written. Every x86-64 takes the instruction, which the
+// compiler's own prefetch uses only when a flag says so; those that do not have it do nothing.
 inline void PrefetchForWrite(const uint8_t* line) {
 #if defined(__x86_64__)
   asm volatile("prefetchw %0" : : "m"(*line));
@@ -78,7 +78,8 @@ class RecordWriter {
 
   uint32_t max_payload() const { return MaxRecordPayload(static_cast<uint32_t>(ring_bytes_)); }
 
-  // Writes one message, which the reader sees after Commit() or a few more messages. `size` is at most max_payload().
+  // Writes one message, which the reader sees after Commit() or a few more messages. `size` is at
+  // most max_payload().
   Result Put(const uint8_t* payload, size_t size) {
     const uint64_t bytes = RecordBytes(size);
     if (tail_ + bytes > limit_) [[unlikely]] {
@@ -99,8 +100,8 @@ class RecordWriter {
     return Result::kDone;
   }
 
-  // Shows the reader what was put since the last Commit(): the burst appears at once, so that the two
-  // sides do not fight over the line that one still writes and the other already polls.
+  // Shows the reader what was put since the last Commit(): the burst appears at once, so that the
+  // two sides do not fight over the line that one still writes and the other already polls.
   void Commit() {
     if (first_ == nullptr) return;
     RecordWord(first_).store(first_word_, std::memory_order_release);
@@ -108,8 +109,8 @@ class RecordWriter {
     uncommitted_ = 0;
   }
 
-  // Asks for the lines of the next `bytes` or so, which the reader still has from the last lap. Not for the
-  // first of them: the reader is looking at it.
+  // Asks for the lines of the next `bytes` or so, which the reader still has from the last lap. Not
+  // for the first of them: the reader is looking at it.
   void PrefetchRoom(uint64_t bytes) const {
     const uint64_t end = std::min<uint64_t>(bytes, kPrefetchRoomMax) + kCacheLine;
     for (uint64_t ahead = kCacheLine; ahead <= end; ahead += kCacheLine) {

@@ -109,9 +109,9 @@ size_t ShmDatagramPort::ReceiveFrom(Link& link, absl::Span<Datagram> burst) {
   size_t received = 0;
   uint64_t bytes = 0;
   RecordReader::Result result = RecordReader::Result::kNone;
-  // Looking for a record that is not there yet costs a cache line's way between two cores and back. So:
-  // one record at a time while they come one at a time, and as many as came last time, and more, once
-  // they come in bursts, whose lines are then asked for ahead of their turn.
+  // Looking for a record that is not there yet costs a cache line's way between two cores and back.
+  // So: one record at a time while they come one at a time, and as many as came last time, and
+  // more, once they come in bursts, whose lines are then asked for ahead of their turn.
   const size_t limit = std::min(burst.size(), link.burst);
   if (limit > 1) link.reader.PrefetchBurst();
   for (size_t looks = limit; looks > 0; --looks) {

@@ -24,7 +24,8 @@ Capabilities Offered() {
   capabilities.streams = true;
   capabilities.reliable = true;
   capabilities.ordered = true;
-  // Small, so that the other side works on the first messages of a burst while this one makes the rest.
+  // Small, so that the other side works on the first messages of a burst while this one makes the
+  // rest.
   capabilities.max_burst = 16;
   capabilities.can_wait = true;
   capabilities.max_payload_bytes = config::Shm().max_message_bytes();

@@ -122,8 +122,8 @@ class Attachment {
   uint32_t queue_ = 0;
 };
 
-// Threads: one. All ports of a network belong to the thread that attached the first of them, or that
-// called Port::BindToThisThread() since.
+// Threads: one. All ports of a network belong to the thread that attached the first of them, or
+// that called Port::BindToThisThread() since.
 class Network final : public VirtualTime {
  public:
   static constexpr size_t kMaxNodes = 65536;
