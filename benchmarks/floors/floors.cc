@@ -58,14 +58,14 @@ absl::StatusOr<double> RunPair(const Pair& pair, const Options& options) {
   return (*client)->AwaitReport(duration + kStartTimeout);
 }
 
-absl::StatusOr<double> MeasureRing(int outstanding, const Options& options) {
+absl::StatusOr<double> MeasureRing(int outstanding, bool bursts, const Options& options) {
   const int fd = memfd_create("weft-floor-ring", MFD_CLOEXEC);
   if (fd < 0) return absl::ErrnoToStatus(errno, "memfd_create");
   const auto closer = absl::MakeCleanup([fd] { close(fd); });
   if (ftruncate(fd, static_cast<off_t>(RingMemoryBytes())) != 0) {
     return absl::ErrnoToStatus(errno, "cannot make the rings' memory");
   }
-  return RunPair({"ring", outstanding, "", fd}, options);
+  return RunPair({"ring", outstanding, bursts ? "1" : "0", fd}, options);
 }
 
 absl::StatusOr<double> MeasureUdp(int outstanding, bool blocking, const Options& options) {
@@ -92,9 +92,11 @@ absl::StatusOr<double> MeasureGrpc(int outstanding, const Options& options,
 absl::StatusOr<double> MeasureValue(Floor floor, const Options& options, std::string* detail) {
   switch (floor) {
     case Floor::kRingLatency:
-      return MeasureRing(1, options);
+      return MeasureRing(1, /*bursts=*/false, options);
     case Floor::kRingThroughput:
-      return MeasureRing(kThroughputOutstanding, options);
+      return MeasureRing(kThroughputOutstanding, /*bursts=*/false, options);
+    case Floor::kRingBurstThroughput:
+      return MeasureRing(kThroughputOutstanding, /*bursts=*/true, options);
     case Floor::kUdpSpinningLatency:
       return MeasureUdp(1, /*blocking=*/false, options);
     case Floor::kUdpSpinningThroughput:
@@ -110,8 +112,8 @@ absl::StatusOr<double> MeasureValue(Floor floor, const Options& options, std::st
 }
 
 bool IsThroughput(Floor floor) {
-  return floor == Floor::kRingThroughput || floor == Floor::kUdpSpinningThroughput ||
-         floor == Floor::kGrpcThroughput;
+  return floor == Floor::kRingThroughput || floor == Floor::kRingBurstThroughput ||
+         floor == Floor::kUdpSpinningThroughput || floor == Floor::kGrpcThroughput;
 }
 
 }  // namespace
@@ -122,6 +124,8 @@ const char* Name(Floor floor) {
       return "SPSC ring, p50";
     case Floor::kRingThroughput:
       return "SPSC ring, 32 outstanding";
+    case Floor::kRingBurstThroughput:
+      return "SPSC ring, 32 outstanding, in bursts";
     case Floor::kUdpSpinningLatency:
       return "raw UDP spinning, p50";
     case Floor::kUdpSpinningThroughput:

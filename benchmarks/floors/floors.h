@@ -25,18 +25,19 @@ namespace weft::benchmarks::floors {
 
 // Latency is the median round trip with one request outstanding; throughput is with 32 of them.
 enum class Floor {
-  kRingLatency,  // core/spsc_ring.h over shared memory
-  kRingThroughput,
-  kUdpSpinningLatency,  // plain send and recv on loopback, never sleeping
+  kRingLatency,          // core/spsc_ring.h over shared memory
+  kRingThroughput,       // each message pushed and popped on its own
+  kRingBurstThroughput,  // as many at a time as there are: no program with work to do gets there
+  kUdpSpinningLatency,   // plain send and recv on loopback, never sleeping
   kUdpSpinningThroughput,
   kUdpBlockingLatency,  // the same, sleeping in recv
   kGrpcLatency,         // the best of gRPC's synchronous, callback and completion-queue servers
   kGrpcThroughput,
 };
 inline constexpr Floor kAllFloors[] = {
-    Floor::kRingLatency,           Floor::kRingThroughput,     Floor::kUdpSpinningLatency,
-    Floor::kUdpSpinningThroughput, Floor::kUdpBlockingLatency, Floor::kGrpcLatency,
-    Floor::kGrpcThroughput,
+    Floor::kRingLatency,        Floor::kRingThroughput,        Floor::kRingBurstThroughput,
+    Floor::kUdpSpinningLatency, Floor::kUdpSpinningThroughput, Floor::kUdpBlockingLatency,
+    Floor::kGrpcLatency,        Floor::kGrpcThroughput,
 };
 
 inline constexpr int kThroughputOutstanding = 32;

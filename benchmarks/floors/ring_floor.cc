@@ -40,15 +40,13 @@ absl::Status ServeRing(Peer& peer) {
   SpscProducer<Message> replies(*memory + kRingBytes, kCapacity);
   peer.Report(0);
   Message burst[kThroughputOutstanding];
+  const bool bursts = peer.Number(0) != 0;
   while (true) {
-    // One by one while they come one by one, which is quicker; the rest in a burst.
-    if (!requests.TryPop(&burst[0])) continue;
-    if (requests.Front() == nullptr) {
+    if (bursts) {
+      replies.Push(absl::MakeConstSpan(burst).first(requests.Pop(absl::MakeSpan(burst))));
+    } else if (requests.TryPop(&burst[0])) {
       replies.TryPush(burst[0]);
-      continue;
     }
-    const size_t n = 1 + requests.Pop(absl::MakeSpan(burst).subspan(1));
-    replies.Push(absl::MakeConstSpan(burst).first(n));
   }
 }
 
@@ -70,9 +68,16 @@ absl::Status AskRing(Peer& peer) {
       return true;
     });
   } else {
+    const bool bursts = peer.Number(3) != 0;
     result = RepliesPerSecond(duration_ns, outstanding, [&](size_t n) {
-      requests.Push(absl::MakeConstSpan(burst).first(n));
-      return replies.Pop(absl::MakeSpan(burst));
+      if (bursts) {
+        requests.Push(absl::MakeConstSpan(burst).first(n));
+        return replies.Pop(absl::MakeSpan(burst));
+      }
+      for (size_t i = 0; i < n; ++i) requests.TryPush(burst[i]);
+      size_t popped = 0;
+      while (popped < kThroughputOutstanding && replies.TryPop(&burst[popped])) ++popped;
+      return popped;
     });
   }
   if (result.ok()) peer.Report(*result);
