@@ -29,6 +29,7 @@ done
 # echo TRANSPORT LISTEN: a server and its client, with the configuration that belongs to it.
 echo_over() {
   local config=$examples/configs/$1.textproto
+  : >"$run/server"  # nothing of the server before
   "$examples/echo_server" --config "$config" --listen "$2" >"$run/server" 2>&1 &
   server=$!
   until grep -q '^listening on' "$run/server"; do
