@@ -126,7 +126,8 @@ class LinuxDatagramPort final : public DatagramPort {
   } gro_controls_[kReceiveMessages];
   Buffer receive_buffers_[kReceiveMessages];
   std::unique_ptr<uint8_t[]> tails_;
-  size_t receive_batch_ = 1;  // messages to ask for: follows the load
+  size_t receive_batch_ = 1;    // messages to ask for: follows the load
+  uint32_t full_receives_ = 0;  // of one message, since the last that was not full
   size_t receive_next_ = 0;
   size_t receive_filled_ = 0;
   size_t receive_offset_ = 0;  // of what is still to be delivered of a coalesced message

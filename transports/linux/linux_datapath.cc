@@ -10,6 +10,10 @@
 namespace weft::linux_transport {
 namespace {
 
+// Receives of one message that find one before the next asks for two. A loop that sleeps between
+// messages makes no empty receive, and must not pay for a second look each time.
+constexpr uint32_t kSinglesBeforeBatch = 8;
+
 // The kernel may refuse to segment: the segment does not fit the path's MTU (EINVAL, EMSGSIZE), or
 // the route cannot (EIO: IPsec, or a device without checksums).
 bool MayBeAboutSegmenting(int error) {
@@ -206,14 +210,16 @@ bool LinuxDatagramPort::Fill(size_t wanted) {
       batch == 1 ? ReceiveOne() : recvmmsg(fd_.get(), receive_headers_, batch, 0, nullptr);
   if (filled <= 0) {
     receive_batch_ = 1;
+    full_receives_ = 0;
     if (errno != EAGAIN) TakeSocketErrors();
     return false;
   }
   receive_next_ = 0;
   receive_filled_ = static_cast<size_t>(filled);
   if (receive_filled_ < batch) {
-    receive_batch_ = receive_filled_ + 1;
-  } else {
+    receive_batch_ = receive_filled_;
+    full_receives_ = 0;
+  } else if (batch > 1 || ++full_receives_ == kSinglesBeforeBatch) {
     receive_batch_ = std::min(2 * batch, kReceiveMessages);
     if (batch == kReceiveMessages && gro_ == Gro::kOnDemand) StartCoalescing();
   }
