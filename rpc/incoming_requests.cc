@@ -9,6 +9,8 @@ IncomingRequests::BeginResult IncomingRequests::Begin(const Peer& client, const 
                                                       Buffer payload, int64_t now_ns) {
   const Key key{client, header.request_id};
   if (by_key_.contains(key)) return BeginResult::kAgain;
+  // It could only push out all others, and never be complete.
+  if (header.packet_order > limits_.buffers_max) return BeginResult::kTooLong;
   if (auto it = per_peer_.find(client);
       it != per_peer_.end() && it->second >= limits_.requests_per_peer_max) {
     return BeginResult::kTooMany;

@@ -42,6 +42,7 @@ class IncomingRequests {
     kBegun,
     kAgain,    // is known already: the first packet came once more; nothing changes
     kTooMany,  // the client has as many as it may
+    kTooLong,  // it alone is more than buffers_max
   };
   // `header` is that of a first packet and more than one in all, no more than packets_max.
   BeginResult Begin(const Peer& client, const Header& header, Buffer payload, int64_t now_ns);

@@ -72,15 +72,24 @@ TEST_F(IncomingRequestsTest, TheStalestGivesWay) {
 }
 
 TEST_F(IncomingRequestsTest, BuffersAreBounded) {
-  Begin(1, 1, 0, 8);
-  Begin(2, 1, 1, 8);
-  for (uint16_t i = 1; i <= 4; ++i) EXPECT_TRUE(Add(2, 1, 2, i, false));
+  Begin(1, 1, 0, 6);
+  Begin(2, 1, 1, 6);
+  Begin(3, 1, 2, 6);
+  for (uint16_t i = 1; i <= 3; ++i) EXPECT_TRUE(Add(3, 1, 3, i, false));
+  EXPECT_EQ(requests_.size(), 3u);
+  EXPECT_TRUE(Add(3, 1, 4, 4, false));  // the seventh buffer
   EXPECT_EQ(requests_.size(), 2u);
-  EXPECT_TRUE(Add(2, 1, 3, 5, false));  // the seventh buffer
-  EXPECT_EQ(requests_.size(), 1u);
-  EXPECT_FALSE(Add(1, 1, 3, 1, false));
-  message_.Clear();
+  EXPECT_FALSE(Add(1, 1, 4, 1, false));
   EXPECT_EQ(pool_.available(), pool_.count() - 6);
+}
+
+TEST_F(IncomingRequestsTest, OneThatCouldNeverBeHeldDoesNotBegin) {
+  EXPECT_EQ(Begin(1, 1, 0, 7), BeginResult::kTooLong);
+  EXPECT_EQ(requests_.size(), 0u);
+  EXPECT_EQ(Begin(1, 1, 0, 6), BeginResult::kBegun);
+  EXPECT_EQ(Begin(2, 1, 1), BeginResult::kBegun);
+  EXPECT_EQ(Begin(2, 2, 1, 8), BeginResult::kTooLong);
+  EXPECT_TRUE(given_up_.empty());
 }
 
 TEST_F(IncomingRequestsTest, WhatMakesNoProgressExpires) {

@@ -251,6 +251,31 @@ TEST_F(RpcTest, FlowControlOfTheApplicationRefusesWithDrop) {
   EXPECT_EQ(server_->stats().refused, 2u);
 }
 
+TEST_F(RpcTest, ARequestThatCouldNeverBeHeldIsRefusedAtOnce) {
+  ServeEcho({.message_packets_max = 60000});
+  const auto held_max = static_cast<uint16_t>(server_->port().pool().count() / 2);
+  const auto raw = OpenPort("raw");
+  Header header{.type = MessageType::kRequest, .first = true, .request_id = 1};
+  header.packet_order = static_cast<uint16_t>(held_max + 1);
+  SendRaw(*raw, Address::Sim("server"), header, "x");
+  EXPECT_EQ(ReceiveRaw(*raw).type, MessageType::kDrop);
+  EXPECT_EQ(server_->incomplete(), 0u);
+  header.packet_order = held_max;
+  SendRaw(*raw, Address::Sim("server"), header, "x");
+  EXPECT_EQ(ReceiveRaw(*raw).type, MessageType::kAck);
+}
+
+TEST_F(RpcTest, ANullBufferIsNoReply) {
+  Serve([](ServerCall call) {
+    EXPECT_EQ(call.Reply(Buffer()).code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_TRUE(call.Reply(Bytes("another")).ok());
+  });
+  Connect();
+  const Result reply = Call("x");
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_EQ(reply->ToString(), "another");
+}
+
 TEST_F(RpcTest, AHandlerMayRefuse) {
   Serve([](ServerCall call) { call.Drop(); });
   Connect();
@@ -475,6 +500,24 @@ TEST_F(RpcTest, AServerEndsWithItsHandlersSuspended) {
   server_.reset();
   EXPECT_EQ(loop_.timers().size(), 1u) << "only the call's timeout is left";
   EXPECT_TRUE(RunUntil([&] { return ended; }));
+}
+
+TEST_F(RpcTest, WhatAServerSaysAtItsEndIsSent) {
+  struct Refusal {
+    ServerCall call;
+    ~Refusal() { call.Drop(); }
+  };
+  Serve([](ServerCall call) -> Task<void> {
+    Refusal refusal{std::move(call)};
+    co_await refusal.call.loop().Sleep(absl::Hours(1));
+  });
+  Connect();
+  std::optional<Result> result;
+  ASSERT_TRUE(client_->Call(peer_, Bytes(""), [&](Result r) { result = std::move(r); }).ok());
+  RunFor(1'000'000);
+  server_.reset();
+  EXPECT_TRUE(RunUntil([&] { return result.has_value(); }));
+  EXPECT_EQ(client_->stats().drops, 1u);
 }
 
 TEST_F(RpcTest, AServerThatIsNotThereFailsTheCall) {

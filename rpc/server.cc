@@ -55,7 +55,13 @@ Server::Server(Loop& loop, std::unique_ptr<DatagramPort> port, const ServerOptio
   loop_.Add(this);
 }
 
-Server::~Server() { loop_.Remove(this); }
+Server::~Server() {
+  // Both may hold calls, whose end the router and some clients are told of.
+  tasks_.Cancel();
+  handler_ = nullptr;
+  sending_.Flush(*port_);
+  loop_.Remove(this);
+}
 
 absl::Status Server::Init() {
   if (absl::Status status = CheckOptions(options_); !status.ok()) return status;
@@ -125,6 +131,7 @@ void Server::OnRequest(const Peer& client, const Header& header, Buffer payload)
 void Server::OnFirstOfSeveral(const Peer& client, const Header& header, Buffer payload) {
   switch (incoming_.Begin(client, header, std::move(payload), loop_.now_ns())) {
     case IncomingRequests::BeginResult::kTooMany:
+    case IncomingRequests::BeginResult::kTooLong:
       return Refuse(client, header.request_id);
     case IncomingRequests::BeginResult::kAgain:
       // The ACK may have been lost.
@@ -275,6 +282,7 @@ absl::Status ServerCall::Reply(absl::Span<const uint8_t> reply) {
 }
 
 absl::Status ServerCall::Reply(Buffer reply) {
+  if (!reply) return absl::InvalidArgumentError("the reply is a null buffer");
   if (reply.size() > server_->packet_payload_bytes_ || reply.headroom() < kHeaderBytes) {
     return Reply(reply.bytes());
   }

@@ -76,9 +76,9 @@ class ServerCall {
 
   // Sends the reply; afterwards the call is over and only to be destroyed. Bytes are copied.
   // Buffers of a message of one piece are sent as they are; longer ones are cut anew, with a copy.
-  // ResourceExhausted when buffers or the sending queue ran out, InvalidArgument when it is longer
-  // than `message_packets_max` allows: nothing was sent then, and another reply, a shorter one
-  // perhaps, may be tried.
+  // ResourceExhausted when buffers or the sending queue ran out, InvalidArgument for a null buffer
+  // and for one that is longer than `message_packets_max` allows: nothing was sent then, and
+  // another reply, a shorter one perhaps, may be tried.
   absl::Status Reply(absl::Span<const uint8_t> reply);
   absl::Status Reply(Buffer reply);
   absl::Status Reply(BufferChain reply);
@@ -143,7 +143,8 @@ class Server : public Pollable {
     if (absl::Status status = server->Init(); !status.ok()) return status;
     return server;
   }
-  // Destroys the coroutines of the handler that have not ended.
+  // Destroys the coroutines of the handler that have not ended, and sends what the port still
+  // takes.
   ~Server() override;
 
   void set_admission(Admission admission) { admission_ = std::move(admission); }

@@ -42,8 +42,8 @@ class DatagramPort : public Port {
 
   // Sends a prefix of `burst` and returns its length. The buffers of the prefix are taken (null
   // afterwards); the rest is untouched and stays the caller's, who tries again later. A message
-  // that can never be sent (too long, unknown peer) is taken, dropped and counted as send_failed,
-  // so that it does not block those behind it.
+  // that can never be sent (too long, unknown peer, null buffer) is taken, dropped and counted as
+  // send_failed, so that it does not block those behind it.
   virtual size_t Send(absl::Span<Datagram> burst) = 0;
 
   // Fills a prefix of `burst` and returns its length, without waiting. What the elements held

@@ -23,8 +23,8 @@ class FramePort : public Port {
   virtual bool link_up() const = 0;
 
   // As DatagramPort: the accepted prefix is taken, the rest stays the caller's; a frame that can
-  // never be sent (shorter than its header, longer than max_frame_bytes) is taken, dropped and
-  // counted.
+  // never be sent (null, shorter than its header, longer than max_frame_bytes) is taken, dropped
+  // and counted.
   virtual size_t Send(absl::Span<Buffer> burst) = 0;
   virtual size_t Receive(absl::Span<Buffer> burst) = 0;
 

@@ -255,6 +255,7 @@ TEST_P(DatagramConformance, WhatCanNeverBeSentIsDroppedAndCounted) {
   burst.push_back(Message(a->pool(), to, "first"));
   burst.push_back(Message(large, to, std::string(max_payload() + 1, 'x')));
   burst.push_back(Message(large, Peer{}, "to nobody"));
+  burst.push_back({to, Buffer()});
   burst.push_back(Message(a->pool(), to, "last"));
   absl::Span<Datagram> rest = absl::MakeSpan(burst);
   ASSERT_TRUE(Until([&] {
@@ -262,7 +263,7 @@ TEST_P(DatagramConformance, WhatCanNeverBeSentIsDroppedAndCounted) {
     return rest.empty();
   }));
   for (const Datagram& d : burst) EXPECT_FALSE(d.buffer);
-  EXPECT_EQ(a->stats().send_failed, 2u);
+  EXPECT_EQ(a->stats().send_failed, 3u);
   EXPECT_EQ(a->stats().sent, 2u);
   const Datagram first = Receive(*b);
   ASSERT_TRUE(first.buffer);

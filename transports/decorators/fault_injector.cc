@@ -64,6 +64,11 @@ size_t FaultInjector<Below, Message>::Send(absl::Span<Message> burst) {
     untouched_ -= sent;
     done += sent;
     if (sent < run || done == burst.size()) break;
+    if (!BufferOf(burst[done])) {  // nothing to do harm to: the port below refuses it
+      next_fate_.reset();
+      ++untouched_;
+      continue;
+    }
     Befall(*std::exchange(next_fate_, std::nullopt),
            std::exchange(burst[done], WithBuffer(burst[done], Buffer())));
     ++done;

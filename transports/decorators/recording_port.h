@@ -29,6 +29,11 @@ namespace internal {
 inline constexpr size_t kRecordBurst = 64;
 inline constexpr int64_t kRecordIdleNs = 1'000'000'000;
 
+// Of a null buffer, which the port below refuses: none.
+inline absl::Span<const uint8_t> BytesOf(const Buffer& buffer) {
+  return buffer ? buffer.bytes() : absl::Span<const uint8_t>();
+}
+
 // Records and sends in turn, as what is sent is gone afterwards, and takes the records back of what
 // was not accepted.
 template <typename Writer, typename Message, typename Record, typename SendBurst>
@@ -110,9 +115,8 @@ class RecordingDatagramPort final : public DatagramDecorator {
   static constexpr size_t kPeersKept = 4096;
 
   void Record(int64_t now_ns, bool sent, const Datagram& datagram) {
-    const absl::Span<const uint8_t> bytes =
-        datagram.buffer ? datagram.buffer.bytes() : absl::Span<const uint8_t>();
-    writer_.WriteDatagram({now_ns, sent, bytes}, local_, AddressFor(datagram.peer));
+    writer_.WriteDatagram({now_ns, sent, internal::BytesOf(datagram.buffer)}, local_,
+                          AddressFor(datagram.peer));
   }
 
   // Of a peer that nobody knows: none.
@@ -141,7 +145,7 @@ class RecordingFramePort final : public FrameDecorator {
     return internal::RecordAndSend(
         writer_, burst,
         [&](const Buffer& frame) {
-          writer_.WriteFrame({now_ns, /*sent=*/true, frame.bytes()});
+          writer_.WriteFrame({now_ns, /*sent=*/true, internal::BytesOf(frame)});
         },
         [&](absl::Span<Buffer> chunk) { return inner().Send(chunk); });
   }

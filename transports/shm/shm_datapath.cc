@@ -18,6 +18,10 @@ size_t ShmDatagramPort::Send(absl::Span<Datagram> burst) {
   size_t taken = 0;
   for (; taken < burst.size(); ++taken) {
     Datagram& datagram = burst[taken];
+    if (!datagram.buffer) [[unlikely]] {
+      Drop(datagram);
+      continue;
+    }
     Link* link = Find(datagram.peer);
     const size_t size = datagram.buffer.size();
     if (link == nullptr || link->state != State::kOpen || size > max_payload_ ||

@@ -68,7 +68,7 @@ size_t SimDatagramPort::Send(absl::Span<Datagram> burst) {
   for (Datagram& datagram : burst) {
     const Buffer buffer = std::move(datagram.buffer);
     const uint64_t to = datagram.peer.words[0] - 1;
-    if (!network_->IsNode(to) || buffer.size() > capabilities_.max_payload_bytes) {
+    if (!buffer || !network_->IsNode(to) || buffer.size() > capabilities_.max_payload_bytes) {
       ++stats_.send_failed;
       continue;
     }
@@ -137,7 +137,8 @@ size_t SimFramePort::Send(absl::Span<Buffer> burst) {
 }
 
 void SimFramePort::SendOne(const Buffer& frame) {
-  if (frame.size() < kEthernetHeaderBytes || frame.size() > capabilities_.max_frame_bytes) {
+  if (!frame || frame.size() < kEthernetHeaderBytes ||
+      frame.size() > capabilities_.max_frame_bytes) {
     ++stats_.send_failed;
     return;
   }
