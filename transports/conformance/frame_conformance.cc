@@ -103,10 +103,11 @@ TEST_P(FrameConformance, WhatIsNoFrameIsDroppedAndCounted) {
   burst.push_back(
       Frame(large, b->mac(), a->mac(), std::string(max_frame() - kHeaderBytes + 1, 'x')));
   burst.push_back(a->pool().Allocate());  // empty
+  burst.emplace_back();                   // null
   burst.push_back(Frame(a->pool(), b->mac(), a->mac(), "good"));
-  EXPECT_EQ(a->Send(absl::MakeSpan(burst)), 4u);
+  EXPECT_EQ(a->Send(absl::MakeSpan(burst)), 5u);
   for (const Buffer& buffer : burst) EXPECT_FALSE(buffer);
-  EXPECT_EQ(a->stats().send_failed, 3u);
+  EXPECT_EQ(a->stats().send_failed, 4u);
   EXPECT_EQ(a->stats().sent, 1u);
   const Buffer got = Receive(*b);
   ASSERT_TRUE(got);

@@ -12,6 +12,13 @@
 #include "absl/strings/str_cat.h"
 
 namespace weft::linux_transport {
+namespace {
+
+// The kernel resets a connection (ETIMEDOUT) that is being closed and whose peer has taken nothing
+// for this long.
+constexpr int kClosingStalledMs = 60'000;
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<StreamPort>> LinuxStreamPort::Open(const config::Linux& config,
                                                                   const BufferPoolOptions& buffers,
@@ -177,6 +184,8 @@ void LinuxStreamPort::Close(StreamId id) {
   }
   stream->state = State::kClosing;
   stream->write_closing = true;
+  // A peer that never reads must not hold the slot, or the kernel's memory, for ever.
+  SetOption(stream->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kClosingStalledMs);
   work_.Push(*stream);
 }
 
