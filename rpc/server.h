@@ -195,11 +195,11 @@ class Server : public Pollable {
   size_t packet_payload_bytes_ = 0;
   Peer router_;
   Admission admission_;
+  ServerStats stats_;
   IncomingRequests incoming_;
   Timer expiry_;
   PacketQueue sending_;
   std::array<Datagram, kMaxBurst> received_;
-  ServerStats stats_;
   absl::AnyInvocable<void(ServerCall)> handler_;  // may hold calls, which use what is above
   TaskGroup tasks_;                               // last: tasks use the handler too
 };
