@@ -24,7 +24,7 @@
 
 namespace {
 
-constexpr int kRoundTrips = 3000;
+constexpr int kRoundTrips = 30000;
 
 // The server: what to do with a request. This one sends it back.
 void Echo(weft::rpc::ServerCall call) { (void)call.Reply(std::move(call.request())); }
