@@ -120,7 +120,8 @@ TEST(BufferPoolTest, WhatOtherThreadsReturnedIsAvailable) {
 
 TEST(BufferPoolTest, PoolAndReturningThreadsMayEndTogether) {
   for (int round = 0; round < 200; ++round) {
-    auto pool = std::make_unique<BufferPool>(BufferPoolOptions{.count = 8, .bytes = 64, .headroom = 0});
+    auto pool =
+        std::make_unique<BufferPool>(BufferPoolOptions{.count = 8, .bytes = 64, .headroom = 0});
     std::vector<Buffer> held;
     for (int i = 0; i < 8; ++i) held.push_back(pool->Allocate());
     std::thread returner([held = std::move(held)]() mutable { held.clear(); });

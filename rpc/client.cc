@@ -21,10 +21,8 @@ absl::Status CheckOptions(const ClientOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat("outstanding_max is ", options.outstanding_max,
                                                    "; it must be 1 to ", kOutstandingLimit));
   }
-  if (options.message_packets_max == 0 || options.message_packets_max > UINT16_MAX) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "message_packets_max is ", options.message_packets_max, "; it must be 1 to ", UINT16_MAX));
-  }
+  absl::Status packets = CheckMessagePacketsMax(options.message_packets_max);
+  if (!packets.ok()) return packets;
   if (options.timeout <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError("timeout must be greater than zero");
   }

@@ -2,6 +2,7 @@
 #include "weft/rpc/packets.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "absl/status/status.h"
@@ -21,6 +22,12 @@ absl::StatusOr<size_t> PacketPayloadBytes(DatagramPort& port) {
                                                    room, " (see transport.buffers.bytes)"));
   }
   return std::min(kPacketPayloadBytes, room - kHeaderBytes);
+}
+
+absl::Status CheckMessagePacketsMax(size_t message_packets_max) {
+  if (message_packets_max > 0 && message_packets_max <= UINT16_MAX) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("message_packets_max is ", message_packets_max,
+                                                 "; it must be 1 to ", UINT16_MAX));
 }
 
 Buffer CopyOf(BufferPool& pool, absl::Span<const uint8_t> bytes) {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
@@ -32,6 +33,9 @@ inline size_t BurstOf(const DatagramPort& port) {
 inline int64_t TimeoutNs(absl::Duration timeout) {
   return absl::ToInt64Nanoseconds(std::min(timeout, absl::Hours(24 * 365 * 100)));
 }
+
+// InvalidArgument unless `message_packets_max`, of a client or a server, fits the header.
+absl::Status CheckMessagePacketsMax(size_t message_packets_max);
 
 // A buffer with a copy of `bytes`, which must fit; null when the pool is empty.
 Buffer CopyOf(BufferPool& pool, absl::Span<const uint8_t> bytes);

@@ -14,10 +14,8 @@ namespace weft::rpc {
 namespace {
 
 absl::Status CheckOptions(const ServerOptions& options) {
-  if (options.message_packets_max == 0 || options.message_packets_max > UINT16_MAX) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "message_packets_max is ", options.message_packets_max, "; it must be 1 to ", UINT16_MAX));
-  }
+  absl::Status packets = CheckMessagePacketsMax(options.message_packets_max);
+  if (!packets.ok()) return packets;
   if (options.messages_max == 0 || options.messages_per_peer_max == 0) {
     return absl::InvalidArgumentError("messages_max and messages_per_peer_max must be at least 1");
   }
