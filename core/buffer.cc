@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <new>
 
 namespace weft {
@@ -32,7 +33,35 @@ BufferPoolCore::BufferPoolCore(const BufferPoolOptions& options)
   memory_ = static_cast<uint8_t*>(memory);
 }
 
-BufferPoolCore::~BufferPoolCore() { munmap(memory_, memory_bytes_); }
+BufferPoolCore::BufferPoolCore(size_t headroom, void (*release)(void* context), void* context)
+    : owner_(ThreadToken()),
+      count_(0),
+      stride_(sizeof(BufferSlot) + headroom),
+      headroom_(static_cast<uint32_t>(headroom)),
+      release_(release),
+      release_context_(context) {}
+
+BufferPoolCore::~BufferPoolCore() {
+  if (release_ != nullptr) {
+    release_(release_context_);
+  } else {
+    munmap(memory_, memory_bytes_);
+  }
+}
+
+void BufferPoolCore::Adopt(void* memory, size_t capacity) {
+  assert(release_ != nullptr && capacity >= headroom_);
+  auto* slot = new (memory) BufferSlot{};
+  slot->pool = this;
+  slot->capacity = static_cast<uint32_t>(capacity);
+  slot->next = free_;
+  free_ = slot;
+  ++free_count_;
+  ++used_slots_;
+  // The least of them decides what fits every buffer.
+  const size_t stride = sizeof(BufferSlot) + capacity;
+  stride_ = count_++ == 0 ? stride : std::min(stride_, stride);
+}
 
 void BufferPoolCore::TakeReturned() {
   if (returned_.load(std::memory_order_relaxed) == nullptr) return;
@@ -87,7 +116,14 @@ void BufferPoolCore::Orphan() {
 BufferPool::BufferPool(const BufferPoolOptions& options)
     : core_(new internal::BufferPoolCore(options)) {}
 
-BufferPool::~BufferPool() { core_->Orphan(); }
+BufferPool::BufferPool(size_t headroom, void (*release)(void* context), void* context)
+    : core_(new internal::BufferPoolCore(headroom, release, context)) {}
+
+BufferPool::~BufferPool() {
+  if (core_ != nullptr) core_->Orphan();
+}
+
+void BufferPool::Adopt(void* memory, size_t capacity) { core_->Adopt(memory, capacity); }
 
 void BufferPool::BindToThisThread() {
   core_->owner_.store(internal::ThreadToken(), std::memory_order_relaxed);
@@ -103,6 +139,8 @@ size_t BufferPool::available() const {
   core_->TakeReturned();
   return core_->free_count_ + core_->count_ - core_->used_slots_;
 }
+
+size_t BufferPool::stride() const { return core_->stride_; }
 
 absl::Span<uint8_t> BufferPool::region() const { return {core_->memory_, core_->memory_bytes_}; }
 

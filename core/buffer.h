@@ -31,12 +31,47 @@ namespace internal {
 
 class BufferPoolCore;
 
+}  // namespace internal
+
+// What a device is asked to do with a frame that is sent, or says about one that was received: as
+// much of the layers' lengths as it needs to know, and what is to be done. Fresh buffers ask for
+// nothing. A device that was not asked for offloads by its capabilities ignores requests.
+struct FrameOffload {
+  enum Flag : uint16_t {
+    // What the frame carries.
+    kIpv4 = 1 << 0,
+    kIpv6 = 1 << 1,
+    kTcp = 1 << 2,
+    kUdp = 1 << 3,
+    // Requests. The checksum field of TCP or UDP holds the sum of the pseudo-header, not
+    // complemented, as Linux's CHECKSUM_PARTIAL and DPDK want it; that of IPv4 holds 0.
+    kSendIpChecksum = 1 << 4,
+    kSendL4Checksum = 1 << 5,
+    // Cut the payload into pieces of segment_bytes, each with a copy of the headers that is put
+    // right; implies both checksums.
+    kSegment = 1 << 6,
+    // Results: the device has checked it and found it good, or knows that the frame never left the
+    // machine. Without the flag nothing is known.
+    kIpChecksumGood = 1 << 8,
+    kL4ChecksumGood = 1 << 9,
+  };
+  uint16_t flags = 0;
+  uint8_t l2_bytes = 0;  // Ethernet header, VLAN tags included
+  uint8_t l4_bytes = 0;  // TCP or UDP header; with kSegment only
+  uint16_t l3_bytes = 0;
+  uint16_t segment_bytes = 0;  // payload of each; with kSegment only
+};
+static_assert(sizeof(FrameOffload) == 8);
+
+namespace internal {
+
 struct alignas(64) BufferSlot {
   BufferPoolCore* pool;
   BufferSlot* next;   // in a free list or in a BufferChain
   uint32_t offset;    // of data from memory()
   uint32_t size;      // of data
   uint32_t capacity;  // of memory()
+  FrameOffload offload;
   uint8_t* memory() { return reinterpret_cast<uint8_t*>(this + 1); }
 };
 static_assert(sizeof(BufferSlot) == 64);
@@ -76,6 +111,9 @@ class Buffer {
   absl::Span<uint8_t> bytes() { return {data(), size()}; }
   absl::Span<const uint8_t> bytes() const { return {data(), size()}; }
 
+  FrameOffload& offload() { return slot_->offload; }
+  const FrameOffload& offload() const { return slot_->offload; }
+
   size_t headroom() const { return slot_->offset; }
   size_t tailroom() const { return slot_->capacity - slot_->offset - slot_->size; }
 
@@ -105,6 +143,11 @@ class Buffer {
     slot_->size -= static_cast<uint32_t>(n);
   }
 
+  // For transports that hand slots to a device and get them back: the slot without its owner, and
+  // an owner for a slot that has none.
+  internal::BufferSlot* ReleaseSlot() { return std::exchange(slot_, nullptr); }
+  static Buffer FromSlot(internal::BufferSlot* slot) { return Buffer(slot); }
+
  private:
   friend class BufferChain;
   friend class BufferPool;
@@ -131,9 +174,22 @@ struct BufferPoolOptions {
 class BufferPool {
  public:
   explicit BufferPool(const BufferPoolOptions& options);
+
+  // A pool whose slots lie in memory of somebody else, such as a device's library, which adds them
+  // by Adopt(). `release(context)` is called when the pool is gone and the last buffer has
+  // returned, by the thread that returned it.
+  BufferPool(size_t headroom, void (*release)(void* context), void* context);
+
   ~BufferPool();
-  BufferPool(const BufferPool&) = delete;
-  BufferPool& operator=(const BufferPool&) = delete;
+  BufferPool(BufferPool&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+  BufferPool& operator=(BufferPool&&) = delete;
+
+  // Adds a slot: 64 bytes at `memory`, aligned to 8, become its bookkeeping, and the
+  // `capacity` bytes behind them its memory. Owner only; only a pool made for it.
+  void Adopt(void* memory, size_t capacity);
+
+  // Whether `buffer`, not null, is one of this pool's.
+  bool Owns(const Buffer& buffer) const { return buffer.slot_->pool == core_; }
 
   // An empty buffer with the headroom reserved; null when all slots are in use.
   inline Buffer Allocate();
@@ -148,8 +204,10 @@ class BufferPool {
   // only.
   size_t available() const;
 
-  // The memory to register with a device: all slots, bookkeeping included.
+  // The memory to register with a device: all slots, bookkeeping included, one every stride()
+  // bytes. Empty for a pool of adopted slots.
   absl::Span<uint8_t> region() const;
+  size_t stride() const;
 
  private:
   internal::BufferPoolCore* core_;
@@ -160,7 +218,10 @@ namespace internal {
 class BufferPoolCore {
  public:
   explicit BufferPoolCore(const BufferPoolOptions& options);
+  BufferPoolCore(size_t headroom, void (*release)(void* context), void* context);
   ~BufferPoolCore();
+
+  void Adopt(void* memory, size_t capacity);
 
   BufferSlot* Allocate() {
     BufferSlot* slot = free_;
@@ -172,6 +233,7 @@ class BufferPoolCore {
     --free_count_;
     slot->offset = headroom_;
     slot->size = 0;
+    slot->offload = {};
     return slot;
   }
 
@@ -205,8 +267,10 @@ class BufferPoolCore {
   size_t count_;
   size_t stride_;
   uint32_t headroom_;
-  uint8_t* memory_;
-  size_t memory_bytes_;
+  uint8_t* memory_ = nullptr;
+  size_t memory_bytes_ = 0;
+  void (*release_)(void* context) = nullptr;  // of adopted slots
+  void* release_context_ = nullptr;
 
   // Everyone's.
   alignas(128) std::atomic<BufferSlot*> returned_{nullptr};

@@ -7,7 +7,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
+#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "weft/core/buffer.h"
 #include "weft/transports/port.h"
@@ -16,17 +18,38 @@ namespace weft {
 
 using MacAddress = std::array<uint8_t, 6>;
 
+// A port may be one queue of a device that several workers share (PortOptions::queue): each receives
+// what the device spreads to it by flow, and sends by itself.
+//
+// Frames have one buffer each. Where a device delivers a frame in pieces, the port joins them in a
+// buffer that is large enough, and counts the copy.
+//
+// Offloads: buffer.offload() may ask for what capabilities() offer (checksum_offload,
+// segmentation_offload), and says of a received frame what the device has checked.
 class FramePort : public Port {
  public:
   virtual MacAddress mac() const = 0;
-  // Whether frames can get through at present.
+  // Whether frames can get through at present. A change is an event too: kLinkDown, kLinkUp.
   virtual bool link_up() const = 0;
+  // The device as its user knows it: "eth0", "0000:00:03.0", "net_virtio_user0".
+  virtual std::string device_name() const { return local_address().ToString(); }
 
   // As DatagramPort: the accepted prefix is taken, the rest stays the caller's; a frame that can
-  // never be sent (null, shorter than its header, longer than max_frame_bytes) is taken, dropped
-  // and counted.
+  // never be sent (null, shorter than its header, longer than max_frame_bytes, or than 64 KiB where
+  // it asks for segmentation) is taken, dropped and counted.
   virtual size_t Send(absl::Span<Buffer> burst) = 0;
   virtual size_t Receive(absl::Span<Buffer> burst) = 0;
+
+  // Tells the device what its user wants to receive, so that it need not deliver the rest, and may
+  // leave it to others such as the kernel. `addresses`: IP addresses, port 0 for all of them;
+  // `groups`: addresses of groups. Replaces what was told before. A port may deliver more than
+  // that: one that was told nothing delivers what its configuration says, or all. Slow path.
+  virtual absl::Status SetFilter(absl::Span<const Address> addresses,
+                                 absl::Span<const MacAddress> groups) {
+    (void)addresses;
+    (void)groups;
+    return absl::OkStatus();
+  }
 
  protected:
   using Port::Port;

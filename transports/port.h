@@ -37,6 +37,8 @@ struct PortEvent {
   enum class Kind : uint8_t {
     kPeerUnreachable,  // what was sent to `peer` did not arrive: refused, no route, process gone
     kPeerClosed,       // `peer` has left in good order
+    kLinkDown,         // frames cannot get through any more; `peer` is nobody
+    kLinkUp,           // frames can get through again
   };
   Kind kind;
   Peer peer;
@@ -97,7 +99,7 @@ class Port {
  private:
   // What a port and the decorators around it have in common.
   struct Shared {
-    explicit Shared(const BufferPoolOptions& buffers) : pool(buffers) {}
+    explicit Shared(BufferPool buffers) : pool(std::move(buffers)) {}
     BufferPool pool;
     absl::Status status;
     PortStats stats;
@@ -109,7 +111,9 @@ class Port {
  protected:
   // A port to a device.
   Port(const Capabilities& capabilities, const BufferPoolOptions& buffers)
-      : own_(std::in_place, buffers),
+      : Port(capabilities, BufferPool(buffers)) {}
+  Port(const Capabilities& capabilities, BufferPool buffers)
+      : own_(std::in_place, std::move(buffers)),
         capabilities_(capabilities),
         pool_(own_->pool),
         status_(own_->status),

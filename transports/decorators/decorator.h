@@ -7,8 +7,10 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "weft/transports/datagram_port.h"
@@ -57,12 +59,21 @@ class FrameDecorator : public FramePort {
 
   MacAddress mac() const override { return inner_->mac(); }
   bool link_up() const override { return inner_->link_up(); }
+  std::string device_name() const override { return inner_->device_name(); }
+  absl::Status SetFilter(absl::Span<const Address> addresses,
+                         absl::Span<const MacAddress> groups) override {
+    return inner_->SetFilter(addresses, groups);
+  }
   size_t Send(absl::Span<Buffer> burst) override { return inner_->Send(burst); }
   size_t Receive(absl::Span<Buffer> burst) override { return inner_->Receive(burst); }
 
  protected:
   explicit FrameDecorator(std::unique_ptr<FramePort> inner)
-      : FramePort(inner->capabilities(), *inner), inner_(std::move(inner)) {}
+      : FramePort(inner->capabilities(), *inner), inner_(std::move(inner)) {
+    // What a decorator sees and changes are frames as they are on the wire.
+    capabilities_.checksum_offload = false;
+    capabilities_.segmentation_offload = false;
+  }
   size_t DoTakeEvents(absl::Span<PortEvent> events) override { return inner_->TakeEvents(events); }
   FramePort& inner() { return *inner_; }
 

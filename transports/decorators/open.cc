@@ -37,6 +37,8 @@ absl::string_view NameOf(const config::Decorator& decorator) {
 
 Capabilities Decorated(Capabilities capabilities, const Decorators& decorators) {
   capabilities.streams = false;
+  capabilities.checksum_offload = false;
+  capabilities.segmentation_offload = false;
   for (const config::Decorator& decorator : decorators) {
     if (decorator.has_fault()) capabilities = WithFaults(capabilities, decorator.fault());
   }
