@@ -99,8 +99,7 @@ class Port {
  private:
   // What a port and the decorators around it have in common.
   struct Shared {
-    explicit Shared(BufferPool buffers) : pool(std::move(buffers)) {}
-    BufferPool pool;
+    std::optional<BufferPool> pool;
     absl::Status status;
     PortStats stats;
     bool has_events = false;
@@ -113,9 +112,18 @@ class Port {
   Port(const Capabilities& capabilities, const BufferPoolOptions& buffers)
       : Port(capabilities, BufferPool(buffers)) {}
   Port(const Capabilities& capabilities, BufferPool buffers)
-      : own_(std::in_place, std::move(buffers)),
+      : own_(Shared{.pool = std::move(buffers)}),
         capabilities_(capabilities),
-        pool_(own_->pool),
+        pool_(*own_->pool),
+        status_(own_->status),
+        stats_(own_->stats),
+        has_events_(own_->has_events) {}
+
+  // A port that speaks a protocol over another: its buffers are those of `pool`, which outlives it.
+  Port(const Capabilities& capabilities, BufferPool* pool)
+      : own_(std::in_place),
+        capabilities_(capabilities),
+        pool_(*pool),
         status_(own_->status),
         stats_(own_->stats),
         has_events_(own_->has_events) {}
