@@ -49,7 +49,7 @@ const Destination* DestinationCache::Renew(const IpAddress& ip, int64_t now_ns,
   } else {
     const auto hop = routes_->Lookup(ip);
     if (!hop) return nullptr;
-    entry.next_hop = hop->address;
+    entry.next_hop = hop->neighbor;
     const MacAddress* known = neighbors_->Lookup(entry.next_hop, now_ns, &valid_until_ns);
     if (known == nullptr) {
       entry.kind = Kind::kUnresolved;

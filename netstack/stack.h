@@ -11,12 +11,15 @@
 #ifndef WEFT_NETSTACK_STACK_H_
 #define WEFT_NETSTACK_STACK_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -27,7 +30,7 @@
 #include "weft/core/timer_wheel.h"
 #include "weft/core/unique_fd.h"
 #include "weft/netstack/destination_cache.h"
-#include "weft/netstack/exception_path.h"
+#include "weft/netstack/icmp_errors.h"
 #include "weft/netstack/interface.h"
 #include "weft/netstack/membership.h"
 #include "weft/netstack/neighbor_cache.h"
@@ -67,11 +70,15 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
     TimerWheel* timers;  // null: the stack advances a wheel of its own when it is polled
     std::shared_ptr<Siblings> siblings;
     int queue = 0;  // which of them it is
+    // Says which thread the stack belongs to, until it is gone altogether: then it is null.
+    std::shared_ptr<std::atomic<const void*>> owner;
   };
 
+  // `exception`: a port to the kernel, for what is not for this stack; may be null.
   // InvalidArgument where `options` do not fit the device, naming it and what it has.
   static absl::StatusOr<std::shared_ptr<Stack>> Open(const StackOptions& options, World world,
-                                                     std::unique_ptr<FramePort> device);
+                                                     std::unique_ptr<FramePort> device,
+                                                     std::unique_ptr<FramePort> exception = nullptr);
   ~Stack() override;
 
   const Interface& interface() const { return interface_; }
@@ -102,7 +109,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   const Destination& LookAtDestination(const IpAddress& ip) {
     return destinations_.Look(ip, now_ns_);
   }
-  bool NextHop(const IpAddress& ip) const;  // whether there is a route, or it is ours
+  bool HasRoute(const IpAddress& ip) const;  // or it is ours
   size_t SendFrames(absl::Span<Buffer> frames) { return device_->Send(frames); }
   // An IP packet whole, of any length and to anywhere: to ourselves, in fragments, after its
   // neighbour was asked for. Taken in any case; what cannot be sent is counted.
@@ -124,7 +131,9 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
 
   void BindToThisThread();
   // Whether the calling thread is the one it belongs to.
-  bool IsMine() const { return owner_ == internal::ThreadToken(); }
+  bool IsMine() const {
+    return world_.owner->load(std::memory_order_relaxed) == internal::ThreadToken();
+  }
   int64_t now_ns() const { return now_ns_; }
 
  private:
@@ -132,7 +141,8 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   static constexpr size_t kLoopbackMax = 1024;
   static constexpr uint32_t kIdlePollsPerTick = 64;
 
-  Stack(const StackOptions& options, World world, std::unique_ptr<FramePort> device);
+  Stack(const StackOptions& options, World world, std::unique_ptr<FramePort> device,
+        std::unique_ptr<FramePort> exception);
   absl::Status SetUp();
   absl::Status SetUpAddresses();
   absl::Status SetUpRoutes();
@@ -182,20 +192,22 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   void InputIcmpv6(Buffer packet, const IpAddress& source, const IpAddress& destination,
                    uint8_t hop_limit, size_t icmp_offset, bool router_alert, Cast cast,
                    const From& from);
-  void AnswerEcho(Buffer packet, const IpAddress& source, const IpAddress& destination,
-                  size_t icmp_offset, Cast cast);
-  void InputError(absl::Span<const uint8_t> error, bool v4, const From& from);
+  // `packet` from the ICMP header on.
+  void AnswerEcho(Buffer packet, const IpAddress& source, const IpAddress& destination, Cast cast);
+  void InputEchoReply(absl::Span<const uint8_t> message, const IpAddress& source, uint8_t ttl);
+  // False: it is about nothing of ours.
+  bool InputError(const IcmpErrorReport& report);
   void InputNeighbor(absl::Span<const uint8_t> message, const IpAddress& source,
                      const IpAddress& destination, const From& from);
   void AnswerSolicitation(const NeighborMessage& asked, const IpAddress& source);
-  void TellUnreachable(absl::Span<const uint8_t> packet, int error);
 
   // icmp_output.cc
-  void SendError(absl::Span<const uint8_t> offending, Cast cast, uint8_t v4_type, uint8_t v4_code,
-                 uint8_t v6_type, uint8_t v6_code, uint32_t rest);
-  void SendPortUnreachable(absl::Span<const uint8_t> offending, Cast cast);
-  void SendIcmpv6(const IpAddress& source, const IpAddress& destination,
-                  absl::Span<const uint8_t> message, const MacAddress* to);
+  // About a packet that was received as `cast`: `v4` or `v6`, as it is of the one or the other.
+  void SendError(absl::Span<const uint8_t> offending, Cast cast, const IcmpError& v4,
+                 const IcmpError& v6);
+  // An ICMPv6 message with hop limit 255 in a buffer of its own, IP header in front; null without.
+  Buffer MakeIcmpv6(const IpAddress& source, const IpAddress& destination,
+                    absl::Span<const uint8_t> message, uint8_t hop_limit);
 
   // ip_output.cc
   void SendFrame(Buffer frame);
@@ -210,14 +222,15 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   void Unresolved(const IpAddress& neighbor, const Buffer& packet) override;
 
   // Membership::Delegate
-  void SendIgmp(const IpAddress& to, absl::Span<const uint8_t> message) override;
-  void SendMld(const IpAddress& to, absl::Span<const uint8_t> message) override;
+  void SendMembership(const IpAddress& to, absl::Span<const uint8_t> message) override;
 
   const StackOptions options_;
   const World world_;
+  // Destroyed behind all that follows, the device among it.
+  const absl::Cleanup<std::function<void()>> disown_{
+      [owner = world_.owner] { owner->store(nullptr, std::memory_order_release); }};
   const std::unique_ptr<FramePort> device_;
   const bool checksum_offload_;
-  const void* owner_ = internal::ThreadToken();
   Interface interface_;
   TimerWheel own_timers_;
   TimerWheel& timers_;
@@ -238,7 +251,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   TokenBucket error_limit_;
   TokenBucket echo_limit_;
   EchoObserver* echo_observer_ = nullptr;
-  std::unique_ptr<ExceptionPath> exception_;
+  const std::unique_ptr<FramePort> exception_;  // to the kernel; may be null
   uint32_t next_fragment_id_;
   StackStats stats_;
 

@@ -81,10 +81,12 @@ class UdpPort final : public DatagramPort {
   bool Sendable(const Datagram& datagram) const;
   // Puts UDP, IP and Ethernet headers in front of the payload. False without room for them.
   bool Encapsulate(Buffer& payload, uint16_t port, const Destination& to);
-  size_t WriteUdpHeader(Buffer& payload, uint16_t port, const IpAddress& source,
-                        const Destination& to);
+  void WriteUdpHeader(Buffer& payload, uint16_t port, const IpAddress& source,
+                      const Destination& to);
   // For what needs more than that. False: no buffer is free, and the datagram is still the caller's.
   bool SendSlowly(Datagram& datagram);
+  // Headers of UDP and IP alone, for Stack::Output().
+  void WriteIpPacket(Buffer& payload, const Peer& peer, const IpAddress& source);
   // Sends the frames that were made of burst[begin...]; gives back what is not taken.
   bool Flush(absl::Span<Datagram> burst, size_t* begin);
 
