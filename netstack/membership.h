@@ -36,8 +36,8 @@ struct MembershipOptions {
 };
 
 struct MembershipStats {
-  Counter queries;             // heard, taken
-  Counter reports_heard;       // of others, of IGMPv1, IGMPv2 and MLDv1
+  Counter queries;        // heard, taken
+  Counter reports_heard;  // of others, of IGMPv1, IGMPv2 and MLDv1
   Counter reports_sent;
   Counter leaves_sent;         // messages of their own: of IGMPv2 and MLDv1
   Counter reports_suppressed;  // as another host has reported the group
@@ -55,7 +55,8 @@ class Membership {
     // owner's to fill in, with hop limit 1, a hop-by-hop header with router alert and a link-local
     // or the unspecified source (RFC 3810, 5). Called from within Join(), Leave(), OnLinkUp() and
     // timers; must not call back.
-    virtual void SendMembership(const IpAddress& destination, absl::Span<const uint8_t> message) = 0;
+    virtual void SendMembership(const IpAddress& destination,
+                                absl::Span<const uint8_t> message) = 0;
   };
 
   // `timers` and `delegate` must outlive it.
@@ -105,21 +106,24 @@ class Membership {
 
     Membership* owner;
     bool v6;
-    int robustness = 2;                           // RFC 3376, 8.1; as queriers say
-    int64_t query_interval_ns = 125'000'000'000;  // RFC 3376, 8.2; as queriers say
+    int robustness = 2;                                  // RFC 3376, 8.1; as queriers say
+    int64_t query_interval_ns = 125'000'000'000;         // RFC 3376, 8.2; as queriers say
     int64_t older_until_ns[2] = {INT64_MIN, INT64_MIN};  // version 1 and 2 were heard
-    int version = 3;             // the one that pending messages are for
+    int version = 3;                                     // the one that pending messages are for
     int64_t answered_ns = INT64_MIN;
-    Timer timer;                 // answer to a general query, of version 3
+    Timer timer;  // answer to a general query, of version 3
   };
   struct Group {
     Group(Family* family, const IpAddress& address)
-        : family(family), address(address), change(&OnChangeTimer, this), answer(&OnAnswerTimer, this) {}
+        : family(family),
+          address(address),
+          change(&OnChangeTimer, this),
+          answer(&OnAnswerTimer, this) {}
     Family* family;
     IpAddress address;
-    int references = 0;            // 0: left, and still being told of
-    int changes_left = 0;          // messages about the latest Join() or Leave() still to be sent
-    bool reported_last = false;    // version 2: nobody else has reported it since (RFC 2236, 6)
+    int references = 0;          // 0: left, and still being told of
+    int changes_left = 0;        // messages about the latest Join() or Leave() still to be sent
+    bool reported_last = false;  // version 2: nobody else has reported it since (RFC 2236, 6)
     int64_t answered_ns = INT64_MIN;
     Timer change;  // the next of `changes_left`
     Timer answer;  // to a query

@@ -71,13 +71,13 @@ struct NeighborStats {
   Counter answers;              // awaited, taken
   Counter requests;             // heard from neighbours, taken
   Counter unsolicited_ignored;  // answers that nobody awaited, and what is said of static entries
-  Counter claims;               // of another MAC address for a known neighbour; it was probed instead
-  Counter bad_addresses;        // groups, zeros and broadcasts that claimed to be a neighbour
-  Counter unresolved;           // packets given up as their neighbour does not answer
-  Counter waiting_dropped;      // packets dropped as too many waited
-  Counter probes_failed;        // neighbours forgotten as they did not answer probes
-  Counter evictions;            // entries that gave way to others
-  Counter refused;              // entries that were not made for want of room
+  Counter claims;           // of another MAC address for a known neighbour; it was probed instead
+  Counter bad_addresses;    // groups, zeros and broadcasts that claimed to be a neighbour
+  Counter unresolved;       // packets given up as their neighbour does not answer
+  Counter waiting_dropped;  // packets dropped as too many waited
+  Counter probes_failed;    // neighbours forgotten as they did not answer probes
+  Counter evictions;        // entries that gave way to others
+  Counter refused;          // entries that were not made for want of room
 };
 
 // One thread: that of the timer wheel.
@@ -118,7 +118,7 @@ class NeighborCache {
 
   // An entry that stays as it is; replaces what was known. InvalidArgument for addresses that are
   // nobody's; ResourceExhausted if nothing can give way to it.
-  absl::Status AddStatic(const IpAddress& neighbor, const MacAddress& mac, int64_t now_ns);
+  absl::Status AddStatic(const IpAddress& neighbor, const MacAddress& mac);
 
   // An ARP reply to us (solicited, override), a gratuitous ARP (override) or a neighbour
   // advertisement with its flags.
@@ -138,7 +138,8 @@ class NeighborCache {
     IpAddress address;
     MacAddress mac;  // zeros while it is not known
     NeighborState state;
-    int64_t age_ns;  // since it was learnt or last confirmed; without MAC: since it was asked for
+    int64_t age_ns;  // since it was learnt or last confirmed; without MAC: since it was asked for;
+                     // 0 of static ones
     size_t waiting_packets;
     bool is_static;
   };
@@ -160,36 +161,34 @@ class NeighborCache {
     MacAddress mac = {};
     NeighborState state = NeighborState::kStale;
     bool is_static = false;
-    bool contested = false;     // kProbe: somebody says that the MAC address is another
-    int probes = 0;             // kIncomplete, kProbe: solicitations sent
-    int64_t confirmed_ns = 0;   // or learnt, or asked for
-    int64_t used_ns = 0;        // or heard of
-    BufferChain waiting;        // kIncomplete
-    Timer timer;  // what the state waits for; kReachable and kStale: being forgotten
+    bool contested = false;    // kProbe: somebody says that the MAC address is another
+    int probes = 0;            // kIncomplete, kProbe: solicitations sent
+    int64_t confirmed_ns = 0;  // or learnt, or asked for
+    int64_t used_ns = 0;       // or heard of
+    BufferChain waiting;       // kIncomplete
+    Timer timer;               // what the state waits for; kReachable and kStale: being forgotten
   };
 
-  static bool MayBeNeighbor(const IpAddress& address, const MacAddress& mac);
   static void OnTimer(void* slot, int64_t now_ns);
+  void OnTimer(Slot* slot, int64_t now_ns);
 
   Slot* Find(const IpAddress& address);
-  Slot* Create(const IpAddress& address, bool by_request);
+  Slot* Create(const IpAddress& address, NeighborState state, int64_t now_ns);
   bool MakeRoom(bool by_request);
   void Erase(Slot* slot);
   void Evict(Slot* slot);
   void MoveTo(List* list, Slot* slot);
 
-  bool HasMac(const Slot& slot) const {
-    return slot.state != NeighborState::kIncomplete && slot.state != NeighborState::kFailed;
-  }
   NeighborState StateAt(const Slot& slot, int64_t now_ns) const;
   void Use(Slot* slot, int64_t now_ns);
   void Learn(Slot* slot, const MacAddress& mac, bool confirmed, int64_t now_ns);
   void Confirm(Slot* slot, int64_t now_ns);
+  void SendWaiting(Slot* slot);
+  void Solicit(Slot* slot, int64_t now_ns);
   void Contest(Slot* slot, int64_t now_ns);
   void StartProbe(Slot* slot, bool contested, int64_t now_ns);
-  void SendProbe(Slot* slot, int64_t now_ns);
   void Fail(Slot* slot, int64_t now_ns);
-  void GiveUp(const IpAddress& neighbor, Buffer packet);
+  void GiveUp(const IpAddress& neighbor, const Buffer& packet);
   void MakeRoomToWait(Slot* slot);
   void DropOldestWaiting(Slot* slot);
 

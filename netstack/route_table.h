@@ -20,7 +20,7 @@
 namespace weft::netstack {
 
 struct NextHop {
-  IpAddress neighbor;     // the destination itself in a connected network, else a gateway
+  IpAddress neighbor;  // the destination itself in a connected network, else a gateway
   bool connected = true;
 };
 

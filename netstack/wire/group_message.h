@@ -22,8 +22,8 @@ struct GroupMessage {
     kOther,   // leave messages, reports of version 3: for routers
   };
   Kind kind = Kind::kOther;
-  int version = 3;      // of a query
-  IpAddress group;      // unspecified in a query for all groups
+  int version = 3;  // of a query
+  IpAddress group;  // unspecified in a query for all groups
   int64_t max_response_ns = 0;
   // Of a query of version 3; 0: it does not say.
   int robustness = 0;
