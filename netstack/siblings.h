@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/container/flat_hash_map.h"
 #include "weft/core/buffer.h"
 #include "weft/core/spsc_ring.h"
 #include "weft/core/unique_fd.h"

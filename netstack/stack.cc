@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "weft/netstack/udp_port.h"
+#include "weft/netstack/wire/udp.h"
 
 namespace weft::netstack {
 namespace {
@@ -37,8 +38,13 @@ bool AddToEpoll(int epoll, int fd) {
 absl::StatusOr<std::shared_ptr<Stack>> Stack::Open(const StackOptions& options, World world,
                                                    std::unique_ptr<FramePort> device,
                                                    std::unique_ptr<FramePort> exception) {
+  const auto owner = world.owner;
   std::shared_ptr<Stack> stack(
-      new Stack(options, std::move(world), std::move(device), std::move(exception)));
+      new Stack(options, std::move(world), std::move(device), std::move(exception)),
+      [owner](Stack* gone) {
+        delete gone;
+        owner->store(nullptr, std::memory_order_release);
+      });
   if (absl::Status status = stack->SetUp(); !status.ok()) return status;
   return stack;
 }
@@ -154,7 +160,7 @@ absl::Status Stack::SetUpRoutes() {
           absl::StrCat("netstack.neighbors[", i, "]: ", ip.ToString(),
                        " is in no network of the interface ", interface_.ToString()));
     }
-    if (absl::Status status = neighbors_.AddStatic(ip, mac, now_ns_); !status.ok()) return status;
+    if (absl::Status status = neighbors_.AddStatic(ip, mac); !status.ok()) return status;
   }
   return absl::OkStatus();
 }

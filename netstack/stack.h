@@ -15,11 +15,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -226,9 +224,6 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
 
   const StackOptions options_;
   const World world_;
-  // Destroyed behind all that follows, the device among it.
-  const absl::Cleanup<std::function<void()>> disown_{
-      [owner = world_.owner] { owner->store(nullptr, std::memory_order_release); }};
   const std::unique_ptr<FramePort> device_;
   const bool checksum_offload_;
   Interface interface_;

@@ -99,7 +99,9 @@ class Port {
  private:
   // What a port and the decorators around it have in common.
   struct Shared {
-    std::optional<BufferPool> pool;
+    Shared() = default;
+    explicit Shared(BufferPool buffers) : pool(std::move(buffers)) {}
+    std::optional<BufferPool> pool;  // none where the buffers are those of the layer below
     absl::Status status;
     PortStats stats;
     bool has_events = false;
@@ -112,7 +114,7 @@ class Port {
   Port(const Capabilities& capabilities, const BufferPoolOptions& buffers)
       : Port(capabilities, BufferPool(buffers)) {}
   Port(const Capabilities& capabilities, BufferPool buffers)
-      : own_(Shared{.pool = std::move(buffers)}),
+      : own_(std::in_place, std::move(buffers)),
         capabilities_(capabilities),
         pool_(*own_->pool),
         status_(own_->status),
