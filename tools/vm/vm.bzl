@@ -30,9 +30,8 @@ def vm_test(
 
     Args:
       name: name of the target.
-      test: the program: a cc_test, cc_binary or sh_binary. Its runfiles, working directory, and the TEST_ and
-        GTEST_ variables are as they are on the host; what it writes is gone afterwards, except below
-        TEST_UNDECLARED_OUTPUTS_DIR.
+      test: the program: a cc_test, cc_binary or sh_binary. Its runfiles, working directory and environment are as
+        they are on the host; what it writes is gone afterwards, except below TEST_UNDECLARED_OUTPUTS_DIR.
       args: its arguments.
       nics: number of virtio NICs that exchange frames, at most 8. Their PCI addresses are in the environment:
         WEFT_VM_NICS, with a space between. `set_link nic0 off` written to /run/port.monitor pulls a cable.

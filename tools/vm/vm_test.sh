@@ -3,9 +3,10 @@
 set -euo pipefail
 
 run=$TEST_SRCDIR/weft/tools/vm/run
-[[ -x $run ]] || run=$TEST_SRCDIR/$TEST_WORKSPACE/external/weft/tools/vm/run
 
-options=(--rw "$TEST_UNDECLARED_OUTPUTS_DIR" --timeout $((TEST_TIMEOUT - 15)))
+# A machine that hangs is ended, and its console shown, before Bazel ends the test.
+options=(--timeout $((${TEST_TIMEOUT:-300} - 15)))
+[[ -z ${TEST_UNDECLARED_OUTPUTS_DIR:-} ]] || options+=(--rw "$TEST_UNDECLARED_OUTPUTS_DIR")
 while [[ $1 != -- ]]; do
   options+=("$1")
   shift
@@ -17,7 +18,12 @@ if ! why=$("$run" --prepare 2>&1); then
   exit 0
 fi
 
-# What a test may look at; of other variables only those that the caller named with --test_env are
-# worth having, and nobody can tell them from the rest.
-mapfile -t variables < <(env | grep -E '^(TEST|GTEST|RUNFILES|JAVA_RUNFILES|PYTHON_RUNFILES|TZ|XML_OUTPUT)[A-Z_]*=')
+# Bazel gives a test few variables; those of the machine are the guest's own.
+variables=()
+while read -r name; do
+  case $name in
+    HOME | PATH | PWD | OLDPWD | SHLVL | _ | WEFT_VM_*) ;;
+    *) variables+=("$name=${!name}") ;;
+  esac
+done < <(compgen -e)
 exec "$run" "${options[@]}" -- env "${variables[@]}" "$PWD/$1" "${@:2}"
