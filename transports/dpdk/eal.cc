@@ -100,9 +100,11 @@ std::vector<std::string> Arguments(const config::Dpdk& config, const Running& ru
   std::vector<std::string> args = {"weft", absl::StrCat("--lcores=0@", core), "--no-telemetry"};
   if (running.huge_pages) {
     // Nothing is left behind in a file system, and vhost peers get few file descriptors.
-    for (const char* arg : {"--in-memory", "--single-file-segments", "--iova-mode=va"}) {
+    for (const char* arg : {"--in-memory", "--single-file-segments"}) {
       args.emplace_back(arg);
     }
+    // Without an IOMMU a physical device wants physical addresses: EAL sees which.
+    if (!running.pci) args.emplace_back("--iova-mode=va");
     // More than that comes as it is needed.
     if (config.memory_mb() != 0) args.push_back(absl::StrCat("-m", running.memory_mb));
   } else {
