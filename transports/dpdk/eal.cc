@@ -21,6 +21,9 @@
 namespace weft::dpdk {
 namespace {
 
+// Ordinary memory cannot grow after the start, but costs only what is touched.
+constexpr uint32_t kOrdinaryMemoryMbMin = 2048;
+
 // What EAL was started with.
 struct Running {
   config::Dpdk config;
@@ -160,7 +163,10 @@ absl::Status StartEal(const config::Dpdk& config, const std::vector<std::string>
     return absl::StartsWith(arg, "--log-level");
   });
   rte_openlog_stream(LogBuffer::Get().OpenStream(/*echo=*/wants_log));
-  const Running running = {config, *huge_pages, pci, wanted_mb};
+  Running running = {config, *huge_pages, pci, wanted_mb};
+  if (config.memory_mb() == 0 && !*huge_pages) {
+    running.memory_mb = std::max(wanted_mb, kOrdinaryMemoryMbMin);
+  }
   const EalLog log;
   const ScopedSignalBlock block;
   if (const int error = InitEal(Arguments(config, running, *core, pci_devices)); error != 0) {
