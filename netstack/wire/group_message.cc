@@ -22,10 +22,8 @@ enum class IgmpType : uint8_t {
   kReportV3 = 0x22,
 };
 
-constexpr size_t kIgmpBytes = 8;          // of all messages but those of version 3
-constexpr size_t kIgmpV3QueryBytes = 12;  // before the sources
-constexpr size_t kMldBytes = 24;          // the same for MLD
-constexpr size_t kMldV2QueryBytes = 28;
+constexpr size_t kIgmpBytes = 8;                  // of all messages but those of version 3
+constexpr size_t kMldBytes = 24;                  // the same for MLD
 constexpr size_t kMldV2ReportBytes = 8;           // before the records
 constexpr size_t kReportHeaderBytes = 8;          // of version 3, of both families
 constexpr int64_t kIgmpV1ResponseNs = 10 * kSNs;  // RFC 3376, 7.2.1
