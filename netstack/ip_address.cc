@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
@@ -22,6 +23,29 @@ bool SameBits(const uint8_t* a, const uint8_t* b, int bits) {
   if (bits % 8 == 0) return true;
   const int mask = 0xff << (8 - bits % 8) & 0xff;
   return ((a[whole] ^ b[whole]) & mask) == 0;
+}
+
+// Digits alone, where SimpleAtoi() would also take signs and spaces.
+bool ParseDecimal(absl::string_view text, uint32_t* value) {
+  return std::all_of(text.begin(), text.end(), absl::ascii_isdigit) &&
+         absl::SimpleAtoi(text, value);
+}
+
+int HexDigit(char c) {
+  if (absl::ascii_isdigit(c)) return c - '0';
+  return absl::ascii_isxdigit(c) ? absl::ascii_tolower(c) - 'a' + 10 : -1;
+}
+
+// "02:00:00:00:00:01" and nothing else.
+bool ParseMacBytes(absl::string_view text, MacAddress* mac) {
+  if (text.size() != 17) return false;
+  for (size_t i = 0; i < mac->size(); ++i) {
+    const int high = HexDigit(text[i * 3]);
+    const int low = HexDigit(text[i * 3 + 1]);
+    if (high < 0 || low < 0 || (i < 5 && text[i * 3 + 2] != ':')) return false;
+    (*mac)[i] = static_cast<uint8_t>(high << 4 | low);
+  }
+  return true;
 }
 
 }  // namespace
@@ -42,10 +66,12 @@ Address IpAddress::ToAddress(uint16_t port, uint32_t scope) const {
 }
 
 absl::StatusOr<IpAddress> IpAddress::Parse(absl::string_view text) {
-  const std::string copy(text);
+  const std::string copy(text.substr(0, text.find('\0')));
   uint8_t bytes[16];
-  if (inet_pton(AF_INET, copy.c_str(), bytes) == 1) return V4(bytes);
-  if (inet_pton(AF_INET6, copy.c_str(), bytes) == 1) return V6(bytes);
+  if (copy.size() == text.size()) {
+    if (inet_pton(AF_INET, copy.c_str(), bytes) == 1) return V4(bytes);
+    if (inet_pton(AF_INET6, copy.c_str(), bytes) == 1) return V6(bytes);
+  }
   return absl::InvalidArgumentError(
       absl::StrCat("'", text, "' is not an IP address such as 10.0.0.2 or fd00::2"));
 }
@@ -62,7 +88,7 @@ absl::StatusOr<IpPrefix> IpPrefix::Parse(absl::string_view text) {
   uint32_t length = 0;
   const absl::StatusOr<IpAddress> ip = IpAddress::Parse(text.substr(0, slash));
   if (slash == absl::string_view::npos || !ip.ok() ||
-      !absl::SimpleAtoi(text.substr(slash + 1), &length) || length > (ip->is_v4() ? 32u : 128u)) {
+      !ParseDecimal(text.substr(slash + 1), &length) || length > (ip->is_v4() ? 32u : 128u)) {
     return absl::InvalidArgumentError(
         absl::StrCat("'", text,
                      "' is not an address with a prefix length such as 10.0.0.2/24 (at most /32) "
@@ -102,27 +128,20 @@ MacAddress MulticastMac(const IpAddress& group) {
 
 IpAddress SolicitedNodeGroup(const IpAddress& ip) {
   const uint8_t* b = ip.bytes();
-  const uint8_t group[16] = {0xff, 0x02, 0, 0, 0,    0,     0,     0,
-                             0,    0,    0, 1, 0xff, b[13], b[14], b[15]};
+  const uint8_t group[16] = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, b[13], b[14], b[15]};
   return IpAddress::V6(group);
 }
 
 IpAddress LinkLocalAddress(const MacAddress& mac) {
-  const uint8_t ip[16] = {0xfe, 0x80, 0,    0,    0,      0,      0,      0, static_cast<uint8_t>(mac[0] ^ 2),
-                          mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]};
+  const uint8_t ip[16] = {
+      0xfe,   0x80,   0,    0,    0,      0,      0,     0, static_cast<uint8_t>(mac[0] ^ 2),
+      mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]};
   return IpAddress::V6(ip);
 }
 
 absl::StatusOr<MacAddress> ParseMac(absl::string_view text) {
   MacAddress mac;
-  unsigned b[6];
-  char end = 0;
-  if (text.size() == 17 &&
-      std::sscanf(std::string(text).c_str(), "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2],
-                  &b[3], &b[4], &b[5], &end) == 6) {
-    std::transform(b, b + 6, mac.begin(), [](unsigned byte) { return static_cast<uint8_t>(byte); });
-    return mac;
-  }
+  if (ParseMacBytes(text, &mac)) return mac;
   return absl::InvalidArgumentError(
       absl::StrCat("'", text, "' is not a MAC address such as 02:00:00:00:00:01"));
 }

@@ -72,12 +72,8 @@ class IpAddress {
 
   explicit operator bool() const { return (words_[0] | words_[1]) != 0; }
   // "0.0.0.0" or "::".
-  bool is_unspecified() const {
-    return words_[0] == 0 && (words_[1] == 0 || words_[1] == kV4Mark);
-  }
-  bool is_multicast() const {
-    return is_v4() ? (bytes()[12] & 0xf0) == 0xe0 : bytes()[0] == 0xff;
-  }
+  bool is_unspecified() const { return words_[0] == 0 && (words_[1] == 0 || words_[1] == kV4Mark); }
+  bool is_multicast() const { return is_v4() ? (bytes()[12] & 0xf0) == 0xe0 : bytes()[0] == 0xff; }
   bool is_limited_broadcast() const { return is_v4() && v4() == 0xffffffff; }
   bool is_loopback() const { return is_v4() ? bytes()[12] == 127 : IsV6Loopback(); }
   bool is_link_local() const {

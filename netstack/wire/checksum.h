@@ -69,7 +69,8 @@ inline uint64_t PseudoHeaderSum(const IpAddress& source, const IpAddress& destin
 // A good checksum after a 16-bit field that it covers went from `before` to `after` (RFC 1624,
 // equation 3). All in host order.
 inline uint16_t UpdateChecksum(uint16_t checksum, uint16_t before, uint16_t after) {
-  uint32_t sum = static_cast<uint16_t>(~checksum) + uint32_t{static_cast<uint16_t>(~before)} + after;
+  uint32_t sum =
+      static_cast<uint16_t>(~checksum) + uint32_t{static_cast<uint16_t>(~before)} + after;
   sum = (sum & 0xffff) + (sum >> 16);
   sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<uint16_t>(~sum);

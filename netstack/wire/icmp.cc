@@ -15,13 +15,17 @@ constexpr uint8_t kOverrideFlag = 0x20;
 
 bool NeighborMessage::Parse(absl::Span<const uint8_t> bytes, NeighborMessage* message) {
   if (bytes.size() < kFixedBytes || bytes[1] != 0) return false;
+  const auto type = static_cast<Icmpv6Type>(bytes[0]);
   *message = {};
-  message->advertisement = bytes[0] == static_cast<uint8_t>(Icmpv6Type::kNeighborAdvertisement);
-  message->router = (bytes[4] & kRouterFlag) != 0;
-  message->solicited = (bytes[4] & kSolicitedFlag) != 0;
-  message->override = (bytes[4] & kOverrideFlag) != 0;
+  message->advertisement = type == Icmpv6Type::kNeighborAdvertisement;
+  if (!message->advertisement && type != Icmpv6Type::kNeighborSolicitation) return false;
+  // A solicitation has reserved bits there, which are to be ignored.
+  const uint8_t flags = message->advertisement ? bytes[4] : 0;
+  message->router = (flags & kRouterFlag) != 0;
+  message->solicited = (flags & kSolicitedFlag) != 0;
+  message->override = (flags & kOverrideFlag) != 0;
   message->target = IpAddress::V6(bytes.data() + 8);
-  if (message->target.is_multicast()) return false;
+  if (message->target.is_multicast() || message->target.is_v4()) return false;
   const uint8_t wanted = message->advertisement ? kTargetOption : kSourceOption;
   for (absl::Span<const uint8_t> options = bytes.subspan(kFixedBytes); !options.empty();) {
     if (options.size() < 8) return false;
@@ -37,11 +41,11 @@ bool NeighborMessage::Parse(absl::Span<const uint8_t> bytes, NeighborMessage* me
 }
 
 size_t NeighborMessage::Write(uint8_t* to) const {
-  const auto type = advertisement ? Icmpv6Type::kNeighborAdvertisement
-                                  : Icmpv6Type::kNeighborSolicitation;
-  const uint8_t flags = static_cast<uint8_t>((router ? kRouterFlag : 0) |
-                                             (solicited ? kSolicitedFlag : 0) |
-                                             (override ? kOverrideFlag : 0));
+  const auto type =
+      advertisement ? Icmpv6Type::kNeighborAdvertisement : Icmpv6Type::kNeighborSolicitation;
+  const uint8_t flags =
+      static_cast<uint8_t>((router ? kRouterFlag : 0) | (solicited ? kSolicitedFlag : 0) |
+                           (override ? kOverrideFlag : 0));
   WriteIcmp(to, static_cast<uint8_t>(type), 0, uint32_t{flags} << 24);
   std::memcpy(to + 8, target.bytes(), 16);
   if (!has_mac) return kFixedBytes;

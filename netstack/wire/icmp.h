@@ -96,7 +96,7 @@ inline void WriteIcmp(uint8_t* to, uint8_t type, uint8_t code, uint32_t rest) {
 // Neighbour solicitation or advertisement (RFC 4861, 4.3 and 4.4).
 struct NeighborMessage {
   bool advertisement = false;
-  bool router = false;     // flags of an advertisement
+  bool router = false;  // flags of an advertisement
   bool solicited = false;
   bool override = false;
   IpAddress target;
@@ -104,7 +104,8 @@ struct NeighborMessage {
   MacAddress mac = {};
 
   // `bytes`: the ICMPv6 message. False for what is malformed: too short, an option of length 0, a
-  // target that is a group (RFC 4861, 7.1). What concerns the IPv6 header (hop limit 255, groups,
+  // target that is a group (RFC 4861, 7.1) or an IPv4-mapped address, which would be taken for the
+  // IPv4 neighbour. Options but the wanted one are skipped. What concerns the IPv6 header (hop limit 255, groups,
   // the unspecified source) is the caller's to check.
   static bool Parse(absl::Span<const uint8_t> bytes, NeighborMessage* message);
 

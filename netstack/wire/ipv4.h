@@ -86,9 +86,9 @@ struct Ipv4Fields {
     to[1] = tos;
     StoreBig16(to + 2, total_bytes);
     StoreBig16(to + 4, id);
-    StoreBig16(to + 6, static_cast<uint16_t>((dont_fragment ? 0x4000 : 0) |
-                                             (more_fragments ? 0x2000 : 0) |
-                                             fragment_offset_bytes / 8));
+    StoreBig16(to + 6,
+               static_cast<uint16_t>((dont_fragment ? 0x4000 : 0) | (more_fragments ? 0x2000 : 0) |
+                                     fragment_offset_bytes / 8));
     to[8] = ttl;
     to[9] = static_cast<uint8_t>(protocol);
     StoreBig16(to + 10, 0);

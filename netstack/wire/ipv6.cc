@@ -6,7 +6,6 @@ namespace {
 
 using Verdict = Ipv6Chain::Verdict;
 
-constexpr int kHeadersMax = 8;
 constexpr int kOptionsMax = 32;
 constexpr uint8_t kPad1 = 0;
 constexpr uint8_t kPadN = 1;
@@ -63,14 +62,14 @@ Ipv6Chain WalkIpv6(const Ipv6View& packet) {
   };
 
   for (int headers = 0; !IsUpperLayer(next); ++headers) {
-    const bool known = IsOptions(next) || next == IpProtocol::kRouting ||
-                       next == IpProtocol::kFragment;
+    const bool known =
+        IsOptions(next) || next == IpProtocol::kRouting || next == IpProtocol::kFragment;
     const bool misplaced = next == IpProtocol::kHopByHop && headers > 0;
     if (!known || misplaced) {
       chain.problem_offset = static_cast<uint32_t>(chain.next_header_offset);
       return stop(Verdict::kUnknownHeader);
     }
-    if (headers == kHeadersMax || end - at < 8) return stop(Verdict::kMalformed);
+    if (headers == kIpv6ExtensionHeadersMax || end - at < 8) return stop(Verdict::kMalformed);
     if (next == IpProtocol::kFragment) {
       chain.fragment = Ipv6Fragment::Read(at);
       chain.payload = at + kIpv6FragmentHeaderBytes;

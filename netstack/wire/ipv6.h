@@ -18,15 +18,19 @@ namespace weft::netstack {
 inline constexpr size_t kIpv6HeaderBytes = 40;
 inline constexpr size_t kIpv6FragmentHeaderBytes = 8;
 inline constexpr size_t kIpv6MtuMin = 1280;  // RFC 8200, 5
+inline constexpr int kIpv6ExtensionHeadersMax = 8;
 
 // A packet whose fixed header is whole and whose payload length fits the bytes that are there.
 class Ipv6View {
  public:
+  // False also where source or destination is an IPv4-mapped address, which does not belong on a
+  // wire: IpAddress would take it for the IPv4 address, and so would whoever trusts that one
+  // (draft-itojun-v6ops-v4mapped-harmful). A jumbogram (RFC 2675) has payload length 0 here.
   static bool Parse(absl::Span<const uint8_t> bytes, Ipv6View* view) {
     if (bytes.size() < kIpv6HeaderBytes || bytes[0] >> 4 != 6) return false;
     if (kIpv6HeaderBytes + LoadBig16(bytes.data() + 4) > bytes.size()) return false;
     view->p_ = bytes.data();
-    return true;
+    return view->source().is_v6() && view->destination().is_v6();
   }
 
   uint8_t traffic_class() const { return static_cast<uint8_t>(p_[0] << 4 | p_[1] >> 4); }
@@ -89,9 +93,10 @@ struct Ipv6Chain {
     kFragment,    // `fragment` was found at `payload` - 8: reassemble first
     kMalformed,   // ends within a header, or too many of them: drop
     // Drop and answer ICMPv6 parameter problem, with the pointer `problem_offset`:
-    kUnknownHeader,  // code 1: a next header that nobody knows (RFC 8200, 4)
+    kUnknownHeader,  // code 1: a next header that nobody knows, or hop-by-hop options that do not
+                     // stand in front (RFC 8200, 4)
     kUnknownOption,  // code 2, where the option's first bits ask for it (RFC 8200, 4.2)
-    kBadHeader,      // code 0: hop-by-hop options not in front; routing with segments left (RFC 5095)
+    kBadHeader,      // code 0: routing with segments left (RFC 8200, 4.4)
     kDropSilently,   // an unknown option's first bits ask for it
   };
   Verdict verdict = Verdict::kMalformed;
@@ -107,7 +112,7 @@ struct Ipv6Chain {
 };
 
 // Walks the extension headers: at most 8 of them and 32 options in each (RFC 8504, 5.3 allows
-// limits).
+// limits); beyond that the packet is malformed. Stops at the first fragment header.
 Ipv6Chain WalkIpv6(const Ipv6View& packet);
 
 }  // namespace weft::netstack
