@@ -148,6 +148,16 @@ TEST_F(FragmenterTest, AllOrNothingWhenThePoolIsShort) {
   EXPECT_TRUE(Cut(packet, 1000, 1, taken).empty());
 }
 
+TEST_F(FragmenterTest, WhoTakesFragmentsMayEmptyThePool) {
+  std::vector<Buffer> held;
+  size_t fragments = 0;
+  EXPECT_TRUE(FragmentPacket(Load(Ipv4Packet({}, Pattern(4000))), 1000, 1, pool_, [&](Buffer) {
+    ++fragments;
+    while (Buffer buffer = pool_.Allocate()) held.push_back(std::move(buffer));
+  }));
+  EXPECT_EQ(fragments, 5u);
+}
+
 TEST_F(FragmenterTest, PoolsOfOtherShapes) {
   const Bytes packet = Ipv4Packet({}, Pattern(4000));
   // Without headroom: some of the payload is lent.

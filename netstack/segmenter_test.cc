@@ -290,6 +290,17 @@ TEST_F(SegmenterTest, AllOrNothingWhenThePoolIsShort) {
       Cut(Parts{.payload = Pattern(3000)}.Requested(), parts.Offload(kRequests, 2000)).empty());
 }
 
+TEST_F(SegmenterTest, WhoTakesSegmentsMayEmptyThePool) {
+  const Parts parts{.payload = Pattern(450)};
+  std::vector<Buffer> held;
+  size_t segments = 0;
+  EXPECT_TRUE(Segment(Load(parts.Requested(), parts.Offload(kRequests, 100)), pool_, [&](Buffer) {
+    ++segments;
+    while (Buffer buffer = pool_.Allocate()) held.push_back(std::move(buffer));
+  }));
+  EXPECT_EQ(segments, 5u);
+}
+
 TEST_F(SegmenterTest, AllocatesNothing) {
   const Parts parts{.payload = Pattern(9000)};
   const Bytes requested = parts.Requested();
