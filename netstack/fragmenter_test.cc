@@ -25,7 +25,7 @@ class FragmenterTest : public testing::Test {
  protected:
   Buffer Load(const Bytes& packet) {
     Buffer buffer = large_.Allocate();
-    std::memcpy(buffer.Append(packet.size()), packet.data(), packet.size());
+    if (!packet.empty()) std::memcpy(buffer.Append(packet.size()), packet.data(), packet.size());
     return buffer;
   }
   // Nothing where it returns false.
