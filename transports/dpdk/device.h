@@ -52,8 +52,7 @@ class Device {
   uint64_t send_offloads() const { return send_offloads_; }  // RTE_ETH_TX_OFFLOAD_*, that are on
   const DeviceSignals& signals() const { return *signals_; }
   MacAddress mac() const;
-  // Whether the device tells of changes of its link; else somebody calls PollLink() now and then.
-  bool reports_link() const { return reports_link_; }
+  // Looks at the link; for now and then, as not all devices tell of its changes. Any thread.
   void PollLink();
 
   // Queue `queue` of `queues`, for the calling thread. The first starts the device.
