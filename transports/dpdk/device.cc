@@ -149,7 +149,9 @@ absl::Status Device::PlugIn() {
     plugged_.insert(plugged_.end(), {"pci", address});
   }
   if (absl::Status status = FindPort(); !status.ok()) return status;
-  return ReadInfo();
+  if (absl::Status status = ReadInfo(); !status.ok()) return status;
+  // It listens once it is configured, and the other end must find it before it has ports.
+  return IsVhost() ? Configure(1) : absl::OkStatus();
 }
 
 absl::Status Device::FindPort() {
@@ -200,6 +202,8 @@ absl::Status Device::ReadInfo() {
   capabilities_.segmentation_offload = (send_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
   return absl::OkStatus();
 }
+
+bool Device::IsVhost() const { return std::strcmp(info_.driver_name, "net_vhost") == 0; }
 
 void Device::Unplug() {
   const ScopedSignalBlock block;

@@ -2,7 +2,7 @@
 //
 // One Ethernet device of DPDK and what is needed to make it: plugged in when a transport is opened,
 // configured and started by the first port, unplugged after the last one, plugged in again by the
-// next.
+// next. Of net_vhost, other processes hold the other end: it stays plugged in.
 #ifndef WEFT_TRANSPORTS_DPDK_DEVICE_H_
 #define WEFT_TRANSPORTS_DPDK_DEVICE_H_
 
@@ -76,6 +76,7 @@ class Device {
   absl::Status FindPort();
   absl::Status ReadInfo();
   void Unplug();
+  bool IsVhost() const;
 
   absl::Status Start(int queues);
   absl::Status Configure(uint16_t queues);

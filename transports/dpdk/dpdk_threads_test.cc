@@ -62,10 +62,13 @@ TEST(ThreadsTest, TwoDevicesOfOneWire) {
   const auto guest =
       OpenDpdk(absl::StrCat("virtual_devices: 'net_virtio_user0,path=", socket, "'"));
   for (int round = 0; round < 2; ++round) {
+    std::atomic<int> up{0};
     std::atomic<int> done{0};
     const auto work = [&](Transport& transport, char mine, char from) {
       const auto port = OpenPort(transport);
-      ASSERT_TRUE(AwaitLink(*port, true));
+      EXPECT_TRUE(AwaitLink(*port, true));
+      ++up;
+      EXPECT_TRUE(Until([&] { return up == 2; }));
       Exchange(*port, mine, from);
       ++done;
       // Not before the other has all that was sent to it.
