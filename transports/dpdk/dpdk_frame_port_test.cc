@@ -225,7 +225,9 @@ TEST(TwoEndsTest, OpenAndCloseInAnyOrder) {
         static_cast<size_t>(std::distance(std::filesystem::directory_iterator("/proc/self/fd"),
                                           std::filesystem::directory_iterator()));
     if (i == 1) files = now;
-    if (i > 1) EXPECT_LE(now, files);
+    if (i > 1) {
+      EXPECT_LE(now, files);
+    }
   }
 }
 
@@ -251,6 +253,7 @@ TEST(SegmentationTest, OverAWireThatNeedsNoSegments) {
     bytes[14] = 0x45;
     bytes[16] = static_cast<uint8_t>((40 + size) >> 8);
     bytes[17] = static_cast<uint8_t>(40 + size);
+    bytes[20] = bytes[21] = 0;  // no fragment
     bytes[23] = 6;
     bytes[46] = 5 << 4;
     FrameOffload& offload = frame.offload();
