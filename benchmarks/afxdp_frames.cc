@@ -103,8 +103,8 @@ absl::Status Run() {
   const bool quick = absl::GetFlag(FLAGS_quick);
   Report report;
   for (const bool native : {true, false}) {
-    const floors::AfxdpFloorOptions options = {
-        .native = native, .duration = absl::Milliseconds(quick ? 200 : 1000)};
+    const floors::AfxdpFloorOptions options = {.native = native,
+                                               .duration = absl::Milliseconds(quick ? 200 : 1000)};
     std::vector<double> raw, port;
     for (int i = 0; i < (quick ? 3 : 7); ++i) {
       const absl::StatusOr<double> raw_ns = floors::AfxdpRoundTripNs(options);

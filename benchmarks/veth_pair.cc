@@ -20,8 +20,9 @@ absl::StatusOr<std::unique_ptr<VethPair>> VethPair::Make() {
     return absl::PermissionDeniedError("cannot make a network namespace: run as root");
   }
   auto pair = absl::WrapUnique(new VethPair(std::move(original)));
-  std::string commands = absl::StrCat("PATH=$PATH:/usr/sbin:/sbin; exec >/dev/null 2>&1; ip link add ",
-                                      kClient, " type veth peer name ", kServer);
+  std::string commands =
+      absl::StrCat("PATH=$PATH:/usr/sbin:/sbin; exec >/dev/null 2>&1; ip link add ", kClient,
+                   " type veth peer name ", kServer);
   // Without the kernel's own addresses, nothing but the benchmark's frames is on the cable.
   for (const char* end : {kClient, kServer}) {
     absl::StrAppend(&commands, " && ip link set ", end, " addrgenmode none && ip link set ", end,

@@ -52,7 +52,8 @@ int LoadRedirect(int map) {
        .off = 0,
        .imm = BPF_FUNC_redirect_map},
       {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
-  return bpf_prog_load(BPF_PROG_TYPE_XDP, "weft_floor", "GPL", program, std::size(program), nullptr);
+  return bpf_prog_load(BPF_PROG_TYPE_XDP, "weft_floor", "GPL", program, std::size(program),
+                       nullptr);
 }
 
 // A socket on queue 0 that gets everything. Never given back: its process ends with it.

@@ -30,7 +30,8 @@ uint32_t Consumed(const xsk_ring_prod& ring) {
 
 size_t AfxdpFramePort::Send(absl::Span<Buffer> burst) {
   AssertOwner();
-  if (!status_.ok()) [[unlikely]] return 0;
+  if (!status_.ok()) [[unlikely]]
+    return 0;
   ReclaimSent();
   size_t accepted = Enqueue(burst);
   Kick();
@@ -47,8 +48,7 @@ size_t AfxdpFramePort::Send(absl::Span<Buffer> burst) {
 }
 
 bool AfxdpFramePort::IsFrame(const Buffer& buffer) const {
-  return buffer && buffer.size() >= kHeaderBytes &&
-         buffer.size() <= capabilities_.max_frame_bytes;
+  return buffer && buffer.size() >= kHeaderBytes && buffer.size() <= capabilities_.max_frame_bytes;
 }
 
 // Puts as much of `burst` into the tx ring as fits; returns how many frames that was.
@@ -160,8 +160,10 @@ size_t AfxdpFramePort::ReclaimSent() {
 
 size_t AfxdpFramePort::Receive(absl::Span<Buffer> burst) {
   AssertOwner();
-  if (--calls_to_check_ == 0) [[unlikely]] CheckDevice();
-  if (!status_.ok()) [[unlikely]] return 0;
+  if (--calls_to_check_ == 0) [[unlikely]]
+    CheckDevice();
+  if (!status_.ok()) [[unlikely]]
+    return 0;
   xsk_ring_cons& rx = socket_->rx;
   uint32_t index = 0;
   const auto wanted = static_cast<uint32_t>(std::min<size_t>(burst.size(), rx.size));
@@ -203,7 +205,8 @@ Buffer AfxdpFramePort::TakeReceived(const xdp_desc& descriptor) {
 // The frame that ends with `piece`, in one buffer; null when there is none: it goes on, or it was
 // dropped for want of a buffer.
 Buffer AfxdpFramePort::Join(Buffer piece, bool continues) {
-  if (!continues && !partial_ && !skipping_) [[likely]] return piece;
+  if (!continues && !partial_ && !skipping_) [[likely]]
+    return piece;
   if (!skipping_) {
     if (!partial_) partial_ = pool_.Allocate();
     if (partial_ && piece.size() <= partial_.tailroom()) {

@@ -144,9 +144,13 @@ TEST_P(AfxdpFilterTest, NeighborDiscoveryIsTakenForOurAddresses) {
 TEST_P(AfxdpFilterTest, PortsDecide) {
   Open("addresses: '10.1.0.2' addresses: 'fd01::2' ports: '7000' ports: '8000-8010'");
   if (IsSkipped()) return;
-  for (const auto& [port, ours] : std::vector<std::pair<uint16_t, bool>>{
-           {22, false}, {6999, false}, {7000, true}, {7001, false}, {8000, true}, {8010, true},
-           {8011, false}}) {
+  for (const auto& [port, ours] : std::vector<std::pair<uint16_t, bool>>{{22, false},
+                                                                         {6999, false},
+                                                                         {7000, true},
+                                                                         {7001, false},
+                                                                         {8000, true},
+                                                                         {8010, true},
+                                                                         {8011, false}}) {
     EXPECT_EQ(IsTaken(kIpv4Type, Ipv4To("10.1.0.2", kUdp, UdpTo(port))), ours) << port;
     EXPECT_EQ(IsTaken(kIpv4Type, Ipv4To("10.1.0.2", kTcp, TcpTo(port))), ours) << port;
     EXPECT_EQ(IsTaken(kIpv6Type, Ipv6To("fd01::2", kUdp, UdpTo(port))), ours) << port;
@@ -168,8 +172,8 @@ TEST_P(AfxdpFilterTest, FragmentsHaveNoPorts) {
   EXPECT_FALSE(IsTaken(kIpv4Type, Ipv4To("10.1.0.1", kUdp, std::string(40, '\0'), 64)));
   constexpr uint8_t kFragment = 44;
   const auto fragment = [&](uint16_t offset_and_more, uint16_t port) {
-    return IsTaken(kIpv6Type,
-                   Ipv6To("fd01::2", kFragment, FragmentHeader(kUdp, offset_and_more, UdpTo(port))));
+    return IsTaken(kIpv6Type, Ipv6To("fd01::2", kFragment,
+                                     FragmentHeader(kUdp, offset_and_more, UdpTo(port))));
   };
   EXPECT_TRUE(fragment(1, 7000));
   EXPECT_FALSE(fragment(1, 22));
@@ -193,7 +197,8 @@ TEST_P(AfxdpFilterTest, ExtensionHeadersAreWalkedThrough) {
     EXPECT_FALSE(behind(22, headers)) << headers;
   }
   EXPECT_FALSE(behind(7000, 8)) << "more than it looks at";
-  EXPECT_FALSE(IsTaken(kIpv6Type, Ipv6To("fd01::2", 0, std::string(8, '\xff')))) << "beyond the end";
+  EXPECT_FALSE(IsTaken(kIpv6Type, Ipv6To("fd01::2", 0, std::string(8, '\xff'))))
+      << "beyond the end";
 }
 
 TEST_P(AfxdpFilterTest, VlanTagsAreLookedThrough) {
@@ -224,9 +229,9 @@ TEST_P(AfxdpFilterTest, SetFilterReplacesAndGroupsAreTaken) {
   EXPECT_FALSE(IsTaken(kIpv4Type, to_three));
   EXPECT_FALSE(IsTakenTo(GroupMac("239.1.2.3"), kIpv4Type, to_group));
 
-  ASSERT_TRUE(port.SetFilter({three}, {GroupMac("239.1.2.3"), GroupMac("ff05::123"),
-                                       GroupMac("ff02::1")})
-                  .ok());
+  ASSERT_TRUE(
+      port.SetFilter({three}, {GroupMac("239.1.2.3"), GroupMac("ff05::123"), GroupMac("ff02::1")})
+          .ok());
   EXPECT_FALSE(IsTaken(kIpv4Type, to_two));
   EXPECT_TRUE(IsTaken(kIpv4Type, to_three));
   EXPECT_TRUE(IsTakenTo(GroupMac("239.1.2.3"), kIpv4Type, to_group));
@@ -287,8 +292,8 @@ TEST_P(AfxdpFilterTest, TheKernelGoesOnUsingTheInterface) {
   MakePair();
   if (IsSkipped()) return;
   ASSERT_TRUE(Shell("ip addr add 10.1.0.1/24 dev near0 && ip addr add fd01::1/64 dev near0 nodad"));
-  ASSERT_TRUE(ShellThere(
-      "ip addr add 10.1.0.9/24 dev far0 && ip addr add fd01::9/64 dev far0 nodad"));
+  ASSERT_TRUE(
+      ShellThere("ip addr add 10.1.0.9/24 dev far0 && ip addr add fd01::9/64 dev far0 nodad"));
   near_ = OpenEnd("near0", absl::StrCat("mode: ", GetParam(), " addresses: '10.1.0.2'"));
   FramePort& port = near_.port();
   // Both families, small and in fragments.

@@ -4,6 +4,7 @@
 #include "weft/transports/afxdp/afxdp_frame_port.h"
 
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -71,12 +72,14 @@ absl::StatusOr<FrameLayout> FrameLayout::For(const Interface& interface, size_t 
 absl::StatusOr<std::unique_ptr<FramePort>> AfxdpFramePort::Open(const AfxdpPortOptions& options,
                                                                 ProgramUser program) {
   BufferPool chunks(ChunkOptions(options));
+  // All of it is pinned anyway, and the kernel goes round all of it.
+  madvise(chunks.region().data(), chunks.region().size(), MADV_HUGEPAGE);
   std::optional<BufferPool> frames;
   if (options.layout.multi_buffer) {
-    frames.emplace(BufferPoolOptions{
-        .count = options.buffers,
-        .bytes = options.layout.max_frame_bytes + kVlanTagsBytes + kHeadroomBytes,
-        .headroom = kHeadroomBytes});
+    frames.emplace(
+        BufferPoolOptions{.count = options.buffers,
+                          .bytes = options.layout.max_frame_bytes + kVlanTagsBytes + kHeadroomBytes,
+                          .headroom = kHeadroomBytes});
   }
   absl::StatusOr<std::unique_ptr<XdpSocket>> socket =
       XdpSocket::Open({.interface = options.interface,
@@ -118,8 +121,7 @@ AfxdpFramePort::AfxdpFramePort(const AfxdpPortOptions& options, BufferPool chunk
       wait_fd_(std::move(wait_fd)),
       in_kernel_(chunks_.count()),
       // The other half is for those that are sent, and for users.
-      fill_target_(static_cast<uint32_t>(
-          std::min<size_t>(socket_->rx.size, chunks_.count() / 2))),
+      fill_target_(static_cast<uint32_t>(std::min<size_t>(socket_->rx.size, chunks_.count() / 2))),
       fill_batch_(std::min(kFillBatchMax, fill_target_ / 4)),
       calls_to_check_(kCallsToCheck) {
   Refill();
@@ -170,8 +172,8 @@ void AfxdpFramePort::CheckDevice() {
 void AfxdpFramePort::ReadLink() {
   const LinkMonitor::Link link = monitor_.Read();
   if (link == LinkMonitor::Link::kGone) {
-    status_ = absl::UnavailableError(
-        absl::StrCat("interface '", interface_.name, "' has been removed"));
+    status_ =
+        absl::UnavailableError(absl::StrCat("interface '", interface_.name, "' has been removed"));
     // They would be readable for ever.
     epoll_ctl(wait_fd_.get(), EPOLL_CTL_DEL, socket_->fd(), nullptr);
     epoll_ctl(wait_fd_.get(), EPOLL_CTL_DEL, monitor_.fd(), nullptr);

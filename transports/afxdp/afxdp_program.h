@@ -20,9 +20,9 @@
 #define AFXDP_GROUPS_MAX 1024
 
 struct AfxdpSettings {
-  __u32 take_all;        /* every frame, whatever the rest says */
-  __u32 restrict_ports;  /* of IP packets, only those to a port that is set in `ports` */
-  __u8 ports[8192];      /* a bit a port */
+  __u32 take_all;       /* every frame, whatever the rest says */
+  __u32 restrict_ports; /* of IP packets, only those to a port that is set in `ports` */
+  __u8 ports[8192];     /* a bit a port */
 };
 
 enum AfxdpOwner {

@@ -87,9 +87,7 @@ class VethTest : public testing::Test {
                                    options, " netns ", there_.path())));
     ASSERT_TRUE(up("near0") && there_.Enter() && up("far0") && here_.Enter());
   }
-  void SetUp() override {
-    original_ = UniqueFd(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
-  }
+  void SetUp() override { original_ = UniqueFd(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)); }
   void TearDown() override { setns(original_.get(), CLONE_NEWNET); }
 
   template <typename F>
@@ -142,8 +140,8 @@ struct End {
 inline End OpenEnd(const std::string& interface, const std::string& afxdp = "",
                    const std::string& buffers = "", int queues = 1) {
   End end;
-  end.transport = ValueOrDie(OpenAfxdp(
-      absl::StrCat("afxdp { interface: '", interface, "' ", afxdp, " } ", buffers)));
+  end.transport = ValueOrDie(
+      OpenAfxdp(absl::StrCat("afxdp { interface: '", interface, "' ", afxdp, " } ", buffers)));
   for (int q = 0; q < queues; ++q) {
     end.ports.push_back(
         ValueOrDie(end.transport->OpenFramePort({.local = {}, .queue = q, .queues = queues})));

@@ -60,8 +60,8 @@ absl::Status AfxdpTransport::CheckOptions(const PortOptions& options) const {
         absl::StrCat("queue ", options.queue, " of ", options.queues, " does not exist"));
   }
   if (options.local.kind() != Address::Kind::kNone && !options.local.is_ip()) {
-    return absl::InvalidArgumentError(absl::StrCat("an interface has no address like ",
-                                                   options.local.ToString()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("an interface has no address like ", options.local.ToString()));
   }
   const uint64_t last = uint64_t{config_.first_queue()} + static_cast<uint64_t>(options.queues) - 1;
   if (interface_.queues.has_value() && last >= *interface_.queues) {

@@ -165,7 +165,8 @@ TEST_F(AfxdpTransportTest, AnInterfaceBelongsToOneProgram) {
   const Holder holder;
   const absl::Status status = Failure("afxdp { interface: 'near0' }");
   EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists) << status;
-  EXPECT_THAT(Message(status), AllOf(HasSubstr("another program that uses weft"), HasSubstr("near0")));
+  EXPECT_THAT(Message(status),
+              AllOf(HasSubstr("another program that uses weft"), HasSubstr("near0")));
   // In the other mode too.
   EXPECT_EQ(Failure("afxdp { interface: 'near0' mode: GENERIC }").code(),
             absl::StatusCode::kAlreadyExists);
@@ -236,10 +237,10 @@ TEST_F(AfxdpTransportTest, QueuesThatDoNotExistAreRefused) {
   EXPECT_EQ(Failure("afxdp { interface: 'near0' first_queue: 2 }").code(),
             absl::StatusCode::kInvalidArgument);
   for (const auto& [queue, queues] : {std::pair{1, 1}, {-1, 1}, {2, 2}, {0, 0}}) {
-    EXPECT_EQ(Failure("afxdp { interface: 'near0' }",
-                      {.local = {}, .queue = queue, .queues = queues})
-                  .code(),
-              absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(
+        Failure("afxdp { interface: 'near0' }", {.local = {}, .queue = queue, .queues = queues})
+            .code(),
+        absl::StatusCode::kInvalidArgument);
   }
 }
 
@@ -317,13 +318,11 @@ TEST_F(AfxdpTransportTest, SettingsAreChecked) {
         std::string(one.settings).find("interface") == std::string::npos && *one.settings != 0
             ? "interface: 'near0' "
             : "";
-    const absl::Status status =
-        Failure(absl::StrCat("afxdp { ", interface, one.settings, " }"));
+    const absl::Status status = Failure(absl::StrCat("afxdp { ", interface, one.settings, " }"));
     EXPECT_EQ(status.code(), one.code) << one.settings << ": " << status;
     EXPECT_THAT(Message(status), HasSubstr(one.message));
   }
-  const absl::Status status =
-      Failure("afxdp { interface: 'near0' }", {.local = Address::Shm("x")});
+  const absl::Status status = Failure("afxdp { interface: 'near0' }", {.local = Address::Shm("x")});
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   ASSERT_TRUE(Shell("ip link set near0 mtu 65521"));
   EXPECT_THAT(Message(Failure("afxdp { interface: 'near0' }")), HasSubstr("65521"));

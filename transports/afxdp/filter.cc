@@ -79,8 +79,8 @@ absl::Status CheckHostAddress(const Address& address, absl::string_view what) {
         absl::StrCat(what, ": ", address.ToString(), " is no IP address"));
   }
   if (good) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      what, ": ", IpText(address), " is no address that an interface can have"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, ": ", IpText(address), " is no address that an interface can have"));
 }
 
 absl::StatusOr<FilterConfig> ParseFilter(const config::Afxdp& config) {
@@ -124,9 +124,8 @@ absl::StatusOr<std::vector<OwnedAddress>> ShareWithKernel(absl::Span<const Addre
                                                           absl::string_view interface) {
   std::vector<OwnedAddress> taken;
   for (const Address& address : wanted) {
-    const bool is_shared = std::any_of(kernel.begin(), kernel.end(), [&](const Address& other) {
-      return SameIp(address, other);
-    });
+    const bool is_shared = std::any_of(
+        kernel.begin(), kernel.end(), [&](const Address& other) { return SameIp(address, other); });
     if (!is_shared) {
       taken.push_back({address, AFXDP_OURS});
     } else if (IsLinkLocal(address)) {

@@ -36,8 +36,7 @@ std::optional<uint32_t> CountQueues(int fd, const std::string& name) {
   ifreq request = Request(name);
   request.ifr_data = reinterpret_cast<char*>(&channels);
   if (ioctl(fd, SIOCETHTOOL, &request) != 0) return std::nullopt;
-  const uint32_t queues =
-      channels.combined_count + std::max(channels.rx_count, channels.tx_count);
+  const uint32_t queues = channels.combined_count + std::max(channels.rx_count, channels.tx_count);
   return queues == 0 ? std::nullopt : std::optional(queues);
 }
 

@@ -29,8 +29,9 @@ struct Interface {
   std::string name;
   int index = 0;
   MacAddress mac = {};
-  size_t mtu_bytes = 0;              // payload of a frame
-  std::optional<uint32_t> queues;    // that a socket may be bound to; none where the driver does not say
+  size_t mtu_bytes = 0;  // payload of a frame
+  std::optional<uint32_t>
+      queues;  // that a socket may be bound to; none where the driver does not say
 };
 
 // Errors: NotFound; InvalidArgument for one that has no Ethernet frames.

@@ -15,7 +15,8 @@ namespace weft::afxdp {
 // has to wait. On the stack, around calls.
 class LibbpfQuiet {
  public:
-  LibbpfQuiet() : lock_(Mutex()), bpf_(libbpf_set_print(nullptr)), xdp_(libxdp_set_print(nullptr)) {}
+  LibbpfQuiet()
+      : lock_(Mutex()), bpf_(libbpf_set_print(nullptr)), xdp_(libxdp_set_print(nullptr)) {}
   ~LibbpfQuiet() {
     libbpf_set_print(bpf_);
     libxdp_set_print(xdp_);

@@ -31,7 +31,8 @@ inline std::string Ip(const std::string& text) {
 inline MacAddress GroupMac(const std::string& group) {
   const std::string ip = Ip(group);
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(ip[i]); };
-  if (ip.size() == 4) return {0x01, 0x00, 0x5e, static_cast<uint8_t>(byte(1) & 0x7f), byte(2), byte(3)};
+  if (ip.size() == 4)
+    return {0x01, 0x00, 0x5e, static_cast<uint8_t>(byte(1) & 0x7f), byte(2), byte(3)};
   return {0x33, 0x33, byte(12), byte(13), byte(14), byte(15)};
 }
 

@@ -87,8 +87,8 @@ absl::Status XdpProgram::Load() {
   bpf_map* sockets =
       object_ == nullptr ? nullptr : bpf_object__find_map_by_name(object_, "sockets");
   if (program == nullptr || sockets == nullptr) {
-    return absl::InternalError(absl::StrCat("libbpf cannot read weft's XDP program: ",
-                                            std::strerror(errno)));
+    return absl::InternalError(
+        absl::StrCat("libbpf cannot read weft's XDP program: ", std::strerror(errno)));
   }
   if (bpf_map__set_max_entries(sockets, options_.queues) != 0) {
     return absl::ErrnoToStatus(errno, "cannot size the map of sockets");
@@ -99,11 +99,11 @@ absl::Status XdpProgram::Load() {
     if (options_.multi_buffer) {
       return absl::UnimplementedError(absl::StrCat(
           "this kernel has no XDP with frames in several pieces (Linux 5.18): set the MTU of "
-          "interface '", options_.interface.name, "', now ", options_.interface.mtu_bytes,
-          ", to 1500"));
+          "interface '",
+          options_.interface.name, "', now ", options_.interface.mtu_bytes, ", to 1500"));
     }
-    return absl::UnimplementedError(absl::StrCat("this kernel does not take weft's XDP program: ",
-                                                 std::strerror(error)));
+    return absl::UnimplementedError(
+        absl::StrCat("this kernel does not take weft's XDP program: ", std::strerror(error)));
   }
   program_fd_ = bpf_program__fd(program);
   return absl::OkStatus();
@@ -119,8 +119,8 @@ absl::Status XdpProgram::AttachLink() {
     link_options.sz = sizeof(link_options);
     link_options.flags = native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
     const auto attach = [&] {
-      link_ = UniqueFd(
-          bpf_link_create(program_fd_, options_.interface.index, BPF_XDP, &link_options));
+      link_ =
+          UniqueFd(bpf_link_create(program_fd_, options_.interface.index, BPF_XDP, &link_options));
       error = link_ ? 0 : errno;
     };
     attach();
@@ -144,8 +144,8 @@ absl::Status XdpProgram::AttachLink() {
         options_.interface.mtu_bytes, "): ", std::strerror(error),
         "; set afxdp.mode to AUTO or GENERIC"));
   }
-  return absl::ErrnoToStatus(error,
-                             absl::StrCat("cannot attach an XDP program to interface '", name, "'"));
+  return absl::ErrnoToStatus(
+      error, absl::StrCat("cannot attach an XDP program to interface '", name, "'"));
 }
 
 // The interface has a program. OK if it was a stale one of ours, which is gone now.
@@ -154,7 +154,8 @@ absl::Status XdpProgram::ExplainOccupied() const {
   bpf_xdp_query_opts query = {};
   query.sz = sizeof(query);
   if (bpf_xdp_query(options_.interface.index, 0, &query) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("cannot ask for the XDP program of '", name, "'"));
+    return absl::ErrnoToStatus(errno,
+                               absl::StrCat("cannot ask for the XDP program of '", name, "'"));
   }
   const struct {
     uint32_t id;
@@ -193,9 +194,8 @@ int XdpProgram::FindMap(const char* name) const {
 
 absl::Status XdpProgram::AddSocket(uint32_t queue, int fd) {
   if (bpf_map_update_elem(FindMap("sockets"), &queue, &fd, BPF_ANY) == 0) return absl::OkStatus();
-  return absl::ErrnoToStatus(
-      errno, absl::StrCat("cannot direct queue ", queue, " of interface '",
-                          options_.interface.name, "' to its socket"));
+  return absl::ErrnoToStatus(errno, absl::StrCat("cannot direct queue ", queue, " of interface '",
+                                                 options_.interface.name, "' to its socket"));
 }
 
 absl::Status XdpProgram::SetFilter(uint32_t queue, absl::Span<const Address> addresses,

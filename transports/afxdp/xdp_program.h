@@ -33,8 +33,8 @@ namespace weft::afxdp {
 struct XdpProgramOptions {
   Interface interface;
   config::Afxdp::Mode mode = config::Afxdp::AUTO;
-  uint32_t queues = 1;          // sockets may be added for those below
-  bool multi_buffer = false;    // frames may come in several pieces
+  uint32_t queues = 1;        // sockets may be added for those below
+  bool multi_buffer = false;  // frames may come in several pieces
   FilterConfig filter;
 };
 

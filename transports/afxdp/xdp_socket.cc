@@ -40,8 +40,8 @@ absl::Status UmemError(int error, const XdpSocketOptions& options) {
                        " KiB of buffers of one port: raise it (`ulimit -l`, LimitMEMLOCK= of "
                        "systemd), give the program CAP_IPC_LOCK, or lower buffers.count"));
     case ENOMEM:
-      return absl::ResourceExhaustedError(
-          absl::StrCat("no memory for the ", kib, " KiB of buffers of one port; lower buffers.count"));
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "no memory for the ", kib, " KiB of buffers of one port; lower buffers.count"));
     case EAFNOSUPPORT:
       return absl::UnavailableError("this kernel has no AF_XDP (CONFIG_XDP_SOCKETS)");
     default:
@@ -60,8 +60,8 @@ absl::Status BindError(int error, const XdpSocketOptions& options) {
     case ENODEV:
       return absl::NotFoundError(absl::StrCat("interface '", name, "' has gone"));
     case ENETDOWN:
-      return absl::FailedPreconditionError(absl::StrCat(
-          "interface '", name, "' is down; `ip link set ", name, " up` brings it up"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("interface '", name, "' is down; `ip link set ", name, " up` brings it up"));
     case EOPNOTSUPP:
       return absl::UnimplementedError(
           options.config->zero_copy() == config::Afxdp::REQUIRED
@@ -72,7 +72,8 @@ absl::Status BindError(int error, const XdpSocketOptions& options) {
       if (options.multi_buffer) {
         return absl::UnimplementedError(absl::StrCat(
             "this kernel has no AF_XDP with frames in several pieces (Linux 6.6): set the MTU of "
-            "interface '", name, "', now ", options.interface->mtu_bytes, ", to 1500"));
+            "interface '",
+            name, "', now ", options.interface->mtu_bytes, ", to 1500"));
       }
       if (!options.interface->queues.has_value()) {
         return absl::NotFoundError(

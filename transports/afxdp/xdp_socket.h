@@ -33,9 +33,9 @@ inline constexpr size_t kKernelHeadroomBytes = 256;
 struct XdpSocketOptions {
   const Interface* interface;
   uint32_t queue = 0;
-  absl::Span<uint8_t> umem;   // page-aligned
-  uint32_t chunk_bytes = 0;   // 2048 or 4096
-  uint32_t headroom = 0;      // of each chunk, which the kernel does not touch
+  absl::Span<uint8_t> umem;  // page-aligned
+  uint32_t chunk_bytes = 0;  // 2048 or 4096
+  uint32_t headroom = 0;     // of each chunk, which the kernel does not touch
   const config::Afxdp* config;
   bool multi_buffer = false;
 };
