@@ -99,8 +99,9 @@ class Port {
  private:
   // What a port and the decorators around it have in common.
   struct Shared {
+    Shared() = default;
     explicit Shared(BufferPool buffers) : pool(std::move(buffers)) {}
-    BufferPool pool;
+    std::optional<BufferPool> pool;  // none where the buffers are those of the layer below
     absl::Status status;
     PortStats stats;
     bool has_events = false;
@@ -115,7 +116,16 @@ class Port {
   Port(const Capabilities& capabilities, BufferPool buffers)
       : own_(std::in_place, std::move(buffers)),
         capabilities_(capabilities),
-        pool_(own_->pool),
+        pool_(*own_->pool),
+        status_(own_->status),
+        stats_(own_->stats),
+        has_events_(own_->has_events) {}
+
+  // A port that speaks a protocol over another: its buffers are those of `pool`, which outlives it.
+  Port(const Capabilities& capabilities, BufferPool* pool)
+      : own_(std::in_place),
+        capabilities_(capabilities),
+        pool_(*pool),
         status_(own_->status),
         stats_(own_->stats),
         has_events_(own_->has_events) {}

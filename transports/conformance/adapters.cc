@@ -1,17 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/transports/conformance/adapters.h"
 
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
+#include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "weft/transports/decorators/open.h"
 #include "weft/transports/registry.h"
 
 namespace weft {
-namespace {
+
+std::vector<ConformanceAdapter> AdaptersWith(bool Capabilities::*contract) {
+  std::vector<ConformanceAdapter> adapters = AllAdapters();
+  std::erase_if(adapters, [&](const ConformanceAdapter& adapter) {
+    return std::find(adapter.contracts.begin(), adapter.contracts.end(), contract) ==
+           adapter.contracts.end();
+  });
+  return adapters;
+}
+
+ConformanceAdapter AdapterFor(absl::string_view transport,
+                              std::vector<bool Capabilities::*> contracts) {
+  ConformanceAdapter adapter;
+  adapter.name = std::string(transport);
+  adapter.transport = adapter.name;
+  adapter.contracts = std::move(contracts);
+  if (const TransportPlugin* plugin = FindTransport(transport)) {
+    adapter.address_kinds = plugin->address_kinds;
+    adapter.prepare = plugin->probe;
+  } else {
+    adapter.prepare = [name = adapter.name] {
+      return absl::NotFoundError(absl::StrCat("transport '", name, "' is not linked in"));
+    };
+  }
+  return adapter;
+}
+
+ConformanceEnd EndOf(const config::Transport& config, std::vector<Address> local) {
+  return {.open =
+              [config](const config::Buffers& buffers) {
+                config::Transport with_buffers = config;
+                *with_buffers.mutable_buffers() = buffers;
+                return OpenTransport(with_buffers);
+              },
+          .local = std::move(local)};
+}
 
 std::vector<Address> Numbered(Address (*make)(absl::string_view)) {
   std::vector<Address> addresses;
@@ -19,79 +52,23 @@ std::vector<Address> Numbered(Address (*make)(absl::string_view)) {
   return addresses;
 }
 
-ConformanceAdapter Named(const std::string& name) {
-  ConformanceAdapter adapter;
-  adapter.name = name;
-  adapter.config.set_name(name);
-  return adapter;
-}
-
-ConformanceAdapter Linux(const std::string& name, const Address& local) {
-  ConformanceAdapter adapter = Named("linux");
-  adapter.name = name;
-  adapter.local = {local};
-  return adapter;
-}
-
-// A directory for as long as the program runs; short, as the paths of sockets must be.
-const std::string& TemporaryDirectory() {
-  static const std::string* const directory = [] {
-    char path[] = "/tmp/weft-conformance-XXXXXX";
-    if (mkdtemp(path) == nullptr) std::abort();
-    auto* made = new std::string(path);
-    std::atexit([] { std::filesystem::remove_all(TemporaryDirectory()); });
-    return made;
-  }();
-  return *directory;
-}
-
-ConformanceAdapter Shm() {
-  ConformanceAdapter adapter = Named("shm");
-  adapter.config.mutable_shm()->set_directory(TemporaryDirectory());
-  adapter.local = Numbered(&Address::Shm);
-  adapter.copies_per_send = 1;
-  adapter.copies_per_receive = 1;
-  return adapter;
-}
-
-ConformanceAdapter Sim() {
-  ConformanceAdapter adapter = Named("sim");
-  adapter.config.mutable_sim()->set_network("conformance");
-  adapter.local = Numbered(&Address::Sim);
-  adapter.copies_per_receive = 1;
-  return adapter;
-}
-
-// The same with decorators that change nothing: they must keep what the contracts promise.
 ConformanceAdapter Decorated(ConformanceAdapter adapter) {
+  config::Transport config;
+  config.add_decorators()->mutable_fault();
+  config.add_decorators()->mutable_trace()->set_path("/dev/null");
+  config.add_decorators()->mutable_pcap()->set_path("/dev/null");
   adapter.name += "_decorated";
-  adapter.config.add_decorators()->mutable_fault();
-  adapter.config.add_decorators()->mutable_trace()->set_path("/dev/null");
-  adapter.config.add_decorators()->mutable_pcap()->set_path("/dev/null");
-  return adapter;
-}
-
-}  // namespace
-
-std::vector<ConformanceAdapter> AllAdapters() {
-  return {
-      Linux("linux_ipv4", *Address::Parse("127.0.0.1:0")),
-      Linux("linux_ipv6", *Address::Parse("[::1]:0")),
-      Decorated(Linux("linux", *Address::Parse("127.0.0.1:0"))),
-      Shm(),
-      Decorated(Shm()),
-      Sim(),
-      Decorated(Sim()),
-  };
-}
-
-std::vector<ConformanceAdapter> AdaptersWith(bool Capabilities::*contract) {
-  std::vector<ConformanceAdapter> adapters;
-  for (ConformanceAdapter& adapter : AllAdapters()) {
-    auto transport = OpenTransport(adapter.config);
-    if (transport.ok() && (*transport)->capabilities().*contract) adapters.push_back(adapter);
+  adapter.decorated = true;
+  std::erase(adapter.contracts, &Capabilities::streams);
+  for (ConformanceEnd& end : adapter.ends) {
+    end.open = [open = std::move(end.open), config](
+                   const config::Buffers& buffers) -> absl::StatusOr<std::unique_ptr<Transport>> {
+      absl::StatusOr<std::unique_ptr<Transport>> plain = open(buffers);
+      if (!plain.ok()) return plain;
+      return DecorateTransport(*std::move(plain), config.decorators());
+    };
   }
-  return adapters;
+  return adapter;
 }
 
 void PrintTo(const ConformanceAdapter& adapter, std::ostream* out) { *out << adapter.name; }

@@ -22,8 +22,7 @@
 #include "gtest/gtest.h"
 #include "weft/core/prng.h"
 #include "weft/transports/conformance/adapters.h"
-#include "weft/transports/decorators/open.h"
-#include "weft/transports/registry.h"
+#include "weft/transports/transport.h"
 
 namespace weft {
 
@@ -33,36 +32,42 @@ constexpr auto kConformancePatience = std::chrono::seconds(30);
 class ConformanceTest : public testing::TestWithParam<ConformanceAdapter> {
  protected:
   void SetUp() override {
-    const TransportPlugin* plugin = FindTransport(GetParam().config.name());
-    ASSERT_NE(plugin, nullptr) << "not linked in";
-    if (absl::Status status = plugin->probe(); !status.ok()) GTEST_SKIP() << status;
-    transport_ = Open(config::Buffers());
-    ASSERT_NE(transport_, nullptr);
+    const ConformanceAdapter& adapter = GetParam();
+    ASSERT_FALSE(adapter.ends.empty());
+    if (adapter.prepare) {
+      if (absl::Status status = adapter.prepare(); !status.ok()) GTEST_SKIP() << status;
+    }
+    transports_.resize(adapter.ends.size());
+    ASSERT_NE(&transport(), nullptr);
   }
 
-  std::unique_ptr<Transport> Open(const config::Buffers& buffers) {
-    config::Transport config = GetParam().config;
-    *config.mutable_buffers() = buffers;
-    absl::StatusOr<std::unique_ptr<Transport>> transport = OpenTransport(config);
-    EXPECT_TRUE(transport.ok()) << transport.status();
-    return transport.ok() ? *std::move(transport) : nullptr;
-  }
-  // Instead of the transport that the test has got.
+  // Instead of the transports that the test has got; no port of theirs is left.
   void ReopenWithBuffers(uint32_t count) {
-    config::Buffers buffers;
-    buffers.set_count(count);
-    transport_.reset();
-    transport_ = Open(buffers);
-    ASSERT_NE(transport_, nullptr);
+    buffers_.set_count(count);
+    for (auto& transport : transports_) transport.reset();
+    ASSERT_NE(&transport(), nullptr);
   }
 
-  Transport& transport() { return *transport_; }
-  bool is_virtual() const { return transport_->virtual_time() != nullptr; }
+  // That of the test's n-th port, opened when it is first asked for; by the main thread.
+  Transport& transport(size_t n = 0) {
+    std::unique_ptr<Transport>& transport = transports_[n % transports_.size()];
+    if (transport == nullptr) {
+      auto opened = GetParam().ends[n % transports_.size()].open(buffers_);
+      EXPECT_TRUE(opened.ok()) << opened.status();
+      if (opened.ok()) transport = *std::move(opened);
+    }
+    return *transport;
+  }
+  bool is_virtual() { return transport().virtual_time() != nullptr; }
 
-  // The n-th address to listen at.
+  // Ends that ports may be opened at: as many as one likes when they are ports of one device.
+  size_t max_ends() const { return transports_.size() == 1 ? SIZE_MAX : transports_.size(); }
+
+  // Where the test's n-th port may be opened.
   Address Local(size_t n) const {
-    const std::vector<Address>& local = GetParam().local;
-    return local.size() == 1 ? local[0] : local[n];
+    const std::vector<Address>& local = GetParam().ends[n % transports_.size()].local;
+    if (local.empty()) return {};
+    return local.size() == 1 ? local[0] : local[n / transports_.size()];
   }
 
   // Polls `done` until it is true, while time passes. False when it has not become so: after a long
@@ -71,6 +76,7 @@ class ConformanceTest : public testing::TestWithParam<ConformanceAdapter> {
     const auto end = std::chrono::steady_clock::now() + kConformancePatience;
     for (int idle = 0;;) {
       if (done()) return true;
+      if (GetParam().work) GetParam().work();
       if (std::chrono::steady_clock::now() > end) return false;
       if (!is_virtual()) {
         std::this_thread::yield();
@@ -83,7 +89,7 @@ class ConformanceTest : public testing::TestWithParam<ConformanceAdapter> {
   // Addresses of kinds that this transport has not.
   std::vector<Address> ForeignAddresses() const {
     std::vector<Address> foreign;
-    const auto& kinds = FindTransport(GetParam().config.name())->address_kinds;
+    const auto& kinds = GetParam().address_kinds;
     for (const char* text : {"127.0.0.1:9", "[::1]:9", "shm:foreign", "sim:foreign"}) {
       const Address address = *Address::Parse(text);
       if (std::find(kinds.begin(), kinds.end(), address.kind()) == kinds.end()) {
@@ -100,7 +106,7 @@ class ConformanceTest : public testing::TestWithParam<ConformanceAdapter> {
 
  private:
   bool AdvanceVirtualTime() {
-    VirtualTime& time = *transport_->virtual_time();
+    VirtualTime& time = *transport().virtual_time();
     const int64_t next_ns = std::min(time.NextEventNs(), time.timers().NextDeadlineNs());
     if (next_ns == INT64_MAX) return false;
     time.AdvanceTo(std::max(next_ns, time.NowNs()));
@@ -108,7 +114,8 @@ class ConformanceTest : public testing::TestWithParam<ConformanceAdapter> {
     return true;
   }
 
-  std::unique_ptr<Transport> transport_;
+  config::Buffers buffers_;
+  std::vector<std::unique_ptr<Transport>> transports_;  // by end; null until they are needed
 };
 
 // Bytes that no two seeds have in common.

@@ -31,9 +31,8 @@ std::string TextOf(const Buffer& buffer) {
 
 class DatagramConformance : public ConformanceTest {
  protected:
-  std::unique_ptr<DatagramPort> OpenPort(size_t n) { return OpenPort(transport(), n); }
-  std::unique_ptr<DatagramPort> OpenPort(Transport& transport, size_t n) {
-    auto port = transport.OpenDatagramPort({.local = Local(n)});
+  std::unique_ptr<DatagramPort> OpenPort(size_t n) {
+    auto port = transport(n).OpenDatagramPort({.local = Local(n)});
     EXPECT_TRUE(port.ok()) << port.status();
     return port.ok() ? *std::move(port) : nullptr;
   }
@@ -105,7 +104,7 @@ TEST_P(DatagramConformance, AddressesAndPeersCorrespond) {
 
 TEST_P(DatagramConformance, APortWithoutAnAddressCanBeRepliedTo) {
   auto server = OpenPort(0);
-  auto client = *transport().OpenDatagramPort({});
+  auto client = *transport(1).OpenDatagramPort({});
   ExpectTheyTalk(*client, *server);
 }
 
@@ -320,8 +319,8 @@ TEST_P(DatagramConformance, APeerThatHasGoneIsHarmless) {
 
 TEST_P(DatagramConformance, AnEmptyPoolLosesMessagesAtMost) {
   ReopenWithBuffers(256);
-  auto a = OpenPort(transport(), 0);
-  auto b = OpenPort(transport(), 1);
+  auto a = OpenPort(0);
+  auto b = OpenPort(1);
   const Peer to = PeerAt(*a, *b);
   // All that the receiver gets, it keeps.
   std::vector<Datagram> kept;
@@ -358,8 +357,8 @@ TEST_P(DatagramConformance, AnEmptyPoolLosesMessagesAtMost) {
 // track of, and when it polls again they go on.
 TEST_P(DatagramConformance, FloodingSomebodyWhoDoesNotPoll) {
   ReopenWithBuffers(512);
-  auto a = OpenPort(transport(), 0);
-  auto b = OpenPort(transport(), 1);
+  auto a = OpenPort(0);
+  auto b = OpenPort(1);
   const Peer to = PeerAt(*a, *b);
   const std::string text = RandomBytes(max_payload(), 1);
   size_t accepted = 0;
@@ -444,6 +443,7 @@ TEST_P(DatagramConformance, NoWakeUpIsLost) {
   constexpr int kRounds = 1000;
   auto server = OpenPort(0);
   const Address address = server->local_address();
+  Transport& client_transport = transport(1);
   std::atomic<bool> failed{false};
   const auto receive = [&](DatagramPort& port) {
     Datagram in[1];
@@ -456,7 +456,7 @@ TEST_P(DatagramConformance, NoWakeUpIsLost) {
     return std::move(in[0]);
   };
   std::thread client_thread([&] {
-    auto client = *transport().OpenDatagramPort({});
+    auto client = *client_transport.OpenDatagramPort({});
     const Peer to = *client->Resolve(address);
     for (int i = 0; i < kRounds && !failed.load(); ++i) {
       Datagram out[] = {Message(client->pool(), to, absl::StrCat(i))};

@@ -32,7 +32,7 @@ std::string PayloadOf(const Buffer& frame) {
 class FrameConformance : public ConformanceTest {
  protected:
   std::unique_ptr<FramePort> OpenPort(size_t n) {
-    auto port = transport().OpenFramePort({.local = Local(n)});
+    auto port = transport(n).OpenFramePort({.local = Local(n)});
     EXPECT_TRUE(port.ok()) << port.status();
     return port.ok() ? *std::move(port) : nullptr;
   }
@@ -81,6 +81,7 @@ TEST_P(FrameConformance, FramesOfEverySizeArriveAsTheyWere) {
 }
 
 TEST_P(FrameConformance, UnicastReachesOneAndBroadcastAllOthers) {
+  if (max_ends() < 3) GTEST_SKIP() << "two ends are all there are";
   auto a = OpenPort(0);
   auto b = OpenPort(1);
   auto c = OpenPort(2);

@@ -135,7 +135,7 @@ class StreamConformance : public ConformanceTest {
 
   std::unique_ptr<Pair> Connect() {
     auto pair =
-        std::make_unique<Pair>(Pair{OpenSide(transport()), OpenSide(transport()), {}, {}, {}});
+        std::make_unique<Pair>(Pair{OpenSide(transport(0)), OpenSide(transport(1)), {}, {}, {}});
     auto address = pair->server.port().Listen(Local(0), 16);
     EXPECT_TRUE(address.ok()) << address.status();
     pair->address = *address;
@@ -219,13 +219,13 @@ TEST_P(StreamConformance, BytesThatArriveAreAnnouncedEachTime) {
 }
 
 TEST_P(StreamConformance, NobodyListens) {
-  Side client = OpenSide(transport());
+  Side client = OpenSide(transport(1));
   Side other = OpenSide(transport());
   // An address that was listened at a moment ago.
   Address address;
   {
     Side brief = OpenSide(transport());
-    address = *brief.port().Listen(Local(7 % GetParam().local.size()), 1);
+    address = *brief.port().Listen(Local(7 * GetParam().ends.size()), 1);
   }
   const absl::StatusOr<StreamId> stream = client.port().Connect(address);
   ASSERT_TRUE(stream.ok()) << "refusal is an event: " << stream.status();
@@ -419,7 +419,7 @@ TEST_P(StreamConformance, StreamsThatAreGoneAreHarmless) {
 
 TEST_P(StreamConformance, NothingIsWrittenBeforeItIsConnected) {
   Side server = OpenSide(transport());
-  Side client = OpenSide(transport());
+  Side client = OpenSide(transport(1));
   const Address address = *server.port().Listen(Local(0), 4);
   const StreamId stream = ConnectTo(client, address);
   EXPECT_TRUE(client.port().Reserve(stream, 10).empty());
@@ -431,7 +431,7 @@ TEST_P(StreamConformance, NothingIsWrittenBeforeItIsConnected) {
 TEST_P(StreamConformance, ManyStreams) {
   constexpr size_t kStreams = 40;
   Side server = OpenSide(transport());
-  Side client = OpenSide(transport());
+  Side client = OpenSide(transport(1));
   const Address address = *server.port().Listen(Local(0), kStreams);
   std::vector<StreamId> streams;
   std::vector<std::string> sent;
@@ -499,6 +499,7 @@ TEST_P(StreamConformance, NoWakeUpIsLost) {
   constexpr int kRounds = 1000;
   Side server = OpenSide(transport());
   const Address address = *server.port().Listen(Local(0), 4);
+  Transport& client_transport = transport(1);
   std::atomic<bool> failed{false};
   // Reads one byte, asleep until it is there.
   const auto read_one = [&](Side& side, const std::function<std::optional<StreamId>()>& stream) {
@@ -513,7 +514,7 @@ TEST_P(StreamConformance, NoWakeUpIsLost) {
     }
   };
   std::thread client_thread([&] {
-    Side client = OpenSide(transport());
+    Side client = OpenSide(client_transport);
     const StreamId stream = ConnectTo(client, address);
     while (!client[stream].opened && !failed.load()) {
       client.Poll();

@@ -3,81 +3,56 @@
 // What loopback cannot show: a path with a small MTU, a slow device, scoped addresses, no route.
 // Two network namespaces of their own, joined by a veth pair; skipped where the kernel does not let
 // us make them.
-#include <fcntl.h>
 #include <net/if.h>
-#include <sched.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "weft/core/unique_fd.h"
+#include "weft/tools/testnet/testnet.h"
 #include "weft/transports/linux/linux_test_util.h"
 
 namespace weft::linux_transport {
 namespace {
 
 using ::testing::ElementsAreArray;
-
-bool Shell(const std::string& command) {
-  return std::system(
-             absl::StrCat("PATH=$PATH:/usr/sbin:/sbin; ", command, " >/dev/null 2>&1").c_str()) ==
-         0;
-}
-
-// A namespace; sockets that are opened after Enter() belong to it for good.
-class Namespace {
- public:
-  // False without the permission. Enters it.
-  bool Make() {
-    if (unshare(CLONE_NEWNET) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return false;
-    fd_ = UniqueFd(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
-    return static_cast<bool>(fd_) && Shell("ip link set lo up");
-  }
-  bool Enter() const { return setns(fd_.get(), CLONE_NEWNET) == 0; }
-  std::string path() const { return absl::StrCat("/proc/", getpid(), "/fd/", fd_.get()); }
-
- private:
-  UniqueFd fd_;
-};
+using testnet::Namespace;
 
 class LinuxNetworkTest : public testing::Test {
  protected:
-  static void SetUpTestSuite() {
-    static Namespace here, there;
-    if (!there.Make() || !here.Make()) return;
-    const auto up = [](const std::string& device, const std::string& end) {
-      return Shell(absl::StrCat("ip link set ", device,
-                                " addrgenmode none mtu 1280 && ip addr add 10.9.8.", end,
-                                "/24 dev ", device, " && ip link set ", device,
-                                " up && ip addr add fe80::", end, "/64 dev ", device, " nodad"));
-    };
-    ready_ =
-        Shell(absl::StrCat("ip link add near0 type veth peer name far0 netns ", there.path())) &&
-        up("near0", "1") && there.Enter() && up("far0", "2") && here.Enter();
-    here_ = &here;
-    there_ = &there;
+  static void SetUpTestSuite() { ready_ = MakeNetwork(); }
+
+  static absl::Status MakeNetwork() {
+    static absl::StatusOr<Namespace> there = Namespace::Make();
+    if (!there.ok()) return there.status();
+    static absl::StatusOr<Namespace> here = Namespace::Make();
+    if (!here.ok()) return here.status();
+    there_ = &*there;
+    here_ = &*here;
+    absl::Status status =
+        testnet::MakeVeth(*here, "near0", *there, "far0", {.mtu = 1280, .ipv6 = true});
+    if (status.ok()) status = here->Ip("addr add 10.9.8.1/24 dev near0");
+    if (status.ok()) status = here->Ip("addr add fe80::1/64 dev near0");
+    if (status.ok()) status = there->Ip("addr add 10.9.8.2/24 dev far0");
+    if (status.ok()) status = there->Ip("addr add fe80::2/64 dev far0");
+    return status;
   }
 
   void SetUp() override {
-    if (!ready_) GTEST_SKIP() << "cannot make network namespaces joined by a veth pair";
+    if (!ready_.ok()) GTEST_SKIP() << ready_;
   }
 
   std::unique_ptr<DatagramPort> OpenThere(const std::string& address) {
-    EXPECT_TRUE(there_->Enter());
-    auto port = OpenAt(*transport_, address);
-    EXPECT_TRUE(here_->Enter());
-    return port;
+    const testnet::ScopedNamespace there(*there_);
+    return OpenAt(*transport_, address);
   }
 
-  static inline bool ready_ = false;
-  static inline Namespace* here_ = nullptr;
-  static inline Namespace* there_ = nullptr;
+  static inline absl::Status ready_;
+  static inline const Namespace* here_ = nullptr;
+  static inline const Namespace* there_ = nullptr;
   std::unique_ptr<Transport> transport_ = OpenLinux();
 };
 
@@ -136,7 +111,7 @@ TEST_F(LinuxNetworkTest, MissingRouteIsAnEventAndBlocksNothing) {
 }
 
 TEST_F(LinuxNetworkTest, AFullSocketTakesNoMoreUntilThereIsRoom) {
-  if (!Shell("tc qdisc add dev near0 root tbf rate 40mbit burst 10k limit 10m")) {
+  if (!here_->Run("tc qdisc add dev near0 root tbf rate 40mbit burst 10k limit 10m").ok()) {
     GTEST_SKIP() << "this kernel has no tbf";
   }
   for (const char* gso : {"false", "true"}) {
@@ -164,7 +139,7 @@ TEST_F(LinuxNetworkTest, AFullSocketTakesNoMoreUntilThereIsRoom) {
     EXPECT_EQ(near->stats().send_failed, 0u);
     EXPECT_THAT(ReceiveTexts(*far, texts.size()), ElementsAreArray(texts));
   }
-  EXPECT_TRUE(Shell("tc qdisc del dev near0 root"));
+  EXPECT_TRUE(here_->Run("tc qdisc del dev near0 root").ok());
 }
 
 }  // namespace

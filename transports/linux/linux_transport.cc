@@ -16,6 +16,8 @@ namespace {
 
 // Of IPv4: 65535 less the headers of IPv4 and UDP. IPv6 would take 20 bytes more.
 constexpr size_t kUdpPayloadMax = 65507;
+constexpr size_t kMtuMax = 65521;
+constexpr size_t kTapMtu = 1500;  // of a new device
 
 Capabilities Offered(size_t buffer_payload_bytes) {
   Capabilities offered;
@@ -33,17 +35,39 @@ BufferPoolOptions PoolOptions(const config::Buffers& config) {
 
 size_t PayloadBytes(const BufferPoolOptions& buffers) { return buffers.bytes - buffers.headroom; }
 
-absl::Status CheckOptions(const config::Linux& config, const PortOptions& options) {
-  if (options.queues < 1 || options.queue < 0 || options.queue >= options.queues) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("queue ", options.queue, " of ", options.queues, " does not exist"));
+absl::Status CheckQueue(const PortOptions& options) {
+  if (options.queues >= 1 && options.queue >= 0 && options.queue < options.queues) {
+    return absl::OkStatus();
   }
+  return absl::InvalidArgumentError(
+      absl::StrCat("queue ", options.queue, " of ", options.queues, " does not exist"));
+}
+
+absl::Status CheckOptions(const config::Linux& config, const PortOptions& options) {
+  if (absl::Status status = CheckQueue(options); !status.ok()) return status;
   if (options.queues > 1 && !config.reuse_port()) {
     return absl::InvalidArgumentError(
         "several workers need `reuse_port: true` in the settings of transport 'linux'");
   }
   return options.local.kind() == Address::Kind::kNone ? absl::OkStatus()
                                                       : linux_transport::CheckIp(options.local);
+}
+
+// Frames of a device with that MTU.
+void OfferFrames(size_t mtu, bool offload, const BufferPoolOptions& buffers,
+                 Capabilities* offered) {
+  constexpr size_t kEthernetBytes = 14;
+  offered->frames = true;
+  offered->max_frame_bytes = std::min(mtu + kEthernetBytes, buffers.bytes - buffers.headroom);
+  offered->checksum_offload = offload;
+  offered->segmentation_offload = offload && linux_transport::KernelSegmentsUdp();
+}
+
+// What it has with one setting or another.
+Capabilities AtItsBest() {
+  Capabilities offered = Offered(kUdpPayloadMax);
+  OfferFrames(kMtuMax, true, {.bytes = 1 << 20}, &offered);
+  return offered;
 }
 
 absl::Status Probe() {
@@ -53,9 +77,9 @@ absl::Status Probe() {
 
 const TransportRegistrar registrar(TransportPlugin{
     .name = "linux",
-    .summary = "UDP and TCP through the kernel's sockets",
+    .summary = "UDP and TCP through the kernel's sockets; frames through packet sockets or TAP",
     .address_kinds = {Address::Kind::kIpv4, Address::Kind::kIpv6},
-    .capabilities = Offered(kUdpPayloadMax),
+    .capabilities = AtItsBest(),
     .probe = &Probe,
     .open = &LinuxTransport::Open,
 });
@@ -63,13 +87,34 @@ const TransportRegistrar registrar(TransportPlugin{
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Transport>> LinuxTransport::Open(const config::Transport& config) {
-  return std::unique_ptr<Transport>(new LinuxTransport(config));
+  std::unique_ptr<LinuxTransport> transport(new LinuxTransport(config));
+  if (absl::Status status = transport->FindFrames(); !status.ok()) return status;
+  return transport;
 }
 
 LinuxTransport::LinuxTransport(const config::Transport& config)
     : config_(config.linux()),
       buffers_(PoolOptions(config.buffers())),
-      capabilities_(Offered(PayloadBytes(buffers_))) {}
+      capabilities_(Offered(PayloadBytes(buffers_))),
+      tap_(config.linux().tap()) {}
+
+// What the device for frames can do, if there is one. A TAP device that is still to be made has the
+// MTU that the configuration says, or the kernel's default.
+absl::Status LinuxTransport::FindFrames() {
+  using linux_transport::FindInterface;
+  if (config_.has_packet()) {
+    const auto interface = linux_transport::PacketFramePort::FindDevice(config_.packet());
+    if (!interface.ok()) return interface.status();
+    OfferFrames(interface->mtu, true, buffers_, &capabilities_);
+  } else if (config_.has_tap()) {
+    if (absl::Status status = linux_transport::TapFramePort::Probe(); !status.ok()) return status;
+    const auto interface = FindInterface(config_.tap().interface());
+    size_t mtu = interface.ok() ? interface->mtu : kTapMtu;
+    if (config_.tap().mtu() != 0) mtu = config_.tap().mtu();
+    OfferFrames(mtu, config_.tap().offload(), buffers_, &capabilities_);
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::unique_ptr<DatagramPort>> LinuxTransport::OpenDatagramPort(
     const PortOptions& options) {
@@ -81,6 +126,27 @@ absl::StatusOr<std::unique_ptr<StreamPort>> LinuxTransport::OpenStreamPort(
     const PortOptions& options) {
   if (absl::Status status = CheckOptions(config_, options); !status.ok()) return status;
   return linux_transport::LinuxStreamPort::Open(config_, buffers_, capabilities_, options);
+}
+
+absl::StatusOr<std::unique_ptr<FramePort>> LinuxTransport::OpenFramePort(
+    const PortOptions& options) {
+  if (!capabilities_.frames) {
+    return absl::UnimplementedError(
+        absl::StrCat("transport 'linux' has no frames without an interface for them: give it "
+                     "`packet { interface: \"eth0\" }` or `tap { }`; it offers ",
+                     ContractNames(capabilities_)));
+  }
+  if (absl::Status status = CheckQueue(options); !status.ok()) return status;
+  if (options.local.kind() != Address::Kind::kNone) {
+    return absl::InvalidArgumentError(absl::StrCat("frames have no address to listen at, as ",
+                                                   options.local.ToString(),
+                                                   ": it is the stack above them that has it"));
+  }
+  if (config_.has_packet()) {
+    return linux_transport::PacketFramePort::Open(config_.packet(), buffers_, capabilities_,
+                                                  options, &fanout_);
+  }
+  return linux_transport::TapFramePort::Open(&tap_, buffers_, capabilities_, options);
 }
 
 }  // namespace weft

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ICMP and ICMPv6 as they come in: echo, errors about what we sent, neighbour discovery.
+#include <cerrno>
+#include <utility>
+
+#include "weft/netstack/stack.h"
+#include "weft/netstack/udp_port.h"
+#include "weft/netstack/wire/checksum.h"
+#include "weft/netstack/wire/udp.h"
+
+namespace weft::netstack {
+namespace {
+
+using Kind = IcmpErrorReport::Kind;
+
+// As Linux tells its sockets.
+int ErrnoOf(Kind kind) {
+  switch (kind) {
+    case Kind::kPortUnreachable:
+      return ECONNREFUSED;
+    case Kind::kProtocolUnreachable:
+      return ENOPROTOOPT;
+    case Kind::kProhibited:
+      return EACCES;
+    case Kind::kParameterProblem:
+      return EPROTO;
+    case Kind::kPacketTooBig:
+      return EMSGSIZE;
+    case Kind::kHostUnreachable:
+    case Kind::kTimeExceeded:
+      break;
+  }
+  return EHOSTUNREACH;
+}
+
+}  // namespace
+
+void Stack::InputIcmp(Buffer packet, const Ipv4View& ip, Cast cast, const From& from) {
+  const absl::Span<const uint8_t> message(ip.payload(), ip.payload_bytes());
+  IcmpView icmp;
+  if (!IcmpView::Parse(message, &icmp)) {
+    ++stats_.malformed;
+    return;
+  }
+  if (Checksum(message) != 0) {
+    ++stats_.bad_checksum;
+    return;
+  }
+  const IpAddress source = ip.source();
+  const uint8_t type = icmp.type();
+  if (type == static_cast<uint8_t>(IcmpType::kEcho)) {
+    const IpAddress destination = ip.destination();
+    packet.TrimFront(ip.header_bytes());
+    return AnswerEcho(std::move(packet), source, destination, cast);
+  }
+  const bool reply = type == static_cast<uint8_t>(IcmpType::kEchoReply);
+  if (!reply && !IsIcmpError(type)) {
+    ++stats_.not_for_us;
+    return;
+  }
+  if (!from.sibling) HandToAll(packet.bytes());
+  if (reply) return InputEchoReply(message, source, ip.ttl());
+  ++stats_.errors_received;
+  IcmpErrorReport report;
+  if (!ParseIcmpError(message, /*v6=*/false, &report) || !InputError(report)) {
+    ++stats_.errors_ignored;
+  }
+}
+
+void Stack::InputIcmpv6(Buffer packet, const IpAddress& source, const IpAddress& destination,
+                        uint8_t hop_limit, size_t icmp_offset, bool router_alert, Cast cast,
+                        const From& from) {
+  const absl::Span<const uint8_t> message = packet.bytes().subspan(icmp_offset);
+  IcmpView icmp;
+  if (!IcmpView::Parse(message, &icmp)) {
+    ++stats_.malformed;
+    return;
+  }
+  const uint64_t sum = PseudoHeaderSum(source, destination,
+                                       static_cast<uint8_t>(IpProtocol::kIcmpv6), message.size());
+  if (FinishChecksum(AddToChecksum(sum, message)) != 0) {
+    ++stats_.bad_checksum;
+    return;
+  }
+  const uint8_t type = icmp.type();
+  if (IsIcmpv6Error(type)) {
+    if (!from.sibling) HandToAll(packet.bytes());
+    ++stats_.errors_received;
+    IcmpErrorReport report;
+    if (!ParseIcmpError(message, /*v6=*/true, &report) || !InputError(report)) {
+      ++stats_.errors_ignored;
+    }
+    return;
+  }
+  switch (static_cast<Icmpv6Type>(type)) {
+    case Icmpv6Type::kEcho:
+      packet.TrimFront(icmp_offset);
+      return AnswerEcho(std::move(packet), source, destination, cast);
+    case Icmpv6Type::kEchoReply:
+      if (!from.sibling) HandToAll(packet.bytes());
+      return InputEchoReply(message, source, hop_limit);
+    case Icmpv6Type::kMldQuery:
+    case Icmpv6Type::kMldReport:
+    case Icmpv6Type::kMldDone:
+    case Icmpv6Type::kMldv2Report:
+      if (!from.sibling) HandToAll(packet.bytes());
+      return membership_.OnMld(message, source, router_alert, hop_limit, now_ns_);
+    case Icmpv6Type::kNeighborSolicitation:
+    case Icmpv6Type::kNeighborAdvertisement:
+      // Only a neighbour can send with this (RFC 4861, 7.1).
+      if (hop_limit != 255) {
+        ++stats_.malformed;
+        return;
+      }
+      if (!from.sibling && icmp.type() == static_cast<uint8_t>(Icmpv6Type::kNeighborAdvertisement)) {
+        HandToAll(packet.bytes());
+      }
+      return InputNeighbor(message, source, destination, from);
+    default:  // of routers: addresses and routes are configured
+      ++stats_.not_for_us;
+  }
+}
+
+// The request becomes the reply, payload in place.
+void Stack::AnswerEcho(Buffer packet, const IpAddress& source, const IpAddress& destination,
+                       Cast cast) {
+  ++stats_.echo_requests;
+  // One that is to everybody is not answered, lest everybody answers (RFC 1122, 3.2.2.6).
+  if (!options_.echo_reply || cast != Cast::kUnicast || source.is_unspecified() ||
+      !echo_limit_.Take(now_ns_)) {
+    return;
+  }
+  const bool v4 = source.is_v4();
+  uint8_t* const icmp = packet.data();
+  const size_t length = packet.size();
+  icmp[0] = static_cast<uint8_t>(v4 ? static_cast<uint8_t>(IcmpType::kEchoReply)
+                                    : static_cast<uint8_t>(Icmpv6Type::kEchoReply));
+  icmp[1] = 0;
+  StoreBig16(icmp + 2, 0);
+  if (v4) {
+    StoreBig16(icmp + 2, Checksum(packet.bytes()));
+    Ipv4Fields{.total_bytes = static_cast<uint16_t>(kIpv4HeaderBytes + length),
+               .dont_fragment = kIpv4HeaderBytes + length <= interface_.mtu,
+               .ttl = interface_.ttl,
+               .protocol = IpProtocol::kIcmp,
+               .source = destination,
+               .destination = source}
+        .Write(packet.Prepend(kIpv4HeaderBytes));
+  } else {
+    const uint64_t sum = PseudoHeaderSum(destination, source,
+                                         static_cast<uint8_t>(IpProtocol::kIcmpv6), length);
+    StoreBig16(icmp + 2, FinishChecksum(AddToChecksum(sum, packet.bytes())));
+    Ipv6Fields{.payload_bytes = static_cast<uint16_t>(length),
+               .next_header = IpProtocol::kIcmpv6,
+               .hop_limit = interface_.ttl,
+               .source = destination,
+               .destination = source}
+        .Write(packet.Prepend(kIpv6HeaderBytes));
+  }
+  packet.offload() = {};
+  Output(std::move(packet));
+}
+
+void Stack::InputEchoReply(absl::Span<const uint8_t> message, const IpAddress& source,
+                           uint8_t ttl) {
+  IcmpView icmp;
+  if (echo_observer_ == nullptr || !IcmpView::Parse(message, &icmp)) return;
+  echo_observer_->OnEchoReply(source, icmp.id(), icmp.sequence(), ttl, icmp.body().size());
+}
+
+bool Stack::InputError(const IcmpErrorReport& report) {
+  // Only what we have sent of late, from an address of ours, can have an error (RFC 5927, 4).
+  if (!interface_.Has(report.source) || !destinations_.Knows(report.destination)) return false;
+  UdpPort* port = nullptr;
+  const bool echo =
+      report.protocol == IpProtocol::kIcmp || report.protocol == IpProtocol::kIcmpv6;
+  if (report.protocol == IpProtocol::kUdp) {
+    port = udp_.Find(report.source, report.source_port);
+    if (port == nullptr) return false;
+  } else if (!echo || echo_observer_ == nullptr) {
+    return false;
+  }
+  if (report.kind == Kind::kPacketTooBig) {
+    // Nothing is wrong: from now on packets are cut to fit.
+    if (report.mtu >= interface_.mtu) return false;
+    path_mtu_.Lower(report.destination, report.mtu, now_ns_);
+    return true;
+  }
+  const int error = ErrnoOf(report.kind);
+  if (port != nullptr) {
+    port->AddEvent(PortEvent::Kind::kPeerUnreachable,
+                   UdpPort::PeerOf(report.destination, report.destination_port), error);
+  } else {
+    echo_observer_->OnEchoError(report.destination, report.source_port, report.destination_port,
+                                error);
+  }
+  return true;
+}
+
+void Stack::InputNeighbor(absl::Span<const uint8_t> bytes, const IpAddress& source,
+                          const IpAddress& destination, const From& from) {
+  NeighborMessage message;
+  if (!NeighborMessage::Parse(bytes, &message)) {
+    ++stats_.malformed;
+    return;
+  }
+  if (message.advertisement) {
+    if (interface_.Has(message.target)) {
+      ++stats_.address_conflicts;
+      return;
+    }
+    if (message.solicited && destination.is_multicast()) {  // RFC 4861, 7.1.2
+      ++stats_.malformed;
+      return;
+    }
+    // A host that answers a unicast solicitation may leave out its address: it is the known one.
+    if (message.has_mac) {
+      neighbors_.OnAnswer(message.target, message.mac, message.solicited, message.override,
+                          now_ns_);
+    } else if (message.solicited) {
+      neighbors_.ConfirmReachable(message.target, now_ns_);
+    }
+    return;
+  }
+  // Who has no address yet asks whether it is free, and says no MAC address (RFC 4861, 7.1.1).
+  if (source.is_unspecified() &&
+      (message.has_mac || destination != SolicitedNodeGroup(message.target))) {
+    ++stats_.malformed;
+    return;
+  }
+  if (!interface_.Has(message.target) || from.sibling) return;
+  if (message.has_mac && !source.is_unspecified()) {
+    if (!routes_.IsConnected(source)) {
+      ++stats_.bad_source;
+      return;
+    }
+    neighbors_.OnRequest(source, message.mac, now_ns_);
+  }
+  AnswerSolicitation(message, source);
+}
+
+}  // namespace weft::netstack

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the stacks of several workers on one device know of each other and hand to each other.
+//
+// Each stack has a queue of the device and all state of its own. The device, however, decides to
+// which queue a frame goes: an answer to one worker may arrive at another. Such a frame moves
+// through a ring from the one to the other: one producer, one consumer, no lock. Where the device
+// spreads flows as they are sent, nothing is ever handed over, and nothing written is shared.
+#ifndef WEFT_NETSTACK_SIBLINGS_H_
+#define WEFT_NETSTACK_SIBLINGS_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "weft/core/buffer.h"
+#include "weft/core/spsc_ring.h"
+#include "weft/core/unique_fd.h"
+#include "weft/netstack/udp_table.h"
+
+namespace weft::netstack {
+
+// Which stacks listen where. Any thread; its lock is taken when ports are opened and closed, and by
+// a stack that meets a datagram for a port that it does not have, once for each change.
+class UdpDirectory {
+ public:
+  struct Owner {
+    UdpBinding binding;
+    int queue = 0;
+    bool shared = false;  // by several stacks, each of which may take what is for it
+  };
+
+  // AlreadyExists where another listens there, unless both share it and are of different stacks.
+  absl::Status Add(const Owner& owner);
+  void Remove(const Owner& owner);
+
+  // Changes whenever the owners do.
+  uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
+  std::vector<Owner> owners() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<Owner> owners_;  // guarded by mutex_
+  std::atomic<uint64_t> generation_{1};
+};
+
+class Siblings {
+ public:
+  // Of `count` stacks, 1 or more. The rings hold `ring_packets` each, a power of two.
+  explicit Siblings(int count, size_t ring_packets = 512);
+  ~Siblings();
+
+  int count() const { return count_; }
+  UdpDirectory& udp() { return udp_; }
+
+  // Hands `packet` from one stack, whose thread calls, to another. False: the ring is full, and the
+  // packet is still the caller's.
+  bool Push(int from, int to, Buffer& packet);
+
+  // The next packet for stack `to`, whose thread calls; null when there is none.
+  Buffer Pop(int to);
+
+  // Readable when something was pushed to stack `to` while it was asleep; -1 for a single stack.
+  int wait_fd(int to) const { return ends_[static_cast<size_t>(to)].wake.get(); }
+  // Before sleeping. False: there is something already.
+  bool Arm(int to);
+  void Disarm(int to);
+
+ private:
+  using Ring = SpscRing<internal::BufferSlot*>;
+  struct alignas(128) End {
+    UniqueFd wake;  // an eventfd
+    std::atomic<bool> asleep{false};
+    int next = 0;  // whose ring is looked at first
+  };
+
+  Ring& RingOf(int from, int to) {
+    return *rings_[static_cast<size_t>(to) * static_cast<size_t>(count_) +
+                   static_cast<size_t>(from)];
+  }
+  bool HasAny(int to);
+
+  const int count_;
+  UdpDirectory udp_;
+  std::vector<End> ends_;
+  std::vector<std::unique_ptr<Ring>> rings_;  // null from a stack to itself
+};
+
+}  // namespace weft::netstack
+
+#endif  // WEFT_NETSTACK_SIBLINGS_H_

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// UDP datagrams as they come in, and what is handed from worker to worker.
+#include <cstring>
+#include <utility>
+
+#include "weft/netstack/stack.h"
+#include "weft/netstack/udp_port.h"
+#include "weft/netstack/wire/checksum.h"
+#include "weft/netstack/wire/udp.h"
+
+namespace weft::netstack {
+
+void Stack::InputUdp(Buffer packet, size_t udp_offset, const IpAddress& source,
+                     const IpAddress& destination, Cast cast, const From& from) {
+  UdpView udp;
+  if (!UdpView::Parse(packet.bytes().subspan(udp_offset), &udp)) {
+    ++stats_.malformed;
+    return;
+  }
+  const size_t length = udp.length_bytes();
+  const bool v4 = source.is_v4();
+  if (udp.checksum() == 0) {
+    if (!v4) {  // RFC 8200, 8.1
+      ++stats_.bad_checksum;
+      return;
+    }
+  } else if ((packet.offload().flags & FrameOffload::kL4ChecksumGood) == 0 &&
+             options_.udp_checksum) {
+    const uint64_t sum = PseudoHeaderSum(source, destination,
+                                         static_cast<uint8_t>(IpProtocol::kUdp), length);
+    if (FinishChecksum(AddToChecksum(sum, {packet.data() + udp_offset, length})) != 0) {
+      ++stats_.bad_checksum;
+      return;
+    }
+  }
+  UdpPort* const port = udp_.Find(destination, udp.destination_port());
+  const uint16_t source_port = udp.source_port();
+  if (port == nullptr) [[unlikely]] {
+    if (!from.sibling && HandOver(destination, udp.destination_port(), packet)) return;
+    ++stats_.no_port;
+    return SendError(packet.bytes(), cast, kIcmpPortUnreachable, kIcmpv6PortUnreachable);
+  }
+  // Port 0 is nobody's to answer to (RFC 768), and no honest sender's.
+  if (source_port == 0) {
+    ++stats_.bad_source;
+    return;
+  }
+  packet.TrimFront(udp_offset + kUdpHeaderBytes);
+  packet.TrimBack(packet.size() - (length - kUdpHeaderBytes));
+  if (!Deliver(port, UdpPort::PeerOf(source, source_port), std::move(packet))) ++stats_.queue_full;
+}
+
+bool Stack::Deliver(UdpPort* port, const Peer& peer, Buffer payload) {
+  if (port == direct_port_ && direct_count_ < direct_.size()) [[likely]] {
+    port->CountReceived(payload.size());
+    Datagram& out = direct_[direct_count_++];
+    out.peer = peer;
+    out.buffer = std::move(payload);
+    return true;
+  }
+  return port->Queue(peer, payload);
+}
+
+bool Stack::HandOver(const IpAddress& destination, uint16_t port, Buffer& packet) {
+  Siblings& siblings = *world_.siblings;
+  if (siblings.count() == 1) return false;
+  if (const uint64_t generation = siblings.udp().generation(); generation != owners_generation_) {
+    owners_ = siblings.udp().owners();
+    owners_generation_ = generation;
+  }
+  const UdpDirectory::Owner* best = nullptr;
+  for (const UdpDirectory::Owner& owner : owners_) {
+    if (owner.binding.port != port || owner.queue == world_.queue) continue;
+    if (!owner.binding.Takes(destination)) continue;
+    best = &owner;
+    if (owner.binding.address == destination) break;
+  }
+  if (best == nullptr) return false;
+  if (siblings.Push(world_.queue, best->queue, packet)) {
+    ++stats_.handed_over;
+  } else {
+    ++stats_.hand_over_full;
+  }
+  return true;
+}
+
+// Copies: such packets are few, and each worker has to see them.
+void Stack::HandToAll(absl::Span<const uint8_t> packet) {
+  Siblings& siblings = *world_.siblings;
+  for (int to = 0; to < siblings.count(); ++to) {
+    if (to == world_.queue) continue;
+    Buffer copy = Allocate();
+    if (!copy || copy.tailroom() < packet.size()) {
+      ++stats_.hand_over_full;
+      continue;
+    }
+    std::memcpy(copy.Append(packet.size()), packet.data(), packet.size());
+    if (siblings.Push(world_.queue, to, copy)) {
+      ++stats_.handed_over;
+    } else {
+      ++stats_.hand_over_full;
+    }
+  }
+}
+
+absl::Status Stack::Bind(const UdpBinding& binding, bool shared, UdpPort* port) {
+  const UdpDirectory::Owner owner = {.binding = binding, .queue = world_.queue, .shared = shared};
+  if (absl::Status status = world_.siblings->udp().Add(owner); !status.ok()) return status;
+  udp_.Add(binding, port);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<UdpBinding> Stack::BindEphemeral(const IpAddress& address, UdpPort* port) {
+  const uint32_t first = options_.ephemeral_port_min;
+  const uint32_t count = options_.ephemeral_port_max - first + 1u;
+  const uint32_t start = static_cast<uint32_t>(prng_.Next() % count);
+  for (uint32_t i = 0; i < count; ++i) {
+    const UdpBinding binding = {address, static_cast<uint16_t>(first + (start + i) % count)};
+    if (udp_.Has(binding.port)) continue;
+    if (Bind(binding, /*shared=*/false, port).ok()) return binding;
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrCat("no UDP port between ", first, " and ", options_.ephemeral_port_max,
+                   " is free; widen netstack.ephemeral_port_min and _max"));
+}
+
+void Stack::Unbind(UdpPort* port) {
+  if (direct_port_ == port) direct_port_ = nullptr;
+  udp_.Remove(port);
+  world_.siblings->udp().Remove({.binding = port->binding(), .queue = world_.queue});
+}
+
+}  // namespace weft::netstack

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Opening, names, events. Sending and receiving are in udp_datapath.cc.
+#include "weft/netstack/udp_port.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace weft::netstack {
+namespace {
+
+absl::Status CheckIp(const Address& address) {
+  if (address.is_ip()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("a network stack has no ", KindName(address.kind()), " addresses such as '",
+                   address.ToString(), "'; give it one like 10.0.0.2:8000 or [fd00::2]:8000"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<UdpPort>> UdpPort::Open(std::shared_ptr<Stack> stack,
+                                                       const Address& local, bool shared,
+                                                       const Capabilities& capabilities) {
+  std::unique_ptr<UdpPort> port(new UdpPort(std::move(stack), capabilities));
+  const Interface& interface = port->stack_->interface();
+  UdpBinding binding;  // "::", which takes IPv4 too
+  if (local.kind() != Address::Kind::kNone) {
+    if (absl::Status status = CheckIp(local); !status.ok()) return status;
+    binding = {IpAddress::From(local), local.port()};
+    const IpAddress& ip = binding.address;
+    if (!ip.is_unspecified() && !ip.is_multicast() && !interface.Has(ip)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          ip.ToString(), " is no address of ", interface.ToString(), "; listen at one of these"));
+    }
+    if (!ip.is_unspecified() || ip.is_v4()) {
+      port->capabilities_.max_payload_bytes =
+          std::min(port->capabilities_.max_payload_bytes, port->stack_->PayloadMax(ip.is_v4()));
+    }
+  }
+  if (binding.port == 0) {
+    auto chosen = port->stack_->BindEphemeral(binding.address, port.get());
+    if (!chosen.ok()) return chosen.status();
+    port->binding_ = *chosen;
+  } else {
+    if (absl::Status status = port->stack_->Bind(binding, shared, port.get()); !status.ok()) {
+      return status;
+    }
+    port->binding_ = binding;
+  }
+  // A port without an address of its own is reached at the first of the interface.
+  const bool anywhere = local.kind() == Address::Kind::kNone && !interface.addresses.empty();
+  port->local_address_ = (anywhere ? interface.addresses[0].address : binding.address)
+                             .ToAddress(port->binding_.port);
+  auto wait_fd = port->stack_->DuplicateWaitFd();
+  if (!wait_fd.ok()) return wait_fd.status();
+  port->wait_fd_ = *std::move(wait_fd);
+  if (binding.address.is_multicast()) {
+    if (absl::Status status = port->JoinGroup(binding.address); !status.ok()) return status;
+  }
+  return port;
+}
+
+UdpPort::UdpPort(std::shared_ptr<Stack> stack, const Capabilities& capabilities)
+    : DatagramPort(capabilities, &stack->device().pool()),
+      stack_(std::move(stack)),
+      // So that one port that is not polled cannot hold all buffers of the device.
+      queue_max_(std::min(stack_->options().receive_queue_packets,
+                          std::max<size_t>(pool().count() / 4, 1))) {
+  events_.reserve(kEvents);
+}
+
+UdpPort::~UdpPort() {
+  for (const IpAddress& group : groups_) stack_->Leave(group);
+  if (binding_.port != 0) stack_->Unbind(this);
+}
+
+Address UdpPort::local_address() const { return local_address_; }
+
+absl::StatusOr<Peer> UdpPort::Resolve(const Address& address) {
+  AssertOwner();
+  if (absl::Status status = CheckIp(address); !status.ok()) return status;
+  const IpAddress ip = IpAddress::From(address);
+  if (address.port() == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot send to ", address.ToString(), ": port 0 is no port"));
+  }
+  if (ip.is_unspecified()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot send to ", address.ToString(), ": it is any address"));
+  }
+  const IpAddress& own = binding_.address;
+  if (ip.is_v4() != own.is_v4() && !(own.is_unspecified() && own.is_v6())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot send to ", address.ToString(), " from ", local_address_.ToString(),
+                     ", which is of the other family"));
+  }
+  if (!stack_->HasRoute(ip)) {
+    return absl::UnavailableError(absl::StrCat("no route to ", ip.ToString(), " from ",
+                                               stack_->interface().ToString(),
+                                               "; add one to netstack.routes"));
+  }
+  return PeerOf(ip, address.port());
+}
+
+absl::StatusOr<Address> UdpPort::AddressOf(const Peer& peer) const {
+  const IpAddress ip = IpOf(peer);
+  if (ip.is_unspecified() || peer.words[2] == 0 || peer.words[2] > UINT16_MAX) {
+    return absl::NotFoundError("the peer is not one of this port's");
+  }
+  return ip.ToAddress(static_cast<uint16_t>(peer.words[2]));
+}
+
+bool UdpPort::Arm() { return queue_.empty() && !has_events_ && stack_->Arm(); }
+
+void UdpPort::BindToThisThread() {
+  Port::BindToThisThread();
+  stack_->BindToThisThread();
+}
+
+absl::Status UdpPort::JoinGroup(const IpAddress& group) {
+  AssertOwner();
+  if (absl::Status status = stack_->Join(group); !status.ok()) return status;
+  groups_.push_back(group);
+  return absl::OkStatus();
+}
+
+absl::Status UdpPort::LeaveGroup(const IpAddress& group) {
+  AssertOwner();
+  const auto it = std::find(groups_.begin(), groups_.end(), group);
+  if (it == groups_.end()) {
+    return absl::NotFoundError(absl::StrCat("the port is no member of ", group.ToString()));
+  }
+  groups_.erase(it);
+  stack_->Leave(group);
+  return absl::OkStatus();
+}
+
+bool UdpPort::Queue(const Peer& peer, Buffer& payload) {
+  if (queue_.size() >= queue_max_) {
+    ++stats_.receive_dropped;
+    return false;
+  }
+  queue_.push_back({peer, std::move(payload)});
+  return true;
+}
+
+void UdpPort::AddEvent(PortEvent::Kind kind, const Peer& peer, int error) {
+  for (const PortEvent& event : events_) {
+    if (event.kind == kind && event.peer == peer && event.error == error) return;
+  }
+  if (events_.size() == kEvents) events_.erase(events_.begin());
+  events_.push_back({kind, peer, error});
+  has_events_ = true;
+}
+
+size_t UdpPort::DoTakeEvents(absl::Span<PortEvent> events) {
+  AssertOwner();
+  const size_t n = std::min(events.size(), events_.size());
+  std::copy_n(events_.begin(), n, events.begin());
+  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(n));
+  has_events_ = !events_.empty();
+  return n;
+}
+
+}  // namespace weft::netstack

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Datagrams over UDP (RFC 768) of weft's own stack.
+//
+// A Peer is the address itself, so that no table fills up however many peers there are:
+//   words[0..1]  IP address in network order, IPv4 as ::ffff:a.b.c.d
+//   words[2]     port in host order
+#ifndef WEFT_NETSTACK_UDP_PORT_H_
+#define WEFT_NETSTACK_UDP_PORT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "weft/core/unique_fd.h"
+#include "weft/netstack/stack.h"
+#include "weft/netstack/udp_table.h"
+#include "weft/transports/datagram_port.h"
+#include "weft/transports/transport.h"
+
+namespace weft::netstack {
+
+class UdpPort final : public DatagramPort {
+ public:
+  // On the thread of `stack`, which lives as long as one of its ports. `shared`: other workers may
+  // listen at the same address.
+  static absl::StatusOr<std::unique_ptr<UdpPort>> Open(std::shared_ptr<Stack> stack,
+                                                       const Address& local, bool shared,
+                                                       const Capabilities& capabilities);
+  ~UdpPort() override;
+
+  Address local_address() const override;
+  absl::StatusOr<Peer> Resolve(const Address& address) override;
+  absl::StatusOr<Address> AddressOf(const Peer& peer) const override;
+  size_t Send(absl::Span<Datagram> burst) override;
+  size_t Receive(absl::Span<Datagram> burst) override;
+
+  int wait_fd() const override { return wait_fd_.get(); }
+  bool Arm() override;
+  void Disarm() override { stack_->Disarm(); }
+  // Moves the stack, and with it all ports on it.
+  void BindToThisThread() override;
+
+  // Receives what is sent to `group` too, once the port listens at it or at any address.
+  // InvalidArgument for what is no group.
+  absl::Status JoinGroup(const IpAddress& group);
+  absl::Status LeaveGroup(const IpAddress& group);
+
+  Stack& stack() { return *stack_; }
+  const UdpBinding& binding() const { return binding_; }
+
+  static Peer PeerOf(const IpAddress& ip, uint16_t port) {
+    return {{ip.words()[0], ip.words()[1], port}};
+  }
+  static IpAddress IpOf(const Peer& peer) {
+    return IpAddress::FromWords(peer.words[0], peer.words[1]);
+  }
+
+ private:
+  friend class Stack;
+  static constexpr size_t kBurst = 32;
+  static constexpr size_t kEvents = 64;
+
+  UdpPort(std::shared_ptr<Stack> stack, const Capabilities& capabilities);
+
+  // For the stack. False: the queue is full.
+  bool Queue(const Peer& peer, Buffer& payload);
+  bool queue_empty() const { return queue_.empty(); }
+  void CountReceived(size_t bytes) {
+    ++stats_.received;
+    stats_.received_bytes += bytes;
+  }
+  void AddEvent(PortEvent::Kind kind, const Peer& peer, int error);
+  void Die(const absl::Status& status) { status_.Update(status); }
+
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+  bool Sendable(const Datagram& datagram) const;
+  // Puts UDP, IP and Ethernet headers in front of the payload. False without room for them.
+  bool Encapsulate(Buffer& payload, uint16_t port, const Destination& to);
+  void WriteUdpHeader(Buffer& payload, uint16_t port, const IpAddress& source,
+                      const Destination& to);
+  // For what needs more than that. False: no buffer is free, and the datagram is still the caller's.
+  bool SendSlowly(Datagram& datagram);
+  // Headers of UDP and IP alone, for Stack::Output().
+  void WriteIpPacket(Buffer& payload, const Peer& peer, const IpAddress& source);
+  // Sends the frames that were made of burst[begin...]; gives back what is not taken.
+  bool Flush(absl::Span<Datagram> burst, size_t* begin);
+
+  const std::shared_ptr<Stack> stack_;
+  UdpBinding binding_;
+  Address local_address_;
+  UniqueFd wait_fd_;
+  const size_t queue_max_;
+  std::deque<Datagram> queue_;
+  std::vector<PortEvent> events_;
+  std::vector<IpAddress> groups_;
+
+  Buffer frames_[kBurst];
+  uint8_t header_bytes_[kBurst];
+  size_t frame_count_ = 0;
+};
+
+}  // namespace weft::netstack
+
+#endif  // WEFT_NETSTACK_UDP_PORT_H_

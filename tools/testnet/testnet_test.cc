@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/tools/testnet/testnet.h"
+
+#include <net/if.h>
+#include <signal.h>
+
+#include <string>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+
+namespace weft::testnet {
+namespace {
+
+class TestnetTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    there_ = Namespace::Make();
+    here_ = Namespace::Make();
+    if (!here_.ok()) GTEST_SKIP() << here_.status();
+    ASSERT_TRUE(there_.ok()) << there_.status();
+  }
+  absl::StatusOr<Namespace> there_;
+  absl::StatusOr<Namespace> here_;
+};
+
+TEST_F(TestnetTest, NamespacesAreJoinedByVeth) {
+  const absl::Status made = MakeVeth(*here_, "near0", *there_, "far0", {.mtu = 4000, .queues = 2});
+  ASSERT_TRUE(made.ok()) << made;
+  EXPECT_NE(if_nametoindex("near0"), 0u);
+  EXPECT_EQ(if_nametoindex("far0"), 0u);
+  {
+    const ScopedNamespace there(*there_);
+    EXPECT_NE(if_nametoindex("far0"), 0u);
+  }
+  EXPECT_NE(if_nametoindex("near0"), 0u);
+  ASSERT_TRUE(here_->Ip("addr add 10.0.0.1/24 dev near0").ok());
+  ASSERT_TRUE(there_->Ip("addr add 10.0.0.2/24 dev far0").ok());
+  const CommandResult ping = here_->Run("ping -c 1 -M do -s 3900 10.0.0.2");
+  EXPECT_TRUE(ping.ok()) << ping.output;
+  EXPECT_TRUE(absl::StrContains(there_->Run("ip -d link show far0").output, "numrxqueues 2"));
+  ASSERT_TRUE(there_->Ip("link set far0 down").ok());
+  EXPECT_TRUE(WaitForLink(*here_, "near0", false).ok());
+}
+
+TEST_F(TestnetTest, ASwitchJoinsItsEnds) {
+  const absl::Status made = MakeSwitch(*here_, "switch0", {"end0", "end1"}, {.ipv6 = true});
+  ASSERT_TRUE(made.ok()) << made;
+  ASSERT_TRUE(here_->Ip(absl::StrCat("link set end1 netns ", there_->path())).ok());
+  ASSERT_TRUE(here_->Ip("addr add fd00::1/64 dev end0").ok());
+  ASSERT_TRUE(there_->Ip("link set end1 up").ok());
+  ASSERT_TRUE(there_->Ip("addr add fd00::2/64 dev end1").ok());
+  const CommandResult ping = here_->Run("ping -c 1 fd00::2");
+  EXPECT_TRUE(ping.ok()) << ping.output;
+}
+
+TEST_F(TestnetTest, CommandsGiveTheirOutputAndStatus) {
+  const CommandResult result = here_->Run("echo out; echo error >&2; exit 3");
+  EXPECT_EQ(result.status, 3);
+  EXPECT_EQ(result.output, "out\nerror\n");
+  EXPECT_EQ(here_->Run("no-such-program").status, 127);
+  const absl::Status status = here_->Ip("link show nothing0");
+  EXPECT_TRUE(absl::StrContains(status.message(), "nothing0")) << status;
+}
+
+TEST_F(TestnetTest, ACommandThatDoesNotEndIsKilled) {
+  EXPECT_EQ(here_->Run("sleep 1000", absl::Milliseconds(50)).status, -1);
+  pid_t pid;
+  {
+    const Process process = there_->Start("sleep 1000 & sleep 1000");
+    pid = process.pid();
+    EXPECT_EQ(kill(pid, 0), 0);
+  }
+  EXPECT_NE(kill(pid, 0), 0);
+}
+
+TEST_F(TestnetTest, ThreadsInheritTheNamespace) {
+  ASSERT_TRUE(MakeVeth(*here_, "near0", *there_, "far0").ok());
+  std::thread([] { EXPECT_NE(if_nametoindex("near0"), 0u); }).join();
+}
+
+}  // namespace
+}  // namespace weft::testnet

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ports of devices that live within this process: net_vhost and net_virtio_user joined by a socket,
+// net_ring, net_null.
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "weft/transports/dpdk/dpdk_test_util.h"
+
+namespace weft::dpdk {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Two transports, one for each end of a wire.
+class WireTest : public testing::Test {
+ protected:
+  explicit WireTest(const std::string& settings = "", const std::string& rest = "")
+      : socket_(absl::StrCat(directory_.path(), "/wire")),
+        host_(OpenDpdk(
+            absl::StrCat("virtual_devices: 'net_vhost0,iface=", socket_, ",queues=2' ", settings),
+            rest)) {
+    host_port_ = OpenPort(*host_);
+    guest_ = OpenDpdk(
+        absl::StrCat("virtual_devices: 'net_virtio_user0,path=", socket_, ",queues=2' ", settings),
+        rest);
+    guest_port_ = OpenPort(*guest_);
+    EXPECT_TRUE(AwaitLink(*host_port_, true));
+    EXPECT_TRUE(AwaitLink(*guest_port_, true));
+  }
+
+  const TemporaryDirectory directory_;
+  const std::string socket_;
+  std::unique_ptr<Transport> host_;
+  std::unique_ptr<Transport> guest_;
+  std::unique_ptr<FramePort> host_port_;
+  std::unique_ptr<FramePort> guest_port_;
+};
+
+TEST_F(WireTest, FramesOfEverySizeArriveAsTheyWere) {
+  for (auto [from, to] : {std::pair(host_port_.get(), guest_port_.get()),
+                          std::pair(guest_port_.get(), host_port_.get())}) {
+    EXPECT_NE(from->mac(), to->mac());
+    const size_t max = from->capabilities().max_frame_bytes;
+    EXPECT_EQ(max, 1514u);
+    for (size_t size = kHeaderBytes; size <= max; size += size < 70 ? 1 : 19) {
+      const std::string payload(size - kHeaderBytes, static_cast<char>(size));
+      ASSERT_TRUE(Send(*from, Frame(from->pool(), to->mac(), from->mac(), payload)));
+      const Buffer got = Receive(*to);
+      ASSERT_TRUE(got);
+      EXPECT_EQ(PayloadOf(got).substr(0, payload.size()), payload);
+      EXPECT_TRUE(to->pool().Owns(got));
+    }
+    EXPECT_EQ(from->stats().copied_buffers, 0u);
+    EXPECT_EQ(to->stats().copied_buffers, 0u);
+  }
+}
+
+TEST_F(WireTest, WhatIsNoFrameIsDroppedAndCounted) {
+  BufferPool large({.count = 8, .bytes = 16384});
+  std::vector<Buffer> burst;
+  burst.push_back(Frame(host_port_->pool(), kBroadcast, host_port_->mac(), "first"));
+  burst.push_back(Frame(host_port_->pool(), kBroadcast, host_port_->mac(), ""));
+  burst.back().TrimBack(1);
+  burst.push_back(Frame(large, kBroadcast, host_port_->mac(), std::string(1501, 'x')));
+  burst.push_back(host_port_->pool().Allocate());
+  burst.emplace_back();
+  burst.push_back(Frame(host_port_->pool(), kBroadcast, host_port_->mac(), "last"));
+  EXPECT_EQ(host_port_->Send(absl::MakeSpan(burst)), 6u);
+  for (const Buffer& buffer : burst) EXPECT_FALSE(buffer);
+  EXPECT_EQ(host_port_->stats().send_failed, 4u);
+  EXPECT_EQ(host_port_->stats().sent, 2u);
+  EXPECT_EQ(PayloadOf(Receive(*guest_port_)).substr(0, 5), "first");
+  EXPECT_EQ(PayloadOf(Receive(*guest_port_)).substr(0, 4), "last");
+}
+
+TEST_F(WireTest, BuffersOfOthersAreCopiedAndCounted) {
+  BufferPool other({.count = 8, .bytes = 4096, .headroom = 0});
+  std::vector<Buffer> burst;
+  burst.push_back(Frame(other, kBroadcast, host_port_->mac(), "copied"));
+  burst.push_back(Frame(host_port_->pool(), kBroadcast, host_port_->mac(), "moved"));
+  burst.push_back(Frame(guest_port_->pool(), kBroadcast, host_port_->mac(), "another port's"));
+  EXPECT_EQ(host_port_->Send(absl::MakeSpan(burst)), 3u);
+  EXPECT_EQ(other.available(), 8u);
+  EXPECT_EQ(PayloadOf(Receive(*guest_port_)).substr(0, 6), "copied");
+  EXPECT_EQ(PayloadOf(Receive(*guest_port_)).substr(0, 5), "moved");
+  EXPECT_EQ(PayloadOf(Receive(*guest_port_)).substr(0, 14), "another port's");
+  EXPECT_EQ(host_port_->stats().copied_buffers, 2u);
+  EXPECT_EQ(host_port_->stats().copied_bytes, 14u + 6 + 14 + 14);
+}
+
+TEST_F(WireTest, AFullRingTakesNoMoreUntilThereIsRoom) {
+  std::vector<Buffer> burst;
+  for (int i = 0; i < 3000; ++i) {
+    burst.push_back(Frame(guest_port_->pool(), kBroadcast, guest_port_->mac(), std::to_string(i)));
+  }
+  absl::Span<Buffer> rest = absl::MakeSpan(burst);
+  int received = 0;
+  while (!rest.empty()) {
+    const size_t taken = guest_port_->Send(rest);
+    for (const Buffer& buffer : rest.first(taken)) EXPECT_FALSE(buffer);
+    rest.remove_prefix(taken);
+    for (const Buffer& buffer : rest) EXPECT_TRUE(buffer);
+    if (taken > 0) continue;
+    for (int i = 0; i < 100; ++i) {
+      const std::string number = std::to_string(received++);
+      ASSERT_EQ(PayloadOf(Receive(*host_port_)).substr(0, number.size()), number);
+    }
+  }
+  for (; received < 3000; ++received) {
+    const std::string number = std::to_string(received);
+    ASSERT_EQ(PayloadOf(Receive(*host_port_)).substr(0, number.size()), number);
+  }
+  EXPECT_GT(guest_port_->stats().send_blocked, 0u);
+  EXPECT_EQ(guest_port_->stats().sent, 3000u);
+  EXPECT_EQ(guest_port_->stats().send_failed, 0u);
+}
+
+TEST_F(WireTest, EveryBufferComesBack) {
+  // Those that lie in the rings are the device's until it stops.
+  const size_t receive_ring = 1024;
+  const size_t send_ring = 1024;
+  EXPECT_EQ(host_port_->pool().count(), 4096 + receive_ring + send_ring);
+  std::vector<Buffer> all;
+  while (Buffer buffer = host_port_->pool().Allocate()) all.push_back(std::move(buffer));
+  EXPECT_GE(all.size(), 4096u);
+  for (Buffer& buffer : all) std::memset(buffer.Append(buffer.tailroom()), 0xee, 1);
+  // Without a buffer nothing is received, but nothing breaks.
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(
+        Send(*guest_port_, Frame(guest_port_->pool(), kBroadcast, guest_port_->mac(), "waits")));
+  }
+  Buffer got[4];
+  host_port_->Receive(absl::MakeSpan(got));
+  // Another thread may free them.
+  std::thread([&] { all.clear(); }).join();
+  EXPECT_GE(host_port_->pool().available(), 4096u);
+  ASSERT_TRUE(
+      Send(*guest_port_, Frame(guest_port_->pool(), kBroadcast, guest_port_->mac(), "more")));
+  EXPECT_TRUE(Receive(*host_port_));
+}
+
+TEST_F(WireTest, BuffersOutliveTheirPortAndTransport) {
+  ASSERT_TRUE(Send(*guest_port_, Frame(guest_port_->pool(), kBroadcast, guest_port_->mac(), "x")));
+  Buffer kept = Receive(*host_port_);
+  Buffer mine = host_port_->pool().Allocate();
+  host_port_.reset();
+  host_.reset();
+  EXPECT_EQ(PayloadOf(kept).substr(0, 1), "x");
+  std::memset(mine.Append(100), 1, 100);
+}
+
+TEST_F(WireTest, PortsAndTransportsAreOpenedAgain) {
+  for (int i = 0; i < 3; ++i) {
+    guest_port_.reset();
+    EXPECT_TRUE(AwaitLink(*host_port_, false));
+    if (i == 1) {
+      guest_.reset();
+      guest_ = OpenDpdk(absl::StrCat("virtual_devices: 'net_virtio_user0,path=", socket_, "'"));
+    }
+    guest_port_ = OpenPort(*guest_);
+    EXPECT_TRUE(AwaitLink(*host_port_, true));
+    EXPECT_TRUE(AwaitLink(*guest_port_, true));
+    ASSERT_TRUE(
+        Send(*guest_port_, Frame(guest_port_->pool(), kBroadcast, guest_port_->mac(), "again")));
+    ASSERT_TRUE(Receive(*host_port_));
+    ASSERT_TRUE(
+        Send(*host_port_, Frame(host_port_->pool(), kBroadcast, host_port_->mac(), "again")));
+    ASSERT_TRUE(Receive(*guest_port_));
+  }
+}
+
+TEST_F(WireTest, APortMayBeUsedByAnotherThreadThatBindsIt) {
+  std::thread([&] {
+    guest_port_->BindToThisThread();
+    for (int i = 0; i < 100; ++i) {
+      ASSERT_TRUE(Send(*guest_port_,
+                       Frame(guest_port_->pool(), kBroadcast, guest_port_->mac(), "elsewhere")));
+    }
+  }).join();
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(Receive(*host_port_));
+  guest_port_->BindToThisThread();
+}
+
+TEST_F(WireTest, Filters) {
+  const MacAddress group = {0x01, 0x00, 0x5e, 0, 0, 1};
+  EXPECT_TRUE(guest_port_->SetFilter({}, {group}).ok());
+  EXPECT_TRUE(guest_port_->SetFilter({}, {}).ok());
+  EXPECT_EQ(guest_port_->SetFilter({}, {guest_port_->mac()}).code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST(JumboTest, FramesUpToTheMtu) {
+  const TemporaryDirectory directory;
+  const std::string socket = absl::StrCat(directory.path(), "/wire");
+  const auto host =
+      OpenDpdk(absl::StrCat("virtual_devices: 'net_vhost0,iface=", socket, "' mtu: 9000"));
+  const auto a = OpenPort(*host);
+  const auto guest =
+      OpenDpdk(absl::StrCat("virtual_devices: 'net_virtio_user0,path=", socket, "' mtu: 9000"));
+  const auto b = OpenPort(*guest);
+  ASSERT_TRUE(AwaitLink(*a, true));
+  ASSERT_EQ(a->capabilities().max_frame_bytes, 9014u);
+  for (auto [from, to] : {std::pair(a.get(), b.get()), std::pair(b.get(), a.get())}) {
+    const std::string payload(9000, 'j');
+    ASSERT_TRUE(Send(*from, Frame(from->pool(), kBroadcast, from->mac(), payload)));
+    const Buffer got = Receive(*to);
+    ASSERT_TRUE(got);
+    EXPECT_EQ(PayloadOf(got), payload);
+    EXPECT_EQ(to->stats().copied_buffers, 0u);
+  }
+}
+
+// Two queues, each of which loops what it sends.
+class RingTest : public testing::Test {
+ protected:
+  std::unique_ptr<Transport> transport_ = OpenDpdk("virtual_devices: 'net_ring0'");
+};
+
+TEST_F(RingTest, QueuesOfADeviceAreOpenedOnceEach) {
+  const auto first = OpenPort(*transport_, 0, 2);
+  EXPECT_EQ(transport_->OpenFramePort({.queue = 0, .queues = 2}).status().code(),
+            absl::StatusCode::kAlreadyExists);
+  const auto other = transport_->OpenFramePort({.queue = 0, .queues = 1});
+  EXPECT_EQ(other.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(other.status().message()), HasSubstr("runs with 2 queues"));
+  EXPECT_EQ(transport_->OpenFramePort({.queue = 2, .queues = 2}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  auto second = OpenPort(*transport_, 1, 2);
+  second.reset();
+  second = OpenPort(*transport_, 1, 2);  // the device went on meanwhile
+  ASSERT_TRUE(Send(*second, Frame(second->pool(), kBroadcast, second->mac(), "loop")));
+  EXPECT_EQ(PayloadOf(Receive(*second)), "loop");
+  Buffer none[1];
+  EXPECT_EQ(first->Receive(absl::MakeSpan(none)), 0u);
+}
+
+TEST_F(RingTest, ADeviceHasSoManyQueues) {
+  const auto port = transport_->OpenFramePort({.queue = 0, .queues = 100});
+  EXPECT_EQ(port.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(port.status().message()),
+              HasSubstr("device 'net_ring0': it has 16 queues, and 100 are asked for"));
+}
+
+TEST_F(RingTest, FramesInPiecesAreJoinedAndCounted) {
+  const auto port = OpenPort(*transport_);
+  uint16_t device = 0;
+  ASSERT_EQ(rte_eth_dev_get_port_by_name("net_ring0", &device), 0);
+  rte_mempool* pool = rte_pktmbuf_pool_create("pieces", 63, 0, 0, 512, SOCKET_ID_ANY);
+  ASSERT_NE(pool, nullptr);
+  for (const int pieces : {1, 3, 20}) {  // alone, but of a foreign pool; in pieces; too long
+    rte_mbuf* frame = nullptr;
+    for (int i = 0; i < pieces; ++i) {
+      rte_mbuf* piece = rte_pktmbuf_alloc(pool);
+      std::memset(rte_pktmbuf_append(piece, 200), 'a' + i, 200);
+      if (frame == nullptr) {
+        frame = piece;
+      } else {
+        ASSERT_EQ(rte_pktmbuf_chain(frame, piece), 0);
+      }
+    }
+    ASSERT_EQ(rte_eth_tx_burst(device, 0, &frame, 1), 1);
+    Buffer got[2];
+    const size_t n = port->Receive(absl::MakeSpan(got));
+    if (pieces == 20) {
+      EXPECT_EQ(n, 0u);
+      break;
+    }
+    ASSERT_EQ(n, 1u);
+    ASSERT_EQ(got[0].size(), static_cast<size_t>(200 * pieces));
+    EXPECT_EQ(got[0].data()[0], 'a');
+    EXPECT_EQ(got[0].data()[got[0].size() - 1], 'a' + pieces - 1);
+    EXPECT_TRUE(port->pool().Owns(got[0]));
+  }
+  EXPECT_EQ(port->stats().copied_buffers, 2u);
+  EXPECT_EQ(port->stats().receive_dropped, 1u);
+  EXPECT_EQ(rte_mempool_in_use_count(pool), 0u);
+  rte_mempool_free(pool);
+}
+
+// A device that swallows what is sent and delivers without end.
+TEST(NullTest, BurstsOfAnySize) {
+  const auto transport = OpenDpdk("virtual_devices: 'net_null0,size=60'");
+  const auto port = OpenPort(*transport);
+  for (const size_t size : {1u, 31u, 32u, 33u, 64u, 65u, 500u}) {
+    std::vector<Buffer> burst(size);
+    ASSERT_EQ(port->Receive(absl::MakeSpan(burst)), size);
+    for (const Buffer& frame : burst) ASSERT_EQ(frame.size(), 60u);
+    ASSERT_EQ(port->Send(absl::MakeSpan(burst)), size);
+    for (const Buffer& frame : burst) ASSERT_FALSE(frame);
+  }
+  EXPECT_EQ(port->stats().received, port->stats().sent);
+  EXPECT_TRUE(port->link_up());
+}
+
+}  // namespace
+}  // namespace weft::dpdk
