@@ -120,6 +120,8 @@ bool AfxdpFramePort::EnqueueCopy(const Buffer& buffer) {
 // Whether the tx ring has frames that the kernel wants to be told of.
 bool AfxdpFramePort::HasUnsent() const {
   const xsk_ring_prod& tx = socket_->tx;
+  if (!is_zero_copy_) return told_ != tx.cached_prod;
+  // A driver may ask for it at any time, or never.
   return sending_ > 0 && Consumed(tx) != tx.cached_prod &&
          (!need_wakeup_ || xsk_ring_prod__needs_wakeup(&tx));
 }
@@ -127,17 +129,21 @@ bool AfxdpFramePort::HasUnsent() const {
 // Tells the kernel of frames in the tx ring. Where it copies, it sends them before this returns, 32
 // at a time; what it cannot send now stays in the ring for the next call.
 void AfxdpFramePort::Kick() {
+  xsk_ring_prod& tx = socket_->tx;
   for (int i = 0; i < kKicksMax && HasUnsent(); ++i) {
-    const uint32_t before = Consumed(socket_->tx);
-    if (sendto(socket_->fd(), nullptr, 0, MSG_DONTWAIT, nullptr, 0) >= 0) return;
-    // EBUSY: the device has dropped one. Otherwise (EAGAIN) there is more, or no room for it.
-    if (errno == EBUSY) {
+    const uint32_t before = Consumed(tx);
+    if (sendto(socket_->fd(), nullptr, 0, MSG_DONTWAIT, nullptr, 0) >= 0) {
+      told_ = tx.cached_prod;
+      return;
+    }
+    if (errno == EBUSY) {  // The device has dropped one.
       ++stats_.send_failed;
     } else if (errno == ENXIO || errno == ENETDOWN || errno == ENODEV) {
       calls_to_check_ = 1;
       return;
+    } else if (Consumed(tx) == before) {  // EAGAIN, and not because there is more: no room for it
+      return;
     }
-    if (Consumed(socket_->tx) == before) return;
   }
 }
 
@@ -168,11 +174,12 @@ size_t AfxdpFramePort::Receive(absl::Span<Buffer> burst) {
   uint32_t index = 0;
   const auto wanted = static_cast<uint32_t>(std::min<size_t>(burst.size(), rx.size));
   const uint32_t descriptors = xsk_ring_cons__peek(&rx, wanted, &index);
+  if (HasUnsent()) [[unlikely]]
+    Kick();
   if (descriptors == 0) {
     // Time for what others wait less for.
     ReclaimSent();
     if (receiving_ < fill_target_) Refill();
-    if (HasUnsent()) Kick();
     if (busy_poll_) WakeReceiver();
     return 0;
   }

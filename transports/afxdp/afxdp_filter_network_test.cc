@@ -60,7 +60,7 @@ class AfxdpFilterTest : public VethTest, public testing::WithParamInterface<cons
   // near0 with the kernel's addresses 10.1.0.1 and fd01::1, and a port with `afxdp`; frames come
   // from a port on far0.
   void Open(const std::string& afxdp) {
-    MakePair();
+    MakePair({.ipv6 = true});
     if (IsSkipped()) return;
     ASSERT_TRUE(Shell("ip addr add 10.1.0.1/24 dev near0 && ip addr add fd01::1/64 dev near0"));
     near_ = OpenEnd("near0", absl::StrCat("mode: ", GetParam(), " ", afxdp));
@@ -256,6 +256,7 @@ TEST_P(AfxdpFilterTest, TheKernelIsNotCutOffFromItsOwnAddress) {
   const absl::Status status = near_.port().SetFilter({Address::Ipv4({10, 1, 0, 1}, 0)}, {});
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("10.1.0.1"));
+  EXPECT_FALSE(IsTaken(kIpv4Type, Ipv4To("10.1.0.1", kTcp, TcpTo(22))));
   // A link-local address that both make from the MAC address is left to it.
   ASSERT_TRUE(Shell("ip addr add fe80::1/64 dev near0"));
   Address::Ipv6Bytes link_local = {0xfe, 0x80};
@@ -289,7 +290,7 @@ TEST_P(AfxdpFilterTest, PortsWaitForTheirAddresses) {
 }
 
 TEST_P(AfxdpFilterTest, TheKernelGoesOnUsingTheInterface) {
-  MakePair();
+  MakePair({.ipv6 = true});
   if (IsSkipped()) return;
   ASSERT_TRUE(Shell("ip addr add 10.1.0.1/24 dev near0 && ip addr add fd01::1/64 dev near0 nodad"));
   ASSERT_TRUE(

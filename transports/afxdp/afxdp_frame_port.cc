@@ -16,6 +16,8 @@
 namespace weft::afxdp {
 namespace {
 
+using linux_transport::LinkMonitor;
+
 constexpr size_t kEthernetHeaderBytes = 14;
 constexpr size_t kVlanTagsBytes = 8;  // two of them, in front of a payload of a full MTU
 constexpr size_t kSlotBytes = sizeof(internal::BufferSlot);
@@ -56,13 +58,13 @@ absl::StatusOr<UniqueFd> OpenEpoll(int a, int b) {
 
 absl::StatusOr<FrameLayout> FrameLayout::For(const Interface& interface, size_t buffer_bytes) {
   FrameLayout layout;
-  layout.max_frame_bytes = interface.mtu_bytes + kEthernetHeaderBytes;
+  layout.max_frame_bytes = interface.mtu + kEthernetHeaderBytes;
   const size_t longest = layout.max_frame_bytes + kVlanTagsBytes;
   layout.chunk_bytes = buffer_bytes <= 2048 && longest <= PieceBytes(2048) ? 2048 : 4096;
   layout.multi_buffer = longest > PieceBytes(layout.chunk_bytes);
   if (longest > kPiecesMax * PieceBytes(layout.chunk_bytes)) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "the MTU of interface '", interface.name, "', ", interface.mtu_bytes,
+        "the MTU of interface '", interface.name, "', ", interface.mtu,
         ", is more than AF_XDP can carry; at most ",
         kPiecesMax * PieceBytes(4096) - kEthernetHeaderBytes - kVlanTagsBytes, " fits"));
   }
@@ -90,21 +92,21 @@ absl::StatusOr<std::unique_ptr<FramePort>> AfxdpFramePort::Open(const AfxdpPortO
                        .config = options.config,
                        .multi_buffer = options.layout.multi_buffer});
   if (!socket.ok()) return socket.status();
-  absl::StatusOr<LinkMonitor> monitor = LinkMonitor::Open(options.interface->index);
-  if (!monitor.ok()) return monitor.status();
-  absl::StatusOr<UniqueFd> wait_fd = OpenEpoll((*socket)->fd(), monitor->fd());
+  absl::StatusOr<LinkMonitor> link = LinkMonitor::Open(options.interface->index);
+  if (!link.ok()) return link.status();
+  absl::StatusOr<UniqueFd> wait_fd = OpenEpoll((*socket)->fd(), link->fd());
   if (!wait_fd.ok()) return wait_fd.status();
   const int fd = (*socket)->fd();
   std::unique_ptr<AfxdpFramePort> port(
       new AfxdpFramePort(options, std::move(chunks), std::move(frames), *std::move(socket),
-                         std::move(program), *std::move(monitor), *std::move(wait_fd)));
+                         std::move(program), *std::move(link), *std::move(wait_fd)));
   if (absl::Status s = port->program_->AddSocket(options.queue, fd); !s.ok()) return s;
   return port;
 }
 
 AfxdpFramePort::AfxdpFramePort(const AfxdpPortOptions& options, BufferPool chunks,
                                std::optional<BufferPool> frames, std::unique_ptr<XdpSocket> socket,
-                               ProgramUser program, LinkMonitor monitor, UniqueFd wait_fd)
+                               ProgramUser program, LinkMonitor link, UniqueFd wait_fd)
     : FramePort(options.capabilities, frames ? *std::move(frames) : std::move(chunks)),
       interface_(*options.interface),
       multi_buffer_(options.layout.multi_buffer),
@@ -117,15 +119,15 @@ AfxdpFramePort::AfxdpFramePort(const AfxdpPortOptions& options, BufferPool chunk
       umem_(chunks_.region().data()),
       socket_(std::move(socket)),
       program_(std::move(program)),
-      monitor_(std::move(monitor)),
+      link_(std::move(link)),
       wait_fd_(std::move(wait_fd)),
       in_kernel_(chunks_.count()),
       // The other half is for those that are sent, and for users.
       fill_target_(static_cast<uint32_t>(std::min<size_t>(socket_->rx.size, chunks_.count() / 2))),
       fill_batch_(std::min(kFillBatchMax, fill_target_ / 4)),
+      is_zero_copy_(socket_->IsZeroCopy()),
       calls_to_check_(kCallsToCheck) {
   Refill();
-  link_up_ = monitor_.Read() == LinkMonitor::Link::kUp;
 }
 
 AfxdpFramePort::~AfxdpFramePort() {
@@ -159,29 +161,27 @@ bool AfxdpFramePort::Arm() {
   // room to send again. That is soon, so whoever waits for it tries again in the next round.
   const bool was_blocked = std::exchange(send_blocked_, false);
   if (HasUnsent()) Kick();
-  return !was_blocked && !(link_up_ && HasUnsent());
+  return !was_blocked && !(link_.up() && HasUnsent());
 }
 
 void AfxdpFramePort::CheckDevice() {
   calls_to_check_ = kCallsToCheck;
   if (!status_.ok()) return;
-  if (monitor_.Changed()) ReadLink();
+  const bool was_up = link_.up();
+  if (link_.Poll()) LinkChanged(was_up);
   ReadStatistics();
 }
 
-void AfxdpFramePort::ReadLink() {
-  const LinkMonitor::Link link = monitor_.Read();
-  if (link == LinkMonitor::Link::kGone) {
-    status_ =
-        absl::UnavailableError(absl::StrCat("interface '", interface_.name, "' has been removed"));
-    // They would be readable for ever.
-    epoll_ctl(wait_fd_.get(), EPOLL_CTL_DEL, socket_->fd(), nullptr);
-    epoll_ctl(wait_fd_.get(), EPOLL_CTL_DEL, monitor_.fd(), nullptr);
+void AfxdpFramePort::LinkChanged(bool was_up) {
+  if (link_.up() != was_up) {
+    AddEvent(was_up ? PortEvent::Kind::kLinkDown : PortEvent::Kind::kLinkUp);
   }
-  const bool up = link == LinkMonitor::Link::kUp;
-  if (up == link_up_) return;
-  link_up_ = up;
-  AddEvent(up ? PortEvent::Kind::kLinkUp : PortEvent::Kind::kLinkDown);
+  if (!link_.gone()) return;
+  status_ =
+      absl::UnavailableError(absl::StrCat("interface '", interface_.name, "' has been removed"));
+  // They would be readable for ever.
+  epoll_ctl(wait_fd_.get(), EPOLL_CTL_DEL, socket_->fd(), nullptr);
+  epoll_ctl(wait_fd_.get(), EPOLL_CTL_DEL, link_.fd(), nullptr);
 }
 
 void AfxdpFramePort::ReadStatistics() {

@@ -33,6 +33,7 @@
 #include "weft/transports/afxdp/shared_program.h"
 #include "weft/transports/afxdp/xdp_socket.h"
 #include "weft/transports/frame_port.h"
+#include "weft/transports/linux/link_monitor.h"
 
 namespace weft::afxdp {
 
@@ -63,7 +64,7 @@ class AfxdpFramePort final : public FramePort {
 
   Address local_address() const override { return {}; }
   MacAddress mac() const override { return interface_.mac; }
-  bool link_up() const override { return link_up_; }
+  bool link_up() const override { return link_.up(); }
   std::string device_name() const override { return interface_.name; }
 
   size_t Send(absl::Span<Buffer> burst) override;
@@ -76,12 +77,12 @@ class AfxdpFramePort final : public FramePort {
   void BindToThisThread() override;
 
   bool is_native() const { return program_->is_native(); }
-  bool IsZeroCopy() const { return socket_->IsZeroCopy(); }
+  bool is_zero_copy() const { return is_zero_copy_; }
 
  private:
   AfxdpFramePort(const AfxdpPortOptions& options, BufferPool chunks,
                  std::optional<BufferPool> frames, std::unique_ptr<XdpSocket> socket,
-                 ProgramUser program, LinkMonitor monitor, UniqueFd wait_fd);
+                 ProgramUser program, linux_transport::LinkMonitor link, UniqueFd wait_fd);
   size_t DoTakeEvents(absl::Span<PortEvent> events) override;
 
   // Sending.
@@ -118,7 +119,7 @@ class AfxdpFramePort final : public FramePort {
 
   // The slow part of polling.
   void CheckDevice();
-  void ReadLink();
+  void LinkChanged(bool was_up);
   void ReadStatistics();
   void AddEvent(PortEvent::Kind kind);
 
@@ -133,21 +134,22 @@ class AfxdpFramePort final : public FramePort {
   uint8_t* const umem_;
   std::unique_ptr<XdpSocket> socket_;
   ProgramUser program_;
-  LinkMonitor monitor_;
-  UniqueFd wait_fd_;  // epoll: the socket and monitor_
+  linux_transport::LinkMonitor link_;
+  UniqueFd wait_fd_;  // epoll: the socket and link_
 
   std::vector<uint8_t> in_kernel_;  // by slot: whether the kernel has it
   uint32_t sending_ = 0;            // slots in the tx and completion rings, and between them
   uint32_t receiving_ = 0;          // slots in the fill and rx rings, and between them
+  uint32_t told_ = 0;               // of tx, what the kernel is known to have seen
   uint32_t fill_target_;            // of receiving_
   uint32_t fill_batch_;             // slots that are provided at once
-  uint32_t calls_to_check_;         // of Receive(), until the next CheckDevice()
+  const bool is_zero_copy_;
+  uint32_t calls_to_check_;  // of Receive(), until the next CheckDevice()
   bool send_blocked_ = false;
 
   Buffer partial_;         // beginning of a frame whose end is still to come
   bool skipping_ = false;  // the rest of a frame for which there was no room
 
-  bool link_up_ = false;
   xdp_statistics seen_ = {};  // what stats() has already
   std::vector<PortEvent> events_;
 };

@@ -72,7 +72,7 @@ TEST_F(AfxdpFramePortTest, AutoTakesNativeWhereTheDriverHasItAndFallsBackFromZer
   if (IsSkipped()) return;
   OpenBoth();
   EXPECT_TRUE(static_cast<AfxdpFramePort&>(near()).is_native());
-  EXPECT_FALSE(static_cast<AfxdpFramePort&>(near()).IsZeroCopy());
+  EXPECT_FALSE(static_cast<AfxdpFramePort&>(near()).is_zero_copy());
 }
 
 TEST_F(AfxdpFramePortTest, AReceivedFrameGoesBackFromWhereItLies) {
@@ -172,7 +172,7 @@ TEST_F(AfxdpFramePortTest, BuffersOutliveTheirPort) {
 
 TEST_F(AfxdpFramePortTest, JumboFramesAreJoinedAndCut) {
   for (const char* mode : {"mode: NATIVE", "mode: GENERIC"}) {
-    MakePair(1, 9000);
+    MakePair({.mtu = 9000});
     if (IsSkipped()) return;
     OpenBoth(mode);
     EXPECT_EQ(near().capabilities().max_frame_bytes, 9014u);
@@ -194,7 +194,7 @@ TEST_F(AfxdpFramePortTest, JumboFramesAreJoinedAndCut) {
 }
 
 TEST_F(AfxdpFramePortTest, MiddlingMtuTakesLargerChunks) {
-  MakePair(1, 3000);
+  MakePair({.mtu = 3000});
   if (IsSkipped()) return;
   OpenBoth();
   ASSERT_TRUE(SendText(near(), FrameToFar(3014, 'm')));
@@ -204,7 +204,7 @@ TEST_F(AfxdpFramePortTest, MiddlingMtuTakesLargerChunks) {
 
 TEST_F(AfxdpFramePortTest, EachQueueHasItsOwnPort) {
   for (const int queues : {2, 4}) {
-    MakePair(queues);
+    MakePair({.queues = queues});
     if (IsSkipped()) return;
     OpenBoth("", "", queues);
     // What a veth end sends on a queue, the other receives on the same.
@@ -218,7 +218,7 @@ TEST_F(AfxdpFramePortTest, EachQueueHasItsOwnPort) {
 }
 
 TEST_F(AfxdpFramePortTest, FirstQueueShiftsAll) {
-  MakePair(4);
+  MakePair({.queues = 4});
   if (IsSkipped()) return;
   near_ = OpenEnd("near0", "", "", 4);
   far_ = There([] { return OpenEnd("far0", "first_queue: 2", "", 2); });
@@ -230,7 +230,7 @@ TEST_F(AfxdpFramePortTest, FirstQueueShiftsAll) {
 TEST_F(AfxdpFramePortTest, WorkersDoNotMeet) {
   constexpr int kQueues = 2;
   constexpr int kFrames = 2000;
-  MakePair(kQueues);
+  MakePair({.queues = kQueues});
   if (IsSkipped()) return;
   OpenBoth("", "", kQueues);
   std::vector<std::thread> threads;

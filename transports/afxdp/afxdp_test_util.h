@@ -5,28 +5,24 @@
 #ifndef WEFT_TRANSPORTS_AFXDP_AFXDP_TEST_UTIL_H_
 #define WEFT_TRANSPORTS_AFXDP_AFXDP_TEST_UTIL_H_
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
 #include "weft/config/config.h"
-#include "weft/core/unique_fd.h"
+#include "weft/tools/testnet/testnet.h"
 #include "weft/transports/frame_port.h"
 #include "weft/transports/registry.h"
 
@@ -34,77 +30,32 @@ namespace weft::afxdp {
 
 constexpr int kPatienceMs = 20'000;
 
-// What `command` writes, standard error included.
-inline std::string Output(const std::string& command) {
-  std::string text;
-  FILE* pipe = popen(absl::StrCat("PATH=$PATH:/usr/sbin:/sbin; (", command, ") 2>&1").c_str(), "r");
-  if (pipe == nullptr) return text;
-  char buffer[4096];
-  for (size_t n; (n = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) text.append(buffer, n);
-  pclose(pipe);
-  return text;
-}
-
-inline bool Shell(const std::string& command) {
-  return std::system(
-             absl::StrCat("PATH=$PATH:/usr/sbin:/sbin; (", command, ") >/dev/null 2>&1").c_str()) ==
-         0;
-}
-
-// A network namespace, which goes when the last that uses it does.
-class Namespace {
- public:
-  // Makes it and enters it.
-  bool Make() {
-    if (unshare(CLONE_NEWNET) != 0) return false;
-    fd_ = UniqueFd(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
-    return static_cast<bool>(fd_) && Shell("ip link set lo up");
-  }
-  // Of the calling thread.
-  bool Enter() const { return setns(fd_.get(), CLONE_NEWNET) == 0; }
-  std::string path() const { return absl::StrCat("/proc/", getpid(), "/fd/", fd_.get()); }
-
- private:
-  UniqueFd fd_;
-};
-
 // `near0` here and `far0` there, made anew for each test; the thread is here.
 class VethTest : public testing::Test {
  protected:
-  // `queues` of each end.
-  void MakePair(int queues = 1, int mtu = 1500) {
+  void MakePair(const testnet::LinkOptions& options = {}) {
     const TransportPlugin* plugin = FindTransport("afxdp");
     ASSERT_NE(plugin, nullptr);
     if (absl::Status status = plugin->probe(); !status.ok()) GTEST_SKIP() << status;
-    if (!there_.Make() || !here_.Make()) GTEST_SKIP() << "cannot make network namespaces";
-    const std::string options =
-        absl::StrCat("numrxqueues ", queues, " numtxqueues ", queues, " mtu ", mtu);
-    const auto up = [](const std::string& name) {
-      return Shell(absl::StrCat("sysctl -qw net.ipv6.conf.", name, ".accept_dad=0; ip link set ",
-                                name, " addrgenmode none && ip link set ", name, " up"));
-    };
-    ASSERT_TRUE(Shell(absl::StrCat("ip link add near0 ", options, " type veth peer name far0 ",
-                                   options, " netns ", there_.path())));
-    ASSERT_TRUE(up("near0") && there_.Enter() && up("far0") && here_.Enter());
+    there_ = testnet::Namespace::Make();
+    if (there_.ok()) here_ = testnet::Namespace::Make();
+    if (!here_.ok() || !there_.ok()) GTEST_SKIP() << there_.status() << here_.status();
+    const absl::Status made = testnet::MakeVeth(*here_, "near0", *there_, "far0", options);
+    ASSERT_TRUE(made.ok()) << made;
   }
-  void SetUp() override { original_ = UniqueFd(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)); }
-  void TearDown() override { setns(original_.get(), CLONE_NEWNET); }
+
+  bool Shell(const std::string& command) { return here_->Run(command).ok(); }
+  bool ShellThere(const std::string& command) { return there_->Run(command).ok(); }
+  std::string Link(const std::string& name) { return here_->Run("ip link show " + name).output; }
 
   template <typename F>
   auto There(F f) {
-    EXPECT_TRUE(there_.Enter());
-    auto result = f();
-    EXPECT_TRUE(here_.Enter());
-    return result;
-  }
-  bool ShellThere(const std::string& command) {
-    return There([&] { return Shell(command); });
+    const testnet::ScopedNamespace there(*there_);
+    return f();
   }
 
-  Namespace there_, here_;
-
- private:
-  UniqueFd original_;
+  absl::StatusOr<testnet::Namespace> there_ = absl::UnknownError("not made");
+  absl::StatusOr<testnet::Namespace> here_ = absl::UnknownError("not made");
 };
 
 // `settings` of config::Transport besides its name, as text.

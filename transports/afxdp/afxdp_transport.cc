@@ -64,10 +64,10 @@ absl::Status AfxdpTransport::CheckOptions(const PortOptions& options) const {
         absl::StrCat("an interface has no address like ", options.local.ToString()));
   }
   const uint64_t last = uint64_t{config_.first_queue()} + static_cast<uint64_t>(options.queues) - 1;
-  if (interface_.queues.has_value() && last >= *interface_.queues) {
+  if (interface_.queues != 0 && last >= interface_.queues) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "interface '", interface_.name, "' has ", *interface_.queues, " queue",
-        *interface_.queues == 1 ? "" : "s", ", and queue ", last,
+        "interface '", interface_.name, "' has ", interface_.queues, " queue",
+        interface_.queues == 1 ? "" : "s", ", and queue ", last,
         " is asked for (afxdp.first_queue, and one queue a worker): lower host.workers, or add "
         "queues with `ethtool -L`"));
   }
@@ -78,13 +78,12 @@ absl::StatusOr<std::unique_ptr<FramePort>> AfxdpTransport::OpenFramePort(
     const PortOptions& options) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
   const uint32_t first = config_.first_queue();
-  absl::StatusOr<ProgramUser> program =
-      program_.Use({.interface = interface_,
-                    .mode = config_.mode(),
-                    .queues = std::max(interface_.queues.value_or(0),
-                                       first + static_cast<uint32_t>(options.queues)),
-                    .multi_buffer = layout_.multi_buffer,
-                    .filter = filter_});
+  absl::StatusOr<ProgramUser> program = program_.Use(
+      {.interface = interface_,
+       .mode = config_.mode(),
+       .queues = std::max(interface_.queues, first + static_cast<uint32_t>(options.queues)),
+       .multi_buffer = layout_.multi_buffer,
+       .filter = filter_});
   if (!program.ok()) return program.status();
   return AfxdpFramePort::Open({.config = &config_,
                                .interface = &interface_,

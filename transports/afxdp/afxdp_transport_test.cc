@@ -41,8 +41,6 @@ absl::Status Failure(const std::string& settings, const PortOptions& options = {
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
-std::string Link(const std::string& name) { return Output("ip link show " + name); }
-
 // A process that opens a port on near0 and keeps it until it is killed.
 class Holder {
  public:
@@ -116,7 +114,7 @@ void AttachByNetlink(const char* name, uint32_t mode) {
 class AfxdpTransportTest : public VethTest {};
 
 TEST_F(AfxdpTransportTest, TheProgramComesWithTheFirstPortAndGoesWithTheLast) {
-  MakePair(2);
+  MakePair({.queues = 2});
   if (IsSkipped()) return;
   auto transport = ValueOrDie(OpenAfxdp("afxdp { interface: 'near0' }"));
   EXPECT_THAT(Link("near0"), Not(HasSubstr("xdp")));
@@ -228,7 +226,7 @@ TEST_F(AfxdpTransportTest, ZeroCopyThatIsRequiredAndMissingIsAnError) {
 }
 
 TEST_F(AfxdpTransportTest, QueuesThatDoNotExistAreRefused) {
-  MakePair(2);
+  MakePair({.queues = 2});
   if (IsSkipped()) return;
   const absl::Status status =
       Failure("afxdp { interface: 'near0' }", {.local = {}, .queue = 0, .queues = 3});

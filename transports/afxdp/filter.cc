@@ -118,28 +118,27 @@ bool IsLinkLocal(const Address& address) {
          (address.ipv6()[1] & 0xc0) == 0x80;
 }
 
-absl::StatusOr<std::vector<OwnedAddress>> ShareWithKernel(absl::Span<const Address> wanted,
-                                                          absl::Span<const Address> kernel,
-                                                          bool restrict_ports,
-                                                          absl::string_view interface) {
-  std::vector<OwnedAddress> taken;
+absl::Status ShareWithKernel(absl::Span<const Address> wanted, absl::Span<const Address> kernel,
+                             bool restrict_ports, absl::string_view interface,
+                             std::vector<OwnedAddress>* taken) {
+  absl::Status status;
   for (const Address& address : wanted) {
     const bool is_shared = std::any_of(
         kernel.begin(), kernel.end(), [&](const Address& other) { return SameIp(address, other); });
     if (!is_shared) {
-      taken.push_back({address, AFXDP_OURS});
+      taken->push_back({address, AFXDP_OURS});
     } else if (IsLinkLocal(address)) {
       continue;
     } else if (restrict_ports) {
-      taken.push_back({address, AFXDP_SHARED});
+      taken->push_back({address, AFXDP_SHARED});
     } else {
-      return absl::FailedPreconditionError(absl::StrCat(
+      status.Update(absl::FailedPreconditionError(absl::StrCat(
           "the kernel has the address ", IpText(address), " on interface '", interface,
           "' and would be cut off from it: use another address, or say in afxdp.ports which ports "
-          "to take"));
+          "to take")));
     }
   }
-  return taken;
+  return status;
 }
 
 }  // namespace weft::afxdp

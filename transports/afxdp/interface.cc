@@ -6,49 +6,30 @@
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
-#include <net/if_arp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <utility>
+#include <optional>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
 namespace weft::afxdp {
 namespace {
 
-// Messages that one look at the news takes at most; the rest waits for the next.
-constexpr int kNewsAtOnce = 64;
-
-ifreq Request(const std::string& name) {
-  ifreq request = {};
-  name.copy(request.ifr_name, IFNAMSIZ - 1);
-  return request;
-}
-
 // ETHTOOL_GCHANNELS, which veth and all drivers of several queues answer.
-std::optional<uint32_t> CountQueues(int fd, const std::string& name) {
+uint32_t CountQueues(const std::string& name) {
+  const UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   ethtool_channels channels = {};
   channels.cmd = ETHTOOL_GCHANNELS;
-  ifreq request = Request(name);
+  ifreq request = {};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
   request.ifr_data = reinterpret_cast<char*>(&channels);
-  if (ioctl(fd, SIOCETHTOOL, &request) != 0) return std::nullopt;
-  const uint32_t queues = channels.combined_count + std::max(channels.rx_count, channels.tx_count);
-  return queues == 0 ? std::nullopt : std::optional(queues);
-}
-
-absl::StatusOr<UniqueFd> OpenNetlink(uint32_t groups, int flags) {
-  UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, NETLINK_ROUTE));
-  sockaddr_nl address = {};
-  address.nl_family = AF_NETLINK;
-  address.nl_groups = groups;
-  if (!fd || bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
-    return absl::ErrnoToStatus(errno, "cannot open a netlink socket");
-  }
-  return fd;
+  if (!fd || ioctl(fd.get(), SIOCETHTOOL, &request) != 0) return 0;
+  return channels.combined_count + std::max(channels.rx_count, channels.tx_count);
 }
 
 // The address that one RTM_NEWADDR message speaks of, if it is one of interface `index`.
@@ -76,64 +57,22 @@ std::optional<Address> AddressOf(const nlmsghdr* message, int index) {
 }  // namespace
 
 absl::StatusOr<Interface> FindInterface(const std::string& name) {
-  const UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!fd) return absl::ErrnoToStatus(errno, "cannot ask for network interfaces");
-  Interface found;
-  found.name = name;
-  ifreq request = Request(name);
-  if (name.size() >= IFNAMSIZ || ioctl(fd.get(), SIOCGIFINDEX, &request) != 0) {
-    return absl::NotFoundError(
-        absl::StrCat("there is no interface '", name, "'; `ip link` shows those there are"));
-  }
-  found.index = request.ifr_ifindex;
-  request = Request(name);
-  if (ioctl(fd.get(), SIOCGIFHWADDR, &request) != 0) return absl::ErrnoToStatus(errno, name);
-  if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER) {
+  absl::StatusOr<linux_transport::Interface> found = linux_transport::FindInterface(name);
+  if (!found.ok()) return found.status();
+  if (!found->ethernet) {
     return absl::InvalidArgumentError(
         absl::StrCat("interface '", name, "' has no Ethernet frames; choose one that has"));
   }
-  std::memcpy(found.mac.data(), request.ifr_hwaddr.sa_data, found.mac.size());
-  request = Request(name);
-  if (ioctl(fd.get(), SIOCGIFMTU, &request) != 0) return absl::ErrnoToStatus(errno, name);
-  found.mtu_bytes = static_cast<size_t>(request.ifr_mtu);
-  found.queues = CountQueues(fd.get(), name);
-  return found;
+  return Interface{*std::move(found), CountQueues(name)};
 }
 
-absl::StatusOr<LinkMonitor> LinkMonitor::Open(int interface_index) {
-  absl::StatusOr<UniqueFd> news = OpenNetlink(RTMGRP_LINK, SOCK_NONBLOCK);
-  if (!news.ok()) return news.status();
-  absl::StatusOr<UniqueFd> requests = OpenNetlink(0, 0);
-  if (!requests.ok()) return requests.status();
-  return LinkMonitor(*std::move(news), *std::move(requests), interface_index);
+absl::StatusOr<KernelAddresses> KernelAddresses::Open(int interface_index) {
+  UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  if (!fd) return absl::ErrnoToStatus(errno, "cannot open a netlink socket");
+  return KernelAddresses(std::move(fd), interface_index);
 }
 
-bool LinkMonitor::Changed() {
-  bool changed = false;
-  for (int i = 0; i < kNewsAtOnce; ++i) {
-    char message[256];  // What it says is not read; Read() asks.
-    if (recv(fd_.get(), message, sizeof(message), MSG_TRUNC) >= 0 || errno == ENOBUFS) {
-      changed = true;
-    } else {
-      break;
-    }
-  }
-  return changed;
-}
-
-LinkMonitor::Link LinkMonitor::Read() const {
-  // By index: an interface may be renamed.
-  ifreq request = {};
-  request.ifr_ifindex = index_;
-  if (ioctl(fd_.get(), SIOCGIFNAME, &request) != 0 ||
-      ioctl(fd_.get(), SIOCGIFFLAGS, &request) != 0) {
-    return Link::kGone;
-  }
-  constexpr int kRunning = IFF_UP | IFF_RUNNING;
-  return (request.ifr_flags & kRunning) == kRunning ? Link::kUp : Link::kDown;
-}
-
-absl::StatusOr<std::vector<Address>> LinkMonitor::KernelAddresses() const {
+absl::StatusOr<std::vector<Address>> KernelAddresses::Read() const {
   struct {
     nlmsghdr header;
     ifaddrmsg body;
@@ -141,13 +80,13 @@ absl::StatusOr<std::vector<Address>> LinkMonitor::KernelAddresses() const {
   request.header.nlmsg_len = sizeof(request);
   request.header.nlmsg_type = RTM_GETADDR;
   request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  if (send(requests_.get(), &request, sizeof(request), 0) < 0) {
+  if (send(fd_.get(), &request, sizeof(request), 0) < 0) {
     return absl::ErrnoToStatus(errno, "cannot ask the kernel for its addresses");
   }
   std::vector<Address> addresses;
   alignas(nlmsghdr) char answer[32768];
   for (;;) {
-    const ssize_t bytes = recv(requests_.get(), answer, sizeof(answer), 0);
+    const ssize_t bytes = recv(fd_.get(), answer, sizeof(answer), 0);
     if (bytes < 0 && errno == EINTR) continue;
     if (bytes <= 0) return absl::ErrnoToStatus(errno, "cannot read the kernel's addresses");
     auto left = static_cast<unsigned>(bytes);

@@ -1,66 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A network interface as the kernel describes it, and news of it.
+// What AF_XDP needs to know of a network interface, besides what transports/linux tells.
 //
-//   absl::StatusOr<Interface> eth0 = FindInterface("eth0");
-//   absl::StatusOr<LinkMonitor> monitor = LinkMonitor::Open(eth0->index);
-//   if (monitor->Changed()) link = monitor->Read();
-//
-// All of it speaks of the network namespace that the calling thread is in; a LinkMonitor stays with
-// the one that it was opened in.
+// All of it speaks of the network namespace that the calling thread is in; KernelAddresses stays with
+// the one that it was opened in. Slow path.
 #ifndef WEFT_TRANSPORTS_AFXDP_INTERFACE_H_
 #define WEFT_TRANSPORTS_AFXDP_INTERFACE_H_
 
-#include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "weft/core/unique_fd.h"
 #include "weft/transports/address.h"
-#include "weft/transports/frame_port.h"
+#include "weft/transports/linux/interface.h"
 
 namespace weft::afxdp {
 
-struct Interface {
-  std::string name;
-  int index = 0;
-  MacAddress mac = {};
-  size_t mtu_bytes = 0;  // payload of a frame
-  std::optional<uint32_t>
-      queues;  // that a socket may be bound to; none where the driver does not say
+struct Interface : linux_transport::Interface {
+  uint32_t queues = 0;  // that a socket may be bound to; 0 where the driver does not say
 };
 
 // Errors: NotFound; InvalidArgument for one that has no Ethernet frames.
 absl::StatusOr<Interface> FindInterface(const std::string& name);
 
-// A socket that is told when anything about any interface changes. One thread.
-class LinkMonitor {
+// The IP addresses that the kernel has on an interface, at present.
+class KernelAddresses {
  public:
-  enum class Link { kUp, kDown, kGone };
+  static absl::StatusOr<KernelAddresses> Open(int interface_index);
 
-  static absl::StatusOr<LinkMonitor> Open(int interface_index);
-
-  // Readable while Changed() would return true.
-  int fd() const { return fd_.get(); }
-
-  // Whether there was news since the last call. Does not wait.
-  bool Changed();
-
-  Link Read() const;
-
-  // The IP addresses, port 0, that the kernel has on the interface. Slow path.
-  absl::StatusOr<std::vector<Address>> KernelAddresses() const;
+  // Their port is 0.
+  absl::StatusOr<std::vector<Address>> Read() const;
 
  private:
-  LinkMonitor(UniqueFd fd, UniqueFd requests, int index)
-      : fd_(std::move(fd)), requests_(std::move(requests)), index_(index) {}
+  KernelAddresses(UniqueFd fd, int index) : fd_(std::move(fd)), index_(index) {}
 
-  UniqueFd fd_;        // news
-  UniqueFd requests_;  // questions and their answers
+  UniqueFd fd_;
   int index_;
 };
 

@@ -64,12 +64,12 @@ bool Replace(int map, const std::vector<std::pair<Key, Value>>& wanted, std::vec
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<XdpProgram>> XdpProgram::Attach(const XdpProgramOptions& options) {
-  absl::StatusOr<LinkMonitor> monitor = LinkMonitor::Open(options.interface.index);
-  if (!monitor.ok()) return monitor.status();
-  std::unique_ptr<XdpProgram> program(new XdpProgram(options, *std::move(monitor)));
+  absl::StatusOr<KernelAddresses> kernel = KernelAddresses::Open(options.interface.index);
+  if (!kernel.ok()) return kernel.status();
+  std::unique_ptr<XdpProgram> program(new XdpProgram(options, *std::move(kernel)));
   if (absl::Status status = program->Load(); !status.ok()) return status;
   // Told before it sees the first frame.
-  if (absl::Status status = program->Apply({}); !status.ok()) return status;
+  if (absl::Status status = program->Apply(); !status.ok()) return status;
   if (absl::Status status = program->AttachLink(); !status.ok()) return status;
   return program;
 }
@@ -100,7 +100,7 @@ absl::Status XdpProgram::Load() {
       return absl::UnimplementedError(absl::StrCat(
           "this kernel has no XDP with frames in several pieces (Linux 5.18): set the MTU of "
           "interface '",
-          options_.interface.name, "', now ", options_.interface.mtu_bytes, ", to 1500"));
+          options_.interface.name, "', now ", options_.interface.mtu, ", to 1500"));
     }
     return absl::UnimplementedError(
         absl::StrCat("this kernel does not take weft's XDP program: ", std::strerror(error)));
@@ -139,10 +139,10 @@ absl::Status XdpProgram::AttachLink() {
         absl::StrCat("this kernel cannot attach XDP programs by links (Linux 5.9)"));
   }
   if (options_.mode == config::Afxdp::NATIVE) {
-    return absl::UnimplementedError(absl::StrCat(
-        "the driver of interface '", name, "' has no native XDP at its present settings (MTU ",
-        options_.interface.mtu_bytes, "): ", std::strerror(error),
-        "; set afxdp.mode to AUTO or GENERIC"));
+    return absl::UnimplementedError(
+        absl::StrCat("the driver of interface '", name,
+                     "' has no native XDP at its present settings (MTU ", options_.interface.mtu,
+                     "): ", std::strerror(error), "; set afxdp.mode to AUTO or GENERIC"));
   }
   return absl::ErrnoToStatus(
       error, absl::StrCat("cannot attach an XDP program to interface '", name, "'"));
@@ -204,25 +204,22 @@ absl::Status XdpProgram::SetFilter(uint32_t queue, absl::Span<const Address> add
     if (absl::Status s = CheckHostAddress(address, "filter"); !s.ok()) return s;
   }
   const std::lock_guard lock(mutex_);
-  std::map<uint32_t, Wanted> wanted = wanted_;
-  wanted[queue] = {{addresses.begin(), addresses.end()}, {groups.begin(), groups.end()}};
-  absl::Status status = Apply(wanted);
-  if (status.ok()) wanted_ = std::move(wanted);
-  return status;
+  wanted_[queue] = {{addresses.begin(), addresses.end()}, {groups.begin(), groups.end()}};
+  return Apply();
 }
 
 void XdpProgram::RemoveQueue(uint32_t queue) {
   const std::lock_guard lock(mutex_);
   if (wanted_.erase(queue) == 0) return;
-  // What the others want has been applied before, so it can be again.
-  Apply(wanted_).IgnoreError();
+  // What the others want has been told to them.
+  Apply().IgnoreError();
 }
 
-absl::Status XdpProgram::Apply(const std::map<uint32_t, Wanted>& wanted) {
+absl::Status XdpProgram::Apply() {
   std::vector<Address> addresses = options_.filter.addresses;
   const bool is_configured = !addresses.empty();
   bool has_groups = false;
-  for (const auto& [queue, one] : wanted) {
+  for (const auto& [queue, one] : wanted_) {
     has_groups |= !one.groups.empty();
     if (is_configured) continue;
     for (const Address& address : one.addresses) {
@@ -233,14 +230,14 @@ absl::Status XdpProgram::Apply(const std::map<uint32_t, Wanted>& wanted) {
   }
   const bool was_told = !addresses.empty() || has_groups;
 
-  absl::StatusOr<std::vector<Address>> kernel = monitor_.KernelAddresses();
+  absl::StatusOr<std::vector<Address>> kernel = kernel_.Read();
   if (!kernel.ok()) return kernel.status();
   const bool restrict_ports = options_.filter.settings.restrict_ports != 0;
-  absl::StatusOr<std::vector<OwnedAddress>> taken =
-      ShareWithKernel(addresses, *kernel, restrict_ports, options_.interface.name);
-  if (!taken.ok()) return taken.status();
-  if (absl::Status status = ApplyAddresses(*taken); !status.ok()) return status;
-  if (absl::Status status = ApplyGroups(wanted); !status.ok()) return status;
+  std::vector<OwnedAddress> taken;
+  const absl::Status refused =
+      ShareWithKernel(addresses, *kernel, restrict_ports, options_.interface.name, &taken);
+  if (absl::Status status = ApplyAddresses(taken); !status.ok()) return status;
+  if (absl::Status status = ApplyGroups(); !status.ok()) return status;
 
   // Whoever names ports means little; so it is nothing rather than everything until the addresses
   // are known.
@@ -250,7 +247,7 @@ absl::Status XdpProgram::Apply(const std::map<uint32_t, Wanted>& wanted) {
   if (bpf_map_update_elem(FindMap("settings"), &zero, &settings, BPF_ANY) != 0) {
     return absl::ErrnoToStatus(errno, "cannot set up the XDP program");
   }
-  return absl::OkStatus();
+  return refused;
 }
 
 absl::Status XdpProgram::ApplyAddresses(absl::Span<const OwnedAddress> addresses) {
@@ -266,9 +263,9 @@ absl::Status XdpProgram::ApplyAddresses(absl::Span<const OwnedAddress> addresses
       absl::StrCat("an interface can be asked for ", AFXDP_ADDRESSES_MAX, " addresses at most"));
 }
 
-absl::Status XdpProgram::ApplyGroups(const std::map<uint32_t, Wanted>& wanted) {
+absl::Status XdpProgram::ApplyGroups() {
   std::vector<std::pair<uint64_t, int>> entries;
-  for (const auto& [queue, one] : wanted) {
+  for (const auto& [queue, one] : wanted_) {
     for (const MacAddress& group : one.groups) entries.emplace_back(GroupKey(group), 1);
   }
   std::sort(entries.begin(), entries.end());

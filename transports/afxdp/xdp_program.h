@@ -54,7 +54,8 @@ class XdpProgram {
   absl::Status AddSocket(uint32_t queue, int fd);
 
   // What the user of `queue` wants, as FramePort::SetFilter(); it holds together with what others
-  // want, until RemoveQueue(). Addresses of the configuration come before.
+  // want, until RemoveQueue(). Addresses of the configuration come before. FailedPrecondition names
+  // an address that cannot be taken (ShareWithKernel()); the rest is.
   absl::Status SetFilter(uint32_t queue, absl::Span<const Address> addresses,
                          absl::Span<const MacAddress> groups);
   void RemoveQueue(uint32_t queue);
@@ -65,20 +66,20 @@ class XdpProgram {
     std::vector<MacAddress> groups;
   };
 
-  XdpProgram(const XdpProgramOptions& options, LinkMonitor monitor)
-      : options_(options), monitor_(std::move(monitor)) {}
+  XdpProgram(const XdpProgramOptions& options, KernelAddresses kernel)
+      : options_(options), kernel_(std::move(kernel)) {}
 
   absl::Status Load();
   absl::Status AttachLink();
   absl::Status ExplainOccupied() const;
   int FindMap(const char* name) const;
-  // Makes the maps say what `wanted` does.
-  absl::Status Apply(const std::map<uint32_t, Wanted>& wanted);
+  // Makes the maps say what `wanted_` does, as far as it can be had.
+  absl::Status Apply();
   absl::Status ApplyAddresses(absl::Span<const OwnedAddress> addresses);
-  absl::Status ApplyGroups(const std::map<uint32_t, Wanted>& wanted);
+  absl::Status ApplyGroups();
 
   const XdpProgramOptions options_;
-  const LinkMonitor monitor_;
+  const KernelAddresses kernel_;
   bpf_object* object_ = nullptr;
   int program_fd_ = -1;  // of object_
   UniqueFd link_;

@@ -73,9 +73,9 @@ absl::Status BindError(int error, const XdpSocketOptions& options) {
         return absl::UnimplementedError(absl::StrCat(
             "this kernel has no AF_XDP with frames in several pieces (Linux 6.6): set the MTU of "
             "interface '",
-            name, "', now ", options.interface->mtu_bytes, ", to 1500"));
+            name, "', now ", options.interface->mtu, ", to 1500"));
       }
-      if (!options.interface->queues.has_value()) {
+      if (options.interface->queues == 0) {
         return absl::NotFoundError(
             absl::StrCat("interface '", name, "' has no queue ", options.queue));
       }

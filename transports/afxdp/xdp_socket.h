@@ -59,7 +59,7 @@ struct XdpSocket {
   xsk_ring_prod tx = {};
 
  private:
-  // 0, or the errno and which call had it.
+  // 0, or an errno, and whether it was about the UMEM or about the socket.
   int Create(const XdpSocketOptions& options, bool* umem_failed);
 };
 

@@ -150,6 +150,21 @@ ConformanceAdapter LinuxTap(const std::string& name, bool offload) {
   return adapter;
 }
 
+ConformanceAdapter Afxdp(const std::string& name, config::Afxdp::Mode mode) {
+  ConformanceAdapter adapter =
+      OnSwitch("afxdp", [&](config::Transport& config, const std::string& interface) {
+        config.mutable_afxdp()->set_interface(interface);
+        config.mutable_afxdp()->set_mode(mode);
+      });
+  adapter.name = name;
+  // Several queues work, but a veth end receives on the queue that the other has sent on, whatever
+  // the flow.
+  adapter.set_link = [](size_t end, bool up) {
+    return SwitchedNetwork::SetLink(absl::StrCat(SwitchedNetwork::Veths()[end], "-p"), up);
+  };
+  return adapter;
+}
+
 // A NIC of shared memory with its two ends in one process.
 ConformanceAdapter Dpdk() {
   ConformanceAdapter adapter = AdapterFor("dpdk", {&Capabilities::frames});
@@ -182,6 +197,9 @@ std::vector<ConformanceAdapter> RepositoryAdapters() {
       Decorated(LinuxPacket("linux_packet", 0)),
       LinuxTap("linux_tap", true),
       LinuxTap("linux_tap_plain", false),
+      Afxdp("afxdp_native", config::Afxdp::NATIVE),
+      Afxdp("afxdp_generic", config::Afxdp::GENERIC),
+      Decorated(Afxdp("afxdp", config::Afxdp::AUTO)),
       Dpdk(),
   };
 }
