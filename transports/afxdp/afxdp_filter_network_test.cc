@@ -98,6 +98,17 @@ TEST_P(AfxdpFilterTest, WhoSaysNothingGetsAll) {
   if (IsSkipped()) return;
   EXPECT_TRUE(IsTaken(0x88b5, "anything"));
   EXPECT_TRUE(IsTaken(kIpv4Type, Ipv4To("10.1.0.1", kUdp, UdpTo(22))));
+  EXPECT_TRUE(IsTakenTo(kBroadcast, 0x88b5, "anything"));
+  EXPECT_TRUE(IsTakenTo(GroupMac("ff02::1"), 0x88b5, "anything"));
+}
+
+TEST_P(AfxdpFilterTest, OtherStationsFramesAreNotOurs) {
+  const MacAddress other = {2, 0, 0, 0, 0, 9};
+  Open("");
+  if (IsSkipped()) return;
+  EXPECT_FALSE(IsTakenTo(other, 0x88b5, "anything"));
+  ASSERT_TRUE(near_.port().SetFilter({Address::Ipv4({10, 1, 0, 2}, 0)}, {}).ok());
+  EXPECT_FALSE(IsTakenTo(other, kIpv4Type, Ipv4To("10.1.0.2", kUdp, UdpTo(1))));
 }
 
 TEST_P(AfxdpFilterTest, AddressesDecide) {

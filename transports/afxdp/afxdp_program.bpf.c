@@ -96,19 +96,24 @@ static __always_inline __u32 Ipv6Owner(const __u8* p) {
   return owner ? *owner : 0;
 }
 
-/* Whether the frame at `mac` goes to a group that was asked for. The groups of all hosts stay with
- * the kernel even then: without its router advertisements and membership queries it would lose its
+/* A MAC address as a number. */
+static __always_inline __u64 MacKey(const __u8* mac) {
+  __u64 key = 0;
+  __builtin_memcpy(&key, mac, 6);
+  return key;
+}
+
+/* Whether frames to `mac` go to a group that was asked for. The groups of all hosts stay with the
+ * kernel even then: without its router advertisements and membership queries it would lose its
  * connections.
  */
 static __always_inline int IsOurGroup(const __u8* mac) {
   static const __u8 all_ipv4[6] = {0x01, 0x00, 0x5e, 0x00, 0x00, 0x01};
   static const __u8 all_ipv6[6] = {0x33, 0x33, 0x00, 0x00, 0x00, 0x01};
   if ((mac[0] & 1) == 0) return 0;
-  __u64 key = 0, all4 = 0, all6 = 0;
-  __builtin_memcpy(&key, mac, 6);
-  __builtin_memcpy(&all4, all_ipv4, 6);
-  __builtin_memcpy(&all6, all_ipv6, 6);
-  return key != all4 && key != all6 && bpf_map_lookup_elem(&groups, &key) != 0;
+  const __u64 key = MacKey(mac);
+  return key != MacKey(all_ipv4) && key != MacKey(all_ipv6) &&
+         bpf_map_lookup_elem(&groups, &key) != 0;
 }
 
 static __always_inline int IsOurPort(const struct AfxdpSettings* s, __u16 port) {
@@ -210,6 +215,9 @@ static __always_inline int IsOurIpv6(const struct xdp_md* frame, const struct Af
 static __always_inline int IsOurs(const struct xdp_md* frame, const struct AfxdpSettings* s) {
   const __u8* mac = Bytes(frame, 0, 14);
   if (!mac) return 0;
+  /* Other stations' frames come along where a switch does not know them, or if the kernel asks. */
+  if ((mac[0] & 1) == 0 && MacKey(mac) != s->mac) return 0;
+  if (s->take_all) return 1;
   __u16 type = Big16(mac + 12);
   __u32 offset = 14;
 #pragma unroll
@@ -237,7 +245,7 @@ int weft_afxdp(struct xdp_md* frame) {
   const __u32 zero = 0;
   const struct AfxdpSettings* s = bpf_map_lookup_elem(&settings, &zero);
   if (!s) return XDP_PASS;
-  if (!s->take_all && !IsOurs(frame, s)) return XDP_PASS;
+  if (!IsOurs(frame, s)) return XDP_PASS;
   return (int)bpf_redirect_map(&sockets, frame->rx_queue_index, XDP_PASS);
 }
 

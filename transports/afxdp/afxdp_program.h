@@ -20,7 +20,8 @@
 #define AFXDP_GROUPS_MAX 1024
 
 struct AfxdpSettings {
-  __u32 take_all;       /* every frame, whatever the rest says */
+  __u64 mac;            /* of the interface, as a key of map "groups" */
+  __u32 take_all;       /* every frame to it or to a group, whatever the rest says */
   __u32 restrict_ports; /* of IP packets, only those to a port that is set in `ports` */
   __u8 ports[8192];     /* a bit a port */
 };

@@ -25,9 +25,10 @@ constexpr char kPermissions[] =
     "not in a user namespace: run as root, or `setcap cap_net_admin,cap_net_raw,cap_bpf+ep "
     "PROGRAM`";
 
-uint64_t GroupKey(const MacAddress& group) {
+// As the program makes them.
+uint64_t MacKey(const MacAddress& mac) {
   uint64_t key = 0;
-  std::memcpy(&key, group.data(), group.size());
+  std::memcpy(&key, mac.data(), mac.size());
   return key;
 }
 
@@ -242,6 +243,7 @@ absl::Status XdpProgram::Apply() {
   // Whoever names ports means little; so it is nothing rather than everything until the addresses
   // are known.
   AfxdpSettings settings = options_.filter.settings;
+  settings.mac = MacKey(options_.interface.mac);
   settings.take_all = !was_told && !restrict_ports;
   const __u32 zero = 0;
   if (bpf_map_update_elem(FindMap("settings"), &zero, &settings, BPF_ANY) != 0) {
@@ -266,7 +268,7 @@ absl::Status XdpProgram::ApplyAddresses(absl::Span<const OwnedAddress> addresses
 absl::Status XdpProgram::ApplyGroups() {
   std::vector<std::pair<uint64_t, int>> entries;
   for (const auto& [queue, one] : wanted_) {
-    for (const MacAddress& group : one.groups) entries.emplace_back(GroupKey(group), 1);
+    for (const MacAddress& group : one.groups) entries.emplace_back(MacKey(group), 1);
   }
   std::sort(entries.begin(), entries.end());
   entries.erase(std::unique(entries.begin(), entries.end()), entries.end());
