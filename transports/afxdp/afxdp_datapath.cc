@@ -190,15 +190,29 @@ size_t AfxdpFramePort::Receive(absl::Span<Buffer> burst) {
     Buffer frame = TakeReceived(descriptor);
     if (multi_buffer_) frame = Join(std::move(frame), descriptor.options & kFrameContinues);
     if (!frame) continue;
+    if (!CanSpareChunk()) [[unlikely]] {
+      ++stats_.receive_dropped;
+      continue;
+    }
     bytes += frame.size();
     burst[n++] = std::move(frame);
   }
   xsk_ring_cons__release(&rx, descriptors);
-  receiving_ -= descriptors;
   stats_.received += n;
   stats_.received_bytes += bytes;
-  RefillIfLow();
+  if (fill_target_ - receiving_ >= fill_batch_) Refill();
   return n;
+}
+
+// Whether the kernel has, without a chunk that was just taken from it, as many as it should. If not,
+// the frame in that is dropped so that it can be replaced, as a NIC's driver does: were all chunks
+// with users, the kernel would have to drop whatever comes until the next call.
+bool AfxdpFramePort::CanSpareChunk() {
+  if (fill_target_ - receiving_ < fill_batch_) [[likely]]
+    return true;
+  ReclaimSent();
+  Refill();
+  return fill_target_ - receiving_ < fill_batch_;
 }
 
 Buffer AfxdpFramePort::TakeReceived(const xdp_desc& descriptor) {
@@ -206,6 +220,7 @@ Buffer AfxdpFramePort::TakeReceived(const xdp_desc& descriptor) {
   slot->offset = static_cast<uint32_t>(umem_ + descriptor.addr - slot->memory());
   slot->size = descriptor.len;
   slot->offload = {};
+  --receiving_;
   return TakeFromKernel(slot);
 }
 

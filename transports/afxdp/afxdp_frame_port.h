@@ -98,9 +98,7 @@ class AfxdpFramePort final : public FramePort {
   // Receiving.
   Buffer TakeReceived(const xdp_desc& descriptor);
   Buffer Join(Buffer piece, bool continues);
-  void RefillIfLow() {
-    if (fill_target_ - receiving_ >= fill_batch_) Refill();
-  }
+  bool CanSpareChunk();
   void Refill();
   void WakeReceiver();
 
