@@ -176,15 +176,16 @@ ConformanceAdapter Afxdp(const std::string& name, config::Afxdp::Mode mode) {
 ConformanceAdapter Dpdk() {
   ConformanceAdapter adapter = AdapterFor("dpdk", {&Capabilities::frames});
   const std::string socket = TemporaryDirectory() + "/vhost";
-  for (const std::string& device : {absl::StrCat("net_vhost0,iface=", socket, ",queues=2"),
-                                    absl::StrCat("net_virtio_user0,path=", socket, ",queues=2")}) {
+  for (const std::string& device : {absl::StrCat("net_vhost0,iface=", socket),
+                                    absl::StrCat("net_virtio_user0,path=", socket)}) {
     config::Transport config;
     config.set_name("dpdk");
     config.mutable_dpdk()->add_virtual_devices(device);
     config.mutable_dpdk()->set_huge_pages(config::Dpdk::NEVER);
     adapter.ends.push_back(EndOf(config));
   }
-  adapter.queues = 2;
+  // The sender says by its own queue which one of the other end's is meant.
+  adapter.back_to_back = true;
   return adapter;
 }
 
