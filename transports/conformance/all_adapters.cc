@@ -1,183 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The transports of this repository: a new plugin adds itself here.
-#include <unistd.h>
-
+// The suites over every transport of this repository.
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
-#include <functional>
-#include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "weft/tools/testnet/testnet.h"
-#include "weft/transports/conformance/adapters.h"
+#include "weft/transports/conformance/repository_adapters.h"
 #include "weft/transports/registry.h"
 
 namespace weft {
 namespace {
-
-ConformanceAdapter Linux(const std::string& name, const char* local) {
-  ConformanceAdapter adapter =
-      AdapterFor("linux", {&Capabilities::datagrams, &Capabilities::streams});
-  adapter.name = name;
-  config::Transport config;
-  config.set_name("linux");
-  adapter.ends = {EndOf(config, {*Address::Parse(local)})};
-  return adapter;
-}
-
-// A directory for as long as the program runs; short, as the paths of sockets must be.
-const std::string& TemporaryDirectory() {
-  static const std::string* const directory = [] {
-    char path[] = "/tmp/weft-conformance-XXXXXX";
-    if (mkdtemp(path) == nullptr) std::abort();
-    auto* made = new std::string(path);
-    std::atexit([] { std::filesystem::remove_all(TemporaryDirectory()); });
-    return made;
-  }();
-  return *directory;
-}
-
-ConformanceAdapter Shm() {
-  ConformanceAdapter adapter =
-      AdapterFor("shm", {&Capabilities::datagrams, &Capabilities::streams});
-  config::Transport config;
-  config.set_name("shm");
-  config.mutable_shm()->set_directory(TemporaryDirectory());
-  adapter.ends = {EndOf(config, Numbered(&Address::Shm))};
-  adapter.copies_per_send = 1;
-  adapter.copies_per_receive = 1;
-  return adapter;
-}
-
-ConformanceAdapter Sim() {
-  ConformanceAdapter adapter =
-      AdapterFor("sim", {&Capabilities::datagrams, &Capabilities::streams, &Capabilities::frames});
-  config::Transport config;
-  config.set_name("sim");
-  config.mutable_sim()->set_network("conformance");
-  adapter.ends = {EndOf(config, Numbered(&Address::Sim))};
-  adapter.copies_per_receive = 1;
-  return adapter;
-}
-
-// A network of three devices, in a namespace that the program is in from the first test on that
-// needs it.
-class SwitchedNetwork {
- public:
-  static constexpr int kQueues = 2;
-  // Devices that ports can be opened at by name: ends of veth pairs, and persistent TAP devices.
-  static std::vector<std::string> Veths() { return {"veth0", "veth1", "veth2"}; }
-  static std::vector<std::string> Taps() { return {"tap0", "tap1", "tap2"}; }
-
-  static absl::Status Make() {
-    static const SwitchedNetwork* const network = new SwitchedNetwork;
-    return network->status_;
-  }
-  static absl::Status SetLink(const std::string& device, bool up) {
-    return Place()->Ip(absl::StrCat("link set ", device, up ? " up" : " down"));
-  }
-
- private:
-  static absl::StatusOr<testnet::Namespace>& Place() {
-    static auto* const place = new absl::StatusOr<testnet::Namespace>(testnet::Namespace::Make());
-    return *place;
-  }
-
-  SwitchedNetwork() : status_(Place().status()) {
-    if (!status_.ok()) return;
-    const testnet::Namespace& place = *Place();
-    status_ = testnet::MakeSwitch(place, "switch0", Veths(), {.queues = kQueues});
-    for (const std::string& tap : Taps()) {
-      if (status_.ok()) status_ = place.Ip(absl::StrCat("tuntap add dev ", tap, " mode tap"));
-      if (status_.ok()) status_ = testnet::AddToSwitch(place, "switch0", tap);
-    }
-  }
-
-  absl::Status status_;
-};
-
-// A plugin that takes an interface by its name: `configure` says which in its settings.
-ConformanceAdapter OnSwitch(
-    absl::string_view transport,
-    const std::function<void(config::Transport& config, const std::string& interface)>& configure,
-    const std::vector<std::string>& devices = SwitchedNetwork::Veths()) {
-  ConformanceAdapter adapter = AdapterFor(transport, {&Capabilities::frames});
-  adapter.prepare = [probe = adapter.prepare] {
-    absl::Status status = SwitchedNetwork::Make();
-    return status.ok() ? probe() : status;
-  };
-  for (const std::string& device : devices) {
-    config::Transport config;
-    config.set_name(std::string(transport));
-    configure(config, device);
-    adapter.ends.push_back(EndOf(config));
-  }
-  return adapter;
-}
-
-ConformanceAdapter LinuxPacket(const std::string& name, uint32_t block_timeout_ms) {
-  ConformanceAdapter adapter =
-      OnSwitch("linux", [&](config::Transport& config, const std::string& interface) {
-        config::Packet& packet = *config.mutable_linux()->mutable_packet();
-        packet.set_interface(interface);
-        packet.set_block_timeout_ms(block_timeout_ms);
-      });
-  adapter.name = name;
-  adapter.queues = SwitchedNetwork::kQueues;
-  adapter.copies_per_receive = 1;
-  // The other end of the pair: what a cable that is pulled looks like.
-  adapter.set_link = [](size_t end, bool up) {
-    return SwitchedNetwork::SetLink(absl::StrCat(SwitchedNetwork::Veths()[end], "-p"), up);
-  };
-  return adapter;
-}
-
-ConformanceAdapter LinuxTap(const std::string& name, bool offload) {
-  ConformanceAdapter adapter = OnSwitch(
-      "linux",
-      [&](config::Transport& config, const std::string& interface) {
-        config::Tap& tap = *config.mutable_linux()->mutable_tap();
-        tap.set_interface(interface);
-        tap.set_offload(offload);
-      },
-      SwitchedNetwork::Taps());
-  adapter.name = name;
-  adapter.set_link = [](size_t end, bool up) {
-    return SwitchedNetwork::SetLink(SwitchedNetwork::Taps()[end], up);
-  };
-  return adapter;
-}
 
 TEST(ConformanceSuite, CoversEveryTransport) {
   const std::vector<ConformanceAdapter> adapters = AllAdapters();
   for (const TransportPlugin* plugin : RegisteredTransports()) {
     EXPECT_TRUE(std::any_of(adapters.begin(), adapters.end(),
                             [&](const auto& adapter) { return adapter.transport == plugin->name; }))
-        << plugin->name << " has no entry in transports/conformance/all_adapters.cc";
+        << plugin->name << " has no entry in transports/conformance/repository_adapters.cc";
   }
 }
 
 }  // namespace
 
-std::vector<ConformanceAdapter> AllAdapters() {
-  return {
-      Linux("linux_ipv4", "127.0.0.1:0"),
-      Linux("linux_ipv6", "[::1]:0"),
-      Decorated(Linux("linux", "127.0.0.1:0")),
-      Shm(),
-      Decorated(Shm()),
-      Sim(),
-      Decorated(Sim()),
-      LinuxPacket("linux_packet", 0),
-      LinuxPacket("linux_packet_blocks", 1),
-      Decorated(LinuxPacket("linux_packet", 0)),
-      LinuxTap("linux_tap", true),
-      LinuxTap("linux_tap_plain", false),
-  };
-}
+std::vector<ConformanceAdapter> AllAdapters() { return RepositoryAdapters(); }
 
 }  // namespace weft
