@@ -23,6 +23,7 @@
 #include "absl/types/span.h"
 #include "weft/core/clock.h"
 #include "weft/core/cpu.h"
+#include "weft/host/host_port.h"
 
 namespace weft {
 namespace {
@@ -33,15 +34,6 @@ constexpr int64_t kDescriptorPauseNs = 100'000'000;
 constexpr int64_t kLaterNs = 5'000'000;  // between looks whether an answer is there
 
 int64_t NowNs() { return MonotonicClock().NowNs(); }
-
-// Splits "HOST:PORT", "[IPV6]:PORT" or "PORT".
-std::pair<std::string, std::string> SplitHostPort(const std::string& text) {
-  const size_t colon = text.rfind(':');
-  if (colon == std::string::npos) return {"127.0.0.1", text};
-  absl::string_view host = absl::string_view(text).substr(0, colon);
-  if (absl::ConsumePrefix(&host, "[")) absl::ConsumeSuffix(&host, "]");
-  return {std::string(host), text.substr(colon + 1)};
-}
 
 absl::StatusOr<UniqueFd> Listen(const std::string& text) {
   const auto [host, port] = SplitHostPort(text);

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "weft/core/unique_fd.h"
+#include "weft/host/http_client.h"
 #include "weft/host/http_test_client.h"
 
 namespace weft {
@@ -96,6 +97,23 @@ TEST(HttpServerTest, ServesCurl) {
 
 std::string Body(const std::string& response) {
   return response.substr(response.find("\r\n\r\n") + 4);
+}
+
+TEST(HttpServerTest, ServesItsClient) {
+  auto server = StartServer();
+  const std::string address = server->address();
+  const auto query = HttpGet(address, "/query?a=" + HttpEncode("x &=%?/:\xc3\xa9"));
+  ASSERT_TRUE(query.ok()) << query.status();
+  EXPECT_EQ(query->body, "<a>=<x &=%?/:\xc3\xa9> ");
+  EXPECT_EQ(HttpGet(address, "/healthz")->status, 503);
+  EXPECT_EQ(HttpGet(address, "/large")->body.size(), size_t{8} << 20);
+  EXPECT_EQ(HttpGet(address, "/never", absl::Milliseconds(20)).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(HttpGet("localhost:x", "/").status().code(), absl::StatusCode::kInvalidArgument);
+  server.reset();
+  EXPECT_EQ(
+      HttpGet(address, "/query").status().message(),
+      absl::StrCat("nothing listens at ", address, "; is the host running, with metrics.listen?"));
 }
 
 TEST(HttpServerTest, PagesGetTheQuery) {

@@ -38,7 +38,7 @@ class Pinger final : private netstack::EchoObserver {
     int64_t sent_ns = 0;
     int64_t rtt_ns = -1;  // -1: no reply
     int error = 0;        // an errno where the network or the stack said that there will be none
-    netstack::IpAddress from;
+    netstack::IpAddress from = {};
     uint8_t ttl = 0;
     size_t bytes = 0;
   };
