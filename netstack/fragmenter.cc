@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "weft/core/buffer_chain.h"
 #include "weft/core/bytes.h"
 #include "weft/netstack/segmenter.h"
 #include "weft/netstack/wire/checksum.h"
@@ -83,20 +84,27 @@ bool FragmentPacket(Buffer packet, size_t mtu, uint32_t id, BufferPool& pool,
     return true;
   }
 
-  Buffer fresh = pool.Allocate();
-  if (!fresh) return false;
+  Buffer first = pool.Allocate();
+  if (!first) return false;
   // A pool with too little headroom lends some of its payload.
-  const size_t lent = kFrontBytes - std::min(kFrontBytes, fresh.headroom());
-  const size_t room = std::min(mtu, pool.payload_bytes() - std::min(lent, pool.payload_bytes()));
+  const size_t lent = kFrontBytes - std::min(kFrontBytes, first.headroom());
+  const size_t fits = pool.payload_bytes();
+  const size_t room = std::min(mtu, fits - std::min(lent, fits));
   if (room < cut.new_header_bytes + 8) return false;
   const size_t piece_bytes_max = (room - cut.new_header_bytes) / 8 * 8;
   const size_t payload_bytes = bytes.size() - cut.header_bytes;
-  if (pool.available() + 1 < (payload_bytes + piece_bytes_max - 1) / piece_bytes_max) return false;
 
+  // All buffers are there before the first is emitted, as whoever takes it may allocate too.
+  BufferChain fragments(std::move(first));
+  while (fragments.pieces() * piece_bytes_max < payload_bytes) {
+    Buffer another = pool.Allocate();
+    if (!another) return false;
+    fragments.Append(std::move(another));
+  }
   for (size_t offset = 0; offset < payload_bytes; offset += piece_bytes_max) {
     const size_t n = std::min(piece_bytes_max, payload_bytes - offset);
     const bool more = offset + n < payload_bytes;
-    Buffer fragment = offset == 0 ? std::move(fresh) : pool.Allocate();
+    Buffer fragment = fragments.PopFront();
     fragment.Append(lent);
     fragment.TrimFront(lent);
     uint8_t* const header = fragment.Append(cut.new_header_bytes + n);

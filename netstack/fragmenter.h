@@ -24,8 +24,7 @@ namespace weft::netstack {
 // are no longer than what fits its buffers.
 //
 // Calls `emit` for each fragment in order, headers complete, with at least 18 bytes free in front
-// for an Ethernet header and a VLAN tag; a packet that fits is emitted as it is. `emit` must not
-// allocate from `pool`.
+// for an Ethernet header and a VLAN tag; a packet that fits is emitted as it is.
 //
 // False, and nothing is emitted, where the pool has too few buffers, and for what cannot be cut:
 // not an IP packet, or longer or shorter than it says; a fragment already; IPv4 with options; IPv6

@@ -138,13 +138,12 @@ class Membership {
   Group* Find(const IpAddress& group);
   void On(Family* family, const GroupMessage& message, int64_t now_ns);
   void OnQuery(Family* family, const GroupMessage& query, int64_t now_ns);
-  void OnReport(const GroupMessage& report);
+  void OnReport(Family* family, const IpAddress& group);
   void UpdateVersion(Family* family, int64_t now_ns);
   void StartChange(Group* group, int64_t now_ns);
   void SendChange(Group* group, int64_t now_ns);
-  void SendAnswer(Group* group, int64_t now_ns);
-  void SendAllGroups(Family* family);
-  void Send(const Family& family, const IpAddress& group, GroupRecord record, int version);
+  void Send(const Group& group, GroupRecord record);
+  void SendAllGroups(const Family& family, GroupRecord record);
   void ScheduleAnswer(Timer* timer, int64_t answered_ns, int64_t within_ns, int64_t now_ns);
   int64_t Random(int64_t below_ns);
 

@@ -7,7 +7,7 @@
 //   if (const MacAddress* mac = cache.Lookup(next_hop, now_ns, &valid_until_ns)) {
 //     Send(std::move(packet), *mac);
 //   } else {
-//     cache.Enqueue(next_hop, std::move(packet), now_ns);  // SendResolved() or Unresolved() follows
+//     cache.Enqueue(next_hop, std::move(packet), now_ns);  // until it is resolved, or is not
 //   }
 //
 // Who may change it. An answer is believed only while one is awaited. Whoever says without being

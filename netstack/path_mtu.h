@@ -20,8 +20,8 @@
 
 namespace weft::netstack {
 
-// No error lowers a path of IPv4 below this. RFC 791 knows links of 68 bytes, but no present network
-// has them, and whoever forges errors would make us send crumbs; Linux has the same floor. At the
+// No error lowers a path of IPv4 below this. RFC 791 knows links of 68 bytes, but present networks
+// have none, and whoever forges errors would make us send crumbs; Linux has the same floor. At the
 // floor, send without "don't fragment". That of IPv6 is kIpv6MtuMin.
 inline constexpr size_t kPathMtuFloorV4 = 552;
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "weft/core/buffer_chain.h"
 #include "weft/core/bytes.h"
 #include "weft/netstack/ip_address.h"
 #include "weft/netstack/wire/checksum.h"
@@ -163,13 +164,20 @@ bool Segment(Buffer frame, BufferPool& pool, absl::FunctionRef<void(Buffer)> emi
   // One without payload, such as a FIN, is a segment too.
   const size_t count =
       std::max<size_t>(1, (plan.payload_bytes + plan.segment_bytes - 1) / plan.segment_bytes);
-  if (pool.payload_bytes() < plan.header_bytes + longest || pool.available() < count) return false;
+  if (pool.payload_bytes() < plan.header_bytes + longest) return false;
+  // All buffers are there before the first is emitted, as whoever takes it may allocate too.
+  BufferChain segments;
+  while (segments.pieces() < count) {
+    Buffer another = pool.Allocate();
+    if (!another) return false;
+    segments.Append(std::move(another));
+  }
 
   const uint8_t* const from = frame.data();
   for (size_t i = 0; i < count; ++i) {
     const size_t offset = i * plan.segment_bytes;
     const size_t n = std::min(plan.segment_bytes, plan.payload_bytes - offset);
-    Buffer segment = pool.Allocate();
+    Buffer segment = segments.PopFront();
     uint8_t* const to = segment.Append(plan.header_bytes + n);
     std::memcpy(to, from, plan.header_bytes);
     std::memcpy(to + plan.header_bytes, from + plan.header_bytes + offset, n);

@@ -27,8 +27,7 @@ bool FinishChecksums(Buffer& frame);
 // sequence numbers, FIN and PSH on the last segment only, CWR on the first only (RFC 3168, 6.1.2),
 // all checksums; segments request nothing. The pseudo-header's sum in `frame` is not used.
 //
-// Calls `emit`, which must not allocate from it, for each in order, from `pool`, which this thread
-// owns. False, and nothing is
+// Calls `emit` for each in order, from `pool`, which this thread owns. False, and nothing is
 // emitted, where the pool has too few or too small buffers, or where the request is not well
 // formed: lengths that do not fit the frame or its headers, segment_bytes 0. The frame is gone in
 // any case.

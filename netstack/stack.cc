@@ -27,6 +27,15 @@ uint64_t SeedOf(const MacAddress& mac, int queue, int64_t now_ns) {
   return seed;
 }
 
+// Packets that wait are buffers of the device, which must not run out of them.
+NeighborOptions Within(NeighborOptions options, size_t buffers) {
+  options.waiting_packets_total_max =
+      std::max<size_t>(std::min(options.waiting_packets_total_max, buffers / 4), 1);
+  options.waiting_packets_max =
+      std::min(options.waiting_packets_max, options.waiting_packets_total_max);
+  return options;
+}
+
 bool AddToEpoll(int epoll, int fd) {
   if (fd < 0) return true;
   epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
@@ -59,7 +68,7 @@ Stack::Stack(const StackOptions& options, World world, std::unique_ptr<FramePort
       timers_(world_.timers != nullptr ? *world_.timers : own_timers_),
       now_ns_(world_.clock->NowNs()),
       prng_(SeedOf(device_->mac(), world_.queue, now_ns_)),
-      neighbors_(options.neighbor_cache, &timers_, this),
+      neighbors_(Within(options.neighbor_cache, device_->pool().count()), &timers_, this),
       path_mtu_({.link_mtu = SIZE_MAX,
                  .forget_ns = options.path_mtu_ns,
                  .paths_max = options.paths_max}),

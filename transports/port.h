@@ -99,7 +99,7 @@ class Port {
  private:
   // What a port and the decorators around it have in common.
   struct Shared {
-    Shared() = default;
+    Shared() {}  // not "= default", which Clang takes for unusable within the enclosing class
     explicit Shared(BufferPool buffers) : pool(std::move(buffers)) {}
     std::optional<BufferPool> pool;  // none where the buffers are those of the layer below
     absl::Status status;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/netstack/wire/checksum.h"
 
+#include <algorithm>
+
 #include "gtest/gtest.h"
 #include "weft/core/bytes.h"
 #include "weft/core/prng.h"
@@ -27,7 +29,6 @@ TEST(ChecksumTest, ExtremesOfTheSum) {
   EXPECT_EQ(Checksum(Bytes(1000, 0)), 0xffff);
   for (size_t n = 2; n <= 65536; n *= 2) EXPECT_EQ(Checksum(Bytes(n, 0xff)), 0) << n;
   EXPECT_EQ(FoldChecksum(0xffffffffffffffff), 0xffff);
-  EXPECT_EQ(FoldChecksum(0xfffffffffffffffe), NaiveChecksum(FromHex("0100")));
 }
 
 TEST(ChecksumTest, AsTheNaiveOneAtEveryLengthAndAlignment) {
@@ -120,9 +121,8 @@ TEST(ChecksumTest, LengthOfMoreThan16BitsCounts) {
             NaiveL4Checksum(ip, ip, 17, message));
 }
 
-// A DNS query and an echo request over IPv6, whose checksums come from real hosts' stacks.
 TEST(ChecksumTest, GoldenUdpOverIpv4) {
-  // 192.168.0.31 -> 192.168.0.30, "Hello" to port 20 (worked by hand).
+  // "Hi" from port 20 to port 10.
   const IpAddress source = IpAddress::Parse("192.168.0.31").value();
   const IpAddress destination = IpAddress::Parse("192.168.0.30").value();
   const Bytes message = FromHex("0014 000a 000a 35c5 4869");

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/netstack/wire/ethernet.h"
 
+#include <cstring>
+#include <string>
+
 #include "gtest/gtest.h"
 #include "weft/netstack/ip_address.h"
 #include "weft/netstack/test_packets.h"
@@ -52,7 +55,8 @@ TEST(EthernetTest, ReadsUpToTwoTags) {
   };
   for (const auto& c : kCases) {
     EthernetView view;
-    ASSERT_TRUE(EthernetView::Parse(Frame(c.rest), &view)) << c.rest;
+    const Bytes frame = Frame(c.rest);
+    ASSERT_TRUE(EthernetView::Parse(frame, &view)) << c.rest;
     EXPECT_EQ(view.vlan(), c.vlan) << c.rest;
     EXPECT_EQ(view.tags(), c.tags) << c.rest;
     EXPECT_EQ(view.header_bytes(), 14u + 4u * static_cast<size_t>(c.tags));
@@ -77,11 +81,12 @@ TEST(EthernetTest, RefusesWhatIsCutWithinTheHeader) {
 }
 
 TEST(EthernetTest, KnowsGroups) {
-  EthernetView view;
-  ASSERT_TRUE(EthernetView::Parse(FromHex("ffffffffffff 02000000000a 0806"), &view));
-  EXPECT_TRUE(view.to_group());
-  ASSERT_TRUE(EthernetView::Parse(FromHex("01005e000001 02000000000a 0800"), &view));
-  EXPECT_TRUE(view.to_group());
+  for (const char* header : {"ffffffffffff 02000000000a 0806", "01005e000001 02000000000a 0800"}) {
+    const Bytes frame = FromHex(header);
+    EthernetView view;
+    ASSERT_TRUE(EthernetView::Parse(frame, &view));
+    EXPECT_TRUE(view.to_group()) << header;
+  }
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ TEST(Ipv4Test, EachBitOfTheHeaderIsCoveredByTheChecksum) {
     Bytes packet = Packet();
     packet[bit / 8] = static_cast<uint8_t>(packet[bit / 8] ^ 0x80 >> bit % 8);
     Ipv4View view;
-    if (Ipv4View::Parse(packet, &view)) EXPECT_FALSE(view.ChecksumIsGood()) << bit;
+    EXPECT_FALSE(Ipv4View::Parse(packet, &view) && view.ChecksumIsGood()) << bit;
   }
 }
 

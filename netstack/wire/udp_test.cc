@@ -37,7 +37,9 @@ TEST(UdpTest, LengthMustCoverTheHeaderAndFitTheBytes) {
     message[5] = static_cast<uint8_t>(length);
     UdpView view;
     ASSERT_EQ(UdpView::Parse(message, &view), length >= 8 && length <= 12) << length;
-    if (length == 8) EXPECT_EQ(view.payload_bytes(), 0u);
+    if (length == 8) {
+      EXPECT_EQ(view.payload_bytes(), 0u);
+    }
   }
 }
 

@@ -4,12 +4,14 @@
 #include <net/if.h>
 #include <signal.h>
 
+#include <optional>
 #include <string>
 #include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "weft/tools/testnet/udp_socket.h"
 
 namespace weft::testnet {
 namespace {
@@ -54,6 +56,22 @@ TEST_F(TestnetTest, ASwitchJoinsItsEnds) {
   ASSERT_TRUE(there_->Ip("addr add fd00::2/64 dev end1").ok());
   const CommandResult ping = here_->Run("ping -c 1 fd00::2");
   EXPECT_TRUE(ping.ok()) << ping.output;
+}
+
+TEST_F(TestnetTest, SocketsOfTwoNamespacesTalk) {
+  ASSERT_TRUE(MakeVeth(*here_, "near0", *there_, "far0").ok());
+  ASSERT_TRUE(here_->Ip("addr add 10.0.0.1/24 dev near0").ok());
+  ASSERT_TRUE(there_->Ip("addr add 10.0.0.2/24 dev far0").ok());
+  const auto near = UdpSocket::Bind(*here_, "10.0.0.1", 0);
+  const auto far = UdpSocket::Bind(*there_, "10.0.0.2", 7000);
+  ASSERT_TRUE(near.ok() && far.ok()) << near.status() << far.status();
+  EXPECT_NE(near->port(), 0);
+  EXPECT_TRUE(near->Send("10.0.0.2", 7000, "ping"));
+  EXPECT_EQ(far->Receive(), "ping");
+  EXPECT_TRUE(far->Send("10.0.0.1", near->port(), "pong"));
+  EXPECT_EQ(near->Receive(), "pong");
+  EXPECT_EQ(near->Receive(absl::Milliseconds(1)), std::nullopt);
+  EXPECT_FALSE(UdpSocket::Bind(*here_, "10.0.0.2", 0).ok());
 }
 
 TEST_F(TestnetTest, CommandsGiveTheirOutputAndStatus) {

@@ -62,9 +62,10 @@ bool LinkMonitor::Poll() {
     if (n > 0) {
       Take(message, static_cast<size_t>(n));
     } else if (n < 0 && errno == ENOBUFS) {
-      Ask();  // some were lost: the present state is what counts
+      lost_ = true;
     } else if (n == 0 || errno != EINTR) {
-      break;
+      // The present state makes up for what was lost. Before this there is no room for the answer.
+      if (!std::exchange(lost_, false) || !Ask()) break;
     }
   }
   return up() != was_up || gone_ != was_gone;

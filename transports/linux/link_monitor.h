@@ -41,6 +41,7 @@ class LinkMonitor {
   int index_;
   bool up_ = false;
   bool gone_ = false;
+  bool lost_ = false;  // messages, since the state was last asked for
 };
 
 }  // namespace weft::linux_transport

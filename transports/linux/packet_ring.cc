@@ -103,6 +103,7 @@ bool PacketRing::Peek(ReceivedPacket* packet) const {
       Block() + (in_block_ == 0 ? block->hdr.bh1.offset_to_first_pkt : offset_);
   const auto* const header = reinterpret_cast<const tpacket3_hdr*>(frame);
   Describe(frame, *header, packet);
+  packet->status |= block->hdr.bh1.block_status & TP_STATUS_LOSING;
   packet->vlan_tci = static_cast<uint16_t>(header->hv1.tp_vlan_tci);
   packet->vlan_tpid = header->hv1.tp_vlan_tpid;
   return true;
