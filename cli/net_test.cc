@@ -33,13 +33,15 @@ struct Frames {
   const char* prepare = "true";
 };
 
-// DPDK's net_af_packet does not say of a frame that its checksum was left to a device, so that the
-// kernel must not leave it. It has the kernel put fragments together (PACKET_FANOUT_FLAG_DEFRAG), and
-// cuts off what its frames have no room for.
+// What AF_XDP and DPDK's net_af_packet give does not say that a checksum was left to a device, so that
+// the kernel must not leave it.
+constexpr char kNoChecksumsLeft[] = "ethtool -K kernel0 tx off";
+
+// net_af_packet has the kernel put fragments together (PACKET_FANOUT_FLAG_DEFRAG), and cuts off what
+// its frames have no room for.
 constexpr char kAfPacket[] =
     "name: 'dpdk' dpdk { huge_pages: NEVER virtual_devices: "
     "'net_af_packet0,iface=weft0,blocksz=49152,framesz=12288,framecnt=256' }";
-constexpr char kNoChecksumsLeft[] = "ethtool -K kernel0 tx off";
 
 // Sends datagrams of all sizes, in bursts too, and expects each back.
 constexpr char kClient[] = R"(
@@ -199,7 +201,8 @@ INSTANTIATE_TEST_SUITE_P(
                "name: 'linux' linux { tap { interface: 'weft0' kernel_addresses: '10.0.0.1/24' "
                "kernel_addresses: 'fd00::1/64' } }",
                true},
-        Frames{"afxdp", "afxdp", "name: 'afxdp' afxdp { interface: 'weft0' }"},
+        Frames{"afxdp", "afxdp", "name: 'afxdp' afxdp { interface: 'weft0' }", false,
+               kNoChecksumsLeft},
         Frames{"dpdk", "dpdk", kAfPacket, false, kNoChecksumsLeft}),
     [](const auto& info) { return info.param.name; });
 
