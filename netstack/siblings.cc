@@ -10,10 +10,10 @@
 
 namespace weft::netstack {
 
-absl::Status UdpDirectory::Add(const Owner& owner) {
+absl::Status UdpDirectory::Add(const Owner& owner, bool first) {
   const std::lock_guard<std::mutex> lock(mutex_);
   for (const Owner& other : owners_) {
-    const bool may_share = owner.shared && other.shared && owner.queue != other.queue;
+    const bool may_share = !first && owner.shared && other.shared && owner.queue != other.queue;
     if (may_share && owner.binding == other.binding) continue;
     // A special binding and a general one of the same port live side by side; two alike do not.
     if (!(owner.binding == other.binding)) continue;

@@ -35,7 +35,8 @@ class UdpDirectory {
   };
 
   // AlreadyExists where another listens there, unless both share it and are of different stacks.
-  absl::Status Add(const Owner& owner);
+  // `first`: even then, for whoever wants a port that nobody has, and shares it afterwards.
+  absl::Status Add(const Owner& owner, bool first = false);
   void Remove(const Owner& owner);
 
   // Changes whenever the owners do.

@@ -27,8 +27,8 @@ void Stack::InputUdp(Buffer packet, size_t udp_offset, const IpAddress& source,
     }
   } else if ((packet.offload().flags & FrameOffload::kL4ChecksumGood) == 0 &&
              options_.udp_checksum) {
-    const uint64_t sum = PseudoHeaderSum(source, destination,
-                                         static_cast<uint8_t>(IpProtocol::kUdp), length);
+    const uint64_t sum =
+        PseudoHeaderSum(source, destination, static_cast<uint8_t>(IpProtocol::kUdp), length);
     if (FinishChecksum(AddToChecksum(sum, {packet.data() + udp_offset, length})) != 0) {
       ++stats_.bad_checksum;
       return;
@@ -111,14 +111,18 @@ absl::Status Stack::Bind(const UdpBinding& binding, bool shared, UdpPort* port) 
   return absl::OkStatus();
 }
 
-absl::StatusOr<UdpBinding> Stack::BindEphemeral(const IpAddress& address, UdpPort* port) {
+absl::StatusOr<UdpBinding> Stack::BindEphemeral(const IpAddress& address, bool shared,
+                                                UdpPort* port) {
   const uint32_t first = options_.ephemeral_port_min;
   const uint32_t count = options_.ephemeral_port_max - first + 1u;
   const uint32_t start = static_cast<uint32_t>(prng_.Next() % count);
   for (uint32_t i = 0; i < count; ++i) {
     const UdpBinding binding = {address, static_cast<uint16_t>(first + (start + i) % count)};
     if (udp_.Has(binding.port)) continue;
-    if (Bind(binding, /*shared=*/false, port).ok()) return binding;
+    const UdpDirectory::Owner owner = {binding, world_.queue, shared};
+    if (!world_.siblings->udp().Add(owner, /*first=*/true).ok()) continue;
+    udp_.Add(binding, port);
+    return binding;
   }
   return absl::ResourceExhaustedError(
       absl::StrCat("no UDP port between ", first, " and ", options_.ephemeral_port_max,
