@@ -17,7 +17,8 @@ void Stack::InputFrame(Buffer frame) {
     return;
   }
   const bool to_group = ethernet.to_group();
-  if (ethernet.vlan() != interface_.vlan ||
+  // A tag within a tag is a network within ours.
+  if (ethernet.vlan() != interface_.vlan || ethernet.tags() > 1 ||
       (!to_group && std::memcmp(ethernet.destination(), interface_.mac.data(), 6) != 0)) {
     return Foreign(std::move(frame));
   }

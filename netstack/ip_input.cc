@@ -49,10 +49,7 @@ void Stack::InputIpv4(Buffer packet, const From& from) {
   packet.TrimBack(packet.size() - ip.total_bytes());
   if (ip.is_fragment()) {
     Buffer whole = reassembler_.Add(ip, now_ns_);
-    if (!reassembly_timer_.armed()) {
-      const int64_t next_ns = reassembler_.NextDeadlineNs();
-      if (next_ns != INT64_MAX) timers_.Schedule(reassembly_timer_, next_ns);
-    }
+    ScheduleReassemblyTimer();
     if (whole) InputIpv4(std::move(whole), {.sibling = from.sibling});
     return;
   }
@@ -97,10 +94,7 @@ void Stack::InputIpv6(Buffer packet, const From& from) {
       break;
     case Verdict::kFragment: {
       Buffer whole = reassembler_.Add(ip, chain, now_ns_);
-      if (!reassembly_timer_.armed()) {
-        const int64_t next_ns = reassembler_.NextDeadlineNs();
-        if (next_ns != INT64_MAX) timers_.Schedule(reassembly_timer_, next_ns);
-      }
+      ScheduleReassemblyTimer();
       if (whole) InputIpv6(std::move(whole), {.sibling = from.sibling});
       return;
     }

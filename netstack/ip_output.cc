@@ -57,9 +57,15 @@ void Stack::OutputFragments(Buffer packet, const Destination& to) {
   // The neighbour's queue may change the cache while the fragments are handed to it.
   const Destination fixed = to;
   const bool sent = FragmentPacket(
-      std::move(packet), fixed.mtu, next_fragment_id_++, device_->pool(),
+      std::move(packet), fixed.mtu, NextFragmentId(fixed.ip), device_->pool(),
       [this, &fixed](Buffer fragment) { OutputTo(std::move(fragment), fixed); });
   ++(sent ? stats_.fragmented : stats_.send_dropped);
+}
+
+uint32_t Stack::NextFragmentId(const IpAddress& destination) {
+  uint64_t hash = fragment_secret_;
+  for (const uint64_t word : destination.words()) hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+  return fragment_ids_[hash >> 58]++;
 }
 
 void Stack::LoopBack(Buffer packet) {

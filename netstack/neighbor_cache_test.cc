@@ -405,7 +405,7 @@ TEST_F(NeighborCacheTest, SnapshotShowsAgeAndWaitingPackets) {
 TEST_F(NeighborCacheTest, OptionsComeFromTheConfiguration) {
   const NeighborOptions options = NeighborOptions::From(config::NeighborCache());
   EXPECT_EQ(options.entries_max, 1024u);
-  EXPECT_EQ(options.waiting_packets_total_max, 256u);
+  EXPECT_EQ(options.waiting_packets_total_max, 4096u);
   EXPECT_EQ(options.reachable_ns, 30 * kS);
   EXPECT_EQ(options.idle_ns, 600 * kS);
 }

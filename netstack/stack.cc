@@ -74,23 +74,14 @@ Stack::Stack(const StackOptions& options, World world, std::unique_ptr<FramePort
                  .paths_max = options.paths_max}),
       destinations_(&interface_, &routes_, &neighbors_, &path_mtu_),
       reassembler_(options.reassembly),
-      reassembly_timer_(
-          [](void* self, int64_t now_ns) {
-            auto* stack = static_cast<Stack*>(self);
-            stack->reassembler_.Expire(now_ns, [stack](absl::Span<const uint8_t> start) {
-              stack->SendError(start, Cast::kUnicast, kIcmpReassemblyTimeout,
-                               kIcmpv6ReassemblyTimeout);
-            });
-            const int64_t next_ns = stack->reassembler_.NextDeadlineNs();
-            if (next_ns != INT64_MAX) stack->timers_.Schedule(stack->reassembly_timer_, next_ns);
-          },
-          this),
+      reassembly_timer_(&Stack::OnReassemblyTimer, this),
       membership_({}, Prng(prng_.Next()), &timers_, this),
       error_limit_(options.icmp_errors_per_s, options.icmp_errors_burst, now_ns_),
       echo_limit_(options.echo_replies_per_s, std::max(options.echo_replies_per_s / 10, 100u),
                   now_ns_),
       exception_(std::move(exception)),
-      next_fragment_id_(static_cast<uint32_t>(prng_.Next())) {
+      fragment_secret_(prng_.Next()) {
+  for (uint32_t& id : fragment_ids_) id = static_cast<uint32_t>(prng_.Next());
   interface_.name = device_->device_name();
   interface_.mac = device_->mac();
   interface_.vlan = options.vlan;
@@ -255,6 +246,24 @@ void Stack::Tick() {
   }
 }
 
+void Stack::ScheduleReassemblyTimer() {
+  const int64_t next_ns = reassembler_.NextDeadlineNs();
+  if (!reassembly_timer_.armed() && next_ns != INT64_MAX) {
+    timers_.Schedule(reassembly_timer_, next_ns);
+  }
+}
+
+void Stack::OnReassemblyTimer(void* self, int64_t now_ns) {
+  auto* stack = static_cast<Stack*>(self);
+  stack->reassembler_.Expire(now_ns, [stack](absl::Span<const uint8_t> start) {
+    const IpAddress destination = start[0] >> 4 == 4 ? IpAddress::V4(start.data() + 16)
+                                                     : IpAddress::V6(start.data() + 24);
+    stack->SendError(start, stack->CastOf(destination), kIcmpReassemblyTimeout,
+                     kIcmpv6ReassemblyTimeout);
+  });
+  stack->ScheduleReassemblyTimer();
+}
+
 void Stack::ReceiveLoopback() {
   // Those that are sent meanwhile have to wait, or two ports of one stack could go on for ever.
   for (size_t n = std::min(loopback_.size(), kBurst); n > 0; --n) {
@@ -296,6 +305,7 @@ void Stack::ForwardLinkEvents() {
   const size_t n = device_->TakeEvents(absl::MakeSpan(events));
   for (const PortEvent& event : absl::MakeSpan(events, n)) {
     if (event.kind == PortEvent::Kind::kLinkUp) {
+      neighbors_.OnLinkUp(now_ns_);
       membership_.OnLinkUp(now_ns_);
       Announce();
     }

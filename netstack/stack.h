@@ -11,6 +11,7 @@
 #ifndef WEFT_NETSTACK_STACK_H_
 #define WEFT_NETSTACK_STACK_H_
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -150,6 +151,8 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
 
   // stack.cc
   void Tick();
+  static void OnReassemblyTimer(void* self, int64_t now_ns);
+  void ScheduleReassemblyTimer();
   void ReceiveFrames();
   void ReceiveLoopback();
   void ReceiveFromSiblings();
@@ -211,6 +214,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   void SendFrame(Buffer frame);
   void OutputTo(Buffer packet, const Destination& destination);
   void OutputFragments(Buffer packet, const Destination& destination);
+  uint32_t NextFragmentId(const IpAddress& destination);
   void LoopBack(Buffer packet);
   void SendTo(Buffer packet, const MacAddress& mac, EtherType type);
 
@@ -247,7 +251,11 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   TokenBucket echo_limit_;
   EchoObserver* echo_observer_ = nullptr;
   const std::unique_ptr<FramePort> exception_;  // to the kernel; may be null
-  uint32_t next_fragment_id_;
+  // Of fragmented packets: each path has a counter of its own with a random start, so that nobody can
+  // tell from his what another's is (RFC 7739, 5.3).
+  static constexpr size_t kFragmentCounters = 64;
+  std::array<uint32_t, kFragmentCounters> fragment_ids_;
+  const uint64_t fragment_secret_;
   StackStats stats_;
 
   // Where datagrams of the present Poll() go without a detour.
