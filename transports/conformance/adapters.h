@@ -87,6 +87,8 @@ ConformanceAdapter AdapterFor(absl::string_view transport,
 ConformanceEnd EndOf(const config::Transport& config, std::vector<Address> local = {});
 // "conformance-0" and so on, eight of them.
 std::vector<Address> Numbered(Address (*make)(absl::string_view));
+// A directory for as long as the program runs; short, as the paths of sockets must be.
+const std::string& TemporaryDirectory();
 // The same with decorators around it that change nothing, so that it must keep what the contracts
 // promise; without streams, as they take none.
 ConformanceAdapter Decorated(ConformanceAdapter adapter);

@@ -2,10 +2,6 @@
 //
 #include "weft/transports/conformance/repository_adapters.h"
 
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -25,18 +21,6 @@ ConformanceAdapter Linux(const std::string& name, const char* local) {
   config.set_name("linux");
   adapter.ends = {EndOf(config, {*Address::Parse(local)})};
   return adapter;
-}
-
-// A directory for as long as the program runs; short, as the paths of sockets must be.
-const std::string& TemporaryDirectory() {
-  static const std::string* const directory = [] {
-    char path[] = "/tmp/weft-conformance-XXXXXX";
-    if (mkdtemp(path) == nullptr) std::abort();
-    auto* made = new std::string(path);
-    std::atexit([] { std::filesystem::remove_all(TemporaryDirectory()); });
-    return made;
-  }();
-  return *directory;
 }
 
 ConformanceAdapter Shm() {
