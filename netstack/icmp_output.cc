@@ -193,14 +193,16 @@ absl::Status Stack::SendEcho(const IpAddress& to, uint16_t id, uint16_t sequence
                                                "; add one to netstack.routes"));
   }
   const size_t ip_bytes = v4 ? kIpv4HeaderBytes : kIpv6HeaderBytes;
-  Buffer packet = Allocate();
-  if (!packet) return absl::ResourceExhaustedError("no buffer is free");
-  if (packet.tailroom() < ip_bytes + kIcmpHeaderBytes + payload_bytes) {
+  const size_t bytes = ip_bytes + kIcmpHeaderBytes + payload_bytes;
+  if (bytes > UINT16_MAX) {
     return absl::InvalidArgumentError(
-        absl::StrCat("an echo request of ", payload_bytes, " bytes does not fit a buffer; at most ",
-                     packet.tailroom() - ip_bytes - kIcmpHeaderBytes));
+        absl::StrCat("an echo request of ", payload_bytes, " bytes does not fit an IP packet; at most ",
+                     UINT16_MAX - ip_bytes - kIcmpHeaderBytes));
   }
-  packet.Append(ip_bytes + kIcmpHeaderBytes + payload_bytes);
+  Buffer packet = Allocate();
+  if (packet && packet.tailroom() < bytes) packet = large_.Allocate();
+  if (!packet) return absl::ResourceExhaustedError("no buffer is free; try again later");
+  packet.Append(bytes);
   packet.TrimFront(ip_bytes);
   const uint8_t type = v4 ? static_cast<uint8_t>(IcmpType::kEcho)
                           : static_cast<uint8_t>(Icmpv6Type::kEcho);

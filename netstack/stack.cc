@@ -76,6 +76,7 @@ Stack::Stack(const StackOptions& options, World world, std::unique_ptr<FramePort
       reassembler_(options.reassembly),
       reassembly_timer_(&Stack::OnReassemblyTimer, this),
       membership_({}, Prng(prng_.Next()), &timers_, this),
+      large_(kLargePool),
       error_limit_(options.icmp_errors_per_s, options.icmp_errors_burst, now_ns_),
       echo_limit_(options.echo_replies_per_s, std::max(options.echo_replies_per_s / 10, 100u),
                   now_ns_),
@@ -364,6 +365,7 @@ void Stack::BindToThisThread() {
   world_.owner->store(internal::ThreadToken(), std::memory_order_relaxed);
   device_->BindToThisThread();
   reassembler_.BindToThisThread();
+  large_.BindToThisThread();
   if (exception_ != nullptr) exception_->BindToThisThread();
 }
 

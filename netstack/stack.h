@@ -139,6 +139,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
  private:
   static constexpr size_t kBurst = 32;
   static constexpr size_t kLoopbackMax = 1024;
+  static constexpr BufferPoolOptions kLargePool = {.count = 16, .bytes = 65536 + 128};
   static constexpr uint32_t kIdlePollsPerTick = 64;
 
   Stack(const StackOptions& options, World world, std::unique_ptr<FramePort> device,
@@ -249,6 +250,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   UdpTable udp_;
   std::vector<UdpDirectory::Owner> owners_;  // of the siblings' ports, as of owners_generation_
   uint64_t owners_generation_ = 0;
+  BufferPool large_;  // for packets of the stack's own that no frame holds; touched when used
   TokenBucket error_limit_;
   TokenBucket echo_limit_;
   EchoObserver* echo_observer_ = nullptr;

@@ -431,7 +431,8 @@ TEST_P(DatagramConformance, PortsLeaveNothingBehind) {
     ASSERT_NE(b, nullptr);
     ExpectTheyTalk(*a, *b);
   }
-  EXPECT_EQ(OpenFiles(), files);
+  // A device may close what a peer left to it on a thread of its own.
+  EXPECT_TRUE(Until([&] { return OpenFiles() <= files; })) << OpenFiles() << " of " << files;
 }
 
 TEST_P(DatagramConformance, APortMayMoveToAnotherThread) {

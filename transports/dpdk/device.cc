@@ -194,7 +194,6 @@ absl::Status Device::ReadInfo() {
   buffer_bytes_ = BufferBytes(buffers_, mtu_);
   send_offloads_ = SendOffloads(config_, info_);
   receive_offloads_ = ReceiveOffloads(config_, info_);
-  reports_link_ = (*info_.dev_flags & RTE_ETH_DEV_INTR_LSC) != 0;
 
   capabilities_.frames = true;
   capabilities_.max_frame_bytes = size_t{mtu_} + RTE_ETHER_HDR_LEN;

@@ -99,7 +99,6 @@ class Device {
   size_t buffer_bytes_ = 0;
   uint64_t send_offloads_ = 0;
   uint64_t receive_offloads_ = 0;
-  bool reports_link_ = false;
   Capabilities capabilities_;
   const std::unique_ptr<DeviceSignals> signals_ = std::make_unique<DeviceSignals>();
 

@@ -113,7 +113,7 @@ absl::Status Device::Configure(uint16_t queues) {
   conf.rxmode.mtu = mtu_;
   conf.rxmode.offloads = receive_offloads_;
   conf.txmode.offloads = send_offloads_;
-  conf.intr_conf.lsc = reports_link_;
+  conf.intr_conf.lsc = (*info_.dev_flags & RTE_ETH_DEV_INTR_LSC) != 0;
   conf.intr_conf.rmv = (*info_.dev_flags & RTE_ETH_DEV_INTR_RMV) != 0;
   const uint64_t hashes =
       info_.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP);

@@ -35,9 +35,7 @@ struct DpdkFramePort::Batch {
 
   size_t n = 0;
   bool offloads = false;  // some frame asks for one
-  bool copied = false;    // some mbuf is a copy
   rte_mbuf* mbufs[kFramesMax];
-  Buffer copies[kFramesMax];  // the owner of an mbuf that is a copy
   uint32_t bytes[kFramesMax];
   uint8_t places[kFramesMax];  // in the burst
 };
@@ -85,17 +83,13 @@ size_t DpdkFramePort::SendBatch(absl::Span<Buffer> burst, bool* blocked) {
   size_t sent_bytes = 0;
   for (size_t i = 0; i < sent; ++i) {
     sent_bytes += batch.bytes[i];
-    if (batch.copies[i]) {
-      batch.copies[i].ReleaseSlot();
-    } else {
-      burst[batch.places[i]].ReleaseSlot();
-    }
+    burst[batch.places[i]].ReleaseSlot();
   }
   stats_.sent += sent;
   stats_.sent_bytes += sent_bytes;
-  // What was taken and is still there: frames that were refused, and originals of copies.
-  stats_.send_failed += prefix - sent;
-  if (prefix != sent || batch.copied) {
+  if (prefix != sent) [[unlikely]] {
+    // What was taken and is still there was refused.
+    stats_.send_failed += prefix - sent;
     for (Buffer& frame : burst.first(prefix)) frame.Reset();
   }
   return prefix;
@@ -107,23 +101,20 @@ DpdkFramePort::Prepared DpdkFramePort::Prepare(Buffer& frame, size_t place, Batc
   if (frame.size() > (segment ? kSegmentedFrameBytesMax : capabilities_.max_frame_bytes)) {
     return Prepared::kRefused;
   }
-  Buffer* source = &frame;
   if (!pool_.Owns(frame)) [[unlikely]] {
     if (frame.size() > pool_.payload_bytes()) return Prepared::kRefused;
-    Buffer& copy = batch->copies[batch->n];
-    copy = Copy(frame);
+    Buffer copy = Copy(frame);
     if (!copy) return Prepared::kBlocked;
-    batch->copied = true;
-    source = &copy;
+    // If it is not taken now, the caller tries again with the copy.
+    frame = std::move(copy);
   }
-  rte_mbuf* const mbuf = MbufOfBuffer(*source);
-  mbuf->data_off = static_cast<uint16_t>(source->headroom());
-  mbuf->data_len = static_cast<uint16_t>(source->size());
-  mbuf->pkt_len = static_cast<uint32_t>(source->size());
+  rte_mbuf* const mbuf = MbufOfBuffer(frame);
+  mbuf->data_off = static_cast<uint16_t>(frame.headroom());
+  mbuf->data_len = static_cast<uint16_t>(frame.size());
+  mbuf->pkt_len = static_cast<uint32_t>(frame.size());
   mbuf->ol_flags = 0;
-  if ((source->offload().flags & honoured_) != 0) [[unlikely]] {
-    if (!RequestOffload(source->offload(), honoured_, send_offloads_, mbuf)) {
-      batch->copies[batch->n].Reset();
+  if ((frame.offload().flags & honoured_) != 0) {
+    if (!RequestOffload(frame.offload(), honoured_, send_offloads_, mbuf)) {
       return Prepared::kRefused;
     }
     batch->offloads = true;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <ctime>
 #include <optional>
 #include <thread>
@@ -122,6 +123,27 @@ std::vector<std::string> Arguments(const config::Dpdk& config, const Running& ru
   return args;
 }
 
+// What C code prints goes to `stream` for as long as this lives.
+class StandardStreamsTo {
+ public:
+  explicit StandardStreamsTo(FILE* stream) {
+    std::fflush(stdout);
+    stdout = stream;
+    stderr = stream;
+  }
+  ~StandardStreamsTo() {
+    std::fflush(stdout);
+    stdout = out_;
+    stderr = err_;
+  }
+  StandardStreamsTo(const StandardStreamsTo&) = delete;
+  StandardStreamsTo& operator=(const StandardStreamsTo&) = delete;
+
+ private:
+  FILE* const out_ = stdout;
+  FILE* const err_ = stderr;
+};
+
 // 0, or an errno.
 int InitEal(std::vector<std::string> args) {
   std::vector<char*> argv;
@@ -162,22 +184,25 @@ absl::Status StartEal(const config::Dpdk& config, const std::vector<std::string>
   const bool wants_log = std::any_of(args.begin(), args.end(), [](const std::string& arg) {
     return absl::StartsWith(arg, "--log-level");
   });
-  rte_openlog_stream(LogBuffer::Get().OpenStream(/*echo=*/wants_log));
+  FILE* const stream = LogBuffer::Get().OpenStream(/*echo=*/wants_log ? stderr : nullptr);
+  rte_openlog_stream(stream);
   Running running = {config, *huge_pages, pci, wanted_mb};
   if (config.memory_mb() == 0 && !*huge_pages) {
     running.memory_mb = std::max(wanted_mb, kOrdinaryMemoryMbMin);
   }
   const EalLog log;
   const ScopedSignalBlock block;
+  // Of arguments that it does not know, EAL complains to the terminal, by pages.
+  std::optional<StandardStreamsTo> quiet;
+  if (!args.empty()) quiet.emplace(stream);
   if (const int error = InitEal(Arguments(config, running, *core, pci_devices)); error != 0) {
+    std::fflush(stream);
     failure = log.Explain("DPDK does not start", error);
     return failure;
   }
   TheRunning() = running;
   return absl::OkStatus();
 }
-
-bool EalHasPci() { return TheRunning().has_value() && TheRunning()->pci; }
 
 ScopedSignalBlock::ScopedSignalBlock() {
   sigset_t pending;

@@ -12,7 +12,6 @@
 
 #include <csignal>
 #include <cstdint>
-#include <functional>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -38,9 +37,6 @@ std::mutex& ControlMutex();
 // started with; InvalidArgument for what EAL does not understand; PermissionDenied.
 absl::Status StartEal(const config::Dpdk& config, const std::vector<std::string>& pci_devices,
                       uint32_t memory_mb);
-
-// Whether EAL may be used for physical devices: it has huge pages, and looked at PCI.
-bool EalHasPci();
 
 // DPDK tells by its log what went wrong. It goes to nobody's terminal, but into memory, and from
 // there into a status.

@@ -21,6 +21,8 @@ struct Known {
   const char* advice;
 };
 constexpr Known kKnown[] = {
+    {"unrecognized option", absl::StatusCode::kInvalidArgument, "check eal_args in dpdk { }"},
+    {"requires an argument", absl::StatusCode::kInvalidArgument, "check eal_args in dpdk { }"},
     {"address already in use", absl::StatusCode::kAlreadyExists,
      "another process uses the socket or device; stop it, or choose another path"},
     {"resource busy", absl::StatusCode::kAlreadyExists,

@@ -24,8 +24,8 @@ class LogBuffer {
     return *buffer;
   }
 
-  // A stream to write to, never closed. `echo`: to standard error as well.
-  FILE* OpenStream(bool echo) {
+  // A stream to write to, never closed. `echo`, if not null, gets all of it too.
+  FILE* OpenStream(FILE* echo) {
     echo_ = echo;
     cookie_io_functions_t functions = {};
     functions.write = [](void* self, const char* text, size_t bytes) {
@@ -49,7 +49,7 @@ class LogBuffer {
  private:
   void Append(const char* text, size_t bytes) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (echo_) std::fwrite(text, 1, bytes, stderr);
+    if (echo_ != nullptr) std::fwrite(text, 1, bytes, echo_);
     end_ += bytes;
     text_.append(text, bytes);
     if (text_.size() > kBytesMax) text_.erase(0, text_.size() - kBytesMax);
@@ -58,7 +58,7 @@ class LogBuffer {
   mutable std::mutex mutex_;
   std::string text_;
   uint64_t end_ = 0;
-  bool echo_ = false;
+  FILE* echo_ = nullptr;
 };
 
 }  // namespace weft::dpdk
