@@ -66,8 +66,8 @@ absl::Status Ask(Peer& peer) {
   absl::StatusOr<OpenedPort> opened = OpenPort(VethPair::kClient, peer.Number(0) != 0);
   if (!opened.ok()) return opened.status();
   FramePort& port = *opened->port;
+  Buffer burst[32];
   absl::StatusOr<double> result = floors::MedianRoundTripNs(peer.Number(1), [&] {
-    Buffer burst[32];
     burst[0] = port.pool().Allocate();
     std::memset(burst[0].Append(kFrameBytes), 0xff, kFrameBytes);
     port.Send(absl::MakeSpan(burst).first(1));

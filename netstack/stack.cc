@@ -110,7 +110,8 @@ absl::Status Stack::SetUp() {
   for (const IpAddress& group : options_.groups) {
     if (absl::Status status = Join(group); !status.ok()) return status;
   }
-  UpdateFilter();
+  if (absl::Status status = UpdateFilter(); !status.ok()) return status;
+  is_set_up_ = true;
   Announce();
   return absl::OkStatus();
 }
@@ -179,7 +180,7 @@ absl::Status Stack::SetUpWaiting() {
   return absl::ErrnoToStatus(errno, "cannot make the descriptors that a network stack sleeps on");
 }
 
-void Stack::UpdateFilter() {
+absl::Status Stack::UpdateFilter() {
   std::vector<Address> addresses;
   for (const IpPrefix& own : interface_.addresses) addresses.push_back(own.address.ToAddress(0));
   std::vector<MacAddress> groups;
@@ -187,8 +188,7 @@ void Stack::UpdateFilter() {
     const MacAddress mac = MulticastMac(entry.group);
     if (std::find(groups.begin(), groups.end(), mac) == groups.end()) groups.push_back(mac);
   }
-  // Without the filter we receive more than we want, or less: then nothing to that group.
-  (void)device_->SetFilter(addresses, groups);
+  return device_->SetFilter(addresses, groups);
 }
 
 // Neighbours that knew who had the addresses before learn of it (RFC 5227, 2.3; RFC 4861, 7.2.6).
@@ -208,13 +208,13 @@ size_t Stack::PayloadMax(bool v4) const {
 }
 
 absl::Status Stack::Join(const IpAddress& group) {
-  const absl::Status status = membership_.Join(group, now_ns_);
-  if (status.ok()) UpdateFilter();
-  return status;
+  if (absl::Status status = membership_.Join(group, now_ns_); !status.ok()) return status;
+  return is_set_up_ ? UpdateFilter() : absl::OkStatus();
 }
 
 void Stack::Leave(const IpAddress& group) {
-  if (membership_.Leave(group, now_ns_).ok()) UpdateFilter();
+  // What still arrives for a group that was left is dropped.
+  if (membership_.Leave(group, now_ns_).ok()) (void)UpdateFilter();
 }
 
 size_t Stack::Poll(UdpPort* port, absl::Span<Datagram> out) {

@@ -147,7 +147,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   absl::Status SetUpAddresses();
   absl::Status SetUpRoutes();
   absl::Status SetUpWaiting();
-  void UpdateFilter();
+  absl::Status UpdateFilter();
   void Announce();
 
   // stack.cc
@@ -235,6 +235,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   TimerWheel own_timers_;
   TimerWheel& timers_;
   int64_t now_ns_;
+  bool is_set_up_ = false;
   uint32_t idle_polls_ = 0;
   Prng prng_;
 

@@ -88,7 +88,7 @@ TEST(RegistryTest, NamesWhatThereIsWhenItIsAnother) {
   config::Transport config;
   config.set_name("silk");
   EXPECT_EQ(OpenPlainTransport(config).status(),
-            absl::NotFoundError("no transport 'silk' in this program; it has flax, wool"));
+            absl::NotFoundError("no transport 'silk' in this program; it has bast, flax, wool"));
 }
 
 TEST(RegistryDeathTest, RefusesTwoOfOneName) {

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/transports/conformance/adapters.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -52,11 +57,24 @@ std::vector<Address> Numbered(Address (*make)(absl::string_view)) {
   return addresses;
 }
 
+const std::string& TemporaryDirectory() {
+  static const std::string* const directory = [] {
+    char path[] = "/tmp/weft-conformance-XXXXXX";
+    if (mkdtemp(path) == nullptr) std::abort();
+    auto* made = new std::string(path);
+    std::atexit([] { std::filesystem::remove_all(TemporaryDirectory()); });
+    return made;
+  }();
+  return *directory;
+}
+
 ConformanceAdapter Decorated(ConformanceAdapter adapter) {
   config::Transport config;
   config.add_decorators()->mutable_fault();
-  config.add_decorators()->mutable_trace()->set_path("/dev/null");
-  config.add_decorators()->mutable_pcap()->set_path("/dev/null");
+  config.add_decorators()->mutable_trace()->set_path(TemporaryDirectory() + "/trace");
+  config::Pcap& pcap = *config.add_decorators()->mutable_pcap();
+  pcap.set_path(TemporaryDirectory() + "/pcap");
+  pcap.set_snap_length_bytes(64);
   adapter.name += "_decorated";
   adapter.decorated = true;
   std::erase(adapter.contracts, &Capabilities::streams);

@@ -51,6 +51,8 @@ struct ConformanceAdapter {
 
   // A test's n-th port is opened at the n-th end, beginning anew behind the last.
   std::vector<ConformanceEnd> ends;
+  // The ends are each other's cable: there is no link before both are open.
+  bool back_to_back = false;
   // Queues that several ports of one end may share; 1: only one port at a time.
   int queues = 1;
 
@@ -85,6 +87,8 @@ ConformanceAdapter AdapterFor(absl::string_view transport,
 ConformanceEnd EndOf(const config::Transport& config, std::vector<Address> local = {});
 // "conformance-0" and so on, eight of them.
 std::vector<Address> Numbered(Address (*make)(absl::string_view));
+// A directory for as long as the program runs; short, as the paths of sockets must be.
+const std::string& TemporaryDirectory();
 // The same with decorators around it that change nothing, so that it must keep what the contracts
 // promise; without streams, as they take none.
 ConformanceAdapter Decorated(ConformanceAdapter adapter);

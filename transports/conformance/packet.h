@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TCP and UDP packets for tests of devices, which need not be what a stack would send: from 10.0.0.1
-// or fd00::1 to 10.0.0.2 or fd00::2.
+// TCP and UDP packets for tests of devices, which need not be what a stack would send: from
+// 10.0.0.1 or fd00::1 to 10.0.0.2 or fd00::2.
 #ifndef WEFT_TRANSPORTS_CONFORMANCE_PACKET_H_
 #define WEFT_TRANSPORTS_CONFORMANCE_PACKET_H_
 

@@ -2,10 +2,6 @@
 //
 #include "weft/transports/conformance/repository_adapters.h"
 
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -25,18 +21,6 @@ ConformanceAdapter Linux(const std::string& name, const char* local) {
   config.set_name("linux");
   adapter.ends = {EndOf(config, {*Address::Parse(local)})};
   return adapter;
-}
-
-// A directory for as long as the program runs; short, as the paths of sockets must be.
-const std::string& TemporaryDirectory() {
-  static const std::string* const directory = [] {
-    char path[] = "/tmp/weft-conformance-XXXXXX";
-    if (mkdtemp(path) == nullptr) std::abort();
-    auto* made = new std::string(path);
-    std::atexit([] { std::filesystem::remove_all(TemporaryDirectory()); });
-    return made;
-  }();
-  return *directory;
 }
 
 ConformanceAdapter Shm() {
@@ -176,15 +160,16 @@ ConformanceAdapter Afxdp(const std::string& name, config::Afxdp::Mode mode) {
 ConformanceAdapter Dpdk() {
   ConformanceAdapter adapter = AdapterFor("dpdk", {&Capabilities::frames});
   const std::string socket = TemporaryDirectory() + "/vhost";
-  for (const std::string& device : {absl::StrCat("net_vhost0,iface=", socket, ",queues=2"),
-                                    absl::StrCat("net_virtio_user0,path=", socket, ",queues=2")}) {
+  for (const std::string& device : {absl::StrCat("net_vhost0,iface=", socket),
+                                    absl::StrCat("net_virtio_user0,path=", socket)}) {
     config::Transport config;
     config.set_name("dpdk");
     config.mutable_dpdk()->add_virtual_devices(device);
     config.mutable_dpdk()->set_huge_pages(config::Dpdk::NEVER);
     adapter.ends.push_back(EndOf(config));
   }
-  adapter.queues = 2;
+  // The sender says by its own queue which one of the other end's is meant.
+  adapter.back_to_back = true;
   return adapter;
 }
 

@@ -9,7 +9,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <cstddef>
+#include <initializer_list>
+#include <iterator>
 #include <string>
 #include <utility>
 

@@ -126,7 +126,8 @@ size_t PacketFramePort::Receive(absl::Span<Buffer> burst) {
     return 0;
   size_t n = 0;
   size_t bytes = 0;
-  while (n < burst.size() && !ring_.empty()) {
+  // Those that are lost count too: a flood without buffers must not hold up the thread.
+  for (size_t taken = 0; taken < burst.size() && !ring_.empty(); ++taken) {
     if (!Deliver(burst[n])) continue;
     bytes += burst[n].size();
     ++n;

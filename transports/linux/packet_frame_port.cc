@@ -82,9 +82,10 @@ absl::StatusOr<UniqueFd> OpenSocket(const std::string& interface) {
 
 absl::Status PacketFanout::Join(const UniqueFd& socket, config::Packet::Fanout mode) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  // The kernel finds a number that nobody has, in this program or in another.
-  const int flags = members_ == 0 ? PACKET_FANOUT_FLAG_UNIQUEID : 0;
-  if (!Set(socket, PACKET_FANOUT, id_ * (members_ != 0) | (FanoutType(mode) | flags) << 16)) {
+  // For the first, the kernel finds a number that nobody has, in this program or in another.
+  const int type = FanoutType(mode) | (members_ == 0 ? PACKET_FANOUT_FLAG_UNIQUEID : 0);
+  const int id = members_ == 0 ? 0 : id_;
+  if (!Set(socket, PACKET_FANOUT, id | type << 16)) {
     return DeviceError(errno, "share what arrives among several queues (PACKET_FANOUT)",
                        kCapability);
   }

@@ -66,7 +66,8 @@ size_t TapFramePort::Receive(absl::Span<Buffer> burst) {
   CheckLink();
   size_t n = 0;
   size_t bytes = 0;
-  while (n < burst.size() && status_.ok()) {
+  // Those that are lost count too: a flood without buffers must not hold up the thread.
+  for (size_t taken = 0; taken < burst.size() && status_.ok(); ++taken) {
     const Outcome outcome = ReceiveOne(burst[n]);
     if (outcome == Outcome::kBlocked) break;
     if (outcome == Outcome::kLost) {
@@ -76,6 +77,7 @@ size_t TapFramePort::Receive(absl::Span<Buffer> burst) {
     bytes += burst[n].size();
     ++n;
   }
+  if (n == 0) return 0;
   stats_.received += n;
   stats_.received_bytes += bytes;
   return n;
