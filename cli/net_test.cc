@@ -186,7 +186,7 @@ TEST_P(NetTest, IsANeighbourOfTheKernels) {
   ExpectNet("arp 9100", "10.0.0.1");
   ExpectNet("stats 127.0.0.1:9100", "stack.echo_requests");
   ExpectNet("ping 9100 10.0.0.1 --count 3 --interval 10ms", "3 requests, 3 replies, 0% lost");
-  ExpectNet("ping 9100 10.0.0.1 --count 2 --interval 10ms --size 8000", "8000 bytes from 10.0.0.1");
+  ExpectNet("ping 9100 10.0.0.1 --count 2 --interval 10ms --size 3000", "3000 bytes from 10.0.0.1");
   ExpectNet("ping 9100 fd00::1 --count 2 --interval 10ms --json", "\"replies\": 2");
   ExpectNet("ping 9100 10.0.0.9 --count 1", "no reply", 1);
   ExpectNet("ping 9100 10.0.0 --count 1", "'10.0.0' is not an IP address", 2);

@@ -210,5 +210,29 @@ err_has 'weft rpc ping: nobody listens at '
 weft_exits 2 rpc ping sim:server
 err_is "weft rpc ping: a network of transport 'sim' exists only within one process, which runs both client and server; 'bazel run //examples:quickstart' shows it"
 
+# --- net; cli/net_test.cc has the networks ---
+
+weft_exits 2 net show
+err_is "weft net show: no HOST:PORT given
+Try 'weft net show --help'."
+weft_exits 2 net ping 9100
+err_has 'weft net ping: no ADDRESS given'
+weft_exits 2 net show 300.0.0.1:9100
+err_has "weft net show: '300.0.0.1:9100' is no address of a host: "
+echo 'netstack { addresses: "10.0.0.2/24" }' >net.cfg
+weft_exits 2 rpc serve --config net.cfg
+err_is "weft rpc serve: net.cfg:1:1: netstack: needs frames, and transport 'linux' has them only from a device; give transport.linux \`packet { interface: \"eth0\" }\` or \`tap { }\`"
+echo 'metrics { listen: "0" }' >metrics.cfg
+if serve metrics --config metrics.cfg --listen 127.0.0.1:0; then
+  http=$(sed -n 's|^metrics at http://\(.*\)/metrics$|\1|p' metrics.out)
+  weft_exits 1 net stats "$http"
+  err_is "weft net stats: $http: this host has no network stack of its own: its configuration has no netstack section"
+  weft_exits 1 net ping "$http" 10.0.0.1
+  err_has 'this host has no network stack of its own'
+  stop metrics INT
+  weft_exits 1 net arp "$http"
+  err_is "weft net arp: nothing listens at $http; is the host running, with metrics.listen?"
+fi
+
 ((failures == 0)) && echo 'all as expected'
 exit "$((failures > 0))"

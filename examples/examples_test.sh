@@ -3,6 +3,7 @@
 set -euo pipefail
 
 examples=$TEST_SRCDIR/$TEST_WORKSPACE/examples
+weft=$TEST_SRCDIR/$TEST_WORKSPACE/cli/weft
 # A path short enough for a Unix socket.
 run=$(mktemp -d /tmp/examples_test.XXXXXX)
 export XDG_RUNTIME_DIR=$run
@@ -21,9 +22,18 @@ fail() {
 
 "$examples/quickstart" >"$run/out"
 cat "$run/out"
-for transport in linux shm sim; do
+for transport in linux shm sim dpdk; do
   grep -Eq "^$transport +[0-9.]+ us +[0-9.]+ us +[0-9]+ " "$run/out" ||
     fail "quickstart: no figures over $transport"
+done
+
+# The others need rights that not every machine gives.
+for network in afxdp packet tap; do
+  grep -Eq "^$network +([0-9.]+ us +[0-9.]+ us +[0-9]+|not here: ..*$)" "$run/out" ||
+    fail "quickstart: neither figures over $network nor why not"
+done
+for config in "$examples"/configs/*.textproto; do
+  "$weft" config check "$config" >/dev/null || fail "$config is wrong"
 done
 
 # echo TRANSPORT LISTEN: a server and its client, with the configuration that belongs to it.

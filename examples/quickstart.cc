@@ -7,8 +7,10 @@
 #include <array>
 #include <cstdint>
 #include <cstdio>
+#include <future>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/flags/parse.h"
@@ -17,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "weft/core/histogram.h"
 #include "weft/core/task_group.h"
+#include "weft/examples/own_networks.h"
 #include "weft/host/host.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/server.h"
@@ -50,31 +53,73 @@ struct Asker {
   weft::TaskGroup tasks;
 };
 
-// One worker serves, another asks. Each is a thread; a simulated network has them take turns.
+using Application = absl::StatusOr<std::shared_ptr<void>>;
+
+// The server's part of a program. `address` gets the one where it is reached.
+Application Serve(weft::Worker& worker, const weft::Address& listen, weft::Address* address) {
+  // Not worker.OpenDatagramPort(), by which workers share one address.
+  auto port = worker.transport().OpenDatagramPort({.local = listen});
+  if (!port.ok()) return port.status();
+  *address = (*port)->local_address();
+  auto server = weft::rpc::Server::Create(worker.loop(), *std::move(port), {}, &Echo);
+  if (!server.ok()) return server.status();
+  return std::shared_ptr<weft::rpc::Server>(*std::move(server));
+}
+
+// The client's.
+Application Start(weft::Worker& worker, const weft::Address& address, weft::Histogram& latency) {
+  auto port = worker.transport().OpenDatagramPort({});
+  if (!port.ok()) return port.status();
+  auto client = weft::rpc::Client::Create(worker.loop(), *std::move(port), {});
+  if (!client.ok()) return client.status();
+  auto server = (*client)->Resolve(address);
+  if (!server.ok()) return server.status();
+  auto asker = std::make_shared<Asker>(*std::move(client));
+  asker->tasks.Spawn(Ask(*asker->client, *server, worker, latency));
+  return asker;
+}
+
+// Both in one host: one worker serves, another asks. Each is a thread; a simulated network has them
+// take turns.
 absl::Status Run(const weft::config::Config& config, const weft::Address& listen,
                  weft::Histogram& latency) {
   auto host = weft::Host::Open(config);
   if (!host.ok()) return host.status();
-  weft::Address server_address;
-  return (*host)->Run([&](weft::Worker& worker) -> absl::StatusOr<std::shared_ptr<void>> {
-    const bool serves = worker.index() == 0;
-    // Not worker.OpenDatagramPort(), by which workers share one address.
-    auto port = (*host)->transport().OpenDatagramPort({.local = serves ? listen : weft::Address()});
-    if (!port.ok()) return port.status();
-    if (serves) {
-      server_address = (*port)->local_address();
-      auto server = weft::rpc::Server::Create(worker.loop(), *std::move(port), {}, &Echo);
-      if (!server.ok()) return server.status();
-      return std::shared_ptr<void>(*std::move(server));
-    }
-    auto client = weft::rpc::Client::Create(worker.loop(), *std::move(port), {});
-    if (!client.ok()) return client.status();
-    auto server = (*client)->Resolve(server_address);
-    if (!server.ok()) return server.status();
-    auto asker = std::make_shared<Asker>(*std::move(client));
-    asker->tasks.Spawn(Ask(*asker->client, *server, worker, latency));
-    return asker;
+  weft::Address address;
+  return (*host)->Run([&](weft::Worker& worker) {
+    return worker.index() == 0 ? Serve(worker, listen, &address) : Start(worker, address, latency);
   });
+}
+
+// Each in a host of its own, at the two ends of a network, as they would be on two machines.
+absl::Status RunApart(const weft::examples::OwnNetwork& network, weft::Histogram& latency) {
+  auto server = weft::Host::Open(network.server, {.handle_signals = false});
+  if (!server.ok()) return server.status();
+  std::promise<weft::Address> listens;
+  std::future<weft::Address> address = listens.get_future();
+  absl::Status served;
+  std::thread thread([&] {
+    weft::Address own;
+    served = (*server)->Run([&](weft::Worker& worker) {
+      Application application =
+          Serve(worker, *weft::Address::Parse(network.server.rpc().listen()), &own);
+      if (application.ok()) listens.set_value(own);
+      return application;
+    });
+    if (own.kind() == weft::Address::Kind::kNone) listens.set_value(own);
+  });
+  const weft::Address to = address.get();
+  absl::Status asked;
+  if (to.kind() != weft::Address::Kind::kNone) {
+    auto client = weft::Host::Open(network.client);
+    asked = client.ok()
+                ? (*client)->Run([&](weft::Worker& worker) { return Start(worker, to, latency); })
+                : client.status();
+  }
+  (*server)->Stop();
+  thread.join();
+  served.Update(asked);
+  return served;
 }
 
 // Somewhere that is free.
@@ -89,22 +134,37 @@ weft::Address ListenAddress(const weft::TransportPlugin& plugin) {
   }
 }
 
-void PrintRow(const weft::TransportPlugin& plugin) {
+void PrintRow(const std::string& name, const std::string& summary, const absl::Status& status,
+              const weft::Histogram& latency) {
+  if (!status.ok()) {
+    std::printf("%-10s not here: %s\n", name.c_str(), std::string(status.message()).c_str());
+    return;
+  }
+  const weft::HistogramSnapshot seen = latency.Snapshot();
+  std::printf("%-10s %7.1f us %7.1f us %12.0f   %s\n", name.c_str(),
+              static_cast<double>(seen.Percentile(50)) / 1e3,
+              static_cast<double>(seen.Percentile(99)) / 1e3, 1e9 / seen.mean(), summary.c_str());
+  std::fflush(stdout);
+}
+
+// A transport that carries messages by itself.
+void TryTransport(const weft::TransportPlugin& plugin) {
   weft::config::Config config;
   config.mutable_transport()->set_name(plugin.name);
   config.mutable_host()->set_workers(2);
   weft::Histogram latency;
   absl::Status status = plugin.probe();
   if (status.ok()) status = Run(config, ListenAddress(plugin), latency);
-  if (!status.ok()) {
-    std::printf("%-10s not here: %s\n", plugin.name.c_str(), std::string(status.message()).c_str());
-    return;
-  }
-  const weft::HistogramSnapshot seen = latency.Snapshot();
-  std::printf("%-10s %7.1f us %7.1f us %12.0f   %s\n", plugin.name.c_str(),
-              static_cast<double>(seen.Percentile(50)) / 1e3,
-              static_cast<double>(seen.Percentile(99)) / 1e3, 1e9 / seen.mean(),
-              plugin.summary.c_str());
+  PrintRow(plugin.name, plugin.summary, status, latency);
+}
+
+// Frames, with weft's own network stack above them.
+void TryNetwork(const weft::examples::OwnNetwork& network, const absl::Status& entered) {
+  weft::Histogram latency;
+  // DPDK's two ends need no interface of the kernel's.
+  absl::Status status = network.name == "dpdk" ? absl::OkStatus() : entered;
+  if (status.ok()) status = RunApart(network, latency);
+  PrintRow(network.name, network.summary, status, latency);
 }
 
 }  // namespace
@@ -115,7 +175,12 @@ int main(int argc, char** argv) {
   std::printf("%d requests of 64 bytes, one after the other, over each transport:\n\n",
               kRoundTrips);
   std::printf("%-10s %10s %10s %12s\n", "transport", "p50", "p99", "requests/s");
-  for (const weft::TransportPlugin* plugin : weft::RegisteredTransports()) PrintRow(*plugin);
+  for (const weft::TransportPlugin* plugin : weft::RegisteredTransports()) {
+    if (plugin->capabilities.datagrams) TryTransport(*plugin);
+  }
+  // No thread is left, and the next ones inherit it.
+  const absl::Status entered = weft::examples::EnterOwnNetwork();
+  for (const auto& network : weft::examples::OwnNetworks()) TryNetwork(network, entered);
   std::printf(
       "\nThe same code each time: examples/quickstart.cc. Next, from two terminals:\n"
       "  bazel run //examples:echo_server\n"
