@@ -19,7 +19,7 @@
 namespace weft::netstack {
 namespace {
 
-constexpr uint32_t kIdlePollsPerException = 16;
+constexpr uint32_t kPollsPerException = 16;
 
 uint64_t SeedOf(const MacAddress& mac, int queue, int64_t now_ns) {
   uint64_t seed = static_cast<uint64_t>(now_ns) ^ static_cast<uint64_t>(queue) << 56;
@@ -232,7 +232,11 @@ size_t Stack::Poll(UdpPort* port, absl::Span<Datagram> out) {
   }
   if (!loopback_.empty()) [[unlikely]] ReceiveLoopback();
   if (world_.siblings->count() > 1) ReceiveFromSiblings();
-  if (exception_ != nullptr && idle_polls_ % kIdlePollsPerException == 0) ReceiveFromException();
+  // A system call each time, which the stack's own traffic should not pay for.
+  if (exception_ != nullptr && ++polls_since_exception_ >= kPollsPerException) {
+    polls_since_exception_ = 0;
+    ReceiveFromException();
+  }
   direct_port_ = nullptr;
   return direct_count_;
 }
@@ -358,7 +362,9 @@ void Stack::Disarm() {
   if (exception_ != nullptr) exception_->Disarm();
   uint64_t expirations;
   if (read(timer_fd_.get(), &expirations, sizeof(expirations)) > 0) timer_fd_ns_ = INT64_MAX;
-  idle_polls_ = kIdlePollsPerTick;  // time has passed
+  // Time has passed, and it may be the kernel that woke us.
+  idle_polls_ = kIdlePollsPerTick;
+  polls_since_exception_ = kPollsPerException;
 }
 
 void Stack::BindToThisThread() {

@@ -238,6 +238,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   int64_t now_ns_;
   bool is_set_up_ = false;
   uint32_t idle_polls_ = 0;
+  uint32_t polls_since_exception_ = 0;
   Prng prng_;
 
   RouteTable routes_;
