@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "weft/netstack/stack.h"
 #include "weft/netstack/udp_port.h"
 #include "weft/netstack/wire/checksum.h"
@@ -27,8 +28,8 @@ void Stack::InputUdp(Buffer packet, size_t udp_offset, const IpAddress& source,
     }
   } else if ((packet.offload().flags & FrameOffload::kL4ChecksumGood) == 0 &&
              options_.udp_checksum) {
-    const uint64_t sum = PseudoHeaderSum(source, destination,
-                                         static_cast<uint8_t>(IpProtocol::kUdp), length);
+    const uint64_t sum =
+        PseudoHeaderSum(source, destination, static_cast<uint8_t>(IpProtocol::kUdp), length);
     if (FinishChecksum(AddToChecksum(sum, {packet.data() + udp_offset, length})) != 0) {
       ++stats_.bad_checksum;
       return;
@@ -39,10 +40,11 @@ void Stack::InputUdp(Buffer packet, size_t udp_offset, const IpAddress& source,
   if (port == nullptr) [[unlikely]] {
     if (!from.sibling && HandOver(destination, udp.destination_port(), packet)) return;
     ++stats_.no_port;
+    if (cast != Cast::kUnicast) return ShareWithKernel(std::move(packet), from.ethernet_bytes);
     return SendError(packet.bytes(), cast, kIcmpPortUnreachable, kIcmpv6PortUnreachable);
   }
-  // Port 0 is nobody's to answer to (RFC 768), and no honest sender's.
-  if (source_port == 0) {
+  // Nobody to answer to (RFC 768; RFC 1122, 3.2.1.3).
+  if (source_port == 0 || source.is_unspecified()) {
     ++stats_.bad_source;
     return;
   }
@@ -59,7 +61,7 @@ bool Stack::Deliver(UdpPort* port, const Peer& peer, Buffer payload) {
     out.buffer = std::move(payload);
     return true;
   }
-  return port->Queue(peer, payload);
+  return reassembler_.MayWait(payload) && port->Queue(peer, payload);
 }
 
 bool Stack::HandOver(const IpAddress& destination, uint16_t port, Buffer& packet) {
@@ -105,6 +107,10 @@ void Stack::HandToAll(absl::Span<const uint8_t> packet) {
 }
 
 absl::Status Stack::Bind(const UdpBinding& binding, bool shared, UdpPort* port) {
+  if (udp_.size() >= UdpTable::kPortsMax) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "all ", UdpTable::kPortsMax, " ports of ", interface_.name, " are open; close one first"));
+  }
   const UdpDirectory::Owner owner = {.binding = binding, .queue = world_.queue, .shared = shared};
   if (absl::Status status = world_.siblings->udp().Add(owner); !status.ok()) return status;
   udp_.Add(binding, port);
@@ -118,7 +124,9 @@ absl::StatusOr<UdpBinding> Stack::BindEphemeral(const IpAddress& address, UdpPor
   for (uint32_t i = 0; i < count; ++i) {
     const UdpBinding binding = {address, static_cast<uint16_t>(first + (start + i) % count)};
     if (udp_.Has(binding.port)) continue;
-    if (Bind(binding, /*shared=*/false, port).ok()) return binding;
+    absl::Status status = Bind(binding, /*shared=*/false, port);
+    if (status.ok()) return binding;
+    if (!absl::IsAlreadyExists(status)) return status;
   }
   return absl::ResourceExhaustedError(
       absl::StrCat("no UDP port between ", first, " and ", options_.ephemeral_port_max,
