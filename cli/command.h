@@ -21,6 +21,10 @@ using Arguments = absl::Span<const std::string>;
 int Transports(Arguments arguments);
 int ConfigCheck(Arguments arguments);
 int ConfigPrint(Arguments arguments);
+int NetShow(Arguments arguments);
+int NetArp(Arguments arguments);
+int NetStats(Arguments arguments);
+int NetPing(Arguments arguments);
 int RpcServe(Arguments arguments);
 int RpcPing(Arguments arguments);
 

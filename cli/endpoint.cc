@@ -8,16 +8,11 @@
 #include "weft/cli/command.h"
 #include "weft/config/loader.h"
 #include "weft/config/settings.h"
+#include "weft/host/network.h"
 #include "weft/transports/registry.h"
 
 namespace weft::cli {
 namespace {
-
-absl::string_view DefaultAddress(const config::Config& config) {
-  const TransportPlugin* plugin = FindTransport(config.transport().name());
-  const bool shm = plugin != nullptr && plugin->address_kinds.front() == Address::Kind::kShm;
-  return shm ? "shm:echo" : "127.0.0.1:7000";
-}
 
 bool NamesTransport(const config::Config& config) {
   return config.transport().has_name() ||

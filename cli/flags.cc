@@ -67,16 +67,13 @@ void Flags::Config(std::string* config, std::string* transport) {
 }
 
 void Flags::Argument(absl::string_view form, absl::string_view help, std::string* value) {
-  argument_form_ = std::string(form);
-  argument_help_ = std::string(help);
-  argument_ = value;
+  positionals_.push_back({std::string(form), std::string(help), value});
 }
 
 void Flags::Arguments(absl::string_view form, absl::string_view help,
                       std::vector<std::string>* values) {
-  argument_form_ = std::string(form);
-  argument_help_ = std::string(help);
-  arguments_ = values;
+  positionals_.push_back({std::string(form), std::string(help), nullptr});
+  rest_ = values;
 }
 
 std::optional<int> Flags::Parse(cli::Arguments arguments) {
@@ -108,15 +105,19 @@ absl::Status Flags::ParseAll(cli::Arguments arguments) {
       rest.push_back(arguments[i]);
     }
   }
-  const size_t rest_max = arguments_ != nullptr ? SIZE_MAX : argument_ != nullptr ? 1 : 0;
-  if (rest.size() > rest_max) {
-    return absl::InvalidArgumentError(absl::StrCat("unexpected argument '", rest[rest_max], "'"));
+  if (rest.size() > positionals_.size() && rest_ == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("unexpected argument '", rest[positionals_.size()], "'"));
   }
-  if (rest.empty() && rest_max > 0) {
-    return absl::InvalidArgumentError(absl::StrCat("no ", argument_form_, " given"));
+  if (rest.size() < positionals_.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("no ", positionals_[rest.size()].form, " given"));
   }
-  if (argument_ != nullptr) *argument_ = rest[0];
-  if (arguments_ != nullptr) *arguments_ = std::move(rest);
+  if (rest_ != nullptr) {
+    *rest_ = std::move(rest);
+  } else {
+    for (size_t i = 0; i < rest.size(); ++i) *positionals_[i].value = rest[i];
+  }
   return absl::OkStatus();
 }
 
@@ -153,8 +154,12 @@ absl::Status Flags::ParseOption(cli::Arguments arguments, size_t* index) {
 }
 
 std::string Flags::Synopsis() const {
-  return absl::StrCat("weft ", command_, argument_form_.empty() ? "" : " ", argument_form_,
-                      arguments_ != nullptr ? "..." : "", options_.empty() ? "" : " [OPTIONS]");
+  std::string synopsis = absl::StrCat("weft ", command_);
+  for (const Positional& positional : positionals_) {
+    absl::StrAppend(&synopsis, " ", positional.form);
+  }
+  return absl::StrCat(synopsis, rest_ != nullptr ? "..." : "",
+                      options_.empty() ? "" : " [OPTIONS]");
 }
 
 void Flags::PrintHelp() const {
@@ -162,7 +167,7 @@ void Flags::PrintHelp() const {
   const auto print = [](const std::string& what, const std::string& help) {
     std::printf("  %-22s %s\n", what.c_str(), help.c_str());
   };
-  if (!argument_form_.empty()) print(argument_form_, argument_help_);
+  for (const Positional& positional : positionals_) print(positional.form, positional.help);
   for (const Option& option : options_) {
     print(absl::StrCat("--", option.name, option.form.empty() ? "" : " ", option.form),
           option.help);

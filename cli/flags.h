@@ -40,7 +40,8 @@ class Flags {
   // --config and --transport, which every configured program has.
   void Config(std::string* config, std::string* transport);
 
-  // Declares what else the command line has: exactly one, or at least one.
+  // Declares what else the command line has: exactly one, and of several of these one each, in
+  // order; or at least one.
   void Argument(absl::string_view form, absl::string_view help, std::string* value);
   void Arguments(absl::string_view form, absl::string_view help, std::vector<std::string>* values);
 
@@ -69,10 +70,13 @@ class Flags {
   const std::string command_;
   const std::string about_;
   std::vector<Option> options_;
-  std::string argument_form_;  // empty: none
-  std::string argument_help_;
-  std::string* argument_ = nullptr;
-  std::vector<std::string>* arguments_ = nullptr;
+  struct Positional {
+    std::string form;
+    std::string help;
+    std::string* value;  // null: it goes to rest_
+  };
+  std::vector<Positional> positionals_;
+  std::vector<std::string>* rest_ = nullptr;  // of one or more
 };
 
 }  // namespace weft::cli

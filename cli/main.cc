@@ -28,6 +28,10 @@ struct Command {
 constexpr Command kCommands[] = {
     {"config check", "say what is wrong with configuration files", &ConfigCheck},
     {"config print", "print the effective configuration, defaults included", &ConfigPrint},
+    {"net arp", "show the neighbours that a running host's network stack knows", &NetArp},
+    {"net ping", "have a running host's network stack send echo requests", &NetPing},
+    {"net show", "show the interfaces of a running host's network stack", &NetShow},
+    {"net stats", "show what a running host's network stack has counted", &NetStats},
     {"rpc ping", "send requests to a server and measure the replies", &RpcPing},
     {"rpc serve", "answer requests by sending them back", &RpcServe},
     {"transports", "list the transports of this program and what they can do here", &Transports},

@@ -98,7 +98,8 @@ int RpcServe(Arguments arguments) {
   flags.Text(
       "listen", "ADDRESS",
       "such as 127.0.0.1:7000, [::1]:0 (any free port) or shm:echo; without it, the\n"
-      "                         configuration's rpc.listen, or else 127.0.0.1:7000 or shm:echo",
+      "                         configuration's rpc.listen, or else 127.0.0.1:7000, port 7000 of\n"
+      "                         the first of netstack.addresses, or shm:echo",
       &options.address);
   flags.Config(&options.config, &options.transport);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;

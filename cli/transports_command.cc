@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -12,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "weft/cli/command.h"
 #include "weft/cli/flags.h"
+#include "weft/cli/table.h"
 #include "weft/core/json_writer.h"
 #include "weft/core/suggest.h"
 #include "weft/transports/registry.h"
@@ -36,7 +35,7 @@ std::string Abilities(const Capabilities& can) {
   return abilities.empty() ? "-" : absl::StrJoin(abilities, ", ");
 }
 
-void PrintTable(const std::vector<const TransportPlugin*>& plugins) {
+void PrintText(const std::vector<const TransportPlugin*>& plugins) {
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "CONTRACTS", "ADDRESSES", "PAYLOAD", "ABILITIES", "AVAILABLE"}};
   for (const TransportPlugin* plugin : plugins) {
@@ -46,16 +45,7 @@ void PrintTable(const std::vector<const TransportPlugin*>& plugins) {
                     can.datagrams ? absl::StrCat(can.max_payload_bytes, " B") : "-", Abilities(can),
                     here.ok() ? "yes" : absl::StrCat("no: ", here.message())});
   }
-  std::vector<size_t> widths(rows[0].size());
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  for (const auto& row : rows) {
-    for (size_t i = 0; i + 1 < row.size(); ++i) {
-      std::printf("%-*s  ", static_cast<int>(widths[i]), row[i].c_str());
-    }
-    std::printf("%s\n", row.back().c_str());
-  }
+  PrintTable(rows);
 }
 
 void PrintJson(const std::vector<const TransportPlugin*>& plugins) {
@@ -112,7 +102,7 @@ int Transports(Arguments arguments) {
       return flags.UsageError(absl::StrCat("unknown transport '", only, "'", Suggest(only, known)));
     }
   }
-  as_json ? PrintJson(plugins) : PrintTable(plugins);
+  as_json ? PrintJson(plugins) : PrintText(plugins);
   return kExitOk;
 }
 

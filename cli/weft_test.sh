@@ -77,10 +77,11 @@ err_is "weft: unknown command 'rpc pnig'; did you mean 'rpc ping'?"
 weft_exits 2 rcp ping 127.0.0.1:1
 err_is "weft: unknown command 'rcp ping'; did you mean 'rpc ping'?"
 weft_exits 2 frobnicate
-err_is "weft: unknown command 'frobnicate'; known are config check, config print, rpc ping, rpc serve, transports"
+err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, rpc ping, rpc serve, transports"
 weft_exits 2 --transport shm rpc ping
 err_is "weft: '--transport' comes before the command; options follow it"
-for name in 'config check' 'config print' 'rpc ping' 'rpc serve' transports; do
+for name in 'config check' 'config print' 'net arp' 'net ping' 'net show' 'net stats' 'rpc ping' \
+  'rpc serve' transports; do
   # shellcheck disable=SC2086 # A name is one word or two.
   weft_exits 0 $name --help
   out_has "^Usage: weft $name "
@@ -119,7 +120,7 @@ out_has '^good.cfg: ok$'
 weft_exits 2 config check zero.cfg good.cfg typo.cfg
 out_has '^good.cfg: ok$'
 err_is "zero.cfg:1:8: host.workers: 0 is out of range; give a whole number from 1 to 1024
-typo.cfg:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics"
+typo.cfg:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack"
 weft_exits 2 config check missing.cfg
 err_is "cannot read configuration file 'missing.cfg': No such file or directory"
 weft_exits 2 config check

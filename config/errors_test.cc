@@ -38,7 +38,7 @@ TEST(ErrorsTest, Text) {
            R"(f:1:1: unknown field 'tranport' in weft.config.Config; did you mean 'transport'?)"},
           {R"(hots { x: 1 }
 host { worker: 1 loop { spin: 3 } })",
-           R"(f:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics
+           R"(f:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack
 f:2:8: host: unknown field 'worker' in weft.config.Host; did you mean 'workers'?
 f:2:25: host.loop: unknown field 'spin' in weft.config.Loop; known are mode, spin_us)"},
           {R"(host { zebra: 1 })",
@@ -145,6 +145,43 @@ f:1:59: transport.decorators[1].pcap.path: is missing; give a text in double quo
       }) {
     Check(wrong, Format::kText);
   }
+}
+
+TEST(ErrorsTest, Netstack) {
+  for (
+      const Case& wrong : std::vector<Case>{
+          {R"(netstack { addresses: "10.0.0.2/24" })",
+           R"(f:1:1: netstack: needs frames, and transport 'linux' has them only from a device; give transport.linux `packet { interface: "eth0" }` or `tap { }`)"},
+          {R"(transport { name: "shm" } netstack {})",
+           R"(f:1:27: netstack: needs frames, and transport 'shm' has none; remove this section, or choose dpdk, afxdp, or linux with packet or tap)"},
+          {R"(transport { name: "dpdk" }
+netstack { link_local: false })",
+           R"(f:2:12: netstack.link_local: false, and there are no addresses; give one such as `addresses: "10.0.0.2/24"`)"},
+          {R"(transport { name: "dpdk" }
+netstack { ephemeral_port_max: 5000 ephemeral_port_min: 6000 })",
+           R"(f:2:37: netstack.ephemeral_port_min: 6000 is more than ephemeral_port_max, 5000; give at most that)"},
+          {R"(transport { name: "dpdk" }
+netstack {
+  addresses: "10.0.0.2/24"
+  addresses: "10.0.0.3"
+  routes { destination: "10.0.1.0/33" gateway: "10.0.0" }
+  neighbors { address: "fd00::1" mac: "02:00:00:00:01" }
+  groups: ["239.1.2.3", ""]
+})",
+           R"(f:4:3: netstack.addresses[1]: '10.0.0.3' is not an address with a prefix; give an IP address with its prefix length, such as "10.0.0.2/24" or "fd00::2/64"
+f:5:12: netstack.routes[0].destination: '10.0.1.0/33' is not an address with a prefix; give an IP address with its prefix length, such as "10.0.0.2/24" or "fd00::2/64"
+f:5:39: netstack.routes[0].gateway: '10.0.0' is not an IP address; give an IP address such as "10.0.0.2" or "fd00::2"
+f:6:34: netstack.neighbors[0].mac: '02:00:00:00:01' is not a MAC address; give six bytes in hexadecimal, such as "02:00:00:00:00:01"
+f:7:3: netstack.groups[1]: is empty; give an IP address such as "10.0.0.2" or "fd00::2")"},
+      }) {
+    Check(wrong, Format::kText);
+  }
+  // Sockets are not what workers share there.
+  const auto config = Parse(R"(
+      transport { linux { reuse_port: false packet { interface: "eth0" } } }
+      netstack { addresses: "10.0.0.2/24" } host { workers: 2 })",
+                            "f", Format::kText);
+  EXPECT_TRUE(config.ok()) << config.status();
 }
 
 TEST(ErrorsTest, Json) {

@@ -81,7 +81,8 @@ TEST(LoaderTest, PluginSettingsOfALinkedType) {
 }
 
 TEST(LoaderTest, PrintFillsInDefaultsAndReadsBackAsTheSame) {
-  for (const char* text : {"", kText, "transport { name: 'sim' sim { loss: 0.1 } }"}) {
+  for (const char* text : {"", kText, "transport { name: 'sim' sim { loss: 0.1 } }",
+                           "transport { name: 'dpdk' } netstack { ttl: 3 }"}) {
     const Config config = MustParse(text, Format::kText);
     const std::string printed = Print(config, Format::kText);
     for (const Format format : {Format::kText, Format::kJson}) {
@@ -107,6 +108,7 @@ TEST(LoaderTest, PrintShowsTheSettingsOfTheTransportNamed) {
   EXPECT_NE(text.find("receive_buffer_bytes: 1048576"), std::string::npos) << text;
   EXPECT_EQ(text.find("ring_bytes"), std::string::npos) << text;
   EXPECT_NE(text.find("spin_us: 50"), std::string::npos) << text;
+  EXPECT_EQ(text.find("netstack"), std::string::npos) << text;
 }
 
 TEST(LoaderTest, AFilesFormatIsFoundByNameOrByContent) {

@@ -39,8 +39,8 @@ void SetDefault(const FieldDescriptor& field, Message* message) {
   }
 }
 
-// Fills a message and those within it. A oneof's absence says something, and an Any
-// has no defaults that are known here.
+// Fills a message and those within it. A oneof's absence says something, and so does that of the
+// network stack; an Any has no defaults that are known here.
 void FillDefaults(Message* message) {
   const Reflection& reflection = *message->GetReflection();
   for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
@@ -53,7 +53,10 @@ void FillDefaults(Message* message) {
       continue;
     }
     const bool present = reflection.HasField(*message, &field);
-    if (!present && field.containing_oneof() != nullptr) continue;
+    if (!present &&
+        (field.containing_oneof() != nullptr || field.message_type() == Netstack::descriptor())) {
+      continue;
+    }
     if (!is_message) {
       if (!present) SetDefault(field, message);
     } else if (field.message_type() != google::protobuf::Any::descriptor()) {

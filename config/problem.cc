@@ -53,6 +53,13 @@ std::string Text(const Rule& rule) {
       return "give permission bits in octal, such as \"0600\"";
     case Rule::HOST_PORT:
       return "give \"HOST:PORT\", \"[IPV6]:PORT\" or \"PORT\"";
+    case Rule::IP:
+      return "give an IP address such as \"10.0.0.2\" or \"fd00::2\"";
+    case Rule::IP_PREFIX:
+      return "give an IP address with its prefix length, such as \"10.0.0.2/24\" or "
+             "\"fd00::2/64\"";
+    case Rule::MAC:
+      return "give six bytes in hexadecimal, such as \"02:00:00:00:00:01\"";
   }
   return "give a text in double quotes";
 }

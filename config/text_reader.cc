@@ -241,7 +241,13 @@ void Flatten(const Message& message, const TextFormat::ParseInfoTree& tree, cons
       const std::string name =
           absl::StrCat(Join(path, field->name()), repeated ? absl::StrCat("[", i, "]") : "");
       const auto at = tree.GetLocation(field, index);
-      if (at.line >= 0) (*locations)[name] = At(at.line, at.column);
+      if (at.line >= 0) {
+        (*locations)[name] = At(at.line, at.column);
+      } else if (i > 0) {
+        // Of a list in brackets, only the place where it begins is known.
+        (*locations)[name] =
+            Find(*locations, absl::StrCat(Join(path, field->name()), "[", i - 1, "]"));
+      }
       if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
       const auto* nested = tree.GetTreeForNested(field, index);
       if (nested == nullptr) continue;

@@ -2,10 +2,12 @@
 
 #include "weft/config/validate.h"
 
+#include <arpa/inet.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 
 #include <cmath>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -61,6 +63,32 @@ bool IsHostPort(const std::string& text) {
   return bracketed || (!host.empty() && host.find_first_of(":[]") == std::string::npos);
 }
 
+// 32 or 128 for an IP address, 0 for what is none.
+unsigned IpBits(const std::string& text) {
+  uint8_t bytes[16];
+  if (inet_pton(AF_INET, text.c_str(), bytes) == 1) return 32;
+  return inet_pton(AF_INET6, text.c_str(), bytes) == 1 ? 128 : 0;
+}
+
+bool IsIpPrefix(const std::string& text) {
+  const size_t slash = text.find('/');
+  if (slash == std::string::npos) return false;
+  const unsigned bits = IpBits(text.substr(0, slash));
+  const std::string length = text.substr(slash + 1);
+  unsigned number = 0;
+  return bits != 0 && !length.empty() && absl::ascii_isdigit(length[0]) &&
+         absl::SimpleAtoi(length, &number) && number <= bits;
+}
+
+bool IsMac(const std::string& text) {
+  if (text.size() != 17) return false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool right = i % 3 == 2 ? text[i] == ':' : absl::ascii_isxdigit(text[i]);
+    if (!right) return false;
+  }
+  return true;
+}
+
 // What is wrong with a text, or nothing.
 std::string CheckText(const Rule& rule, const std::string& text) {
   if (rule.required() && text.empty()) return "is empty";
@@ -72,6 +100,12 @@ std::string CheckText(const Rule& rule, const std::string& text) {
       return IsPermissions(text) ? "" : absl::StrCat("'", text, "' is not a mode");
     case Rule::HOST_PORT:
       return IsHostPort(text) ? "" : absl::StrCat("'", text, "' is not an address to listen at");
+    case Rule::IP:
+      return IpBits(text) != 0 ? "" : absl::StrCat("'", text, "' is not an IP address");
+    case Rule::IP_PREFIX:
+      return IsIpPrefix(text) ? "" : absl::StrCat("'", text, "' is not an address with a prefix");
+    case Rule::MAC:
+      return IsMac(text) ? "" : absl::StrCat("'", text, "' is not a MAC address");
   }
   return "";
 }
@@ -116,10 +150,15 @@ void CheckRules(const Message& message, const std::string& path, Report* report)
     const std::string name = Join(path, field.name());
     const Rule& rule = field.options().GetExtension(config::rule);
     if (field.is_repeated()) {
-      if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
       for (int j = 0; j < reflection.FieldSize(message, &field); ++j) {
-        CheckRules(reflection.GetRepeatedMessage(message, &field, j),
-                   absl::StrCat(name, "[", j, "]"), report);
+        const std::string item = absl::StrCat(name, "[", j, "]");
+        if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+          CheckRules(reflection.GetRepeatedMessage(message, &field, j), item, report);
+        } else if (rule.has_form()) {
+          const std::string text = reflection.GetRepeatedString(message, &field, j);
+          const std::string wrong = text.empty() ? "is empty" : CheckText(rule, text);
+          if (!wrong.empty()) report->Add(item, absl::StrCat(wrong, "; ", WhatIsRight(field)));
+        }
       }
     } else if (!reflection.HasField(message, &field)) {
       if (rule.required() && !field.has_default_value()) {
@@ -169,10 +208,41 @@ void CheckHost(const Config& config, Report* report) {
     report->Add("host.cores", absl::StrCat("names ", cores->size(), " cores for ", host.workers(),
                                            " workers; name as many, or none"));
   }
-  if (host.workers() > 1 && !config.transport().linux().reuse_port()) {
+  // weft's own stack has no sockets.
+  if (host.workers() > 1 && !config.has_netstack() && !config.transport().linux().reuse_port()) {
     report->Add("transport.linux.reuse_port",
                 absl::StrCat("false, but there are ", host.workers(),
                              " workers; set it, or host.workers to 1"));
+  }
+}
+
+// Whether the transport has frames is not known of one from outside.
+void CheckFrames(const Transport& transport, Report* report) {
+  if (transport.name() == "shm") {
+    report->Add("netstack",
+                "needs frames, and transport 'shm' has none; remove this section, or choose dpdk, "
+                "afxdp, or linux with packet or tap");
+  }
+  const Linux& linux = transport.linux();
+  if (transport.name() == "linux" && !linux.has_packet() && !linux.has_tap()) {
+    report->Add("netstack",
+                "needs frames, and transport 'linux' has them only from a device; give "
+                "transport.linux `packet { interface: \"eth0\" }` or `tap { }`");
+  }
+}
+
+void CheckNetstack(const Config& config, Report* report) {
+  if (!config.has_netstack()) return;
+  CheckFrames(config.transport(), report);
+  const Netstack& netstack = config.netstack();
+  if (netstack.addresses().empty() && !netstack.link_local()) {
+    report->Add("netstack.link_local",
+                "false, and there are no addresses; give one such as `addresses: \"10.0.0.2/24\"`");
+  }
+  if (netstack.ephemeral_port_min() > netstack.ephemeral_port_max()) {
+    report->Add("netstack.ephemeral_port_min",
+                absl::StrCat(netstack.ephemeral_port_min(), " is more than ephemeral_port_max, ",
+                             netstack.ephemeral_port_max(), "; give at most that"));
   }
 }
 
@@ -183,6 +253,7 @@ std::vector<Problem> FindProblems(const Config& config, const Locations& locatio
   CheckRules(config, "", &report);
   CheckTransport(config.transport(), &report);
   CheckHost(config, &report);
+  CheckNetstack(config, &report);
   return report.Take();
 }
 

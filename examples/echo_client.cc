@@ -21,19 +21,21 @@
 #include "weft/config/flags.h"
 #include "weft/core/task_group.h"
 #include "weft/host/host.h"
+#include "weft/host/network.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/options.h"
 
-ABSL_FLAG(std::string, server, "",
-          "address of the server; without it, the first of the configuration's rpc.servers, or "
-          "else 127.0.0.1:7000 or, over shared memory, shm:echo");
+ABSL_FLAG(
+    std::string, server, "",
+    "address of the server; without it, the first of the configuration's rpc.servers, or "
+    "else where echo_server serves by itself: 127.0.0.1:7000 or, over shared memory, shm:echo");
 
 namespace {
 
 std::string ServerAddress(const weft::config::Config& config) {
   if (std::string flag = absl::GetFlag(FLAGS_server); !flag.empty()) return flag;
   if (config.rpc().servers_size() > 0) return config.rpc().servers(0);
-  return config.transport().name() == "shm" ? "shm:echo" : "127.0.0.1:7000";
+  return weft::DefaultAddress(config);
 }
 
 // What lives as long as the worker. Members are destroyed in reverse order: tasks before the client

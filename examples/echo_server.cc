@@ -18,20 +18,21 @@
 #include "absl/status/status.h"
 #include "weft/config/flags.h"
 #include "weft/host/host.h"
+#include "weft/host/network.h"
 #include "weft/rpc/metrics.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/server.h"
 
 ABSL_FLAG(std::string, listen, "",
-          "address to serve at; without it, the configuration's rpc.listen, or else 127.0.0.1:7000 "
-          "or, over shared memory, shm:echo");
+          "address to serve at; without it, the configuration's rpc.listen, or else port 7000 of "
+          "127.0.0.1 or of the first of netstack.addresses or, over shared memory, shm:echo");
 
 namespace {
 
 std::string ListenAddress(const weft::config::Config& config) {
   if (std::string flag = absl::GetFlag(FLAGS_listen); !flag.empty()) return flag;
   if (!config.rpc().listen().empty()) return config.rpc().listen();
-  return config.transport().name() == "shm" ? "shm:echo" : "127.0.0.1:7000";
+  return weft::DefaultAddress(config);
 }
 
 // The application's part of a worker: each has a server of its own, over a port of its own.

@@ -51,7 +51,29 @@ echo_over() {
 echo_over linux 127.0.0.1:0
 echo_over shm shm:examples-test
 
-for program in echo_server echo_client; do
+# A socket of the kernel's is the client of udp_echo.
+: >"$run/server"
+"$examples/udp_echo" --listen 127.0.0.1:0 >"$run/server" 2>&1 &
+server=$!
+until grep -q '^listening on' "$run/server"; do
+  kill -0 "$server" || fail "udp_echo: $(cat "$run/server")"
+  sleep 0.02
+done
+python3 - "$(sed -n 's/^listening on .*:\([0-9]*\) .*/\1/p' "$run/server")" <<'EOF' || fail "udp_echo"
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(10)
+s.connect(("127.0.0.1", int(sys.argv[1])))
+for size in (0, 1, 1000, 1900):
+    data = bytes(i % 251 for i in range(size))
+    s.send(data)
+    assert s.recv(65536) == data, size
+EOF
+kill -TERM "$server"
+wait "$server" || fail "udp_echo: exit status $?"
+server=
+
+for program in echo_server echo_client udp_echo; do
   if "$examples/$program" --transport sim 2>"$run/err"; then fail "$program over sim"; fi
   grep -q 'lives within one process' "$run/err" || fail "$program over sim: $(cat "$run/err")"
 done

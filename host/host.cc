@@ -15,7 +15,6 @@
 #include "weft/core/cpu.h"
 #include "weft/core/virtual_time.h"
 #include "weft/host/signals.h"
-#include "weft/transports/decorators/open.h"
 
 namespace weft {
 namespace {
@@ -54,28 +53,32 @@ absl::StatusOr<std::unique_ptr<Host>> Host::Open(const config::Config& config,
   if (!config.host().cores().empty()) cores = ParseCoreList(config.host().cores()).value();
   UniqueFd stop_event(eventfd(0, EFD_CLOEXEC));
   if (!stop_event) return absl::ErrnoToStatus(errno, "eventfd");
-  auto transport = OpenTransport(config.transport());
-  if (!transport.ok()) return transport.status();
+  auto network = OpenNetwork(config);
+  if (!network.ok()) return network.status();
   std::unique_ptr<Host> host(
-      new Host(config, options, *std::move(transport), std::move(cores), std::move(stop_event)));
+      new Host(config, options, *std::move(network), std::move(cores), std::move(stop_event)));
   if (absl::Status status = host->Serve(); !status.ok()) return status;
   return host;
 }
 
-Host::Host(const config::Config& config, const HostOptions& options,
-           std::unique_ptr<Transport> transport, std::vector<int> cores, UniqueFd stop_event)
+Host::Host(const config::Config& config, const HostOptions& options, Network network,
+           std::vector<int> cores, UniqueFd stop_event)
     : config_(config),
       options_(options),
       cores_(std::move(cores)),
       stop_event_(std::move(stop_event)),
       metrics_(kMetricsMax),
-      transport_(std::move(transport)) {
-  const VirtualTime* time = transport_->virtual_time();
+      network_(std::move(network)) {
+  const VirtualTime* time = network_.transport->virtual_time();
   const Clock& clock = time != nullptr ? *time : RealClock();
   for (uint32_t i = 0; i < config_.host().workers(); ++i) {
     workers_.push_back(std::unique_ptr<Worker>(
         new Worker(*this, static_cast<int>(i), OptionsOf(config_.host().loop()), clock)));
   }
+  std::vector<Loop*> loops;
+  for (const auto& worker : workers_) loops.push_back(&worker->loop_);
+  if (time != nullptr) loops.resize(1);  // one thread, and one stack
+  net_pages_ = std::make_unique<NetPages>(std::move(loops), network_.netstack);
 }
 
 Host::~Host() = default;
@@ -92,7 +95,10 @@ absl::Status Host::Serve() {
   if (config_.metrics().listen().empty()) return absl::OkStatus();
   auto http = HttpServer::Start(
       config_.metrics().listen(),
-      {{"/metrics", [this] { return Metrics(); }}, {"/healthz", [this] { return Health(); }}});
+      {{"/metrics", [this](const HttpRequest&) { return Metrics(); }},
+       {"/healthz", [this](const HttpRequest&) { return Health(); }},
+       {"/net", [this](const HttpRequest& request) { return net_pages_->Show(request); }},
+       {"/net/ping", [this](const HttpRequest& request) { return net_pages_->Ping(request); }}});
   if (!http.ok()) return http.status();
   http_ = *std::move(http);
   return absl::OkStatus();
@@ -141,7 +147,7 @@ absl::Status Host::Run(const SetUp& set_up) {
 }
 
 void Host::StartWorkers(const SetUp& set_up, std::vector<std::thread>* threads) {
-  if (transport_->virtual_time() != nullptr) {
+  if (transport().virtual_time() != nullptr) {
     threads->emplace_back([this, &set_up] { RunAllVirtually(set_up); });
     return;
   }
@@ -154,7 +160,7 @@ void Host::StartWorkers(const SetUp& set_up, std::vector<std::thread>* threads) 
           const bool ok = SetUpWorker(*worker, set_up);
           is_up.set_value(ok);
           if (ok) RunWorker(*worker);
-          worker->TearDown();
+          TearDownWorker(*worker);
         });
     if (!up.get()) return;
   }
@@ -166,7 +172,7 @@ absl::StatusOr<std::unique_ptr<DatagramPort>> Host::OpenAtFreePort(PortOptions o
   const std::lock_guard<std::mutex> lock(free_ports_mutex_);
   std::vector<Address>& chosen = free_ports_[options.local];
   if (nth < chosen.size()) options.local = chosen[nth];
-  auto port = transport_->OpenDatagramPort(options);
+  auto port = transport().OpenDatagramPort(options);
   if (port.ok() && nth == chosen.size()) chosen.push_back((*port)->local_address());
   return port;
 }
@@ -200,10 +206,15 @@ void Host::RunAllVirtually(const SetUp& set_up) {
   }
   if (up) {
     ready_ = true;
-    RunVirtual(*transport_->virtual_time(), loops, [this] { return stopping(); });
+    RunVirtual(*transport().virtual_time(), loops, [this] { return stopping(); });
   }
-  for (const auto& worker : workers_) worker->TearDown();
+  for (const auto& worker : workers_) TearDownWorker(*worker);
   Stop();
+}
+
+void Host::TearDownWorker(Worker& worker) {
+  if (worker.index() == 0) net_pages_->TearDown();
+  worker.TearDown();
 }
 
 }  // namespace weft

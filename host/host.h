@@ -17,7 +17,8 @@
 // own. On a transport with virtual time, all workers share one thread and that time.
 //
 // With `metrics.listen`, HTTP serves /metrics in Prometheus' text format and /healthz: 200 while
-// all workers are up, else 503.
+// all workers are up, else 503. With `netstack`, also /net, the state of the network stacks as JSON,
+// and /net/ping, which sends echo requests from worker 0 (net_pages.h).
 #ifndef WEFT_HOST_HOST_H_
 #define WEFT_HOST_HOST_H_
 
@@ -37,6 +38,8 @@
 #include "weft/core/metrics.h"
 #include "weft/core/unique_fd.h"
 #include "weft/host/http_server.h"
+#include "weft/host/net_pages.h"
+#include "weft/host/network.h"
 #include "weft/host/worker.h"
 #include "weft/transports/transport.h"
 
@@ -54,8 +57,8 @@ class Host {
   // thread when the loop has ended.
   using SetUp = std::function<absl::StatusOr<std::shared_ptr<void>>(Worker&)>;
 
-  // Opens the transport and the HTTP server. InvalidArgument for a configuration that
-  // config::Validate() refuses; else the errors of OpenTransport() and HttpServer::Start().
+  // Opens the network and the HTTP server. InvalidArgument for a configuration that
+  // config::Validate() refuses; else the errors of OpenNetwork() and HttpServer::Start().
   static absl::StatusOr<std::unique_ptr<Host>> Open(const config::Config& config,
                                                     const HostOptions& options = {});
   ~Host();
@@ -72,7 +75,9 @@ class Host {
   void Stop(absl::Status reason = absl::OkStatus());
 
   const config::Config& config() const { return config_; }
-  Transport& transport() { return *transport_; }
+  Transport& transport() { return *network_.transport; }
+  // The same where it is weft's own stack, for what goes beyond datagrams; else null.
+  netstack::NetstackTransport* netstack() { return network_.netstack; }
   MetricRegistry& metrics() { return metrics_; }
   int workers() const { return static_cast<int>(workers_.size()); }
   // Where HTTP is served, the port included; empty if it is off.
@@ -80,8 +85,8 @@ class Host {
 
  private:
   friend class Worker;
-  Host(const config::Config& config, const HostOptions& options,
-       std::unique_ptr<Transport> transport, std::vector<int> cores, UniqueFd stop_event);
+  Host(const config::Config& config, const HostOptions& options, Network network,
+       std::vector<int> cores, UniqueFd stop_event);
 
   absl::Status Serve();
   HttpResponse Metrics() const;
@@ -91,6 +96,7 @@ class Host {
   bool SetUpWorker(Worker& worker, const SetUp& set_up);
   void RunWorker(Worker& worker);
   void RunAllVirtually(const SetUp& set_up);
+  void TearDownWorker(Worker& worker);
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
   // Opens `options.local`, whose port is 0, with the port number that the first worker got which
@@ -102,7 +108,7 @@ class Host {
   const std::vector<int> cores_;
   const UniqueFd stop_event_;  // An eventfd: readable when Run() is to end.
   MetricRegistry metrics_;
-  const std::unique_ptr<Transport> transport_;
+  const Network network_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<MetricGroup> loop_metrics_;
 
@@ -116,6 +122,7 @@ class Host {
   std::mutex free_ports_mutex_;
   absl::flat_hash_map<Address, std::vector<Address>> free_ports_;
 
+  std::unique_ptr<NetPages> net_pages_;
   std::unique_ptr<HttpServer> http_;  // Last: its thread uses the others.
 };
 

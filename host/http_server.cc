@@ -23,6 +23,7 @@
 #include "absl/types/span.h"
 #include "weft/core/clock.h"
 #include "weft/core/cpu.h"
+#include "weft/host/host_port.h"
 
 namespace weft {
 namespace {
@@ -30,17 +31,9 @@ namespace {
 constexpr int kBacklog = 64;
 constexpr int kNiceness = 10;
 constexpr int64_t kDescriptorPauseNs = 100'000'000;
+constexpr int64_t kLaterNs = 5'000'000;  // between looks whether an answer is there
 
 int64_t NowNs() { return MonotonicClock().NowNs(); }
-
-// Splits "HOST:PORT", "[IPV6]:PORT" or "PORT".
-std::pair<std::string, std::string> SplitHostPort(const std::string& text) {
-  const size_t colon = text.rfind(':');
-  if (colon == std::string::npos) return {"127.0.0.1", text};
-  absl::string_view host = absl::string_view(text).substr(0, colon);
-  if (absl::ConsumePrefix(&host, "[")) absl::ConsumeSuffix(&host, "]");
-  return {std::string(host), text.substr(colon + 1)};
-}
 
 absl::StatusOr<UniqueFd> Listen(const std::string& text) {
   const auto [host, port] = SplitHostPort(text);
@@ -113,8 +106,39 @@ std::string Render(const HttpResponse& response, bool with_body) {
       "Cache-Control: no-store\r\nConnection: close\r\n\r\n", with_body ? response.body : "");
 }
 
-std::string Refuse(int status) {
-  return Render({.status = status, .body = absl::StrCat(status, " ", Reason(status), "\n")}, true);
+HttpResponse Refuse(int status) {
+  return {.status = status, .body = absl::StrCat(status, " ", Reason(status), "\n")};
+}
+
+int HexDigit(char c) {
+  if (absl::ascii_isdigit(static_cast<unsigned char>(c))) return c - '0';
+  const char lower = absl::ascii_tolower(static_cast<unsigned char>(c));
+  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+// Percent-encoded bytes (RFC 3986 section 2.1) as they are; what is no encoding stays.
+std::string Decode(absl::string_view text) {
+  std::string decoded;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && HexDigit(text[i + 1]) >= 0 &&
+        HexDigit(text[i + 2]) >= 0) {
+      decoded.push_back(static_cast<char>(HexDigit(text[i + 1]) << 4 | HexDigit(text[i + 2])));
+      i += 2;
+    } else {
+      decoded.push_back(text[i]);
+    }
+  }
+  return decoded;
+}
+
+HttpRequest ParseQuery(absl::string_view text) {
+  HttpRequest request;
+  for (const absl::string_view part : absl::StrSplit(text, '&', absl::SkipEmpty())) {
+    const std::pair<absl::string_view, absl::string_view> field =
+        absl::StrSplit(part, absl::MaxSplits('=', 1));
+    request.query[Decode(field.first)] = Decode(field.second);
+  }
+  return request;
 }
 
 // Length of a request line and header fields with the empty line that ends them; 0 if the end is
@@ -136,10 +160,11 @@ bool IsToken(absl::string_view text) {
 struct RequestLine {
   absl::string_view method;
   std::string path;
+  absl::string_view query;
   absl::string_view version;
 };
 
-// RFC 9112 section 3. The path is without its query; an absolute target loses its host.
+// RFC 9112 section 3. An absolute target loses its host.
 bool ParseRequestLine(absl::string_view line, RequestLine* request) {
   const std::vector<absl::string_view> parts = absl::StrSplit(line, ' ');
   if (parts.size() != 3 || !IsToken(parts[0])) return false;
@@ -148,10 +173,12 @@ bool ParseRequestLine(absl::string_view line, RequestLine* request) {
     target.remove_prefix(std::min(target.find('/'), target.size()));
   }
   if (!std::all_of(target.begin(), target.end(), absl::ascii_isgraph)) return false;
-  target = target.substr(0, target.find('?'));
+  const size_t path_length = std::min(target.find('?'), target.size());
+  const absl::string_view query = target.substr(std::min(path_length + 1, target.size()));
+  target = target.substr(0, path_length);
   if (!absl::StartsWith(target, "/") && target != "*") return false;
   if (!absl::StartsWith(parts[2], "HTTP/")) return false;
-  *request = {parts[0], std::string(target), parts[2]};
+  *request = {parts[0], std::string(target), query, parts[2]};
   return true;
 }
 
@@ -220,14 +247,18 @@ void HttpServer::Serve() {
 bool HttpServer::Wait() {
   std::vector<pollfd> polled = {{.fd = wake_.get(), .events = POLLIN, .revents = 0}};
   int64_t until_ns = INT64_MAX;
+  const int64_t now_ns = NowNs();
   for (const Connection& connection : connections_) {
+    until_ns = std::min(until_ns, connection.deadline_ns);
+    if (connection.later) {
+      until_ns = std::min(until_ns, now_ns + kLaterNs);
+      continue;
+    }
     const bool writes = connection.sent < connection.out.size();
     polled.push_back({.fd = connection.fd.get(),
                       .events = static_cast<short>(writes ? POLLOUT : POLLIN),
                       .revents = 0});
-    until_ns = std::min(until_ns, connection.deadline_ns);
   }
-  const int64_t now_ns = NowNs();
   if (now_ns < accept_after_ns_) {
     until_ns = std::min(until_ns, accept_after_ns_);
   } else if (connections_.size() < limits_.connections) {
@@ -258,6 +289,12 @@ void HttpServer::Accept() {
 }
 
 bool HttpServer::Step(Connection& connection) {
+  if (connection.later) {
+    if (std::optional<HttpResponse> response = connection.later()) {
+      Take(*std::move(response), &connection);
+    }
+    return connection.later ? true : Write(connection);
+  }
   if (!connection.out.empty() && !connection.draining) return Write(connection);
   char bytes[4096];
   const ssize_t n = recv(connection.fd.get(), bytes, sizeof(bytes), 0);
@@ -267,13 +304,13 @@ bool HttpServer::Step(Connection& connection) {
   if (const size_t length = HeadLength(connection.in);
       length > 0 && length <= limits_.request_bytes) {
     connection.in.resize(length);
-    connection.out = Answer(connection.in);
+    Take(Answer(connection), &connection);
   } else if (connection.in.size() > limits_.request_bytes) {
-    connection.out = Refuse(431);
+    Take(Refuse(431), &connection);
   } else {
     return true;
   }
-  return Write(connection);
+  return connection.later ? true : Write(connection);
 }
 
 bool HttpServer::Write(Connection& connection) {
@@ -289,8 +326,13 @@ bool HttpServer::Write(Connection& connection) {
   return true;
 }
 
-std::string HttpServer::Answer(const std::string& request) const {
-  std::vector<absl::string_view> lines = absl::StrSplit(request, '\n');
+void HttpServer::Take(HttpResponse response, Connection* connection) {
+  connection->later = std::move(response.later);
+  if (!connection->later) connection->out = Render(response, connection->with_body);
+}
+
+HttpResponse HttpServer::Answer(Connection& connection) const {
+  std::vector<absl::string_view> lines = absl::StrSplit(connection.in, '\n');
   for (absl::string_view& line : lines) absl::ConsumeSuffix(&line, "\r");
   RequestLine line;
   if (!ParseRequestLine(lines[0], &line)) return Refuse(400);
@@ -302,7 +344,8 @@ std::string HttpServer::Answer(const std::string& request) const {
   if (line.method != "GET" && line.method != "HEAD") return Refuse(405);
   const auto page = pages_.find(line.path);
   if (page == pages_.end()) return Refuse(404);
-  return Render(page->second(), line.method == "GET");
+  connection.with_body = line.method == "GET";
+  return page->second(ParseQuery(line.query));
 }
 
 }  // namespace weft

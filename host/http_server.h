@@ -3,9 +3,11 @@
 // A small HTTP/1.1 server for an operator's eyes: metrics and health. Its thread has a low
 // priority and shares nothing with data paths.
 //
-//   auto server = HttpServer::Start("9100", {{"/healthz", [] { return HttpResponse{.body = "ok\n"};
-//   }}}); if (!server.ok()) return server.status(); std::cout << (*server)->address() << "\n";  //
-//   127.0.0.1:9100
+//   auto server = HttpServer::Start("9100", {{"/healthz", [](const HttpRequest&) {
+//                                              return HttpResponse{.body = "ok\n"};
+//                                            }}});
+//   if (!server.ok()) return server.status();
+//   std::cout << (*server)->address() << "\n";  // 127.0.0.1:9100
 //
 // GET and HEAD only; a connection carries one request. Others get 400, 404, 405, 431 or 505 (RFC
 // 9110, RFC 6585). It has no access control and no encryption: it is meant for loopback or for a
@@ -17,6 +19,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -28,10 +31,19 @@
 
 namespace weft {
 
+struct HttpRequest {
+  // "a=1&b=%3A" as {{"a", "1"}, {"b", ":"}}; of a name that is there twice, the last.
+  std::map<std::string, std::string> query;
+};
+
 struct HttpResponse {
   int status = 200;
   std::string content_type = "text/plain; charset=utf-8";
-  std::string body;
+  std::string body = "";
+  // Set where the answer takes time: then the rest counts for nothing, and this is called every few
+  // milliseconds, on the server's thread, until it gives the answer. Other requests do not wait.
+  // Gone without being called again when the connection's time is over.
+  std::function<std::optional<HttpResponse>()> later = nullptr;
 };
 
 // Beyond each limit somebody waits or is refused; nothing grows.
@@ -47,8 +59,8 @@ struct HttpLimits {
 class HttpServer {
  public:
   // What a path answers. Called on the server's thread, one at a time; it should not take long,
-  // because other requests wait.
-  using Page = std::function<HttpResponse()>;
+  // because other requests wait. What must wait for something itself answers `later`.
+  using Page = std::function<HttpResponse(const HttpRequest&)>;
 
   // Listens at "PORT" of 127.0.0.1, "HOST:PORT" or "[IPV6]:PORT" and serves until destruction.
   // Port 0 takes a free one. Errors: InvalidArgument for another form or a host without an address,
@@ -72,7 +84,9 @@ class HttpServer {
     UniqueFd fd;
     int64_t deadline_ns;
     std::string in;
-    std::string out;        // Empty until the request is complete.
+    std::string out;                                     // Empty until there is an answer.
+    std::function<std::optional<HttpResponse>()> later;  // Gives it.
+    bool with_body = true;
     size_t sent = 0;        // Of out.
     bool draining = false;  // All is sent; the peer may still be sending.
   };
@@ -87,8 +101,10 @@ class HttpServer {
   // Does what can be done without waiting. False when the connection is done with.
   bool Step(Connection& connection);
   bool Write(Connection& connection);
-  // The whole answer to a request: head, and body unless it is to a HEAD request.
-  std::string Answer(const std::string& request) const;
+  // To the request that is complete in connection.in.
+  HttpResponse Answer(Connection& connection) const;
+  // Makes `out` of it: head, and body unless it is to a HEAD request. Or remembers what gives it.
+  static void Take(HttpResponse response, Connection* connection);
 
   const UniqueFd listener_;
   const UniqueFd wake_;  // An eventfd: readable when the thread is to end.

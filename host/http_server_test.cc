@@ -9,18 +9,44 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "weft/core/unique_fd.h"
+#include "weft/host/http_client.h"
 #include "weft/host/http_test_client.h"
 
 namespace weft {
 namespace {
 
+HttpResponse ShowQuery(const HttpRequest& request) {
+  HttpResponse response;
+  for (const auto& [name, value] : request.query) {
+    absl::StrAppend(&response.body, "<", name, ">=<", value, "> ");
+  }
+  return response;
+}
+
 std::unique_ptr<HttpServer> StartServer(const HttpLimits& limits = {}) {
   auto server = HttpServer::Start(
       "0",
       {{"/metrics",
-        [] { return HttpResponse{.content_type = "text/plain; version=0.0.4", .body = "x 1\n"}; }},
-       {"/healthz", [] { return HttpResponse{.status = 503, .body = "starting\n"}; }},
-       {"/large", [] { return HttpResponse{.body = std::string(8 << 20, 'x')}; }}},
+        [](const HttpRequest&) {
+          return HttpResponse{.content_type = "text/plain; version=0.0.4", .body = "x 1\n"};
+        }},
+       {"/healthz",
+        [](const HttpRequest&) { return HttpResponse{.status = 503, .body = "starting\n"}; }},
+       {"/large",
+        [](const HttpRequest&) { return HttpResponse{.body = std::string(8 << 20, 'x')}; }},
+       {"/query", &ShowQuery},
+       {"/later",
+        [](const HttpRequest&) {
+          return HttpResponse{.later = [turns = 0]() mutable -> std::optional<HttpResponse> {
+            if (++turns < 3) return std::nullopt;
+            return HttpResponse{.status = 400, .body = "at last\n"};
+          }};
+        }},
+       {"/never",
+        [](const HttpRequest&) {
+          return HttpResponse{
+              .later = []() -> std::optional<HttpResponse> { return std::nullopt; }};
+        }}},
       limits);
   EXPECT_TRUE(server.ok()) << server.status();
   return *std::move(server);
@@ -67,6 +93,55 @@ TEST(HttpServerTest, ServesCurl) {
             "200 8388608");
   EXPECT_EQ(RunCurl("-o /dev/null -w '%{http_code}' -d x=1 " + url + "/metrics"), "405");
   EXPECT_TRUE(absl::StrContains(RunCurl("-I " + url + "/metrics"), "Content-Length: 4\r\n"));
+}
+
+std::string Body(const std::string& response) {
+  return response.substr(response.find("\r\n\r\n") + 4);
+}
+
+TEST(HttpServerTest, ServesItsClient) {
+  auto server = StartServer();
+  const std::string address = server->address();
+  const auto query = HttpGet(address, "/query?a=" + HttpEncode("x &=%?/:\xc3\xa9"));
+  ASSERT_TRUE(query.ok()) << query.status();
+  EXPECT_EQ(query->body, "<a>=<x &=%?/:\xc3\xa9> ");
+  EXPECT_EQ(HttpGet(address, "/healthz")->status, 503);
+  EXPECT_EQ(HttpGet(address, "/large")->body.size(), size_t{8} << 20);
+  EXPECT_EQ(HttpGet(address, "/never", absl::Milliseconds(20)).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(HttpGet("localhost:x", "/").status().code(), absl::StatusCode::kInvalidArgument);
+  server.reset();
+  EXPECT_EQ(
+      HttpGet(address, "/query").status().message(),
+      absl::StrCat("nothing listens at ", address, "; is the host running, with metrics.listen?"));
+}
+
+TEST(HttpServerTest, PagesGetTheQuery) {
+  const auto server = StartServer();
+  const auto ask = [&](const std::string& query) {
+    return Body(Ask(*server, absl::StrCat("GET /query", query, " HTTP/1.0\r\n\r\n")));
+  };
+  EXPECT_EQ(ask(""), "");
+  EXPECT_EQ(ask("?"), "");
+  EXPECT_EQ(ask("?a=1&b=x%20%3a=y&&flag"), "<a>=<1> <b>=<x :=y> <flag>=<> ");
+  EXPECT_EQ(ask("?a=1&a=2"), "<a>=<2> ");
+  EXPECT_EQ(ask("?a=%4&b=%zz&c=100%"), "<a>=<%4> <b>=<%zz> <c>=<100%> ");
+}
+
+TEST(HttpServerTest, AnAnswerMayTakeTimeAndHoldsUpNobody) {
+  const auto server = StartServer({.time = absl::Milliseconds(500)});
+  const UniqueFd never = Connect(*server);
+  Put(never, "GET /never HTTP/1.0\r\n\r\n");
+  const UniqueFd later = Connect(*server);
+  Put(later, "GET /later HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(StatusLine(Ask(*server, "GET /metrics HTTP/1.0\r\n\r\n")), "HTTP/1.1 200 OK");
+  const std::string response = Get(later);
+  EXPECT_EQ(StatusLine(response), "HTTP/1.1 400 Bad Request");
+  EXPECT_EQ(Body(response), "at last\n");
+  EXPECT_EQ(Get(never), "");
+  const std::string head = Ask(*server, "HEAD /later HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(StatusLine(head), "HTTP/1.1 400 Bad Request");
+  EXPECT_EQ(Body(head), "");
 }
 
 TEST(HttpServerTest, AcceptsTheFormsOfTheStandard) {

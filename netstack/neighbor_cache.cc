@@ -235,6 +235,13 @@ void NeighborCache::OnTimer(void* slot, int64_t now_ns) {
   s->cache->OnTimer(s, now_ns);
 }
 
+void NeighborCache::OnLinkUp(int64_t now_ns) {
+  for (Slot& slot : unresolved_) {
+    slot.probes = 0;
+    timers_->Schedule(slot.timer, now_ns);
+  }
+}
+
 void NeighborCache::OnTimer(Slot* slot, int64_t now_ns) {
   switch (slot->state) {
     case NeighborState::kIncomplete:

@@ -138,6 +138,9 @@ class NeighborCache {
   // 7.3.1). Nothing happens for one that is not known. Not meant for each packet.
   void ConfirmReachable(const IpAddress& neighbor, int64_t now_ns);
 
+  // The link is there (again): whoever is being asked may not have heard it, and is asked at once.
+  void OnLinkUp(int64_t now_ns);
+
   struct Entry {
     IpAddress address;
     MacAddress mac;  // zeros while it is not known

@@ -11,13 +11,14 @@
 
 namespace weft::netstack {
 
-absl::Status UdpDirectory::Add(const Owner& owner) {
+absl::Status UdpDirectory::Add(const Owner& owner, bool first) {
   const std::lock_guard<std::mutex> lock(mutex_);
   for (const Owner& other : owners_) {
     // Within a stack a special binding and a general one live side by side.
-    const bool conflict = owner.queue == other.queue ? owner.binding == other.binding
-                                                     : owner.binding.Overlaps(other.binding) &&
-                                                           !(owner.shared && other.shared);
+    const bool may_share = !first && owner.shared && other.shared;
+    const bool conflict = owner.queue == other.queue
+                              ? owner.binding == other.binding
+                              : owner.binding.Overlaps(other.binding) && !may_share;
     if (!conflict) continue;
     return absl::AlreadyExistsError(absl::StrCat(
         owner.binding.address.ToAddress(owner.binding.port).ToString(),

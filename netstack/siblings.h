@@ -33,10 +33,11 @@ class UdpDirectory {
     bool shared = false;  // by several stacks, each of which may take what is for it
   };
 
-  // AlreadyExists where another listens there, unless both share it and are of different stacks. Two
-  // stacks overlap as little as they are alike: what is for the special binding of one might reach
-  // the general one of the other first.
-  absl::Status Add(const Owner& owner);
+  // AlreadyExists where another listens there, unless both share it and are of different stacks. Of
+  // one stack, a special binding and a general one live side by side; of two they do not, as what is
+  // for the special one might reach the general one first. `first`: shared or not, for whoever wants
+  // a port that nobody has, and shares it afterwards.
+  absl::Status Add(const Owner& owner, bool first = false);
   void Remove(const Owner& owner);
 
   // Changes whenever the owners do.

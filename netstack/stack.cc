@@ -317,6 +317,7 @@ void Stack::ForwardLinkEvents() {
   const size_t n = device_->TakeEvents(absl::MakeSpan(events));
   for (const PortEvent& event : absl::MakeSpan(events, n)) {
     if (event.kind == PortEvent::Kind::kLinkUp) {
+      neighbors_.OnLinkUp(now_ns_);
       membership_.OnLinkUp(now_ns_);
       Announce();
     }

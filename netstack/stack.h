@@ -91,8 +91,9 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
 
   // Ports. `binding.port` is not 0. AlreadyExists, InvalidArgument for a foreign address.
   absl::Status Bind(const UdpBinding& binding, bool shared, UdpPort* port);
-  // With a port number that nobody has, from the ephemeral range (RFC 6056, algorithm 1).
-  absl::StatusOr<UdpBinding> BindEphemeral(const IpAddress& address, UdpPort* port);
+  // With a port number that nobody has, from the ephemeral range (RFC 6056, algorithm 1). `shared`:
+  // other stacks may Bind() it from then on.
+  absl::StatusOr<UdpBinding> BindEphemeral(const IpAddress& address, bool shared, UdpPort* port);
   void Unbind(UdpPort* port);
 
   // Receives a burst of frames and does what is due. Datagrams for `port` go to `out` as long as
@@ -196,6 +197,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   // udp_input.cc. The packet begins at its IP header; `udp_offset` is where UDP begins.
   void InputUdp(Buffer packet, size_t udp_offset, const IpAddress& source,
                 const IpAddress& destination, Cast cast, const From& from);
+  absl::Status CheckPortsMax() const;
   bool Deliver(UdpPort* port, const Peer& peer, Buffer payload);
   // Hands a packet to the worker that has the port. False: nobody has it.
   bool HandOver(const IpAddress& destination, uint16_t port, Buffer& packet);

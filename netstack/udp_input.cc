@@ -106,27 +106,33 @@ void Stack::HandToAll(absl::Span<const uint8_t> packet) {
   }
 }
 
+absl::Status Stack::CheckPortsMax() const {
+  if (udp_.size() < UdpTable::kPortsMax) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("all ", UdpTable::kPortsMax, " ports of ",
+                                                   interface_.name, " are open; close one first"));
+}
+
 absl::Status Stack::Bind(const UdpBinding& binding, bool shared, UdpPort* port) {
-  if (udp_.size() >= UdpTable::kPortsMax) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "all ", UdpTable::kPortsMax, " ports of ", interface_.name, " are open; close one first"));
-  }
+  if (absl::Status status = CheckPortsMax(); !status.ok()) return status;
   const UdpDirectory::Owner owner = {.binding = binding, .queue = world_.queue, .shared = shared};
   if (absl::Status status = world_.siblings->udp().Add(owner); !status.ok()) return status;
   udp_.Add(binding, port);
   return absl::OkStatus();
 }
 
-absl::StatusOr<UdpBinding> Stack::BindEphemeral(const IpAddress& address, UdpPort* port) {
+absl::StatusOr<UdpBinding> Stack::BindEphemeral(const IpAddress& address, bool shared,
+                                                UdpPort* port) {
+  if (absl::Status status = CheckPortsMax(); !status.ok()) return status;
   const uint32_t first = options_.ephemeral_port_min;
   const uint32_t count = options_.ephemeral_port_max - first + 1u;
   const uint32_t start = static_cast<uint32_t>(prng_.Next() % count);
   for (uint32_t i = 0; i < count; ++i) {
     const UdpBinding binding = {address, static_cast<uint16_t>(first + (start + i) % count)};
     if (udp_.Has(binding.port)) continue;
-    absl::Status status = Bind(binding, /*shared=*/false, port);
-    if (status.ok()) return binding;
-    if (!absl::IsAlreadyExists(status)) return status;
+    const UdpDirectory::Owner owner = {binding, world_.queue, shared};
+    if (!world_.siblings->udp().Add(owner, /*first=*/true).ok()) continue;
+    udp_.Add(binding, port);
+    return binding;
   }
   return absl::ResourceExhaustedError(
       absl::StrCat("no UDP port between ", first, " and ", options_.ephemeral_port_max,

@@ -41,7 +41,7 @@ absl::StatusOr<std::unique_ptr<UdpPort>> UdpPort::Open(std::shared_ptr<Stack> st
     }
   }
   if (binding.port == 0) {
-    auto chosen = port->stack_->BindEphemeral(binding.address, port.get());
+    auto chosen = port->stack_->BindEphemeral(binding.address, shared, port.get());
     if (!chosen.ok()) return chosen.status();
     port->binding_ = *chosen;
   } else {

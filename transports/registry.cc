@@ -44,6 +44,9 @@ const TransportPlugin* FindTransport(absl::string_view name) {
 
 const TransportPlugin* FindTransportFor(Address::Kind kind) {
   for (const auto& [name, plugin] : Plugins()) {
+    // Frames have no addresses: those of their kinds are a network stack's.
+    const Capabilities& offered = plugin.capabilities;
+    if (offered.frames && !offered.datagrams && !offered.streams) continue;
     const auto& kinds = plugin.address_kinds;
     if (std::find(kinds.begin(), kinds.end(), kind) != kinds.end()) return &plugin;
   }

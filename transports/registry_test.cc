@@ -43,10 +43,17 @@ const TransportRegistrar first({.name = "flax",
                                 .probe = &ProbeOk,
                                 .open = &OpenNamed});
 
+const TransportRegistrar frames_only({.name = "bast",
+                                      .summary = "nothing but frames",
+                                      .address_kinds = {Address::Kind::kIpv4},
+                                      .capabilities = {.frames = true},
+                                      .probe = &ProbeOk,
+                                      .open = &OpenNamed});
+
 TEST(RegistryTest, ListsByName) {
   std::vector<std::string> names;
   for (const TransportPlugin* plugin : RegisteredTransports()) names.push_back(plugin->name);
-  EXPECT_EQ(names, (std::vector<std::string>{"flax", "wool"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"bast", "flax", "wool"}));
 }
 
 TEST(RegistryTest, FindsByName) {

@@ -18,7 +18,11 @@ absl::Status NotOffered(const Transport& transport, absl::string_view contract) 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DatagramPort>> Transport::OpenDatagramPort(const PortOptions&) {
-  return NotOffered(*this, "datagrams");
+  absl::Status status = NotOffered(*this, "datagrams");
+  if (!capabilities().frames) return status;
+  return absl::UnimplementedError(
+      absl::StrCat(status.message(), "; for datagrams over them, give the configuration a ",
+                   "network stack: `netstack { addresses: \"10.0.0.2/24\" }`"));
 }
 
 absl::StatusOr<std::unique_ptr<StreamPort>> Transport::OpenStreamPort(const PortOptions&) {

@@ -23,7 +23,9 @@ TEST(TransportTest, MissingContractsAreErrorsThatNameTheOthers) {
   EmptyTransport transport({.streams = true, .frames = true});
   EXPECT_EQ(
       transport.OpenDatagramPort({}).status(),
-      absl::UnimplementedError("transport 'empty' has no datagrams; it offers streams, frames"));
+      absl::UnimplementedError("transport 'empty' has no datagrams; it offers streams, frames; for "
+                               "datagrams over them, give the configuration a network stack: "
+                               "`netstack { addresses: \"10.0.0.2/24\" }`"));
 
   EmptyTransport nothing({});
   EXPECT_EQ(nothing.OpenStreamPort({}).status(),

@@ -51,6 +51,8 @@ struct ConformanceAdapter {
 
   // A test's n-th port is opened at the n-th end, beginning anew behind the last.
   std::vector<ConformanceEnd> ends;
+  // The ends are each other's cable: there is no link before both are open.
+  bool back_to_back = false;
   // Queues that several ports of one end may share; 1: only one port at a time.
   int queues = 1;
 

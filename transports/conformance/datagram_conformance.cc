@@ -3,6 +3,7 @@
 // What datagram_port.h promises.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -312,7 +313,10 @@ TEST_P(DatagramConformance, APeerThatHasGoneIsHarmless) {
   ExpectTheyTalk(*a, *b);
   PortEvent events[8];
   for (size_t n; (n = a->TakeEvents(absl::MakeSpan(events))) > 0;) {
-    for (const PortEvent& event : absl::MakeSpan(events, n)) EXPECT_EQ(event.peer, gone);
+    for (const PortEvent& event : absl::MakeSpan(events, n)) {
+      // A link that is joined at both ends only now may still be coming up.
+      EXPECT_TRUE(event.kind == PortEvent::Kind::kLinkUp || event.peer == gone);
+    }
   }
   EXPECT_TRUE(a->status().ok()) << a->status();
 }
@@ -322,10 +326,14 @@ TEST_P(DatagramConformance, AnEmptyPoolLosesMessagesAtMost) {
   auto a = OpenPort(0);
   auto b = OpenPort(1);
   const Peer to = PeerAt(*a, *b);
+  ExpectTheyTalk(*a, *b);
+  // A device may want more buffers than it was given, for those that it works on.
+  const size_t count = b->pool().count();
   // All that the receiver gets, it keeps.
   std::vector<Datagram> kept;
+  const uint64_t before = b->stats().received;
   size_t accepted = 0;
-  for (int i = 0; i < 400; ++i) {
+  for (size_t i = 0; i < 2 * count; ++i) {
     Datagram out[] = {Message(a->pool(), to, "text")};
     if (out[0].buffer) accepted += a->Send(absl::MakeSpan(out));
     Datagram in[1];
@@ -333,16 +341,17 @@ TEST_P(DatagramConformance, AnEmptyPoolLosesMessagesAtMost) {
     if (GetParam().work) GetParam().work();
     if (is_virtual()) Until([] { return false; });
   }
-  EXPECT_LE(kept.size(), 256u);
+  EXPECT_LE(kept.size(), count);
   EXPECT_GT(kept.size(), 100u);
-  const size_t received = kept.size();
+  const size_t received = before + kept.size();
   kept.clear();
   // The port works again; what it could not take was left where it was, or counted.
   ExpectTheyTalk(*a, *b);
   EXPECT_GE(b->stats().received, received);
-  EXPECT_LE(b->stats().received + b->stats().receive_dropped, accepted + 1);
+  const uint64_t sent = before + accepted + 1;
+  EXPECT_LE(b->stats().received + b->stats().receive_dropped, sent);
   if (transport().capabilities().reliable) {
-    EXPECT_EQ(b->stats().received + b->stats().receive_dropped, accepted + 1);
+    EXPECT_EQ(b->stats().received + b->stats().receive_dropped, sent);
   }
 
   // The sender's pool.
@@ -413,7 +422,9 @@ TEST_P(DatagramConformance, CopiesAreThoseThatAreDocumented) {
 TEST_P(DatagramConformance, PortsLeaveNothingBehind) {
   { auto warm_up = OpenPort(0); }
   const size_t files = OpenFiles();
-  for (int i = 0; i < 50; ++i) {
+  // Some devices take a second to find each other.
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  for (int i = 0; i < 50 && (i < 3 || std::chrono::steady_clock::now() < end); ++i) {
     auto a = OpenPort(0);
     auto b = OpenPort(1);
     ASSERT_NE(a, nullptr);

@@ -62,7 +62,7 @@ ConformanceAdapter Sim() {
   return adapter;
 }
 
-// A network of three devices, in a namespace that the program is in from the first test on that
+// Networks of three devices each, in a namespace that the program is in from the first test on that
 // needs it.
 class SwitchedNetwork {
  public:
@@ -70,6 +70,8 @@ class SwitchedNetwork {
   // Devices that ports can be opened at by name: ends of veth pairs, and persistent TAP devices.
   static std::vector<std::string> Veths() { return {"veth0", "veth1", "veth2"}; }
   static std::vector<std::string> Taps() { return {"tap0", "tap1", "tap2"}; }
+  // With one queue each: who has one socket gets all there is. On a switch of their own.
+  static std::vector<std::string> SingleQueueVeths() { return {"single0", "single1", "single2"}; }
 
   static absl::Status Make() {
     static const SwitchedNetwork* const network = new SwitchedNetwork;
@@ -93,6 +95,7 @@ class SwitchedNetwork {
       if (status_.ok()) status_ = place.Ip(absl::StrCat("tuntap add dev ", tap, " mode tap"));
       if (status_.ok()) status_ = testnet::AddToSwitch(place, "switch0", tap);
     }
+    if (status_.ok()) status_ = testnet::MakeSwitch(place, "switch1", SingleQueueVeths());
   }
 
   absl::Status status_;
@@ -150,19 +153,39 @@ ConformanceAdapter LinuxTap(const std::string& name, bool offload) {
   return adapter;
 }
 
+ConformanceAdapter Afxdp(const std::string& name, config::Afxdp::Mode mode) {
+  ConformanceAdapter adapter = OnSwitch(
+      "afxdp",
+      [&](config::Transport& config, const std::string& interface) {
+        config.mutable_afxdp()->set_interface(interface);
+        config.mutable_afxdp()->set_mode(mode);
+      },
+      SwitchedNetwork::SingleQueueVeths());
+  adapter.name = name;
+  // A veth end with several queues receives on the one that the other end has sent on, whatever the
+  // flow.
+  adapter.queues = 1;
+  adapter.set_link = [](size_t end, bool up) {
+    return SwitchedNetwork::SetLink(absl::StrCat(SwitchedNetwork::SingleQueueVeths()[end], "-p"),
+                                    up);
+  };
+  return adapter;
+}
+
 // A NIC of shared memory with its two ends in one process.
 ConformanceAdapter Dpdk() {
   ConformanceAdapter adapter = AdapterFor("dpdk", {&Capabilities::frames});
   const std::string socket = TemporaryDirectory() + "/vhost";
-  for (const std::string& device : {absl::StrCat("net_vhost0,iface=", socket, ",queues=2"),
-                                    absl::StrCat("net_virtio_user0,path=", socket, ",queues=2")}) {
+  for (const std::string& device : {absl::StrCat("net_vhost0,iface=", socket),
+                                    absl::StrCat("net_virtio_user0,path=", socket)}) {
     config::Transport config;
     config.set_name("dpdk");
     config.mutable_dpdk()->add_virtual_devices(device);
     config.mutable_dpdk()->set_huge_pages(config::Dpdk::NEVER);
     adapter.ends.push_back(EndOf(config));
   }
-  adapter.queues = 2;
+  // The sender says by its own queue which one of the other end's is meant.
+  adapter.back_to_back = true;
   return adapter;
 }
 
@@ -182,6 +205,9 @@ std::vector<ConformanceAdapter> RepositoryAdapters() {
       Decorated(LinuxPacket("linux_packet", 0)),
       LinuxTap("linux_tap", true),
       LinuxTap("linux_tap_plain", false),
+      Afxdp("afxdp_native", config::Afxdp::NATIVE),
+      Afxdp("afxdp_generic", config::Afxdp::GENERIC),
+      Decorated(Afxdp("afxdp", config::Afxdp::AUTO)),
       Dpdk(),
   };
 }

@@ -28,6 +28,9 @@ constexpr uint32_t kOwnMemoryMb = 64;
 // So that a receive buffer is a multiple of what physical devices count in, as DPDK's own default.
 constexpr size_t kReceiveBytesMin = 2048;
 
+constexpr char kVirtualDrivers[] =
+    "net_af_packet, net_null, net_ring, net_tap, net_vhost and net_virtio_user";
+
 std::vector<std::string> PciDevices(const config::Dpdk& config) {
   std::vector<std::string> devices;
   for (const std::string& device : config.pci_devices()) devices.push_back(FullPciAddress(device));
@@ -68,15 +71,16 @@ uint32_t MemoryMb(const config::Dpdk& config, const config::Buffers& buffers) {
 }  // namespace
 
 void DeviceSignals::SetLink(bool up) {
-  // Writers: the interrupt thread, and one port of a device that has no interrupts.
-  const uint32_t before = link.load(std::memory_order_relaxed);
-  if (IsUp(before) != up) link.store(before + 1, std::memory_order_release);
+  // Writers: the interrupt thread, and the port that looks now and then.
+  uint32_t before = link.load(std::memory_order_relaxed);
+  while (IsUp(before) != up && !link.compare_exchange_weak(before, before + 1)) {
+  }
 }
 
 void DeviceSignals::SetRemoved() {
   removed.store(true, std::memory_order_release);
-  const uint32_t before = link.load(std::memory_order_relaxed);
-  link.store(before + (IsUp(before) ? 1 : 2), std::memory_order_release);
+  SetLink(false);
+  link.fetch_add(2);  // in case it was down already
 }
 
 absl::StatusOr<std::unique_ptr<Device>> Device::Open(const config::Transport& config) {
@@ -121,9 +125,15 @@ absl::Status Device::PlugIn() {
           absl::StrCat("device '", device->name,
                        "' belongs to another transport of this process: choose another name"));
     }
-    device->RemoveStaleSocket();
+    if (absl::Status status = device->ClearSocket(); !status.ok()) return status;
     const EalLog log;
     const int error = rte_eal_hotplug_add("vdev", device->name.c_str(), device->arguments.c_str());
+    // That nobody knows how to read the name is all that EAL says of a driver it has not.
+    if (error == -EFAULT) {
+      return absl::UnimplementedError(absl::StrCat("cannot make device '", device->name,
+                                                   "': this program is linked with the drivers of ",
+                                                   kVirtualDrivers, " only"));
+    }
     if (error != 0) {
       return log.Explain(absl::StrCat("cannot make device '", device->name, "'"), -error);
     }
@@ -139,7 +149,9 @@ absl::Status Device::PlugIn() {
     plugged_.insert(plugged_.end(), {"pci", address});
   }
   if (absl::Status status = FindPort(); !status.ok()) return status;
-  return ReadInfo();
+  if (absl::Status status = ReadInfo(); !status.ok()) return status;
+  // It listens once it is configured, and the other end must find it before it has ports.
+  return IsVhost() ? Configure(1) : absl::OkStatus();
 }
 
 absl::Status Device::FindPort() {
@@ -190,6 +202,8 @@ absl::Status Device::ReadInfo() {
   capabilities_.segmentation_offload = (send_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
   return absl::OkStatus();
 }
+
+bool Device::IsVhost() const { return std::strcmp(info_.driver_name, "net_vhost") == 0; }
 
 void Device::Unplug() {
   const ScopedSignalBlock block;

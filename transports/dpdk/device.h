@@ -2,7 +2,7 @@
 //
 // One Ethernet device of DPDK and what is needed to make it: plugged in when a transport is opened,
 // configured and started by the first port, unplugged after the last one, plugged in again by the
-// next.
+// next. Of net_vhost, other processes hold the other end: it stays plugged in.
 #ifndef WEFT_TRANSPORTS_DPDK_DEVICE_H_
 #define WEFT_TRANSPORTS_DPDK_DEVICE_H_
 
@@ -52,8 +52,7 @@ class Device {
   uint64_t send_offloads() const { return send_offloads_; }  // RTE_ETH_TX_OFFLOAD_*, that are on
   const DeviceSignals& signals() const { return *signals_; }
   MacAddress mac() const;
-  // Whether the device tells of changes of its link; else somebody calls PollLink() now and then.
-  bool reports_link() const { return reports_link_; }
+  // Looks at the link; for now and then, as not all devices tell of its changes. Any thread.
   void PollLink();
 
   // Queue `queue` of `queues`, for the calling thread. The first starts the device.
@@ -77,6 +76,7 @@ class Device {
   absl::Status FindPort();
   absl::Status ReadInfo();
   void Unplug();
+  bool IsVhost() const;
 
   absl::Status Start(int queues);
   absl::Status Configure(uint16_t queues);

@@ -182,8 +182,8 @@ void Device::Stop() {
     }
     rte_eth_dev_stop(port_id_);
   }
-  // The device gives back the buffers in its rings before their memory may go.
-  Unplug();
+  // A device gives back the buffers in its rings before their memory may go. net_vhost has none.
+  if (!IsVhost()) Unplug();
   queues_.clear();
   signals_->SetLink(false);
 }

@@ -103,7 +103,7 @@ size_t DpdkFramePort::SendBatch(absl::Span<Buffer> burst, bool* blocked) {
 
 DpdkFramePort::Prepared DpdkFramePort::Prepare(Buffer& frame, size_t place, Batch* batch) {
   if (!frame || frame.size() < RTE_ETHER_HDR_LEN) return Prepared::kRefused;
-  const bool segment = (frame.offload().flags & FrameOffload::kSegment) != 0;
+  const bool segment = (frame.offload().flags & honoured_ & FrameOffload::kSegment) != 0;
   if (frame.size() > (segment ? kSegmentedFrameBytesMax : capabilities_.max_frame_bytes)) {
     return Prepared::kRefused;
   }
@@ -121,10 +121,8 @@ DpdkFramePort::Prepared DpdkFramePort::Prepare(Buffer& frame, size_t place, Batc
   mbuf->data_len = static_cast<uint16_t>(source->size());
   mbuf->pkt_len = static_cast<uint32_t>(source->size());
   mbuf->ol_flags = 0;
-  constexpr uint16_t kRequests =
-      FrameOffload::kSendIpChecksum | FrameOffload::kSendL4Checksum | FrameOffload::kSegment;
-  if ((source->offload().flags & kRequests) != 0) {
-    if (!RequestOffload(source->offload(), send_offloads_, mbuf)) {
+  if ((source->offload().flags & honoured_) != 0) [[unlikely]] {
+    if (!RequestOffload(source->offload(), honoured_, send_offloads_, mbuf)) {
       batch->copies[batch->n].Reset();
       return Prepared::kRefused;
     }

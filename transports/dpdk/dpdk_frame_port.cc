@@ -10,11 +10,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "weft/transports/dpdk/mbuf_pool.h"
+#include "weft/transports/dpdk/offload.h"
 
 namespace weft::dpdk {
 namespace {
 
-// Statistics, and the link of a device that has no interrupts, are looked at so often.
+// Statistics are looked at so often, and the link, of which some devices do not tell.
 constexpr uint64_t kMaintainPerSecond = 10;
 
 }  // namespace
@@ -38,6 +39,7 @@ DpdkFramePort::DpdkFramePort(Device* device, MbufPool* mbufs, const PortOptions&
       queue_(static_cast<uint16_t>(options.queue)),
       mempool_(mbufs->mempool()),
       send_offloads_(device->send_offloads()),
+      honoured_(HonouredRequests(device->capabilities())),
       mac_(device->mac()),
       link_seen_(signals_.link.load(std::memory_order_acquire)) {
   mbufs->Lend(&pool_);
@@ -94,7 +96,7 @@ void DpdkFramePort::Maintain() {
   maintain_at_ticks_ = now + rte_get_tsc_hz() / kMaintainPerSecond;
   // What is the device's and no queue's is counted once, by the first.
   if (queue_ != 0) return;
-  if (!device_->reports_link()) device_->PollLink();
+  device_->PollLink();
   ReadStats();
 }
 

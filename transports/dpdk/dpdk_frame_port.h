@@ -65,6 +65,7 @@ class DpdkFramePort final : public FramePort {
   const uint16_t queue_;
   const rte_mempool* const mempool_;
   const uint64_t send_offloads_;
+  const uint16_t honoured_;  // requests of FrameOffload; others are ignored
   const MacAddress mac_;
 
   uint32_t link_seen_;

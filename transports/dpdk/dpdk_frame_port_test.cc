@@ -30,7 +30,7 @@ class WireTest : public testing::Test {
     guest_ = OpenDpdk(
         absl::StrCat("virtual_devices: 'net_virtio_user0,path=", socket_, ",queues=2' ", settings),
         rest);
-    guest_port_ = OpenPort(*guest_);
+    if (guest_port_ == nullptr) guest_port_ = OpenPort(*guest_);
     EXPECT_TRUE(AwaitLink(*host_port_, true));
     EXPECT_TRUE(AwaitLink(*guest_port_, true));
   }
@@ -158,13 +158,18 @@ TEST_F(WireTest, BuffersOutliveTheirPortAndTransport) {
 
 TEST_F(WireTest, PortsAndTransportsAreOpenedAgain) {
   for (int i = 0; i < 3; ++i) {
-    guest_port_.reset();
-    EXPECT_TRUE(AwaitLink(*host_port_, false));
+    if (i == 2) {
+      host_port_.reset();  // the other end stays connected
+      host_port_ = OpenPort(*host_);
+    } else {
+      guest_port_.reset();
+      EXPECT_TRUE(AwaitLink(*host_port_, false));
+    }
     if (i == 1) {
       guest_.reset();
       guest_ = OpenDpdk(absl::StrCat("virtual_devices: 'net_virtio_user0,path=", socket_, "'"));
     }
-    guest_port_ = OpenPort(*guest_);
+    if (guest_port_ == nullptr) guest_port_ = OpenPort(*guest_);
     EXPECT_TRUE(AwaitLink(*host_port_, true));
     EXPECT_TRUE(AwaitLink(*guest_port_, true));
     ASSERT_TRUE(
@@ -194,6 +199,76 @@ TEST_F(WireTest, Filters) {
   EXPECT_TRUE(guest_port_->SetFilter({}, {}).ok());
   EXPECT_EQ(guest_port_->SetFilter({}, {guest_port_->mac()}).code(),
             absl::StatusCode::kInvalidArgument);
+}
+
+// Both ends as the conformance suite has them: transports first, then ports, closed in any order.
+TEST(TwoEndsTest, OpenAndCloseInAnyOrder) {
+  const TemporaryDirectory directory;
+  const std::string socket = absl::StrCat(directory.path(), "/wire");
+  const auto host = OpenDpdk(absl::StrCat("virtual_devices: 'net_vhost0,iface=", socket, "'"));
+  const auto guest =
+      OpenDpdk(absl::StrCat("virtual_devices: 'net_virtio_user0,path=", socket, "'"));
+  size_t files = 0;
+  for (int i = 0; i < 6; ++i) {
+    auto a = OpenPort(i % 2 == 0 ? *host : *guest);
+    auto b = OpenPort(i % 2 == 0 ? *guest : *host);
+    ASSERT_TRUE(AwaitLink(*a, true));
+    ASSERT_TRUE(AwaitLink(*b, true));
+    ASSERT_TRUE(Send(*a, Frame(a->pool(), b->mac(), a->mac(), "there")));
+    ASSERT_TRUE(Receive(*b));
+    ASSERT_TRUE(Send(*b, Frame(b->pool(), a->mac(), b->mac(), "back")));
+    ASSERT_TRUE(Receive(*a));
+    (i % 3 == 0 ? a : b).reset();
+    a.reset();
+    b.reset();
+    const auto now =
+        static_cast<size_t>(std::distance(std::filesystem::directory_iterator("/proc/self/fd"),
+                                          std::filesystem::directory_iterator()));
+    if (i == 1) files = now;
+    if (i > 1) {
+      EXPECT_LE(now, files);
+    }
+  }
+}
+
+// The whole of what was to be cut goes to a peer that wants it so.
+TEST(SegmentationTest, OverAWireThatNeedsNoSegments) {
+  const TemporaryDirectory directory;
+  const std::string socket = absl::StrCat(directory.path(), "/wire");
+  const std::string buffers = "buffers { count: 256 bytes: 65535 }";
+  const auto host =
+      OpenDpdk(absl::StrCat("virtual_devices: 'net_vhost0,iface=", socket, ",tso=1'"), buffers);
+  const auto guest =
+      OpenDpdk(absl::StrCat("virtual_devices: 'net_virtio_user0,path=", socket, "'"), buffers);
+  const auto a = OpenPort(*host);
+  const auto b = OpenPort(*guest);
+  ASSERT_TRUE(AwaitLink(*a, true));
+  ASSERT_TRUE(b->capabilities().segmentation_offload);
+  for (const size_t size : {1000u, 9000u, 60000u}) {
+    Buffer frame = b->pool().Allocate();
+    uint8_t* bytes = frame.Append(54 + size);
+    std::memset(bytes, 0x11, 54 + size);
+    bytes[12] = 0x08;
+    bytes[13] = 0x00;
+    bytes[14] = 0x45;
+    bytes[16] = static_cast<uint8_t>((40 + size) >> 8);
+    bytes[17] = static_cast<uint8_t>(40 + size);
+    bytes[20] = bytes[21] = 0;  // no fragment
+    bytes[23] = 6;
+    bytes[46] = 5 << 4;
+    FrameOffload& offload = frame.offload();
+    offload.flags = FrameOffload::kIpv4 | FrameOffload::kTcp | FrameOffload::kSegment;
+    offload.l2_bytes = 14;
+    offload.l3_bytes = 20;
+    offload.l4_bytes = 20;
+    offload.segment_bytes = 1400;
+    ASSERT_TRUE(Send(*b, std::move(frame)));
+    EXPECT_EQ(b->stats().send_failed, 0u);
+    const Buffer got = Receive(*a);
+    ASSERT_TRUE(got);
+    EXPECT_EQ(got.size(), 54 + size);
+    EXPECT_TRUE(got.offload().flags & FrameOffload::kL4ChecksumGood);
+  }
 }
 
 TEST(JumboTest, FramesUpToTheMtu) {

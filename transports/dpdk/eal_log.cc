@@ -31,12 +31,6 @@ constexpr Known kKnown[] = {
      "run it as root or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW"},
     {"connection refused", absl::StatusCode::kUnavailable,
      "nobody listens at the socket; start the other side first"},
-    {"no driver found", absl::StatusCode::kUnimplemented,
-     "this program is linked with the virtual devices net_af_packet, net_null, net_ring, net_tap, "
-     "net_vhost and net_virtio_user only"},
-    {"cannot find net_driver", absl::StatusCode::kUnimplemented,
-     "this program is linked with the virtual devices net_af_packet, net_null, net_ring, net_tap, "
-     "net_vhost and net_virtio_user only"},
     {"no such file or directory", absl::StatusCode::kNotFound,
      "what it names is not there: check the path, and start the other side first"},
     {"no such device", absl::StatusCode::kNotFound,

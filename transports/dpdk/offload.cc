@@ -2,6 +2,9 @@
 #include "weft/transports/dpdk/offload.h"
 
 #include <rte_ip.h>
+#include <rte_tcp.h>
+
+#include <cstring>
 
 namespace weft::dpdk {
 namespace {
@@ -30,8 +33,18 @@ uint64_t ReceiveOffloads(const config::Dpdk& config, const rte_eth_dev_info& inf
   return wanted & info.rx_offload_capa;
 }
 
-bool RequestOffload(const FrameOffload& request, uint64_t offloads, rte_mbuf* mbuf) {
-  const bool segment = (request.flags & FrameOffload::kSegment) != 0;
+uint16_t HonouredRequests(const Capabilities& capabilities) {
+  uint16_t flags = 0;
+  if (capabilities.checksum_offload) {
+    flags |= FrameOffload::kSendIpChecksum | FrameOffload::kSendL4Checksum;
+  }
+  if (capabilities.segmentation_offload) flags |= FrameOffload::kSegment;
+  return flags;
+}
+
+bool RequestOffload(const FrameOffload& request, uint16_t honoured, uint64_t offloads,
+                    rte_mbuf* mbuf) {
+  const bool segment = (request.flags & honoured & FrameOffload::kSegment) != 0;
   const bool l4 = segment || (request.flags & FrameOffload::kSendL4Checksum) != 0;
   const bool ipv4 = (request.flags & FrameOffload::kIpv4) != 0;
   const bool tcp = (request.flags & FrameOffload::kTcp) != 0;

@@ -13,6 +13,7 @@
 
 #include "weft/config/config.h"
 #include "weft/core/buffer.h"
+#include "weft/transports/capabilities.h"
 
 namespace weft::dpdk {
 
@@ -26,10 +27,14 @@ inline constexpr uint64_t kL4ChecksumOffloads =
 uint64_t SendOffloads(const config::Dpdk& config, const rte_eth_dev_info& info);
 uint64_t ReceiveOffloads(const config::Dpdk& config, const rte_eth_dev_info& info);
 
-// Writes the requests of a frame, which has some, into its mbuf. False for one that contradicts
-// itself, or the device: `offloads` are those that are on. A checksum of IPv4 that is not among
-// them is computed here.
-bool RequestOffload(const FrameOffload& request, uint64_t offloads, rte_mbuf* mbuf);
+// Which flags of FrameOffload are requests that a port with these capabilities carries out.
+uint16_t HonouredRequests(const Capabilities& capabilities);
+
+// Writes the requests of a frame, as far as they are `honoured`, into its mbuf. False for one that
+// contradicts itself, or asks for what the device cannot do: `offloads` are those that are on. A
+// checksum of IPv4 that is not among them is computed here.
+bool RequestOffload(const FrameOffload& request, uint16_t honoured, uint64_t offloads,
+                    rte_mbuf* mbuf);
 
 // FrameOffload::flags of a received mbuf with these flags.
 inline uint16_t OffloadResults(uint64_t mbuf_flags) {

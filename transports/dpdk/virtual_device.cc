@@ -18,19 +18,22 @@
 namespace weft::dpdk {
 namespace {
 
-bool NobodyListensAt(const std::string& path) {
+enum class Found { kNothing, kFile, kStaleSocket, kLiveSocket };
+
+Found Look(const std::string& path) {
   struct stat status;
+  if (lstat(path.c_str(), &status) != 0) return Found::kNothing;
+  if (!S_ISSOCK(status.st_mode)) return Found::kFile;
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
-  if (lstat(path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode) ||
-      path.size() >= sizeof(address.sun_path)) {
-    return false;
-  }
+  if (path.size() >= sizeof(address.sun_path)) return Found::kFile;
   std::memcpy(address.sun_path, path.data(), path.size());
-  const UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  return static_cast<bool>(socket) &&
-         connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
-         errno == ECONNREFUSED;
+  const UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const bool refused =
+      static_cast<bool>(socket) &&
+      connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
+      errno == ECONNREFUSED;
+  return refused ? Found::kStaleSocket : Found::kLiveSocket;
 }
 
 }  // namespace
@@ -62,9 +65,23 @@ std::string VirtualDevice::ListeningSocket() const {
   return "";
 }
 
-void VirtualDevice::RemoveStaleSocket() const {
+absl::Status VirtualDevice::ClearSocket() const {
   const std::string path = ListeningSocket();
-  if (!path.empty() && NobodyListensAt(path)) unlink(path.c_str());
+  switch (path.empty() ? Found::kNothing : Look(path)) {
+    case Found::kNothing:
+      break;
+    case Found::kStaleSocket:
+      unlink(path.c_str());
+      break;
+    case Found::kFile:
+      return absl::AlreadyExistsError(absl::StrCat(
+          "device '", name, "': ", path, " is there and is no socket; choose another path"));
+    case Found::kLiveSocket:
+      return absl::AlreadyExistsError(absl::StrCat("device '", name,
+                                                   "': another process uses the socket ", path,
+                                                   "; stop it, or choose another path"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace weft::dpdk

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -24,9 +25,10 @@ struct VirtualDevice {
   // The socket that this device is going to listen at; empty if it does not.
   std::string ListeningSocket() const;
 
-  // A process that was killed leaves its socket behind, where nobody can bind another. Removes the
-  // file at ListeningSocket() if it is a socket that nobody listens at.
-  void RemoveStaleSocket() const;
+  // Sees that nothing is in the way of ListeningSocket(). The socket of a process that was killed
+  // stays behind, and is removed. AlreadyExists if somebody listens there, or for another file:
+  // DPDK would fail too, and then remove it.
+  absl::Status ClearSocket() const;
 };
 
 }  // namespace weft::dpdk

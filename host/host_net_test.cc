@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Hosts with a network stack of their own, on a packet socket in a network of the test's; the kernel
+// is their neighbour.
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "weft/core/loop.h"
+#include "weft/host/host.h"
+#include "weft/host/http_client.h"
+#include "weft/tools/testnet/testnet.h"
+
+namespace weft {
+namespace {
+
+using testnet::Namespace;
+using Application = absl::StatusOr<std::shared_ptr<void>>;
+
+std::unique_ptr<Host> MustOpen(const std::string& text) {
+  config::Config config;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &config)) << text;
+  auto host = Host::Open(config, {.handle_signals = false});
+  EXPECT_TRUE(host.ok()) << host.status();
+  return *std::move(host);
+}
+
+// A port that is polled, so that its stack lives.
+class Listener : public Pollable {
+ public:
+  Listener(Worker& worker, std::unique_ptr<DatagramPort> port)
+      : worker_(worker), port_(std::move(port)) {
+    worker_.loop().Add(this);
+  }
+  ~Listener() override { worker_.loop().Remove(this); }
+  size_t Poll() override {
+    Datagram in[8];
+    return port_->Receive(absl::MakeSpan(in));
+  }
+  int wait_fd() const override { return port_->wait_fd(); }
+  bool Arm() override { return port_->Arm(); }
+  void Disarm() override { port_->Disarm(); }
+
+ private:
+  Worker& worker_;
+  const std::unique_ptr<DatagramPort> port_;
+};
+
+Application Listen(Worker& worker, const std::string& address) {
+  auto port = worker.OpenDatagramPort(Address::Parse(address).value());
+  if (!port.ok()) return port.status();
+  return std::make_shared<Listener>(worker, *std::move(port));
+}
+
+class HostNetTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    peer_ = new absl::StatusOr<Namespace>(Namespace::Make());
+    own_ = new absl::StatusOr<Namespace>(Namespace::Make());
+    if (!own_->ok()) return;
+    const absl::Status made = MakeVeth(**own_, "weft0", **peer_, "kernel0", {.ipv6 = true});
+    ASSERT_TRUE(made.ok()) << made;
+    ASSERT_TRUE((*peer_)->Ip("addr add 10.0.0.1/24 dev kernel0").ok());
+    ASSERT_TRUE((*peer_)->Ip("addr add fd00::1/64 dev kernel0").ok());
+  }
+  void SetUp() override {
+    if (!own_->ok()) GTEST_SKIP() << own_->status();
+  }
+
+  // Runs a host whose workers listen until `look` returns.
+  static void RunWith(Host& host, const std::function<void()>& look) {
+    std::atomic<int> up{0};
+    std::thread looker([&] {
+      while (up < host.workers()) std::this_thread::yield();
+      look();
+      host.Stop();
+    });
+    const absl::Status status = host.Run([&](Worker& worker) -> Application {
+      auto application = Listen(worker, "10.0.0.2:7000");
+      ++up;
+      return application;
+    });
+    looker.join();
+    EXPECT_TRUE(status.ok()) << status;
+  }
+
+  static HttpReply Get(Host& host, const std::string& target) {
+    auto reply = HttpGet(host.http_address(), target);
+    EXPECT_TRUE(reply.ok()) << reply.status();
+    return reply.ok() ? *std::move(reply) : HttpReply();
+  }
+
+  static constexpr char kOneWorker[] = R"(
+      transport {
+        name: 'linux' linux { packet { interface: 'weft0' } } buffers { bytes: 16384 }
+      }
+      netstack { addresses: '10.0.0.2/24' addresses: 'fd00::2/64' }
+      metrics { listen: '0' })";
+
+  static absl::StatusOr<Namespace>* peer_;
+  static absl::StatusOr<Namespace>* own_;
+};
+absl::StatusOr<Namespace>* HostNetTest::peer_;
+absl::StatusOr<Namespace>* HostNetTest::own_;
+
+TEST_F(HostNetTest, ShowsEachWorkersStack) {
+  const auto host = MustOpen(absl::StrCat(kOneWorker, "host { workers: 2 }"));
+  RunWith(*host, [&] {
+    const HttpReply reply = Get(*host, "/net");
+    EXPECT_EQ(reply.status, 200);
+    for (const char* part :
+         {"\"worker\": 0", "\"worker\": 1", "\"queue\": 1", "\"device\": \"weft0\"",
+          "\"10.0.0.2/24\"", "\"local\": \"10.0.0.2:7000\"", "\"link_up\": true"}) {
+      EXPECT_TRUE(absl::StrContains(reply.body, part)) << part << " in " << reply.body;
+    }
+    EXPECT_FALSE(absl::StrContains(reply.body, "error\"")) << reply.body;
+  });
+}
+
+TEST_F(HostNetTest, SaysWhichWorkerDoesNotAnswer) {
+  const auto host = MustOpen(absl::StrCat(kOneWorker, "host { workers: 2 }"));
+  std::atomic<bool> stuck{false};
+  std::atomic<bool> looked{false};
+  std::thread looker([&] {
+    while (!stuck) std::this_thread::yield();
+    for (int i = 0; i < 2; ++i) {
+      const HttpReply reply = Get(*host, "/net");
+      EXPECT_TRUE(absl::StrContains(reply.body, "\"local\": \"10.0.0.2:7000\"")) << reply.body;
+      EXPECT_TRUE(absl::StrContains(reply.body, "did not answer within 1000 ms")) << reply.body;
+    }
+    looked = true;
+    // It shows again once it goes on.
+    while (absl::StrContains(Get(*host, "/net").body, "did not answer")) {
+    }
+    host->Stop();
+  });
+  const absl::Status status = host->Run([&](Worker& worker) {
+    if (worker.index() == 1) {
+      worker.loop().Post([&] {
+        stuck = true;
+        while (!looked) std::this_thread::yield();
+      });
+    }
+    return Listen(worker, "10.0.0.2:7000");
+  });
+  looker.join();
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(HostNetTest, PingsTheKernel) {
+  const auto host = MustOpen(kOneWorker);
+  RunWith(*host, [&] {
+    for (const char* target : {"/net/ping?address=10.0.0.1&count=3&interval_ms=10",
+                               "/net/ping?address=10.0.0.1&count=3&interval_ms=10&size=8000",
+                               "/net/ping?address=fd00::1&count=3&interval_ms=10&size=0",
+                               "/net/ping?address=10.0.0.2&count=3&interval_ms=10"}) {
+      const HttpReply reply = Get(*host, target);
+      EXPECT_EQ(reply.status, 200);
+      EXPECT_TRUE(absl::StrContains(reply.body, "\"replies\": 3")) << target << reply.body;
+    }
+    const HttpReply nobody = Get(*host, "/net/ping?address=10.0.0.9");
+    EXPECT_TRUE(absl::StrContains(nobody.body, "\"replies\": 0")) << nobody.body;
+    EXPECT_TRUE(absl::StrContains(nobody.body, "\"error\": \"")) << nobody.body;
+  });
+}
+
+TEST_F(HostNetTest, SaysWhatIsWrongWithAPing) {
+  const auto host = MustOpen(kOneWorker);
+  RunWith(*host, [&] {
+    const auto expect = [&](const char* query, int status, const char* why) {
+      const HttpReply reply = Get(*host, absl::StrCat("/net/ping", query));
+      EXPECT_EQ(reply.status, status) << query;
+      EXPECT_TRUE(absl::StrContains(reply.body, why)) << query << ": " << reply.body;
+    };
+    expect("", 400, "give the query an address: /net/ping?address=10.0.0.1");
+    expect("?address=10.0.0", 400, "'10.0.0' is not an IP address");
+    expect("?address=10.0.0.1&count=0", 400, "count: '0' is not a whole number from 1 to 100");
+    expect("?address=10.0.0.1&size=x", 400, "size: 'x' is not a whole number from 0 to 65507");
+    expect("?address=10.0.0.1&count=100", 400, "100 requests every 200 ms take too long");
+    expect("?address=10.0.0.1&size=65507", 400, "does not fit a buffer");
+    expect("?address=192.0.2.1", 503, "no route to 192.0.2.1 from weft0 (10.0.0.2/24");
+  });
+}
+
+TEST_F(HostNetTest, WorkersShareAFreePort) {
+  const auto host = MustOpen(absl::StrCat(kOneWorker, "host { workers: 2 }"));
+  Address got[2];
+  const absl::Status status = host->Run([&](Worker& worker) -> Application {
+    auto port = worker.OpenDatagramPort(Address::Ipv4({10, 0, 0, 2}, 0));
+    if (!port.ok()) return port.status();
+    got[worker.index()] = (*port)->local_address();
+    auto client = worker.OpenDatagramPort();
+    if (!client.ok()) return client.status();
+    EXPECT_NE((*client)->local_address(), got[worker.index()]);
+    if (worker.index() == 1) worker.Stop();
+    return std::shared_ptr<DatagramPort>(*std::move(port));
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(got[0], got[1]);
+  EXPECT_NE(got[0].port(), 0);
+}
+
+TEST_F(HostNetTest, AWrongAddressNamesTheInterfaceAndWhatItHas) {
+  const auto host = MustOpen(kOneWorker);
+  const absl::Status status =
+      host->Run([](Worker& worker) { return Listen(worker, "10.0.0.3:7000"); });
+  EXPECT_TRUE(absl::StrContains(status.message(), "10.0.0.3 is no address of weft0 (10.0.0.2/24"))
+      << status;
+}
+
+TEST(HostWithoutNetstackTest, SaysSo) {
+  const auto host = MustOpen("metrics { listen: '0' }");
+  for (const char* target : {"/net", "/net/ping?address=10.0.0.1"}) {
+    const auto reply = HttpGet(host->http_address(), target);
+    ASSERT_TRUE(reply.ok()) << reply.status();
+    EXPECT_EQ(reply->status, 404);
+    EXPECT_EQ(reply->body,
+              "this host has no network stack of its own: its configuration has no netstack "
+              "section\n");
+  }
+}
+
+}  // namespace
+}  // namespace weft

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/host/network.h"
+
+#include <utility>
+
+#include "weft/netstack/ip_address.h"
+#include "weft/transports/decorators/open.h"
+
+namespace weft {
+namespace {
+
+constexpr uint16_t kDefaultPort = 7000;
+
+}  // namespace
+
+absl::StatusOr<Network> OpenNetwork(const config::Config& config) {
+  auto transport = OpenTransport(config.transport());
+  if (!transport.ok()) return transport.status();
+  if (!config.has_netstack()) return Network{*std::move(transport)};
+  // In virtual time all workers are one thread, which has one stack.
+  const bool one_thread = (*transport)->virtual_time() != nullptr;
+  const int threads = one_thread ? 1 : static_cast<int>(config.host().workers());
+  auto stack = netstack::NetstackTransport::Open(*std::move(transport), config.netstack(), threads);
+  if (!stack.ok()) return stack.status();
+  netstack::NetstackTransport* const netstack = stack->get();
+  return Network{*std::move(stack), netstack};
+}
+
+std::string DefaultAddress(const config::Config& config) {
+  if (config.has_netstack() && config.netstack().addresses_size() > 0) {
+    const auto own = netstack::IpPrefix::Parse(config.netstack().addresses(0));
+    if (own.ok()) return own->address.ToAddress(kDefaultPort).ToString();
+  }
+  if (config.transport().name() == "shm") return "shm:echo";
+  return Address::Ipv4({127, 0, 0, 1}, kDefaultPort).ToString();
+}
+
+}  // namespace weft
