@@ -84,7 +84,7 @@ void Siblings::Leave(int queue) {
 
 bool Siblings::Push(int from, int to, Buffer& packet) {
   End& end = ends_[static_cast<size_t>(to)];
-  if (!end.open.load(std::memory_order_relaxed)) return false;
+  if (!IsHere(to)) return false;
   internal::BufferSlot* const slot = packet.ReleaseSlot();
   if (!RingOf(from, to).load(std::memory_order_relaxed)->producer().TryPush(slot)) {
     packet = Buffer::FromSlot(slot);

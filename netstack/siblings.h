@@ -68,6 +68,10 @@ class Siblings {
   void Enter(int queue, size_t buffers);
   void Leave(int queue);
 
+  bool IsHere(int queue) const {
+    return ends_[static_cast<size_t>(queue)].open.load(std::memory_order_relaxed);
+  }
+
   // Hands `packet` from one stack, whose thread calls, to another. False: the ring is full or
   // nobody is there, and the packet is still the caller's.
   bool Push(int from, int to, Buffer& packet);

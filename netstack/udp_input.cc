@@ -91,7 +91,7 @@ bool Stack::HandOver(const IpAddress& destination, uint16_t port, Buffer& packet
 void Stack::HandToAll(absl::Span<const uint8_t> packet) {
   Siblings& siblings = *world_.siblings;
   for (int to = 0; to < siblings.count(); ++to) {
-    if (to == world_.queue) continue;
+    if (to == world_.queue || !siblings.IsHere(to)) continue;
     Buffer copy = Allocate();
     if (!copy || copy.tailroom() < packet.size()) {
       ++stats_.hand_over_full;
