@@ -327,7 +327,7 @@ TEST_F(StackTest, AnOldRouterThatSaysNoMtuLowersThePathByAStep) {
   ASSERT_TRUE(SendFrom(*port, "10.0.0.2:9", Pattern(1472)));
   const Packet sent = Packets(Run()).at(0);
   SendIp(Ipv4Packet({.source = kPeer4, .destination = kOurs4, .protocol = 1},
-                    Icmp4Message(3, 4, 0, sent.whole)));
+                    Icmp4Message(3, 4, 0, Slice(sent.whole, 0, 500))));
   Run();
   ASSERT_TRUE(SendFrom(*port, "10.0.0.2:9", Pattern(1472)));
   const std::vector<Packet> heard = Packets(Run());
