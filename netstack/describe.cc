@@ -45,6 +45,9 @@ void DescribeNeighborStats(JsonWriter& json, const NeighborStats& stats) {
   Field(json, "bad_addresses", stats.bad_addresses);
   Field(json, "unresolved", stats.unresolved);
   Field(json, "waiting_dropped", stats.waiting_dropped);
+  Field(json, "probes_failed", stats.probes_failed);
+  Field(json, "evictions", stats.evictions);
+  Field(json, "refused", stats.refused);
 }
 
 void DescribeReassemblyStats(JsonWriter& json, const ReassemblyStats& stats) {
@@ -55,6 +58,11 @@ void DescribeReassemblyStats(JsonWriter& json, const ReassemblyStats& stats) {
   Field(json, "malformed", stats.malformed);
   Field(json, "too_many", stats.too_many);
   Field(json, "too_many_of_source", stats.too_many_of_source);
+  Field(json, "inconsistent", stats.inconsistent);
+  Field(json, "too_many_pieces", stats.too_many_pieces);
+  Field(json, "duplicates", stats.duplicates);
+  Field(json, "no_buffer", stats.no_buffer);
+  Field(json, "of_dropped", stats.of_dropped);
 }
 
 void DescribePortStats(JsonWriter& json, const PortStats& stats) {

@@ -36,7 +36,7 @@ const Destination* DestinationCache::Renew(const IpAddress& ip, int64_t now_ns,
     entry.kind = Kind::kLocal;
     return nullptr;
   }
-  if (!entry.source) return nullptr;
+  if (!entry.source || ip.is_unspecified()) return nullptr;
   entry.mtu = static_cast<uint16_t>(
       std::min({path_mtu_->Get(ip, now_ns), interface_->mtu, size_t{UINT16_MAX}}));
 
@@ -77,11 +77,8 @@ void DestinationCache::WriteHeader(const MacAddress& mac, Destination& entry) co
                 entry.v4 ? EtherType::kIpv4 : EtherType::kIpv6);
   uint8_t* const ip = entry.header + entry.ethernet_bytes;
   if (entry.v4) {
-    Ipv4Fields{.dont_fragment = true,
-               .ttl = ttl,
-               .source = nobody,
-               .destination = entry.ip}
-        .Write(ip);
+    Ipv4Fields{.dont_fragment = true, .ttl = ttl, .source = nobody, .destination = entry.ip}.Write(
+        ip);
     StoreBig16(ip + 10, 0);
     entry.ip_sum = AddToChecksum(0, {ip, kIpv4HeaderBytes});
     entry.destination_sum = AddToChecksum(0, {entry.ip.bytes() + 12, 4});
@@ -90,8 +87,8 @@ void DestinationCache::WriteHeader(const MacAddress& mac, Destination& entry) co
     entry.ip_sum = 0;
     entry.destination_sum = AddToChecksum(0, {entry.ip.bytes(), 16});
   }
-  entry.header_bytes = static_cast<uint8_t>(entry.ethernet_bytes +
-                                            (entry.v4 ? kIpv4HeaderBytes : kIpv6HeaderBytes));
+  entry.header_bytes =
+      static_cast<uint8_t>(entry.ethernet_bytes + (entry.v4 ? kIpv4HeaderBytes : kIpv6HeaderBytes));
 }
 
 }  // namespace weft::netstack

@@ -3,8 +3,11 @@
 // What a packet to an address needs in front of it, ready to be copied: the answers of routes,
 // neighbours, path MTU and source selection in one place. The Destination Cache of RFC 4861, 5.1.
 //
-//   const Destination* to = cache.Find(ip, now_ns);
-//   if (to == nullptr) cache.Resolve(ip, now_ns, &destination) says why
+//   if (const Destination* to = cache.Find(ip, now_ns)) {
+//     std::memcpy(frame.Prepend(to->header_bytes), to->header, to->header_bytes);
+//   } else {
+//     switch (cache.Look(ip, now_ns).kind) ...  // says why not
+//   }
 #ifndef WEFT_NETSTACK_DESTINATION_CACHE_H_
 #define WEFT_NETSTACK_DESTINATION_CACHE_H_
 
@@ -73,7 +76,10 @@ class DestinationCache {
   }
 
   // Whether something was sent there of late: errors about packets to others are not believed.
-  bool Knows(const IpAddress& ip) const { return table_[Index(ip)].ip == ip; }
+  bool Knows(const IpAddress& ip) const {
+    const Destination& entry = table_[Index(ip)];
+    return entry.ip == ip && entry.kind != Destination::Kind::kNone;
+  }
 
  private:
   static constexpr size_t kEntries = 512;

@@ -59,7 +59,9 @@ void Stack::InputArp(absl::Span<const uint8_t> bytes, bool from_sibling) {
   // A probe (RFC 5227) has no sender to learn, and is answered nevertheless.
   const bool has_sender = !arp.sender.is_unspecified();
   const bool for_us = interface_.Has(arp.target);
-  if (has_sender && !routes_.IsConnected(arp.sender)) {
+  const bool gratuitous = has_sender && arp.sender == arp.target;
+  if (!for_us && !gratuitous) return;
+  if ((has_sender && !routes_.IsConnected(arp.sender)) || IsGroup(arp.sender_mac)) {
     ++stats_.bad_source;
     return;
   }
@@ -69,8 +71,6 @@ void Stack::InputArp(absl::Span<const uint8_t> bytes, bool from_sibling) {
     return;
   }
   if (!has_sender) return;
-  const bool gratuitous = arp.sender == arp.target;
-  if (!for_us && !gratuitous) return;
   // The one who asked may be another worker.
   if (!from_sibling) HandToAll(bytes);
   neighbors_.OnAnswer(arp.sender, arp.sender_mac, /*solicited=*/!gratuitous, /*override=*/true,
@@ -103,6 +103,10 @@ void Stack::Foreign(Buffer frame) {
   } else {
     ++stats_.exception_dropped;
   }
+}
+
+void Stack::ShareWithKernel(Buffer packet, size_t ethernet_bytes) {
+  if (exception_ != nullptr) ForeignPacket(std::move(packet), ethernet_bytes);
 }
 
 void Stack::ForeignPacket(Buffer packet, size_t ethernet_bytes) {

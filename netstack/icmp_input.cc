@@ -59,6 +59,11 @@ void Stack::InputIcmp(Buffer packet, const Ipv4View& ip, Cast cast, const From& 
     ++stats_.not_for_us;
     return;
   }
+  // Nobody answers a packet that we sent to a group.
+  if (cast != Cast::kUnicast) {
+    ++stats_.bad_source;
+    return;
+  }
   if (!from.sibling) HandToAll(packet.bytes());
   if (reply) return InputEchoReply(message, source, ip.ttl());
   ++stats_.errors_received;
@@ -105,7 +110,8 @@ void Stack::InputIcmpv6(Buffer packet, const IpAddress& source, const IpAddress&
     case Icmpv6Type::kMldDone:
     case Icmpv6Type::kMldv2Report:
       if (!from.sibling) HandToAll(packet.bytes());
-      return membership_.OnMld(message, source, router_alert, hop_limit, now_ns_);
+      membership_.OnMld(message, source, router_alert, hop_limit, now_ns_);
+      return ShareWithKernel(std::move(packet), from.ethernet_bytes);
     case Icmpv6Type::kNeighborSolicitation:
     case Icmpv6Type::kNeighborAdvertisement:
       // Only a neighbour can send with this (RFC 4861, 7.1).
@@ -113,11 +119,15 @@ void Stack::InputIcmpv6(Buffer packet, const IpAddress& source, const IpAddress&
         ++stats_.malformed;
         return;
       }
-      if (!from.sibling && icmp.type() == static_cast<uint8_t>(Icmpv6Type::kNeighborAdvertisement)) {
+      if (!from.sibling &&
+          icmp.type() == static_cast<uint8_t>(Icmpv6Type::kNeighborAdvertisement)) {
         HandToAll(packet.bytes());
       }
-      return InputNeighbor(message, source, destination, from);
+      InputNeighbor(message, source, destination, from);
+      if (cast != Cast::kUnicast) ShareWithKernel(std::move(packet), from.ethernet_bytes);
+      return;
     default:  // of routers: addresses and routes are configured
+      if (cast != Cast::kUnicast) return ForeignPacket(std::move(packet), from.ethernet_bytes);
       ++stats_.not_for_us;
   }
 }
@@ -148,8 +158,8 @@ void Stack::AnswerEcho(Buffer packet, const IpAddress& source, const IpAddress& 
                .destination = source}
         .Write(packet.Prepend(kIpv4HeaderBytes));
   } else {
-    const uint64_t sum = PseudoHeaderSum(destination, source,
-                                         static_cast<uint8_t>(IpProtocol::kIcmpv6), length);
+    const uint64_t sum =
+        PseudoHeaderSum(destination, source, static_cast<uint8_t>(IpProtocol::kIcmpv6), length);
     StoreBig16(icmp + 2, FinishChecksum(AddToChecksum(sum, packet.bytes())));
     Ipv6Fields{.payload_bytes = static_cast<uint16_t>(length),
                .next_header = IpProtocol::kIcmpv6,
@@ -173,8 +183,7 @@ bool Stack::InputError(const IcmpErrorReport& report) {
   // Only what we have sent of late, from an address of ours, can have an error (RFC 5927, 4).
   if (!interface_.Has(report.source) || !destinations_.Knows(report.destination)) return false;
   UdpPort* port = nullptr;
-  const bool echo =
-      report.protocol == IpProtocol::kIcmp || report.protocol == IpProtocol::kIcmpv6;
+  const bool echo = report.protocol == IpProtocol::kIcmp || report.protocol == IpProtocol::kIcmpv6;
   if (report.protocol == IpProtocol::kUdp) {
     port = udp_.Find(report.source, report.source_port);
     if (port == nullptr) return false;
@@ -214,12 +223,11 @@ void Stack::InputNeighbor(absl::Span<const uint8_t> bytes, const IpAddress& sour
       ++stats_.malformed;
       return;
     }
-    // A host that answers a unicast solicitation may leave out its address: it is the known one.
     if (message.has_mac) {
       neighbors_.OnAnswer(message.target, message.mac, message.solicited, message.override,
                           now_ns_);
-    } else if (message.solicited) {
-      neighbors_.ConfirmReachable(message.target, now_ns_);
+    } else {
+      neighbors_.OnAnswerWithoutMac(message.target, message.solicited, now_ns_);
     }
     return;
   }
@@ -231,7 +239,7 @@ void Stack::InputNeighbor(absl::Span<const uint8_t> bytes, const IpAddress& sour
   }
   if (!interface_.Has(message.target) || from.sibling) return;
   if (message.has_mac && !source.is_unspecified()) {
-    if (!routes_.IsConnected(source)) {
+    if (!routes_.IsConnected(source) || IsGroup(message.mac)) {
       ++stats_.bad_source;
       return;
     }

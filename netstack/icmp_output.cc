@@ -22,8 +22,13 @@ constexpr uint8_t kNeighborHopLimit = 255;
 
 // Router alert (RFC 2113; RFC 2711 with the padding that fills the header).
 constexpr uint8_t kIpv4RouterAlert[4] = {0x94, 4, 0, 0};
-constexpr uint8_t kIpv6RouterAlert[8] = {static_cast<uint8_t>(IpProtocol::kIcmpv6), 0, 5, 2, 0, 0,
-                                         1, 0};
+constexpr uint8_t kIpv6RouterAlert[8] = {
+    static_cast<uint8_t>(IpProtocol::kIcmpv6), 0, 5, 2, 0, 0, 1, 0};
+
+bool IsEchoRequest(IpProtocol protocol, uint8_t type) {
+  return (protocol == IpProtocol::kIcmp && type == static_cast<uint8_t>(IcmpType::kEcho)) ||
+         (protocol == IpProtocol::kIcmpv6 && type == static_cast<uint8_t>(Icmpv6Type::kEcho));
+}
 
 }  // namespace
 
@@ -71,7 +76,8 @@ void Stack::Solicit(const IpAddress& target, const MacAddress* to) {
   const IpAddress group = SolicitedNodeGroup(target);
   Buffer packet =
       MakeIcmpv6(source, to != nullptr ? target : group, {message, n}, kNeighborHopLimit);
-  if (packet) SendTo(std::move(packet), to != nullptr ? *to : MulticastMac(group), EtherType::kIpv6);
+  if (packet)
+    SendTo(std::move(packet), to != nullptr ? *to : MulticastMac(group), EtherType::kIpv6);
 }
 
 // To who asked, or, where that one has no address yet, to everybody (RFC 4861, 7.2.4).
@@ -102,10 +108,10 @@ void Stack::SendError(absl::Span<const uint8_t> offending, Cast cast, const Icmp
     ++stats_.errors_limited;
     return;
   }
-  const IpAddress asked = is_v4 ? IpAddress::V4(offending.data() + 16)
-                                : IpAddress::V6(offending.data() + 24);
-  const IpAddress asker = is_v4 ? IpAddress::V4(offending.data() + 12)
-                                : IpAddress::V6(offending.data() + 8);
+  const IpAddress asked =
+      is_v4 ? IpAddress::V4(offending.data() + 16) : IpAddress::V6(offending.data() + 24);
+  const IpAddress asker =
+      is_v4 ? IpAddress::V4(offending.data() + 12) : IpAddress::V6(offending.data() + 8);
   const IpAddress source = interface_.Has(asked) ? asked : interface_.SourceFor(asker);
   if (!source) return;
   Buffer packet = BuildIcmpError(device_->pool(), source, interface_.ttl, error, offending);
@@ -142,7 +148,10 @@ void Stack::SendMembership(const IpAddress& to, absl::Span<const uint8_t> messag
     std::memcpy(packet.Append(message.size()), message.data(), message.size());
     return SendTo(std::move(packet), MulticastMac(to), EtherType::kIpv4);
   }
-  packet = MakeIcmpv6(interface_.SourceFor(to), to, message, /*hop_limit=*/1);
+  // Routers listen to nobody else (RFC 3810, 5.2.13; RFC 3590), whatever the scope of the group.
+  const IpAddress own = interface_.SourceFor(IpAddress::V6(kAllNodes));
+  const IpAddress source = own.is_link_local() ? own : IpAddress();
+  packet = MakeIcmpv6(source, to, message, /*hop_limit=*/1);
   if (!packet) return;
   // The hop-by-hop header goes between the two: the IPv6 header moves forward.
   uint8_t* const ip = packet.Prepend(sizeof(kIpv6RouterAlert));
@@ -166,18 +175,20 @@ void Stack::Unresolved(const IpAddress&, const Buffer& packet) {
     upper = {v4.payload(), v4.payload_bytes()};
   } else if (Ipv6View::Parse(bytes, &v6)) {
     const Ipv6Chain chain = WalkIpv6(v6);
+    if (chain.fragment.offset_bytes != 0) return;
     report.protocol = chain.protocol;
     report.source = v6.source();
     report.destination = v6.destination();
     upper = {chain.payload, chain.payload_bytes};
   }
-  UdpView udp;
-  if (report.protocol == IpProtocol::kUdp && upper.size() >= kUdpHeaderBytes) {
+  if (upper.size() < kIcmpHeaderBytes) return;
+  static_assert(kIcmpHeaderBytes == kUdpHeaderBytes);
+  if (report.protocol == IpProtocol::kUdp) {
     UdpPort* const port = udp_.Find(report.source, LoadBig16(upper.data()));
     if (port == nullptr) return;
     port->AddEvent(PortEvent::Kind::kPeerUnreachable,
                    UdpPort::PeerOf(report.destination, LoadBig16(upper.data() + 2)), EHOSTUNREACH);
-  } else if (echo_observer_ != nullptr && upper.size() >= kIcmpHeaderBytes) {
+  } else if (echo_observer_ != nullptr && IsEchoRequest(report.protocol, upper[0])) {
     echo_observer_->OnEchoError(report.destination, LoadBig16(upper.data() + 4),
                                 LoadBig16(upper.data() + 6), EHOSTUNREACH);
   }
@@ -204,8 +215,8 @@ absl::Status Stack::SendEcho(const IpAddress& to, uint16_t id, uint16_t sequence
   if (!packet) return absl::ResourceExhaustedError("no buffer is free; try again later");
   packet.Append(bytes);
   packet.TrimFront(ip_bytes);
-  const uint8_t type = v4 ? static_cast<uint8_t>(IcmpType::kEcho)
-                          : static_cast<uint8_t>(Icmpv6Type::kEcho);
+  const uint8_t type =
+      v4 ? static_cast<uint8_t>(IcmpType::kEcho) : static_cast<uint8_t>(Icmpv6Type::kEcho);
   WriteIcmp(packet.data(), type, 0, uint32_t{id} << 16 | sequence);
   for (size_t i = 0; i < payload_bytes; ++i) {
     packet.data()[kIcmpHeaderBytes + i] = static_cast<uint8_t>(i);

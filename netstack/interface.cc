@@ -26,8 +26,8 @@ IpAddress Interface::SourceFor(const IpAddress& destination) const {
   for (const IpPrefix& own : addresses) {
     if (own.address.is_v4() != v4) continue;
     if (own.address == destination) return destination;
-    const int rank = (own.address.is_link_local() == link_scope ? 1 : 0) +
-                     (own.Contains(destination) ? 2 : 0);
+    const int rank =
+        (own.address.is_link_local() == link_scope ? 1 : 0) + (own.Contains(destination) ? 2 : 0);
     if (rank <= best_rank) continue;
     best = own.address;
     best_rank = rank;
@@ -36,9 +36,9 @@ IpAddress Interface::SourceFor(const IpAddress& destination) const {
 }
 
 std::string Interface::ToString() const {
-  const std::string have = absl::StrJoin(addresses, ", ", [](std::string* out, const IpPrefix& own) {
-    absl::StrAppend(out, own.ToString());
-  });
+  const std::string have = absl::StrJoin(
+      addresses, ", ",
+      [](std::string* out, const IpPrefix& own) { absl::StrAppend(out, own.ToString()); });
   return absl::StrCat(name, " (", have.empty() ? "no address" : have, ")");
 }
 

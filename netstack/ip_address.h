@@ -127,6 +127,8 @@ IpAddress LinkLocalAddress(const MacAddress& mac);
 // "02:00:00:00:00:01".
 absl::StatusOr<MacAddress> ParseMac(absl::string_view text);
 std::string MacToString(const MacAddress& mac);
+// Groups, and everybody: no station has such an address.
+inline bool IsGroup(const MacAddress& mac) { return (mac[0] & 1) != 0; }
 
 inline constexpr MacAddress kBroadcastMac = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 

@@ -36,8 +36,9 @@ void Stack::InputIpv4(Buffer packet, const From& from) {
   const IpAddress destination = ip.destination();
   const Cast cast = CastOf(destination);
   if (cast == Cast::kForeign) return ForeignPacket(std::move(packet), from.ethernet_bytes);
-  const bool looped = from.ethernet_bytes == 0 && !from.sibling;
-  if (!IsHonestSource(source) || (interface_.Has(source) && !looped)) {
+  // Our own address comes from the wire only by a loop or a lie.
+  const bool from_wire = from.ethernet_bytes != 0;
+  if (!IsHonestSource(source) || (from_wire && interface_.Has(source))) {
     ++stats_.bad_source;
     return;
   }
@@ -62,7 +63,8 @@ void Stack::InputIpv4(Buffer packet, const From& from) {
       return InputIcmp(std::move(packet), ip, cast, from);
     case IpProtocol::kIgmp:
       if (!from.sibling) HandToAll(packet.bytes());
-      return membership_.OnIgmp({ip.payload(), ip.payload_bytes()}, source, now_ns_);
+      membership_.OnIgmp({ip.payload(), ip.payload_bytes()}, source, now_ns_);
+      return ShareWithKernel(std::move(packet), from.ethernet_bytes);
     default:
       ++stats_.not_for_us;
       return SendError(packet.bytes(), cast, kIcmpProtocolUnreachable, kIcmpProtocolUnreachable);
@@ -79,9 +81,8 @@ void Stack::InputIpv6(Buffer packet, const From& from) {
   const IpAddress destination = ip.destination();
   const Cast cast = CastOf(destination);
   if (cast == Cast::kForeign) return ForeignPacket(std::move(packet), from.ethernet_bytes);
-  const bool looped = from.ethernet_bytes == 0 && !from.sibling;
-  // A mapped IPv4 address is none of IPv6 (RFC 4291, 2.5.5.2; RFC 6890).
-  if (source.is_v4() || !IsHonestSource(source) || (interface_.Has(source) && !looped) ||
+  const bool from_wire = from.ethernet_bytes != 0;
+  if (!IsHonestSource(source) || (from_wire && interface_.Has(source)) ||
       (from.to_group_mac && cast == Cast::kUnicast)) {
     ++stats_.bad_source;
     return;
@@ -112,9 +113,9 @@ void Stack::InputIpv6(Buffer packet, const From& from) {
                            : chain.verdict == Verdict::kUnknownHeader ? 1
                                                                       : 2;
       if (cast != Cast::kUnicast && !chain.problem_even_to_group) return;
-      return SendError(packet.bytes(), cast, {},
-                       {static_cast<uint8_t>(Icmpv6Type::kParameterProblem), code,
-                        chain.problem_offset});
+      return SendError(
+          packet.bytes(), cast, {},
+          {static_cast<uint8_t>(Icmpv6Type::kParameterProblem), code, chain.problem_offset});
     }
   }
   const auto offset = static_cast<size_t>(chain.payload - packet.data());

@@ -56,9 +56,9 @@ void Stack::OutputTo(Buffer packet, const Destination& to) {
 void Stack::OutputFragments(Buffer packet, const Destination& to) {
   // The neighbour's queue may change the cache while the fragments are handed to it.
   const Destination fixed = to;
-  const bool sent = FragmentPacket(
-      std::move(packet), fixed.mtu, NextFragmentId(fixed.ip), device_->pool(),
-      [this, &fixed](Buffer fragment) { OutputTo(std::move(fragment), fixed); });
+  const bool sent =
+      FragmentPacket(std::move(packet), fixed.mtu, NextFragmentId(fixed.ip), device_->pool(),
+                     [this, &fixed](Buffer fragment) { OutputTo(std::move(fragment), fixed); });
   ++(sent ? stats_.fragmented : stats_.send_dropped);
 }
 

@@ -168,6 +168,18 @@ void NeighborCache::OnAnswer(const IpAddress& neighbor, const MacAddress& mac, b
   }
 }
 
+void NeighborCache::OnAnswerWithoutMac(const IpAddress& neighbor, bool solicited, int64_t now_ns) {
+  Slot* slot = Find(neighbor);
+  // Once everybody was asked, whoever answers must say who it is.
+  if (slot == nullptr || !solicited || slot->state != NeighborState::kProbe ||
+      (slot->contested && slot->probes > 1)) {
+    ++stats_.unsolicited_ignored;
+    return;
+  }
+  ++stats_.answers;
+  Confirm(slot, now_ns);
+}
+
 void NeighborCache::OnRequest(const IpAddress& neighbor, const MacAddress& mac, int64_t now_ns) {
   if (!IsHost(neighbor) || !IsHost(mac)) {
     ++stats_.bad_addresses;

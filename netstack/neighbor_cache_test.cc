@@ -277,6 +277,43 @@ TEST_F(NeighborCacheTest, AClaimDuringAProbeIsNoAnswerToIt) {
   EXPECT_EQ(Lookup(2), "02:00:00:00:00:42");
 }
 
+TEST_F(NeighborCacheTest, AnAnswerWithoutAddressConfirmsOnlyWhatIsBeingProbed) {
+  const auto answer = [this](bool solicited) {
+    cache_.OnAnswerWithoutMac(Ip(2), solicited, clock_.NowNs());
+  };
+  answer(true);
+  EXPECT_EQ(State(2), "") << "makes no entry";
+  Enqueue(2, 0);
+  answer(true);
+  EXPECT_EQ(State(2), "INCOMPLETE") << "says nothing that one could send to";
+  Answer(2, 7);
+  Run(31 * kS);
+  answer(true);
+  EXPECT_EQ(State(2), "STALE") << "nobody has asked";
+  Lookup(2);
+  answer(true);
+  EXPECT_EQ(State(2), "DELAY");
+  Run(5 * kS);
+  ASSERT_EQ(State(2), "PROBE");
+  answer(false);
+  EXPECT_EQ(State(2), "PROBE") << "not an answer";
+  answer(true);
+  EXPECT_EQ(State(2), "REACHABLE");
+
+  // Another claims the address. The old host answers; once everybody was asked, that is not enough.
+  Run(2 * kS);
+  Answer(2, 8, /*solicited=*/false);
+  ASSERT_EQ(State(2), "PROBE");
+  answer(true);
+  EXPECT_EQ(State(2), "REACHABLE");
+  Run(2 * kS);
+  Answer(2, 8, /*solicited=*/false);
+  Run(1 * kS);
+  answer(true);
+  EXPECT_EQ(State(2), "PROBE");
+  EXPECT_EQ(cache_.stats().unsolicited_ignored.value(), 6u);
+}
+
 TEST_F(NeighborCacheTest, AnotherAddressWithoutOverrideMakesItStale) {
   Resolve(2, 7);
   Answer(2, 8, /*solicited=*/false, /*override=*/false);

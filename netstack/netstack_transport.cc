@@ -83,8 +83,8 @@ absl::StatusOr<std::unique_ptr<NetstackTransport>> NetstackTransport::Open(
   if (!options.ok()) return options.status();
   auto kernel = OpenTap(*options);
   if (!kernel.ok()) return kernel.status();
-  return std::unique_ptr<NetstackTransport>(new NetstackTransport(
-      std::move(frames), *std::move(kernel), *std::move(options), workers));
+  return std::unique_ptr<NetstackTransport>(
+      new NetstackTransport(std::move(frames), *std::move(kernel), *std::move(options), workers));
 }
 
 NetstackTransport::NetstackTransport(std::unique_ptr<Transport> frames,
@@ -152,8 +152,8 @@ absl::StatusOr<std::shared_ptr<Stack>> NetstackTransport::OpenStackAt(int queue)
   return Stack::Open(options_, std::move(world), *std::move(device), *std::move(exception));
 }
 
-absl::StatusOr<std::unique_ptr<FramePort>> NetstackTransport::OpenException(
-    int queue, const MacAddress& mac) {
+absl::StatusOr<std::unique_ptr<FramePort>> NetstackTransport::OpenException(int queue,
+                                                                            const MacAddress& mac) {
   if (kernel_ == nullptr) return nullptr;
   auto port = kernel_->OpenFramePort({.queue = queue, .queues = siblings_->count()});
   if (!port.ok()) return port.status();

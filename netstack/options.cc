@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/netstack/options.h"
 
-#include <algorithm>
-
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "weft/netstack/wire/ipv4.h"
 
 namespace weft::netstack {
 namespace {
@@ -20,14 +19,21 @@ absl::Status Wrong(const std::string& field, const std::string& what) {
   return In(field, absl::InvalidArgumentError(what));
 }
 
+// "10.0.0.0/24", where all hosts were before they were at its end, and "fd00::/64", where all routers
+// are (RFC 4291, 2.6.1). In the shortest networks each address is a host's (RFC 3021, RFC 6164).
+bool IsNetworkItself(const IpPrefix& prefix) {
+  const int bits = prefix.address.is_v4() ? 32 : 128;
+  return prefix.length < bits - 1 && prefix.address == prefix.Network();
+}
+
 absl::Status ReadAddresses(const config::Netstack& config, StackOptions* options) {
   for (int i = 0; i < config.addresses_size(); ++i) {
     const std::string field = absl::StrCat("addresses[", i, "]");
     const auto prefix = IpPrefix::Parse(config.addresses(i));
     if (!prefix.ok()) return In(field, prefix.status());
     const IpAddress& ip = prefix->address;
-    if (ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() ||
-        ip.is_limited_broadcast() || ip == prefix->Broadcast()) {
+    if (ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || ip.is_limited_broadcast() ||
+        ip == prefix->Broadcast() || IsNetworkItself(*prefix)) {
       return Wrong(field, absl::StrCat(config.addresses(i), " is not the address of an interface"));
     }
     for (const IpPrefix& other : options->addresses) {
@@ -96,6 +102,9 @@ absl::StatusOr<StackOptions> StackOptions::From(const config::Netstack& config) 
     return Wrong("ephemeral_port_min",
                  absl::StrCat(config.ephemeral_port_min(), " is above ephemeral_port_max, ",
                               config.ephemeral_port_max()));
+  }
+  if (config.mtu() != 0 && config.mtu() < kIpv4MtuMin) {
+    return Wrong("mtu", absl::StrCat(config.mtu(), " is less than IP needs, ", kIpv4MtuMin));
   }
   options.link_local = config.link_local();
   options.mtu = config.mtu();

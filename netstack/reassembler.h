@@ -98,6 +98,12 @@ class Reassembler {
   // must not call back.
   void Expire(int64_t now_ns, absl::FunctionRef<void(absl::Span<const uint8_t>)> on_timeout);
 
+  // Whether `packet` may wait for somebody who is slow: half of the memory is kept for packets that
+  // are still to be put together. Buffers of others may.
+  bool MayWait(const Buffer& packet) const {
+    return !pool_.Owns(packet) || pool_.available() >= options_.packets_max / 2;
+  }
+
   // When Expire() has something to do next; INT64_MAX when nothing waits.
   int64_t NextDeadlineNs() const;
 

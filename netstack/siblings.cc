@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,10 +14,12 @@ namespace weft::netstack {
 absl::Status UdpDirectory::Add(const Owner& owner, bool first) {
   const std::lock_guard<std::mutex> lock(mutex_);
   for (const Owner& other : owners_) {
-    const bool may_share = !first && owner.shared && other.shared && owner.queue != other.queue;
-    if (may_share && owner.binding == other.binding) continue;
-    // A special binding and a general one of the same port live side by side; two alike do not.
-    if (!(owner.binding == other.binding)) continue;
+    // Within a stack a special binding and a general one live side by side.
+    const bool may_share = !first && owner.shared && other.shared;
+    const bool conflict = owner.queue == other.queue
+                              ? owner.binding == other.binding
+                              : owner.binding.Overlaps(other.binding) && !may_share;
+    if (!conflict) continue;
     return absl::AlreadyExistsError(absl::StrCat(
         owner.binding.address.ToAddress(owner.binding.port).ToString(),
         " is in use by another port of this program; choose another one, or 0 for a free one"));
@@ -41,15 +44,12 @@ std::vector<UdpDirectory::Owner> UdpDirectory::owners() const {
   return owners_;
 }
 
-Siblings::Siblings(int count, size_t ring_packets)
-    : count_(count), ends_(static_cast<size_t>(count)) {
+Siblings::Siblings(int count)
+    : count_(count),
+      ends_(static_cast<size_t>(count)),
+      rings_(static_cast<size_t>(count) * static_cast<size_t>(count)) {
   if (count == 1) return;
   for (End& end : ends_) end.wake = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  for (int to = 0; to < count; ++to) {
-    for (int from = 0; from < count; ++from) {
-      rings_.push_back(from == to ? nullptr : std::make_unique<Ring>(ring_packets));
-    }
-  }
 }
 
 Siblings::~Siblings() {
@@ -57,15 +57,39 @@ Siblings::~Siblings() {
     while (Pop(to)) {
     }
   }
+  for (const std::atomic<Ring*>& ring : rings_) delete ring.load(std::memory_order_relaxed);
+}
+
+void Siblings::Enter(int queue, size_t buffers) {
+  if (count_ == 1) return;
+  while (Pop(queue)) {
+  }
+  const size_t share = buffers / 4 / (static_cast<size_t>(count_) - 1);
+  const size_t packets = std::bit_floor(std::clamp<size_t>(share, 1, kRingPackets));
+  for (int to = 0; to < count_; ++to) {
+    std::atomic<Ring*>& ring = RingOf(queue, to);
+    // One that was made before may hold packets, and the other side looks at it.
+    if (to == queue || ring.load(std::memory_order_relaxed) != nullptr) continue;
+    ring.store(new Ring(packets), std::memory_order_release);
+  }
+  ends_[static_cast<size_t>(queue)].open.store(true, std::memory_order_relaxed);
+}
+
+void Siblings::Leave(int queue) {
+  ends_[static_cast<size_t>(queue)].open.store(false, std::memory_order_relaxed);
+  // What comes in between is dropped by the next Enter().
+  while (Pop(queue)) {
+  }
 }
 
 bool Siblings::Push(int from, int to, Buffer& packet) {
+  End& end = ends_[static_cast<size_t>(to)];
+  if (!IsHere(to)) return false;
   internal::BufferSlot* const slot = packet.ReleaseSlot();
-  if (!RingOf(from, to).producer().TryPush(slot)) {
+  if (!RingOf(from, to).load(std::memory_order_relaxed)->producer().TryPush(slot)) {
     packet = Buffer::FromSlot(slot);
     return false;
   }
-  End& end = ends_[static_cast<size_t>(to)];
   // Pairs with the fence of Arm(): either it sees the packet, or this sees that it sleeps.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (end.asleep.load(std::memory_order_relaxed)) eventfd_write(end.wake.get(), 1);
@@ -78,16 +102,17 @@ Buffer Siblings::Pop(int to) {
   for (int i = 0; i < count_; ++i) {
     const int from = end.next;
     end.next = from + 1 == count_ ? 0 : from + 1;
-    if (from == to) continue;
+    Ring* const ring = RingOf(from, to).load(std::memory_order_acquire);
     internal::BufferSlot* slot = nullptr;
-    if (RingOf(from, to).consumer().TryPop(&slot)) return Buffer::FromSlot(slot);
+    if (ring != nullptr && ring->consumer().TryPop(&slot)) return Buffer::FromSlot(slot);
   }
   return Buffer();
 }
 
 bool Siblings::HasAny(int to) {
   for (int from = 0; from < count_; ++from) {
-    if (from != to && RingOf(from, to).consumer().Front() != nullptr) return true;
+    Ring* const ring = RingOf(from, to).load(std::memory_order_acquire);
+    if (ring != nullptr && ring->consumer().Front() != nullptr) return true;
   }
   return false;
 }

@@ -12,7 +12,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -34,8 +33,10 @@ class UdpDirectory {
     bool shared = false;  // by several stacks, each of which may take what is for it
   };
 
-  // AlreadyExists where another listens there, unless both share it and are of different stacks.
-  // `first`: even then, for whoever wants a port that nobody has, and shares it afterwards.
+  // AlreadyExists where another listens there, unless both share it and are of different stacks. Of
+  // one stack, a special binding and a general one live side by side; of two they do not, as what is
+  // for the special one might reach the general one first. `first`: shared or not, for whoever wants
+  // a port that nobody has, and shares it afterwards.
   absl::Status Add(const Owner& owner, bool first = false);
   void Remove(const Owner& owner);
 
@@ -51,15 +52,28 @@ class UdpDirectory {
 
 class Siblings {
  public:
-  // Of `count` stacks, 1 or more. The rings hold `ring_packets` each, a power of two.
-  explicit Siblings(int count, size_t ring_packets = 512);
+  // Packets on their way from one stack to another, at most.
+  static constexpr size_t kRingPackets = 512;
+
+  // Of `count` stacks, 1 or more.
+  explicit Siblings(int count);
   ~Siblings();
 
   int count() const { return count_; }
   UdpDirectory& udp() { return udp_; }
 
-  // Hands `packet` from one stack, whose thread calls, to another. False: the ring is full, and the
-  // packet is still the caller's.
+  // Stack `queue`, whose thread calls, takes and gives packets from now on, until Leave(). Of its
+  // `buffers` never more than a quarter are on their way to others. What was on its way to one that
+  // was here before is dropped.
+  void Enter(int queue, size_t buffers);
+  void Leave(int queue);
+
+  bool IsHere(int queue) const {
+    return ends_[static_cast<size_t>(queue)].open.load(std::memory_order_relaxed);
+  }
+
+  // Hands `packet` from one stack, whose thread calls, to another. False: the ring is full or
+  // nobody is there, and the packet is still the caller's.
   bool Push(int from, int to, Buffer& packet);
 
   // The next packet for stack `to`, whose thread calls; null when there is none.
@@ -75,20 +89,22 @@ class Siblings {
   using Ring = SpscRing<internal::BufferSlot*>;
   struct alignas(128) End {
     UniqueFd wake;  // an eventfd
+    std::atomic<bool> open{false};
     std::atomic<bool> asleep{false};
     int next = 0;  // whose ring is looked at first
   };
 
-  Ring& RingOf(int from, int to) {
-    return *rings_[static_cast<size_t>(to) * static_cast<size_t>(count_) +
-                   static_cast<size_t>(from)];
+  // Null as long as stack `from` has not been there.
+  std::atomic<Ring*>& RingOf(int from, int to) {
+    return rings_[static_cast<size_t>(to) * static_cast<size_t>(count_) +
+                  static_cast<size_t>(from)];
   }
   bool HasAny(int to);
 
   const int count_;
   UdpDirectory udp_;
   std::vector<End> ends_;
-  std::vector<std::unique_ptr<Ring>> rings_;  // null from a stack to itself
+  std::vector<std::atomic<Ring*>> rings_;  // made by Enter() of `from`; none to itself
 };
 
 }  // namespace weft::netstack

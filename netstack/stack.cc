@@ -19,7 +19,7 @@
 namespace weft::netstack {
 namespace {
 
-constexpr uint32_t kIdlePollsPerException = 16;
+constexpr uint32_t kPollsPerException = 16;
 
 uint64_t SeedOf(const MacAddress& mac, int queue, int64_t now_ns) {
   uint64_t seed = static_cast<uint64_t>(now_ns) ^ static_cast<uint64_t>(queue) << 56;
@@ -34,6 +34,12 @@ NeighborOptions Within(NeighborOptions options, size_t buffers) {
   options.waiting_packets_max =
       std::min(options.waiting_packets_max, options.waiting_packets_total_max);
   return options;
+}
+
+// As it is to be; whether it can be is checked later.
+size_t MtuOf(const StackOptions& options, const FramePort& device) {
+  const size_t header = EthernetHeaderBytes(options.vlan);
+  return options.mtu != 0 ? options.mtu : device.capabilities().max_frame_bytes - header;
 }
 
 bool AddToEpoll(int epoll, int fd) {
@@ -69,7 +75,7 @@ Stack::Stack(const StackOptions& options, World world, std::unique_ptr<FramePort
       now_ns_(world_.clock->NowNs()),
       prng_(SeedOf(device_->mac(), world_.queue, now_ns_)),
       neighbors_(Within(options.neighbor_cache, device_->pool().count()), &timers_, this),
-      path_mtu_({.link_mtu = SIZE_MAX,
+      path_mtu_({.link_mtu = MtuOf(options, *device_),
                  .forget_ns = options.path_mtu_ns,
                  .paths_max = options.paths_max}),
       destinations_(&interface_, &routes_, &neighbors_, &path_mtu_),
@@ -81,7 +87,8 @@ Stack::Stack(const StackOptions& options, World world, std::unique_ptr<FramePort
       echo_limit_(options.echo_replies_per_s, std::max(options.echo_replies_per_s / 10, 100u),
                   now_ns_),
       exception_(std::move(exception)),
-      fragment_secret_(prng_.Next()) {
+      fragment_secret_(prng_.Next()),
+      queued_max_(std::max<size_t>(device_->pool().count() / 2, 1)) {
   for (uint32_t& id : fragment_ids_) id = static_cast<uint32_t>(prng_.Next());
   interface_.name = device_->device_name();
   interface_.mac = device_->mac();
@@ -89,22 +96,23 @@ Stack::Stack(const StackOptions& options, World world, std::unique_ptr<FramePort
   interface_.ttl = options.ttl;
 }
 
-Stack::~Stack() = default;
+Stack::~Stack() { world_.siblings->Leave(world_.queue); }
 
 absl::Status Stack::SetUp() {
   const size_t header = EthernetHeaderBytes(options_.vlan);
   const size_t device_mtu = device_->capabilities().max_frame_bytes - header;
-  interface_.mtu = options_.mtu == 0 ? device_mtu : options_.mtu;
+  interface_.mtu = MtuOf(options_, *device_);
   if (interface_.mtu > device_mtu) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("netstack.mtu: ", options_.mtu, " is more than ", interface_.name,
-                     " carries; give at most ", device_mtu));
+    return absl::InvalidArgumentError(absl::StrCat("netstack.mtu: ", options_.mtu, " is more than ",
+                                                   interface_.name, " carries; give at most ",
+                                                   device_mtu));
   }
   if (interface_.mtu < kIpv4MtuMin) {
     return absl::InvalidArgumentError(absl::StrCat("netstack.mtu: ", interface_.mtu, " of ",
                                                    interface_.name, " is less than IP needs, ",
                                                    kIpv4MtuMin));
   }
+  world_.siblings->Enter(world_.queue, device_->pool().count());
   for (const auto step : {&Stack::SetUpAddresses, &Stack::SetUpRoutes, &Stack::SetUpWaiting}) {
     if (absl::Status status = (this->*step)(); !status.ok()) return status;
   }
@@ -121,9 +129,9 @@ absl::Status Stack::SetUpAddresses() {
   const bool v6_fits = interface_.mtu >= kIpv6MtuMin;
   for (const IpPrefix& own : options_.addresses) {
     if (own.address.is_v6() && !v6_fits) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("netstack.addresses: ", own.ToString(), " on ", interface_.name,
-                       ", whose MTU is ", interface_.mtu, "; IPv6 needs ", kIpv6MtuMin));
+      return absl::InvalidArgumentError(absl::StrCat("netstack.addresses: ", own.ToString(), " on ",
+                                                     interface_.name, ", whose MTU is ",
+                                                     interface_.mtu, "; IPv6 needs ", kIpv6MtuMin));
     }
     interface_.addresses.push_back(own);
   }
@@ -151,16 +159,17 @@ absl::Status Stack::SetUpRoutes() {
   for (size_t i = 0; i < options_.routes.size(); ++i) {
     const auto& route = options_.routes[i];
     if (absl::Status status = routes_.Add(route.destination, route.gateway); !status.ok()) {
-      return absl::Status(status.code(), absl::StrCat("netstack.routes[", i, "]: ", status.message(),
-                                                      "; ", interface_.ToString()));
+      return absl::Status(status.code(),
+                          absl::StrCat("netstack.routes[", i, "]: ", status.message(), "; ",
+                                       interface_.ToString()));
     }
   }
   for (size_t i = 0; i < options_.neighbors.size(); ++i) {
     const auto& [ip, mac] = options_.neighbors[i];
     if (!routes_.IsConnected(ip)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("netstack.neighbors[", i, "]: ", ip.ToString(),
-                       " is in no network of the interface ", interface_.ToString()));
+      return absl::InvalidArgumentError(absl::StrCat("netstack.neighbors[", i, "]: ", ip.ToString(),
+                                                     " is in no network of the interface ",
+                                                     interface_.ToString()));
     }
     if (absl::Status status = neighbors_.AddStatic(ip, mac); !status.ok()) return status;
   }
@@ -225,14 +234,20 @@ size_t Stack::Poll(UdpPort* port, absl::Span<Datagram> out) {
   // Frames have one buffer each, so that more of them than `out` has room for would only wait.
   const size_t wanted = std::min(kBurst, std::max<size_t>(out.size(), 1));
   const size_t n = device_->Receive(absl::MakeSpan(burst_, wanted));
-  if (n > 0 || ++idle_polls_ >= kIdlePollsPerTick) Tick();
+  // Virtual time moves in leaps.
+  if (n > 0 || ++idle_polls_ >= kIdlePollsPerTick || world_.timers != nullptr) Tick();
   for (size_t i = 0; i < n; ++i) {
     if (i + 1 < n) __builtin_prefetch(burst_[i + 1].data());
     InputFrame(std::move(burst_[i]));
   }
-  if (!loopback_.empty()) [[unlikely]] ReceiveLoopback();
+  if (!loopback_.empty()) [[unlikely]]
+    ReceiveLoopback();
   if (world_.siblings->count() > 1) ReceiveFromSiblings();
-  if (exception_ != nullptr && idle_polls_ % kIdlePollsPerException == 0) ReceiveFromException();
+  // A system call each time, which the stack's own traffic should not pay for.
+  if (exception_ != nullptr && ++polls_since_exception_ >= kPollsPerException) {
+    polls_since_exception_ = 0;
+    ReceiveFromException();
+  }
   direct_port_ = nullptr;
   return direct_count_;
 }
@@ -241,7 +256,8 @@ void Stack::Tick() {
   idle_polls_ = 0;
   now_ns_ = world_.clock->NowNs();
   if (world_.timers == nullptr) own_timers_.Advance(now_ns_);
-  if (device_->has_events()) [[unlikely]] ForwardLinkEvents();
+  if (device_->has_events()) [[unlikely]]
+    ForwardLinkEvents();
   if (!device_->status().ok()) [[unlikely]] {
     for (UdpPort* port : udp_.ports()) port->Die(device_->status());
   }
@@ -256,9 +272,10 @@ void Stack::ScheduleReassemblyTimer() {
 
 void Stack::OnReassemblyTimer(void* self, int64_t now_ns) {
   auto* stack = static_cast<Stack*>(self);
+  stack->now_ns_ = now_ns;
   stack->reassembler_.Expire(now_ns, [stack](absl::Span<const uint8_t> start) {
-    const IpAddress destination = start[0] >> 4 == 4 ? IpAddress::V4(start.data() + 16)
-                                                     : IpAddress::V6(start.data() + 24);
+    const IpAddress destination =
+        start[0] >> 4 == 4 ? IpAddress::V4(start.data() + 16) : IpAddress::V6(start.data() + 24);
     stack->SendError(start, stack->CastOf(destination), kIcmpReassemblyTimeout,
                      kIcmpv6ReassemblyTimeout);
   });
@@ -268,8 +285,7 @@ void Stack::OnReassemblyTimer(void* self, int64_t now_ns) {
 void Stack::ReceiveLoopback() {
   // Those that are sent meanwhile have to wait, or two ports of one stack could go on for ever.
   for (size_t n = std::min(loopback_.size(), kBurst); n > 0; --n) {
-    Buffer packet = std::move(loopback_.front());
-    loopback_.pop_front();
+    Buffer packet = loopback_.pop_front();
     const bool v4 = packet.data()[0] >> 4 == 4;
     v4 ? InputIpv4(std::move(packet), {}) : InputIpv6(std::move(packet), {});
   }
@@ -317,7 +333,8 @@ void Stack::ForwardLinkEvents() {
 absl::StatusOr<UniqueFd> Stack::DuplicateWaitFd() const {
   if (!wait_fd_) return UniqueFd();
   UniqueFd copy(fcntl(wait_fd_.get(), F_DUPFD_CLOEXEC, 0));
-  if (!copy) return absl::ErrnoToStatus(errno, "cannot duplicate the descriptor of a network stack");
+  if (!copy)
+    return absl::ErrnoToStatus(errno, "cannot duplicate the descriptor of a network stack");
   return copy;
 }
 
@@ -341,9 +358,9 @@ bool Stack::Arm() {
   const int64_t next_ns = world_.timers == nullptr ? own_timers_.NextDeadlineNs() : INT64_MAX;
   if (next_ns != timer_fd_ns_) {
     const int64_t at_ns = next_ns == INT64_MAX ? 0 : std::max<int64_t>(next_ns, 1);
-    const itimerspec at = {.it_interval = {},
-                           .it_value = {.tv_sec = at_ns / 1'000'000'000,
-                                        .tv_nsec = at_ns % 1'000'000'000}};
+    const itimerspec at = {
+        .it_interval = {},
+        .it_value = {.tv_sec = at_ns / 1'000'000'000, .tv_nsec = at_ns % 1'000'000'000}};
     timerfd_settime(timer_fd_.get(), TFD_TIMER_ABSTIME, &at, nullptr);
     timer_fd_ns_ = next_ns;
   }
@@ -358,7 +375,9 @@ void Stack::Disarm() {
   if (exception_ != nullptr) exception_->Disarm();
   uint64_t expirations;
   if (read(timer_fd_.get(), &expirations, sizeof(expirations)) > 0) timer_fd_ns_ = INT64_MAX;
-  idle_polls_ = kIdlePollsPerTick;  // time has passed
+  // Time has passed, and it may be the kernel that woke us.
+  idle_polls_ = kIdlePollsPerTick;
+  polls_since_exception_ = kPollsPerException;
 }
 
 void Stack::BindToThisThread() {

@@ -11,11 +11,11 @@
 #ifndef WEFT_NETSTACK_STACK_H_
 #define WEFT_NETSTACK_STACK_H_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <vector>
 
@@ -29,6 +29,7 @@
 #include "weft/core/timer_wheel.h"
 #include "weft/core/unique_fd.h"
 #include "weft/netstack/destination_cache.h"
+#include "weft/netstack/fifo.h"
 #include "weft/netstack/icmp_errors.h"
 #include "weft/netstack/interface.h"
 #include "weft/netstack/membership.h"
@@ -75,9 +76,9 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
 
   // `exception`: a port to the kernel, for what is not for this stack; may be null.
   // InvalidArgument where `options` do not fit the device, naming it and what it has.
-  static absl::StatusOr<std::shared_ptr<Stack>> Open(const StackOptions& options, World world,
-                                                     std::unique_ptr<FramePort> device,
-                                                     std::unique_ptr<FramePort> exception = nullptr);
+  static absl::StatusOr<std::shared_ptr<Stack>> Open(
+      const StackOptions& options, World world, std::unique_ptr<FramePort> device,
+      std::unique_ptr<FramePort> exception = nullptr);
   ~Stack() override;
 
   const Interface& interface() const { return interface_; }
@@ -105,7 +106,9 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   void Disarm();
 
   // The way out, for ports: where to, and frames that are complete.
-  const Destination* FindDestination(const IpAddress& ip) { return destinations_.Find(ip, now_ns_); }
+  const Destination* FindDestination(const IpAddress& ip) {
+    return destinations_.Find(ip, now_ns_);
+  }
   const Destination& LookAtDestination(const IpAddress& ip) {
     return destinations_.Look(ip, now_ns_);
   }
@@ -117,6 +120,13 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   // A buffer of the device's with room for every header; null when there is none.
   Buffer Allocate() { return device_->pool().Allocate(); }
   bool checksum_offload() const { return checksum_offload_; }
+
+  // How many datagrams may wait in a port's queue at present: as many as are left for all ports
+  // together, which may have half of the device's buffers. So a port that nobody polls holds a
+  // quarter of them, two of them a sixth each, and there is always something left for the next.
+  size_t QueueRoom() const { return queued_max_ - std::min(queued_, queued_max_); }
+  // `n` more wait, or fewer.
+  void CountQueued(ptrdiff_t n) { queued_ += static_cast<size_t>(n); }
 
   // Groups, for ports; counted, so that each Join() needs a Leave().
   absl::Status Join(const IpAddress& group);
@@ -165,10 +175,13 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   void InputFrame(Buffer frame);
   void InputArp(absl::Span<const uint8_t> bytes, bool from_sibling);
   void ReplyToArp(const IpAddress& target, const IpAddress& asker, const MacAddress& mac);
-  // A frame that this stack has no use for.
+  // A frame that this stack has no use for: it goes to the kernel, where there is one.
   void Foreign(Buffer frame);
   // The same with an Ethernet header that was trimmed off.
   void ForeignPacket(Buffer packet, size_t ethernet_bytes);
+
+  // What was for a group and so may be for the kernel too, after the stack has seen it.
+  void ShareWithKernel(Buffer packet, size_t ethernet_bytes);
 
   // ip_input.cc. `ethernet_bytes`: of the header in front of the packet, 0 if there is none.
   struct From {
@@ -185,6 +198,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   // udp_input.cc. The packet begins at its IP header; `udp_offset` is where UDP begins.
   void InputUdp(Buffer packet, size_t udp_offset, const IpAddress& source,
                 const IpAddress& destination, Cast cast, const From& from);
+  absl::Status CheckPortsMax() const;
   bool Deliver(UdpPort* port, const Peer& peer, Buffer payload);
   // Hands a packet to the worker that has the port. False: nobody has it.
   bool HandOver(const IpAddress& destination, uint16_t port, Buffer& packet);
@@ -238,6 +252,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   int64_t now_ns_;
   bool is_set_up_ = false;
   uint32_t idle_polls_ = 0;
+  uint32_t polls_since_exception_ = 0;
   Prng prng_;
 
   RouteTable routes_;
@@ -267,8 +282,11 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   absl::Span<Datagram> direct_;
   size_t direct_count_ = 0;
 
+  size_t queued_ = 0;  // datagrams in the queues of ports
+  const size_t queued_max_;
+
   Buffer burst_[kBurst];
-  std::deque<Buffer> loopback_;
+  Fifo<Buffer> loopback_;
 
   UniqueFd wait_fd_;  // an epoll; none where the device cannot wait
   UniqueFd timer_fd_;

@@ -20,13 +20,13 @@ struct StackStats {
   Counter errors_received;  // ICMP
   Counter errors_ignored;   // of those, about nothing that we sent of late
   Counter errors_sent;
-  Counter errors_limited;    // not sent, as there were too many
-  Counter address_conflicts;  // ARP and neighbour discovery from another who has our address
-  Counter no_route;           // packets to where no route leads
-  Counter fragmented;         // packets sent in fragments
-  Counter send_dropped;       // packets of the stack's own that the device did not take
-  Counter handed_over;        // to the worker whose they were
-  Counter hand_over_full;     // of those, dropped as that worker is too slow
+  Counter errors_limited;      // not sent, as there were too many
+  Counter address_conflicts;   // ARP and neighbour discovery from another who has our address
+  Counter no_route;            // packets to where no route leads
+  Counter fragmented;          // packets sent in fragments
+  Counter send_dropped;        // packets of the stack's own that the device did not take
+  Counter handed_over;         // to the worker whose they were
+  Counter hand_over_full;      // of those, dropped as that worker is too slow
   Counter exception_received;  // frames handed to the exception path
   Counter exception_sent;      // frames taken from it
   Counter exception_dropped;

@@ -28,10 +28,10 @@ size_t UdpPort::Receive(absl::Span<Datagram> burst) {
   size_t n = 0;
   // What waits is older than what is still to come.
   for (; n < burst.size() && !queue_.empty(); ++n) {
-    burst[n] = std::move(queue_.front());
-    queue_.pop_front();
+    burst[n] = queue_.pop_front();
     CountReceived(burst[n].buffer.size());
   }
+  if (n > 0) stack_->CountQueued(-static_cast<ptrdiff_t>(n));
   if (n < burst.size() && status_.ok()) n += stack_->Poll(this, burst.subspan(n));
   return n;
 }
@@ -48,9 +48,8 @@ void UdpPort::WriteUdpHeader(Buffer& payload, uint16_t port, const IpAddress& so
   uint8_t* const udp = payload.Prepend(kUdpHeaderBytes);
   WriteUdp(udp, binding_.port, port, static_cast<uint16_t>(length), 0);
   if (to.v4 && !stack_->options().udp_checksum) return;
-  uint64_t sum = AddToChecksum(to.destination_sum,
-                               to.v4 ? absl::MakeSpan(source.bytes() + 12, 4)
-                                     : absl::MakeSpan(source.bytes(), 16));
+  uint64_t sum = AddToChecksum(to.destination_sum, to.v4 ? absl::MakeSpan(source.bytes() + 12, 4)
+                                                         : absl::MakeSpan(source.bytes(), 16));
   sum = AddBig16ToChecksum(sum, kUdp);
   sum = AddBig16ToChecksum(sum, static_cast<uint16_t>(length));
   if (stack_->checksum_offload()) {
@@ -66,10 +65,12 @@ void UdpPort::WriteUdpHeader(Buffer& payload, uint16_t port, const IpAddress& so
 }
 
 bool UdpPort::Encapsulate(Buffer& payload, uint16_t port, const Destination& to) {
-  if (payload.headroom() < to.header_bytes + kUdpHeaderBytes) return false;
-  payload.offload() = {};
   const IpAddress& own = binding_.address;
   const IpAddress& source = own.is_unspecified() || own.is_multicast() ? to.source : own;
+  if (payload.headroom() < to.header_bytes + kUdpHeaderBytes || source.is_v4() != to.v4) {
+    return false;
+  }
+  payload.offload() = {};
   WriteUdpHeader(payload, port, source, to);
   const size_t udp_bytes = payload.size();
   uint8_t* const header = payload.Prepend(to.header_bytes);
@@ -150,8 +151,7 @@ bool UdpPort::SendSlowly(Datagram& datagram) {
   // Of any kind; its header is not used, so that it need not be ready.
   Destination to = stack_->LookAtDestination(ip);
   const IpAddress& own = binding_.address;
-  const bool wrong_family =
-      ip.is_v4() != own.is_v4() && !(own.is_unspecified() && own.is_v6());
+  const bool wrong_family = ip.is_v4() != own.is_v4() && !(own.is_unspecified() && own.is_v6());
   if (to.kind == Destination::Kind::kNoRoute || wrong_family ||
       datagram.buffer.size() > stack_->PayloadMax(ip.is_v4())) {
     ++stats_.send_failed;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "weft/netstack/stack.h"
 #include "weft/netstack/udp_port.h"
 #include "weft/netstack/wire/checksum.h"
@@ -39,10 +40,11 @@ void Stack::InputUdp(Buffer packet, size_t udp_offset, const IpAddress& source,
   if (port == nullptr) [[unlikely]] {
     if (!from.sibling && HandOver(destination, udp.destination_port(), packet)) return;
     ++stats_.no_port;
+    if (cast != Cast::kUnicast) return ShareWithKernel(std::move(packet), from.ethernet_bytes);
     return SendError(packet.bytes(), cast, kIcmpPortUnreachable, kIcmpv6PortUnreachable);
   }
-  // Port 0 is nobody's to answer to (RFC 768), and no honest sender's.
-  if (source_port == 0) {
+  // Nobody to answer to (RFC 768; RFC 1122, 3.2.1.3).
+  if (source_port == 0 || source.is_unspecified()) {
     ++stats_.bad_source;
     return;
   }
@@ -59,7 +61,7 @@ bool Stack::Deliver(UdpPort* port, const Peer& peer, Buffer payload) {
     out.buffer = std::move(payload);
     return true;
   }
-  return port->Queue(peer, payload);
+  return reassembler_.MayWait(payload) && port->Queue(peer, payload);
 }
 
 bool Stack::HandOver(const IpAddress& destination, uint16_t port, Buffer& packet) {
@@ -89,7 +91,7 @@ bool Stack::HandOver(const IpAddress& destination, uint16_t port, Buffer& packet
 void Stack::HandToAll(absl::Span<const uint8_t> packet) {
   Siblings& siblings = *world_.siblings;
   for (int to = 0; to < siblings.count(); ++to) {
-    if (to == world_.queue) continue;
+    if (to == world_.queue || !siblings.IsHere(to)) continue;
     Buffer copy = Allocate();
     if (!copy || copy.tailroom() < packet.size()) {
       ++stats_.hand_over_full;
@@ -104,7 +106,14 @@ void Stack::HandToAll(absl::Span<const uint8_t> packet) {
   }
 }
 
+absl::Status Stack::CheckPortsMax() const {
+  if (udp_.size() < UdpTable::kPortsMax) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("all ", UdpTable::kPortsMax, " ports of ",
+                                                   interface_.name, " are open; close one first"));
+}
+
 absl::Status Stack::Bind(const UdpBinding& binding, bool shared, UdpPort* port) {
+  if (absl::Status status = CheckPortsMax(); !status.ok()) return status;
   const UdpDirectory::Owner owner = {.binding = binding, .queue = world_.queue, .shared = shared};
   if (absl::Status status = world_.siblings->udp().Add(owner); !status.ok()) return status;
   udp_.Add(binding, port);
@@ -113,6 +122,7 @@ absl::Status Stack::Bind(const UdpBinding& binding, bool shared, UdpPort* port) 
 
 absl::StatusOr<UdpBinding> Stack::BindEphemeral(const IpAddress& address, bool shared,
                                                 UdpPort* port) {
+  if (absl::Status status = CheckPortsMax(); !status.ok()) return status;
   const uint32_t first = options_.ephemeral_port_min;
   const uint32_t count = options_.ephemeral_port_max - first + 1u;
   const uint32_t start = static_cast<uint32_t>(prng_.Next() % count);

@@ -52,8 +52,8 @@ absl::StatusOr<std::unique_ptr<UdpPort>> UdpPort::Open(std::shared_ptr<Stack> st
   }
   // A port without an address of its own is reached at the first of the interface.
   const bool anywhere = local.kind() == Address::Kind::kNone && !interface.addresses.empty();
-  port->local_address_ = (anywhere ? interface.addresses[0].address : binding.address)
-                             .ToAddress(port->binding_.port);
+  port->local_address_ =
+      (anywhere ? interface.addresses[0].address : binding.address).ToAddress(port->binding_.port);
   auto wait_fd = port->stack_->DuplicateWaitFd();
   if (!wait_fd.ok()) return wait_fd.status();
   port->wait_fd_ = *std::move(wait_fd);
@@ -66,13 +66,12 @@ absl::StatusOr<std::unique_ptr<UdpPort>> UdpPort::Open(std::shared_ptr<Stack> st
 UdpPort::UdpPort(std::shared_ptr<Stack> stack, const Capabilities& capabilities)
     : DatagramPort(capabilities, &stack->device().pool()),
       stack_(std::move(stack)),
-      // So that one port that is not polled cannot hold all buffers of the device.
-      queue_max_(std::min(stack_->options().receive_queue_packets,
-                          std::max<size_t>(pool().count() / 4, 1))) {
+      queue_max_(stack_->options().receive_queue_packets) {
   events_.reserve(kEvents);
 }
 
 UdpPort::~UdpPort() {
+  stack_->CountQueued(-static_cast<ptrdiff_t>(queue_.size()));
   for (const IpAddress& group : groups_) stack_->Leave(group);
   if (binding_.port != 0) stack_->Unbind(this);
 }
@@ -93,9 +92,9 @@ absl::StatusOr<Peer> UdpPort::Resolve(const Address& address) {
   }
   const IpAddress& own = binding_.address;
   if (ip.is_v4() != own.is_v4() && !(own.is_unspecified() && own.is_v6())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cannot send to ", address.ToString(), " from ", local_address_.ToString(),
-                     ", which is of the other family"));
+    return absl::InvalidArgumentError(absl::StrCat("cannot send to ", address.ToString(), " from ",
+                                                   local_address_.ToString(),
+                                                   ", which is of the other family"));
   }
   if (!stack_->HasRoute(ip)) {
     return absl::UnavailableError(absl::StrCat("no route to ", ip.ToString(), " from ",
@@ -139,11 +138,12 @@ absl::Status UdpPort::LeaveGroup(const IpAddress& group) {
 }
 
 bool UdpPort::Queue(const Peer& peer, Buffer& payload) {
-  if (queue_.size() >= queue_max_) {
+  if (queue_.size() >= std::min(queue_max_, stack_->QueueRoom())) {
     ++stats_.receive_dropped;
     return false;
   }
   queue_.push_back({peer, std::move(payload)});
+  stack_->CountQueued(1);
   return true;
 }
 

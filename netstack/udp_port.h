@@ -10,13 +10,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "weft/core/unique_fd.h"
+#include "weft/netstack/fifo.h"
 #include "weft/netstack/stack.h"
 #include "weft/netstack/udp_table.h"
 #include "weft/transports/datagram_port.h"
@@ -69,7 +69,6 @@ class UdpPort final : public DatagramPort {
 
   // For the stack. False: the queue is full.
   bool Queue(const Peer& peer, Buffer& payload);
-  bool queue_empty() const { return queue_.empty(); }
   void CountReceived(size_t bytes) {
     ++stats_.received;
     stats_.received_bytes += bytes;
@@ -79,7 +78,8 @@ class UdpPort final : public DatagramPort {
 
   size_t DoTakeEvents(absl::Span<PortEvent> events) override;
   bool Sendable(const Datagram& datagram) const;
-  // Puts UDP, IP and Ethernet headers in front of the payload. False without room for them.
+  // Puts UDP, IP and Ethernet headers in front of the payload. False without room for them, and to
+  // the other family.
   bool Encapsulate(Buffer& payload, uint16_t port, const Destination& to);
   void WriteUdpHeader(Buffer& payload, uint16_t port, const IpAddress& source,
                       const Destination& to);
@@ -95,7 +95,7 @@ class UdpPort final : public DatagramPort {
   Address local_address_;
   UniqueFd wait_fd_;
   const size_t queue_max_;
-  std::deque<Datagram> queue_;
+  Fifo<Datagram> queue_;
   std::vector<PortEvent> events_;
   std::vector<IpAddress> groups_;
 

@@ -42,12 +42,13 @@ UdpPort* UdpTable::Search(const IpAddress& address, uint16_t port) const {
       last_ = &entry;
       return entry.port;
     }
-    if (entry.binding.Takes(address)) general = entry.port;
+    if (!entry.binding.Takes(address)) continue;
+    if (general == nullptr || entry.binding.address.is_v4()) general = entry.port;
   }
   return general;
 }
 
-const std::vector<UdpPort*> UdpTable::ports() const {
+std::vector<UdpPort*> UdpTable::ports() const {
   std::vector<UdpPort*> ports;
   for (size_t i = 1; i < entries_.size(); ++i) ports.push_back(entries_[i].port);
   return ports;

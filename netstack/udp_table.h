@@ -36,12 +36,15 @@ struct UdpBinding {
 // One thread.
 class UdpTable {
  public:
-  // The bindings of one table do not overlap, unless one is more special than the other.
+  static constexpr size_t kPortsMax = 32768;
+
+  // The bindings of one table do not overlap, unless one is more special than the other; at most
+  // kPortsMax.
   void Add(const UdpBinding& binding, UdpPort* port);
   void Remove(const UdpPort* port);
 
   // The port for datagrams to this address and port, the more special binding before the general
-  // one; null: nobody's.
+  // one (an address, "0.0.0.0", "::"); null: nobody's.
   UdpPort* Find(const IpAddress& address, uint16_t port) const {
     const Entry* const last = last_;
     if (last != nullptr && last->binding.port == port && last->binding.address == address) {
@@ -50,7 +53,8 @@ class UdpTable {
     return Search(address, port);
   }
   bool Has(uint16_t port) const { return heads_ != nullptr && heads_[port] != 0; }
-  const std::vector<UdpPort*> ports() const;
+  size_t size() const { return entries_.size() - 1; }
+  std::vector<UdpPort*> ports() const;
 
  private:
   struct Entry {
