@@ -22,6 +22,7 @@ namespace weft::benchmarks {
 namespace {
 
 constexpr absl::Duration kStartTimeout = absl::Seconds(10);
+constexpr absl::Duration kFirstReplyTimeout = absl::Milliseconds(20);
 
 absl::StatusOr<LoopOptions> LoopOptionsOf(const std::string& mode) {
   for (const auto& [name, value] :
@@ -39,24 +40,31 @@ absl::StatusOr<std::unique_ptr<Transport>> OpenByName(const std::string& name) {
   return OpenPlainTransport(config);
 }
 
+absl::StatusOr<RpcResult> ResultOf(const rpc::LoadGenerator& load) {
+  const rpc::LoadStats& stats = load.stats();
+  if (stats.unanswered() > 0 || stats.replies == 0) {
+    return absl::UnavailableError(
+        absl::StrCat(stats.unanswered(), " of ", stats.sent,
+                     " requests were not answered: ", load.first_error().message()));
+  }
+  const HistogramSnapshot latency = load.latency().Snapshot();
+  return RpcResult{.p50_us = static_cast<double>(latency.Percentile(50)) / 1e3,
+                   .p99_us = static_cast<double>(latency.Percentile(99)) / 1e3,
+                   .replies_per_s = static_cast<double>(stats.replies) * 1e9 /
+                                    static_cast<double>(stats.end_ns - stats.begin_ns)};
+}
+
 // Arguments: transport, mode, address to listen at. Reports the port that it got, or 0.
 absl::Status Serve(Peer& peer) {
   absl::StatusOr<LoopOptions> loop_options = LoopOptionsOf(peer.arguments()[1]);
   if (!loop_options.ok()) return loop_options.status();
-  Loop loop(*loop_options, RealClock());
   auto transport = OpenByName(peer.arguments()[0]);
   if (!transport.ok()) return transport.status();
   absl::StatusOr<Address> address = Address::Parse(peer.arguments()[2]);
   if (!address.ok()) return address.status();
   auto port = (*transport)->OpenDatagramPort({.local = *address});
   if (!port.ok()) return port.status();
-  auto server = rpc::Server::Create(loop, *std::move(port), {}, [](rpc::ServerCall call) {
-    (void)call.Reply(std::move(call.request()));
-  });
-  if (!server.ok()) return server.status();
-  peer.Report((*server)->port().local_address().port());
-  loop.Run();
-  return absl::OkStatus();
+  return ServeRpc(*loop_options, *std::move(port), [&](uint16_t number) { peer.Report(number); });
 }
 
 Task<void> RunFor(Loop& loop, rpc::LoadGenerator& load, absl::Duration duration) {
@@ -66,23 +74,31 @@ Task<void> RunFor(Loop& loop, rpc::LoadGenerator& load, absl::Duration duration)
   while (!load.done()) co_await loop.Sleep(absl::Microseconds(20));
 }
 
+// The way to the server may take its time to be there: links come up, neighbours are asked for.
+Task<absl::Status> AwaitServer(rpc::Client& client, ::weft::Peer server) {
+  const std::vector<uint8_t> request(64);
+  const rpc::CallOptions options = {.timeout = kFirstReplyTimeout};
+  const int64_t give_up_ns =
+      client.loop().clock().NowNs() + absl::ToInt64Nanoseconds(kStartTimeout);
+  absl::Status status;
+  do {
+    const absl::StatusOr<BufferChain> reply = co_await client.Call(server, request, options);
+    status = reply.status();
+    if (!status.ok()) co_await client.loop().Sleep(absl::Milliseconds(1));
+  } while (!status.ok() && client.loop().clock().NowNs() < give_up_ns);
+  co_return status;
+}
+
 Task<void> WarmUpAndMeasure(rpc::Client& client, ::weft::Peer server, rpc::LoadOptions load_options,
                             absl::Duration duration, absl::StatusOr<RpcResult>* result) {
-  rpc::LoadGenerator warm_up(client, server, load_options);
-  co_await RunFor(client.loop(), warm_up, duration / 10);
-  rpc::LoadGenerator load(client, server, load_options);
-  co_await RunFor(client.loop(), load, duration);
-  const rpc::LoadStats& stats = load.stats();
-  if (stats.unanswered() > 0 || stats.replies == 0) {
-    *result = absl::UnavailableError(
-        absl::StrCat(stats.unanswered(), " of ", stats.sent,
-                     " requests were not answered: ", load.first_error().message()));
+  if (absl::Status there = co_await AwaitServer(client, server); there.ok()) {
+    rpc::LoadGenerator warm_up(client, server, load_options);
+    co_await RunFor(client.loop(), warm_up, duration / 10);
+    rpc::LoadGenerator load(client, server, load_options);
+    co_await RunFor(client.loop(), load, duration);
+    *result = ResultOf(load);
   } else {
-    const HistogramSnapshot latency = load.latency().Snapshot();
-    *result = RpcResult{.p50_us = static_cast<double>(latency.Percentile(50)) / 1e3,
-                        .p99_us = static_cast<double>(latency.Percentile(99)) / 1e3,
-                        .replies_per_s = static_cast<double>(stats.replies) * 1e9 /
-                                         static_cast<double>(stats.end_ns - stats.begin_ns)};
+    *result = there;
   }
   client.loop().Stop();
 }
@@ -92,27 +108,19 @@ Task<void> WarmUpAndMeasure(rpc::Client& client, ::weft::Peer server, rpc::LoadO
 absl::Status Ask(Peer& peer) {
   absl::StatusOr<LoopOptions> loop_options = LoopOptionsOf(peer.arguments()[1]);
   if (!loop_options.ok()) return loop_options.status();
-  Loop loop(*loop_options, RealClock());
   auto transport = OpenByName(peer.arguments()[0]);
   if (!transport.ok()) return transport.status();
   absl::StatusOr<Address> address = Address::Parse(peer.arguments()[2]);
   if (!address.ok()) return address.status();
   auto port = (*transport)->OpenDatagramPort({});
   if (!port.ok()) return port.status();
-  // A machine that is busy with something else may make a reply late, not lose it.
-  auto client = rpc::Client::Create(loop, *std::move(port), {.timeout = absl::Seconds(10)});
-  if (!client.ok()) return client.status();
-  absl::StatusOr<::weft::Peer> server = (*client)->Resolve(*address);
-  if (!server.ok()) return server.status();
-
-  absl::StatusOr<RpcResult> result;
-  TaskGroup tasks;
-  tasks.Spawn(WarmUpAndMeasure(**client, *server,
-                               {.request_bytes = static_cast<size_t>(peer.Number(3)),
-                                .outstanding_max = static_cast<size_t>(peer.Number(4)),
-                                .rate_per_s = static_cast<double>(peer.Number(5))},
-                               absl::Nanoseconds(peer.Number(6)), &result));
-  loop.Run();
+  absl::StatusOr<RpcResult> result =
+      AskRpc(*loop_options, *std::move(port),
+             {.server = *address,
+              .bytes = static_cast<uint64_t>(peer.Number(3)),
+              .outstanding = static_cast<uint64_t>(peer.Number(4)),
+              .rate = static_cast<uint64_t>(peer.Number(5)),
+              .duration = absl::Nanoseconds(peer.Number(6))});
   if (!result.ok()) return result.status();
   for (const double value : {result->p50_us, result->p99_us, result->replies_per_s}) {
     peer.Report(value);
@@ -173,5 +181,36 @@ absl::StatusOr<RpcResult> MeasureRpc(const RpcWorkload& workload, const RpcOptio
 }
 
 absl::Span<const PeerRole> RpcRoles() { return kRoles; }
+
+absl::Status ServeRpc(const LoopOptions& loop_options, std::unique_ptr<DatagramPort> port,
+                      absl::FunctionRef<void(uint16_t)> on_ready) {
+  Loop loop(loop_options, RealClock());
+  auto server = rpc::Server::Create(loop, std::move(port), {}, [](rpc::ServerCall call) {
+    (void)call.Reply(std::move(call.request()));
+  });
+  if (!server.ok()) return server.status();
+  on_ready((*server)->port().local_address().port());
+  loop.Run();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RpcResult> AskRpc(const LoopOptions& loop_options,
+                                 std::unique_ptr<DatagramPort> port, const RpcRequests& requests) {
+  Loop loop(loop_options, RealClock());
+  // A machine that is busy with something else may make a reply late, not lose it.
+  auto client = rpc::Client::Create(loop, std::move(port), {.timeout = absl::Seconds(10)});
+  if (!client.ok()) return client.status();
+  absl::StatusOr<::weft::Peer> server = (*client)->Resolve(requests.server);
+  if (!server.ok()) return server.status();
+  absl::StatusOr<RpcResult> result;
+  TaskGroup tasks;
+  tasks.Spawn(WarmUpAndMeasure(**client, *server,
+                               {.request_bytes = static_cast<size_t>(requests.bytes),
+                                .outstanding_max = static_cast<size_t>(requests.outstanding),
+                                .rate_per_s = static_cast<double>(requests.rate)},
+                               requests.duration, &result));
+  loop.Run();
+  return result;
+}
 
 }  // namespace weft::benchmarks

@@ -6,12 +6,16 @@
 #define WEFT_BENCHMARKS_RPC_WORKLOAD_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "weft/benchmarks/peer_process.h"
+#include "weft/core/loop.h"
+#include "weft/transports/datagram_port.h"
 
 namespace weft::benchmarks {
 
@@ -47,6 +51,23 @@ absl::StatusOr<RpcResult> MeasureRpcAt(const std::string& address, const RpcWork
 
 // What a program that calls these must be able to run.
 absl::Span<const PeerRole> RpcRoles();
+
+// For processes that open their ports in another way. Echoes what comes to `port`, for ever;
+// `on_ready` is told the port's number.
+absl::Status ServeRpc(const LoopOptions& loop_options, std::unique_ptr<DatagramPort> port,
+                      absl::FunctionRef<void(uint16_t)> on_ready);
+
+struct RpcRequests {
+  Address server;
+  uint64_t bytes = 64;
+  uint64_t outstanding = 1;
+  uint64_t rate = 0;  // a second; 0: closed loop
+  absl::Duration duration;
+};
+
+// Measures once the server has answered at all, which it has some seconds for.
+absl::StatusOr<RpcResult> AskRpc(const LoopOptions& loop_options,
+                                 std::unique_ptr<DatagramPort> port, const RpcRequests& requests);
 
 }  // namespace weft::benchmarks
 

@@ -50,7 +50,10 @@ Loop::~Loop() {
 void Loop::Add(Pollable* pollable) {
   const int fd = pollable->wait_fd();
   epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
-  const bool waits = fd >= 0 && epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) == 0;
+  // A descriptor that somebody may sleep on costs the kernel some work for whatever arrives, even
+  // while nobody sleeps. A loop that never does goes without.
+  const bool waits = fd >= 0 && options_.mode != LoopMode::kBusy &&
+                     epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) == 0;
   if (!waits) ++without_fd_;
   pollables_.push_back({pollable, waits});
 }

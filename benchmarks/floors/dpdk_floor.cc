@@ -168,17 +168,22 @@ absl::StatusOr<double> RunDpdkPair(const DpdkPair& roles, DpdkFloor floor, const
   const std::string latency = floor == DpdkFloor::kLatency ? "1" : "0";
   const absl::Duration duration = std::min(options.duration, kDurationMax);
   const absl::Duration lifetime = duration + 3 * kStartTimeout;
+  std::vector<std::string> server_arguments = {server, latency};
+  std::vector<std::string> client_arguments = {
+      client, latency, absl::StrCat(absl::ToInt64Nanoseconds(duration))};
+  for (auto* arguments : {&server_arguments, &client_arguments}) {
+    arguments->insert(arguments->end(), roles.arguments.begin(), roles.arguments.end());
+  }
   auto sender = PeerProcess::Start({.role = roles.server_role,
                                     .core = options.server_core,
-                                    .arguments = {server, latency},
+                                    .arguments = std::move(server_arguments),
                                     .lifetime = lifetime});
   if (!sender.ok()) return sender.status();
   if (auto ready = (*sender)->AwaitReport(kStartTimeout); !ready.ok()) return ready;
-  auto asker = PeerProcess::Start(
-      {.role = roles.client_role,
-       .core = options.client_core,
-       .arguments = {client, latency, absl::StrCat(absl::ToInt64Nanoseconds(duration))},
-       .lifetime = lifetime});
+  auto asker = PeerProcess::Start({.role = roles.client_role,
+                                   .core = options.client_core,
+                                   .arguments = std::move(client_arguments),
+                                   .lifetime = lifetime});
   if (!asker.ok()) return asker.status();
   return (*asker)->AwaitReport(duration + 2 * kStartTimeout);
 }

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
@@ -45,9 +46,11 @@ absl::Span<const PeerRole> DpdkRoles();
 //   server: its device, 1 for echoing or 0 for sending without end. Reports 0 before it opens it.
 //   client: its device, 1 for round trips or 0 for counting, the duration in nanoseconds. Opens its
 //   device as soon as the other end is there. Reports nanoseconds, or frames a second.
+// Both get `arguments` behind that.
 struct DpdkPair {
   const char* server_role;
   const char* client_role;
+  std::vector<std::string> arguments = {};
 };
 absl::StatusOr<double> RunDpdkPair(const DpdkPair& roles, DpdkFloor floor, const Options& options);
 

@@ -44,11 +44,10 @@ BufferPoolOptions ChunkOptions(const AfxdpPortOptions& options) {
 }
 
 // One descriptor that is readable when `a` or `b` is.
-absl::StatusOr<UniqueFd> OpenEpoll(int a, int b) {
+absl::StatusOr<UniqueFd> OpenEpoll(int link_fd) {
   UniqueFd fd(epoll_create1(EPOLL_CLOEXEC));
   epoll_event event = {.events = EPOLLIN, .data = {}};
-  if (!fd || epoll_ctl(fd.get(), EPOLL_CTL_ADD, a, &event) != 0 ||
-      epoll_ctl(fd.get(), EPOLL_CTL_ADD, b, &event) != 0) {
+  if (!fd || epoll_ctl(fd.get(), EPOLL_CTL_ADD, link_fd, &event) != 0) {
     return absl::ErrnoToStatus(errno, "cannot wait for an AF_XDP socket");
   }
   return fd;
@@ -94,7 +93,7 @@ absl::StatusOr<std::unique_ptr<FramePort>> AfxdpFramePort::Open(const AfxdpPortO
   if (!socket.ok()) return socket.status();
   absl::StatusOr<LinkMonitor> link = LinkMonitor::Open(options.interface->index);
   if (!link.ok()) return link.status();
-  absl::StatusOr<UniqueFd> wait_fd = OpenEpoll((*socket)->fd(), link->fd());
+  absl::StatusOr<UniqueFd> wait_fd = OpenEpoll(link->fd());
   if (!wait_fd.ok()) return wait_fd.status();
   const int fd = (*socket)->fd();
   std::unique_ptr<AfxdpFramePort> port(
@@ -155,6 +154,12 @@ bool AfxdpFramePort::Arm() {
   if (!status_.ok()) return true;
   CheckDevice();
   if (has_events_ || !status_.ok()) return false;
+  if (!waits_) {
+    // Not before somebody sleeps: it costs the kernel some work for each frame.
+    epoll_event event = {.events = EPOLLIN, .data = {.fd = socket_->fd()}};
+    if (epoll_ctl(wait_fd_.get(), EPOLL_CTL_ADD, socket_->fd(), &event) != 0) return false;
+    waits_ = true;
+  }
   ReclaimSent();
   Refill();
   // The descriptor tells of frames, even of those that came before; it does not tell when there is

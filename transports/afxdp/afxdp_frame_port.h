@@ -133,7 +133,8 @@ class AfxdpFramePort final : public FramePort {
   std::unique_ptr<XdpSocket> socket_;
   ProgramUser program_;
   linux_transport::LinkMonitor link_;
-  UniqueFd wait_fd_;  // epoll: the socket and link_
+  UniqueFd wait_fd_;    // epoll: link_ and, if waits_, the socket
+  bool waits_ = false;  // somebody has slept on it
 
   std::vector<uint8_t> in_kernel_;  // by slot: whether the kernel has it
   uint32_t sending_ = 0;            // slots in the tx and completion rings, and between them

@@ -84,16 +84,24 @@ static __always_inline __u32 Word(const __u8* p) {
 }
 
 /* Whose an address is: AfxdpOwner, or 0 for the kernel's alone. */
-static __always_inline __u32 Ipv4Owner(const __u8* p) {
-  const struct AfxdpAddress key = {{0, 0, bpf_htonl(0xffff), Word(p)}};
-  const __u32* owner = bpf_map_lookup_elem(&addresses, &key);
+static __always_inline __u32 Owner(const struct AfxdpSettings* s, const struct AfxdpAddress* key) {
+  const __u32* first = s->first_address.words;
+  if (key->words[3] == first[3] && key->words[2] == first[2] && key->words[1] == first[1] &&
+      key->words[0] == first[0]) {
+    return s->first_owner;
+  }
+  const __u32* owner = bpf_map_lookup_elem(&addresses, key);
   return owner ? *owner : 0;
 }
 
-static __always_inline __u32 Ipv6Owner(const __u8* p) {
+static __always_inline __u32 Ipv4Owner(const struct AfxdpSettings* s, const __u8* p) {
+  const struct AfxdpAddress key = {{0, 0, bpf_htonl(0xffff), Word(p)}};
+  return Owner(s, &key);
+}
+
+static __always_inline __u32 Ipv6Owner(const struct AfxdpSettings* s, const __u8* p) {
   const struct AfxdpAddress key = {{Word(p), Word(p + 4), Word(p + 8), Word(p + 12)}};
-  const __u32* owner = bpf_map_lookup_elem(&addresses, &key);
-  return owner ? *owner : 0;
+  return Owner(s, &key);
 }
 
 /* A MAC address as a number. */
@@ -132,19 +140,20 @@ static __always_inline int IsOurPayload(const struct xdp_md* frame, const struct
   return owner == AFXDP_OURS && (proto == PROTO_ICMP || proto == PROTO_ICMPV6);
 }
 
-static __always_inline int IsOurArp(const struct xdp_md* frame, __u32 offset) {
+static __always_inline int IsOurArp(const struct xdp_md* frame, const struct AfxdpSettings* s,
+                                    __u32 offset) {
   const __u8* arp = Bytes(frame, offset, 28);
   if (!arp) return 0;
   /* Ethernet and IPv4. */
   if (Big16(arp) != 1 || Big16(arp + 2) != ETHERTYPE_IPV4 || arp[4] != 6 || arp[5] != 4) return 0;
-  return Ipv4Owner(arp + 24) == AFXDP_OURS;
+  return Ipv4Owner(s, arp + 24) == AFXDP_OURS;
 }
 
 static __always_inline int IsOurIpv4(const struct xdp_md* frame, const struct AfxdpSettings* s,
                                      __u32 offset, int to_our_group) {
   const __u8* ip = Bytes(frame, offset, 20);
   if (!ip || ip[0] >> 4 != 4) return to_our_group;
-  const __u32 owner = Ipv4Owner(ip + 16);
+  const __u32 owner = Ipv4Owner(s, ip + 16);
   if (!owner) return to_our_group;
   if (!s->restrict_ports) return 1;
   const __u16 fragment = Big16(ip + 6);
@@ -161,9 +170,10 @@ static __always_inline int IsOurIpv4(const struct xdp_md* frame, const struct Af
 /* Solicited for an address of ours; such frames go to a group (RFC 4291, 2.7.1) that other addresses
  * may belong to.
  */
-static __always_inline int IsOurSolicitation(const struct xdp_md* frame, __u32 offset) {
+static __always_inline int IsOurSolicitation(const struct xdp_md* frame,
+                                             const struct AfxdpSettings* s, __u32 offset) {
   const __u8* target = Bytes(frame, offset + 40 + 8, 16);
-  return target && Ipv6Owner(target) == AFXDP_OURS;
+  return target && Ipv6Owner(s, target) == AFXDP_OURS;
 }
 
 static __always_inline int IsOurIpv6(const struct xdp_md* frame, const struct AfxdpSettings* s,
@@ -174,11 +184,11 @@ static __always_inline int IsOurIpv6(const struct xdp_md* frame, const struct Af
   if (ip[24] == 0xff) {
     const __u8* icmp = Bytes(frame, offset + 40, 1);
     if (next == PROTO_ICMPV6 && icmp && icmp[0] == ICMPV6_NEIGHBOR_SOLICITATION) {
-      return IsOurSolicitation(frame, offset);
+      return IsOurSolicitation(frame, s, offset);
     }
     return to_our_group;
   }
-  const __u32 owner = Ipv6Owner(ip + 24);
+  const __u32 owner = Ipv6Owner(s, ip + 24);
   if (!owner) return to_our_group;
   if (!s->restrict_ports) return 1;
 
@@ -230,7 +240,7 @@ static __always_inline int IsOurs(const struct xdp_md* frame, const struct Afxdp
   }
   switch (type) {
     case ETHERTYPE_ARP:
-      return IsOurArp(frame, offset);
+      return IsOurArp(frame, s, offset);
     case ETHERTYPE_IPV4:
       return IsOurIpv4(frame, s, offset, IsOurGroup(mac));
     case ETHERTYPE_IPV6:

@@ -19,13 +19,6 @@
 #define AFXDP_ADDRESSES_MAX 1024
 #define AFXDP_GROUPS_MAX 1024
 
-struct AfxdpSettings {
-  __u64 mac;            /* of the interface, as a key of map "groups" */
-  __u32 take_all;       /* every frame to it or to a group, whatever the rest says */
-  __u32 restrict_ports; /* of IP packets, only those to a port that is set in `ports` */
-  __u8 ports[8192];     /* a bit a port */
-};
-
 enum AfxdpOwner {
   AFXDP_OURS = 1,
   /* The kernel has the address too: we take what goes to our ports, and nothing else. */
@@ -34,6 +27,19 @@ enum AfxdpOwner {
 
 struct AfxdpAddress {
   __u32 words[4]; /* in network order */
+};
+
+struct AfxdpSettings {
+  __u64 mac;            /* of the interface, as a key of map "groups" */
+  __u32 take_all;       /* every frame to it or to a group, whatever the rest says */
+  __u32 restrict_ports; /* of IP packets, only those to a port that is set in `ports` */
+  /* One of map "addresses", with its owner (0: there is none): most packets are for one address, and
+   * are spared the look-up.
+   */
+  struct AfxdpAddress first_address;
+  __u32 first_owner;
+  __u32 padding;
+  __u8 ports[8192]; /* a bit a port */
 };
 
 #endif /* WEFT_TRANSPORTS_AFXDP_AFXDP_PROGRAM_H_ */

@@ -245,6 +245,10 @@ absl::Status XdpProgram::Apply() {
   AfxdpSettings settings = options_.filter.settings;
   settings.mac = MacKey(options_.interface.mac);
   settings.take_all = !was_told && !restrict_ports;
+  if (!taken.empty()) {
+    settings.first_address = AddressKey(taken[0].address);
+    settings.first_owner = taken[0].owner;
+  }
   const __u32 zero = 0;
   if (bpf_map_update_elem(FindMap("settings"), &zero, &settings, BPF_ANY) != 0) {
     return absl::ErrnoToStatus(errno, "cannot set up the XDP program");
