@@ -38,7 +38,8 @@ size_t AfxdpFramePort::Send(absl::Span<Buffer> burst) {
   AssertOwner();
   if (!status_.ok()) [[unlikely]]
     return 0;
-  ReclaimSent();
+  // In batches: most have been reclaimed by a Receive() that found nothing.
+  if (sending_ >= fill_batch_) ReclaimSent();
   size_t accepted = Enqueue(burst);
   Kick();
   // What has gone may have made room.
