@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // In steady state, a request and its reply allocate no memory and take no lock, neither in this
-// project's code nor in what it calls. (A simulated network is no data path.)
+// project's code nor in what it calls. (A simulated network is no data path.) "dpdk" and "afxdp"
+// stand for weft's own network stack over them.
 
 #include <dlfcn.h>
 #include <pthread.h>

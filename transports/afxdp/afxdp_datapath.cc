@@ -173,8 +173,10 @@ size_t AfxdpFramePort::ReclaimSent() {
 
 size_t AfxdpFramePort::Receive(absl::Span<Buffer> burst) {
   AssertOwner();
-  if (--calls_to_check_ == 0) [[unlikely]]
+  if (--calls_to_check_ == 0) [[unlikely]] {
     CheckDevice();
+    StopWaiting();  // Nobody has slept for as many calls.
+  }
   if (!status_.ok()) [[unlikely]]
     return 0;
   xsk_ring_cons& rx = socket_->rx;
