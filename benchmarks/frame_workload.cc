@@ -126,11 +126,10 @@ absl::Status Ask(Peer& peer) {
     if (rate.ok()) peer.Report(*rate);
     return rate.status();
   }
-  const absl::StatusOr<RpcResult> result =
-      AskRpc({.mode = LoopMode::kBusy}, std::move(end.port),
-             {.server = At(kServerIp),
-              .outstanding = outstanding,
-              .duration = absl::Nanoseconds(duration_ns)});
+  const absl::StatusOr<RpcResult> result = AskRpc({.mode = LoopMode::kBusy}, std::move(end.port),
+                                                  {.server = At(kServerIp),
+                                                   .outstanding = outstanding,
+                                                   .duration = absl::Nanoseconds(duration_ns)});
   if (!result.ok()) return result.status();
   peer.Report(outstanding == 1 ? result->p50_us * 1e3 : result->replies_per_s);
   return absl::OkStatus();
@@ -152,13 +151,13 @@ absl::StatusOr<double> RunVethPair(Cable cable, int outstanding, const floors::O
                                     .lifetime = lifetime});
   if (!server.ok()) return server.status();
   if (auto ready = (*server)->AwaitReport(kStartTimeout); !ready.ok()) return ready;
-  auto client = PeerProcess::Start(
-      {.role = kClientRole,
-       .core = options.client_core,
-       .arguments = {VethPair::kClient, "1",
-                     absl::StrCat(absl::ToInt64Nanoseconds(options.duration)), Number(cable),
-                     absl::StrCat(outstanding)},
-       .lifetime = lifetime});
+  auto client =
+      PeerProcess::Start({.role = kClientRole,
+                          .core = options.client_core,
+                          .arguments = {VethPair::kClient, "1",
+                                        absl::StrCat(absl::ToInt64Nanoseconds(options.duration)),
+                                        Number(cable), absl::StrCat(outstanding)},
+                          .lifetime = lifetime});
   if (!client.ok()) return client.status();
   return (*client)->AwaitReport(options.duration + 2 * kStartTimeout);
 }

@@ -205,8 +205,7 @@ absl::StatusOr<NetstackCost> Measure(size_t burst, absl::Duration duration) {
 
 // Arguments: the burst, the duration in nanoseconds. Reports nanoseconds, then ticks.
 absl::Status Run(Peer& peer) {
-  const auto cost =
-      Measure(static_cast<size_t>(peer.Number(0)), absl::Nanoseconds(peer.Number(1)));
+  const auto cost = Measure(static_cast<size_t>(peer.Number(0)), absl::Nanoseconds(peer.Number(1)));
   if (!cost.ok()) return cost.status();
   peer.Report(cost->ns);
   peer.Report(cost->ticks);

@@ -4,7 +4,7 @@
 // kernel's stack, measured in the same run: docs/performance.md explains each figure.
 //
 //   rpc_frames            every bar, and some more
-//   rpc_frames --quick    less than half a minute, less exact
+//   rpc_frames --quick    the bars alone, in less than half a minute
 //
 // Figures over veth pairs need root; without it the table says so, and the rest stands.
 
@@ -38,7 +38,8 @@ ABSL_FLAG(std::string, cores, "",
           "client's and server's core, as in 0,1; default: the first two allowed");
 ABSL_FLAG(std::string, only, "", "measure only figures that have this in their name, and floors");
 ABSL_FLAG(std::string, json, "", "also write the figures to this file");
-ABSL_FLAG(bool, quick, false, "3 runs of 100 ms: less than half a minute, less exact");
+ABSL_FLAG(bool, quick, false,
+          "the bars alone, 3 runs of 100 ms: less than half a minute, less exact");
 ABSL_FLAG(int, runs, 7, "runs of each measurement, interleaved; the median counts");
 ABSL_FLAG(absl::Duration, duration, absl::Milliseconds(500), "of each run");
 
@@ -57,6 +58,7 @@ struct Series {
   std::string unit;
   std::string floor;  // the name of another; empty: none
   std::function<absl::StatusOr<double>(const Options&)> run;
+  bool for_orientation = false;  // no bar needs it
   std::vector<double> values = {};
   absl::Status status = {};
 };
@@ -66,7 +68,7 @@ struct Bar {
   const char* figure;
   enum Form { kAtMost, kAtLeast, kRatioAtMost, kBeyondAtMost, kTimesLower } form;
   double limit;
-  const char* against = nullptr;  // another figure; the first form but two need one
+  const char* against = nullptr;  // another figure; all but kAtMost and kAtLeast have one
 };
 
 constexpr Bar kBars[] = {
@@ -91,8 +93,10 @@ absl::StatusOr<double> Microseconds(absl::StatusOr<double> ns) {
 }
 
 Series DpdkFloorSeries(DpdkFloor floor) {
-  return {floors::Name(floor), floor == DpdkFloor::kLatency ? "us" : "frames/s", "",
-          [floor](const Options& options) { return ValueOf(MeasureDpdk(floor, options)); }};
+  const bool latency = floor == DpdkFloor::kLatency;
+  return {floors::Name(floor), latency ? "us" : "frames/s", "",
+          [floor](const Options& options) { return ValueOf(MeasureDpdk(floor, options)); },
+          /*for_orientation=*/!latency};
 }
 
 Series AfxdpFloorSeries(bool native) {
@@ -108,16 +112,19 @@ Series AfxdpFloorSeries(bool native) {
 }
 
 Series PacketFloorSeries() {
-  return {"raw AF_PACKET, p50", "us", "", [](const Options& options) -> absl::StatusOr<double> {
+  return {"raw AF_PACKET, p50", "us", "",
+          [](const Options& options) -> absl::StatusOr<double> {
             const auto pair = VethPair::Make();
             if (!pair.ok()) return pair.status();
             return Microseconds(floors::PacketRoundTripNs(options));
-          }};
+          },
+          /*for_orientation=*/true};
 }
 
 Series RpcSeries(Cable cable, std::string floor) {
   return {absl::StrCat("rpc ", Name(cable), " busy, p50"), "us", std::move(floor),
-          [cable](const Options& options) { return MeasureRpcOver(cable, 1, options); }};
+          [cable](const Options& options) { return MeasureRpcOver(cable, 1, options); },
+          /*for_orientation=*/cable == Cable::kPacket};
 }
 
 Series UdpSeries(Direction direction) {
@@ -136,13 +143,14 @@ Series CostSeries(size_t burst, bool ticks) {
             const auto cost = MeasureNetstackCost(burst, options.client_core, options.duration);
             if (!cost.ok()) return cost.status();
             return ticks ? cost->ticks : cost->ns;
-          }};
+          },
+          /*for_orientation=*/ticks};
 }
 
 std::vector<Series> AllSeries() {
   const auto rpc_linux = [](const Options& options) -> absl::StatusOr<double> {
-    const auto result = MeasureRpc(
-        {.transport = "linux"}, {options.client_core, options.server_core, options.duration});
+    const auto result = MeasureRpc({.transport = "linux"},
+                                   {options.client_core, options.server_core, options.duration});
     if (!result.ok()) return result.status();
     return result->p50_us;
   };
@@ -156,7 +164,8 @@ std::vector<Series> AllSeries() {
       RpcSeries(Cable::kDpdk, floors::Name(DpdkFloor::kLatency)),
       {"rpc linux busy, p50", "us", "", rpc_linux},
       {absl::StrCat("rpc dpdk busy, ", kMany, " outstanding"), "requests/s", "",
-       [](const Options& options) { return MeasureRpcOver(Cable::kDpdk, kMany, options); }},
+       [](const Options& options) { return MeasureRpcOver(Cable::kDpdk, kMany, options); },
+       /*for_orientation=*/true},
       CostSeries(1, /*ticks=*/false),
       CostSeries(1, /*ticks=*/true),
       CostSeries(32, /*ticks=*/false),
@@ -174,20 +183,18 @@ std::vector<Series> AllSeries() {
   };
 }
 
-// Those that --only names, and their floors.
-std::vector<Series> WantedSeries(absl::string_view only) {
-  std::vector<Series> all = AllSeries();
-  const auto wanted = [&](const Series& series) {
-    return absl::StrContains(series.name, only) ||
-           std::any_of(all.begin(), all.end(), [&](const Series& other) {
-             return other.floor == series.name && absl::StrContains(other.name, only);
-           });
-  };
-  std::vector<Series> some;
+// Those that --only names, and their floors; if `quick`, without what is for orientation.
+std::vector<Series> WantedSeries(absl::string_view only, bool quick) {
+  const std::vector<Series> all = AllSeries();
+  const auto named = [&](const Series& series) { return absl::StrContains(series.name, only); };
+  std::vector<Series> wanted;
   for (const Series& series : all) {
-    if (wanted(series)) some.push_back(series);
+    const bool is_floor = std::any_of(all.begin(), all.end(), [&](const Series& other) {
+      return other.floor == series.name && named(other);
+    });
+    if ((named(series) || is_floor) && !(quick && series.for_orientation)) wanted.push_back(series);
   }
-  return some;
+  return wanted;
 }
 
 void MeasureAll(int runs, const Options& options, std::vector<Series>* all) {
@@ -204,11 +211,17 @@ void MeasureAll(int runs, const Options& options, std::vector<Series>* all) {
   std::fprintf(stderr, "\r\033[K");
 }
 
-std::optional<double> MedianOf(const std::vector<Series>& all, absl::string_view name) {
+const Series* Find(const std::vector<Series>& all, absl::string_view name) {
   for (const Series& series : all) {
-    if (series.name == name && series.status.ok()) return Median(series.values);
+    if (series.name == name && series.status.ok() && !series.values.empty()) return &series;
   }
-  return std::nullopt;
+  return nullptr;
+}
+
+std::optional<double> MedianOf(const std::vector<Series>& all, absl::string_view name) {
+  const Series* const series = Find(all, name);
+  if (series == nullptr) return std::nullopt;
+  return Median(series->values);
 }
 
 Report ToReport(const std::vector<Series>& all) {
@@ -223,38 +236,54 @@ Report ToReport(const std::vector<Series>& all) {
   return report;
 }
 
-// A line for each bar that the measurements say something about.
+double Compare(Bar::Form form, double value, double against) {
+  switch (form) {
+    case Bar::kAtMost:
+    case Bar::kAtLeast:
+      break;
+    case Bar::kRatioAtMost:
+      return value / against;
+    case Bar::kBeyondAtMost:
+      return value - against;
+    case Bar::kTimesLower:
+      return against / value;
+  }
+  return value;
+}
+
+std::string Describe(const Bar& bar) {
+  switch (bar.form) {
+    case Bar::kAtMost:
+    case Bar::kAtLeast:
+      break;
+    case Bar::kRatioAtMost:
+      return absl::StrCat(bar.figure, " / ", bar.against);
+    case Bar::kBeyondAtMost:
+      return absl::StrCat(bar.figure, " - ", bar.against);
+    case Bar::kTimesLower:
+      return absl::StrCat(bar.against, " / ", bar.figure);
+  }
+  return bar.figure;
+}
+
+// A line for each bar that the measurements say something about. Figures are compared within each
+// run, whose measurements follow one another, and the median of the comparisons counts.
 std::string BarTable(const std::vector<Series>& all) {
   std::string lines;
   for (const Bar& bar : kBars) {
-    const std::optional<double> is = MedianOf(all, bar.figure);
-    const std::optional<double> against =
-        bar.against == nullptr ? 1 : MedianOf(all, bar.against);
-    if (!is.has_value() || !against.has_value()) continue;
-    const bool at_least = bar.form == Bar::kAtLeast || bar.form == Bar::kTimesLower;
-    double value = *is;
-    std::string what = bar.figure;
-    switch (bar.form) {
-      case Bar::kAtMost:
-      case Bar::kAtLeast:
-        break;
-      case Bar::kRatioAtMost:
-        value /= *against;
-        absl::StrAppend(&what, " / ", bar.against);
-        break;
-      case Bar::kBeyondAtMost:
-        value -= *against;
-        absl::StrAppend(&what, " - ", bar.against);
-        break;
-      case Bar::kTimesLower:
-        value = *against / value;
-        what = absl::StrCat(bar.against, " / ", what);
-        break;
+    const Series* const figure = Find(all, bar.figure);
+    const Series* const against = bar.against == nullptr ? figure : Find(all, bar.against);
+    if (figure == nullptr || against == nullptr) continue;
+    std::vector<double> runs;
+    for (size_t i = 0; i < figure->values.size(); ++i) {
+      runs.push_back(Compare(bar.form, figure->values[i], against->values[i]));
     }
-    const bool met = at_least ? value >= bar.limit : value <= bar.limit;
+    const double is = Median(std::move(runs));
+    const bool at_least = bar.form == Bar::kAtLeast || bar.form == Bar::kTimesLower;
+    const bool met = at_least ? is >= bar.limit : is <= bar.limit;
     const bool millions = bar.limit >= 1e6;
-    absl::StrAppendFormat(&lines, "%-58s %8.3f%s  %s %6.2f%s  %s\n", what,
-                          millions ? value / 1e6 : value, millions ? " M" : "  ",
+    absl::StrAppendFormat(&lines, "%-58s %8.3f%s  %s %6.2f%s  %s\n", Describe(bar),
+                          millions ? is / 1e6 : is, millions ? " M" : "  ",
                           at_least ? ">=" : "<=", millions ? bar.limit / 1e6 : bar.limit,
                           millions ? " M" : "  ", met ? "met" : "MISSED");
   }
@@ -287,14 +316,15 @@ absl::StatusOr<Options> MakeOptions() {
 
 int Main() {
   const absl::StatusOr<Options> options = MakeOptions();
-  std::vector<Series> all = WantedSeries(absl::GetFlag(FLAGS_only));
+  const bool quick = absl::GetFlag(FLAGS_quick);
+  std::vector<Series> all = WantedSeries(absl::GetFlag(FLAGS_only), quick);
   if (!options.ok() || all.empty()) {
     std::fprintf(stderr, "rpc_frames: %s\n",
                  options.ok() ? "no figure has what --only says in its name"
                               : std::string(options.status().message()).c_str());
     return 2;
   }
-  MeasureAll(absl::GetFlag(FLAGS_quick) ? 3 : absl::GetFlag(FLAGS_runs), *options, &all);
+  MeasureAll(quick ? 3 : absl::GetFlag(FLAGS_runs), *options, &all);
   const Report report = ToReport(all);
   std::printf("%s\n%s", report.Table().c_str(), BarTable(all).c_str());
   if (const std::string path = absl::GetFlag(FLAGS_json); !path.empty()) {
@@ -308,9 +338,8 @@ int Main() {
 
 std::vector<PeerRole> Roles() {
   std::vector<PeerRole> roles;
-  for (const auto part :
-       {FrameRoles(), NetstackCostRoles(), RpcRoles(), floors::Roles(), floors::DpdkRoles(),
-        floors::AfxdpRoles(), floors::PacketRoles()}) {
+  for (const auto part : {FrameRoles(), NetstackCostRoles(), RpcRoles(), floors::Roles(),
+                          floors::DpdkRoles(), floors::AfxdpRoles(), floors::PacketRoles()}) {
     roles.insert(roles.end(), part.begin(), part.end());
   }
   return roles;

@@ -114,13 +114,12 @@ absl::Status Ask(Peer& peer) {
   if (!address.ok()) return address.status();
   auto port = (*transport)->OpenDatagramPort({});
   if (!port.ok()) return port.status();
-  absl::StatusOr<RpcResult> result =
-      AskRpc(*loop_options, *std::move(port),
-             {.server = *address,
-              .bytes = static_cast<uint64_t>(peer.Number(3)),
-              .outstanding = static_cast<uint64_t>(peer.Number(4)),
-              .rate = static_cast<uint64_t>(peer.Number(5)),
-              .duration = absl::Nanoseconds(peer.Number(6))});
+  absl::StatusOr<RpcResult> result = AskRpc(*loop_options, *std::move(port),
+                                            {.server = *address,
+                                             .bytes = static_cast<uint64_t>(peer.Number(3)),
+                                             .outstanding = static_cast<uint64_t>(peer.Number(4)),
+                                             .rate = static_cast<uint64_t>(peer.Number(5)),
+                                             .duration = absl::Nanoseconds(peer.Number(6))});
   if (!result.ok()) return result.status();
   for (const double value : {result->p50_us, result->p99_us, result->replies_per_s}) {
     peer.Report(value);

@@ -151,6 +151,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   static constexpr size_t kLoopbackMax = 1024;
   static constexpr BufferPoolOptions kLargePool = {.count = 16, .bytes = 65536 + 128};
   static constexpr uint32_t kIdlePollsPerTick = 64;
+  static constexpr uint32_t kBusyPollsPerTick = 4;
 
   Stack(const StackOptions& options, World world, std::unique_ptr<FramePort> device,
         std::unique_ptr<FramePort> exception);
@@ -251,7 +252,9 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   TimerWheel& timers_;
   int64_t now_ns_;
   bool is_set_up_ = false;
+  // Since the clock was read.
   uint32_t idle_polls_ = 0;
+  uint32_t busy_polls_ = 0;
   uint32_t polls_since_exception_ = 0;
   Prng prng_;
 

@@ -48,8 +48,8 @@ void UdpPort::WriteUdpHeader(Buffer& payload, uint16_t port, const IpAddress& so
   uint8_t* const udp = payload.Prepend(kUdpHeaderBytes);
   WriteUdp(udp, binding_.port, port, static_cast<uint16_t>(length), 0);
   if (to.v4 && !stack_->options().udp_checksum) return;
-  uint64_t sum = AddToChecksum(to.destination_sum, to.v4 ? absl::MakeSpan(source.bytes() + 12, 4)
-                                                         : absl::MakeSpan(source.bytes(), 16));
+  uint64_t sum = to.v4 ? AddFourToChecksum(to.destination_sum, source.bytes() + 12)
+                       : AddToChecksum(to.destination_sum, {source.bytes(), 16});
   sum = AddBig16ToChecksum(sum, kUdp);
   sum = AddBig16ToChecksum(sum, static_cast<uint16_t>(length));
   if (stack_->checksum_offload()) {
@@ -81,7 +81,7 @@ bool UdpPort::Encapsulate(Buffer& payload, uint16_t port, const Destination& to)
     StoreBig16(ip + 2, static_cast<uint16_t>(total));
     std::memcpy(ip + 12, source.bytes() + 12, 4);
     const uint64_t sum =
-        AddBig16ToChecksum(AddToChecksum(to.ip_sum, {ip + 12, 4}), static_cast<uint16_t>(total));
+        AddBig16ToChecksum(AddFourToChecksum(to.ip_sum, ip + 12), static_cast<uint16_t>(total));
     StoreBig16(ip + 10, FinishChecksum(sum));
   } else {
     StoreBig16(ip + 4, static_cast<uint16_t>(udp_bytes));

@@ -169,8 +169,8 @@ absl::StatusOr<double> RunDpdkPair(const DpdkPair& roles, DpdkFloor floor, const
   const absl::Duration duration = std::min(options.duration, kDurationMax);
   const absl::Duration lifetime = duration + 3 * kStartTimeout;
   std::vector<std::string> server_arguments = {server, latency};
-  std::vector<std::string> client_arguments = {
-      client, latency, absl::StrCat(absl::ToInt64Nanoseconds(duration))};
+  std::vector<std::string> client_arguments = {client, latency,
+                                               absl::StrCat(absl::ToInt64Nanoseconds(duration))};
   for (auto* arguments : {&server_arguments, &client_arguments}) {
     arguments->insert(arguments->end(), roles.arguments.begin(), roles.arguments.end());
   }

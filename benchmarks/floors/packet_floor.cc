@@ -87,11 +87,11 @@ absl::StatusOr<double> PacketRoundTripNs(const Options& options) {
   if (absl::StatusOr<double> ready = (*server)->AwaitReport(kStartTimeout); !ready.ok()) {
     return ready;
   }
-  auto client = PeerProcess::Start(
-      {.role = "floor-packet-client",
-       .core = options.client_core,
-       .arguments = {absl::StrCat(absl::ToInt64Nanoseconds(options.duration))},
-       .lifetime = lifetime});
+  auto client =
+      PeerProcess::Start({.role = "floor-packet-client",
+                          .core = options.client_core,
+                          .arguments = {absl::StrCat(absl::ToInt64Nanoseconds(options.duration))},
+                          .lifetime = lifetime});
   if (!client.ok()) return client.status();
   return (*client)->AwaitReport(options.duration + kStartTimeout);
 }

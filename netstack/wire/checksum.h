@@ -28,6 +28,13 @@ inline uint64_t AddBig16ToChecksum(uint64_t sum, uint16_t host_order) {
                     : host_order);
 }
 
+// Adds 4 bytes, at any alignment.
+inline uint64_t AddFourToChecksum(uint64_t sum, const uint8_t* bytes) {
+  uint32_t word;
+  std::memcpy(&word, bytes, sizeof(word));
+  return sum + word;
+}
+
 // The sum as 16 bits, not complemented, in host order: what FrameOffload::kSendL4Checksum wants in
 // the checksum field.
 inline uint16_t FoldChecksum(uint64_t sum) {

@@ -61,7 +61,13 @@ class Ipv4View {
   IpProtocol protocol() const { return static_cast<IpProtocol>(p_[9]); }
   IpAddress source() const { return IpAddress::V4(p_ + 12); }
   IpAddress destination() const { return IpAddress::V4(p_ + 16); }
-  bool ChecksumIsGood() const { return Checksum({p_, header_bytes()}) == 0; }
+  bool ChecksumIsGood() const {
+    if (header_bytes() != kIpv4HeaderBytes) [[unlikely]]
+      return Checksum({p_, header_bytes()}) == 0;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < kIpv4HeaderBytes; i += 4) sum = AddFourToChecksum(sum, p_ + i);
+    return FinishChecksum(sum) == 0;
+  }
 
  private:
   const uint8_t* p_ = nullptr;

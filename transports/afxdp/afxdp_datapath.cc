@@ -38,7 +38,8 @@ size_t AfxdpFramePort::Send(absl::Span<Buffer> burst) {
   AssertOwner();
   if (!status_.ok()) [[unlikely]]
     return 0;
-  ReclaimSent();
+  // In batches: most have been reclaimed by a Receive() that found nothing.
+  if (sending_ >= fill_batch_) ReclaimSent();
   size_t accepted = Enqueue(burst);
   Kick();
   // What has gone may have made room.
@@ -172,8 +173,10 @@ size_t AfxdpFramePort::ReclaimSent() {
 
 size_t AfxdpFramePort::Receive(absl::Span<Buffer> burst) {
   AssertOwner();
-  if (--calls_to_check_ == 0) [[unlikely]]
+  if (--calls_to_check_ == 0) [[unlikely]] {
     CheckDevice();
+    StopWaiting();  // Nobody has slept for as many calls.
+  }
   if (!status_.ok()) [[unlikely]]
     return 0;
   xsk_ring_cons& rx = socket_->rx;

@@ -154,12 +154,7 @@ bool AfxdpFramePort::Arm() {
   if (!status_.ok()) return true;
   CheckDevice();
   if (has_events_ || !status_.ok()) return false;
-  if (!waits_) {
-    // Not before somebody sleeps: it costs the kernel some work for each frame.
-    epoll_event event = {.events = EPOLLIN, .data = {.fd = socket_->fd()}};
-    if (epoll_ctl(wait_fd_.get(), EPOLL_CTL_ADD, socket_->fd(), &event) != 0) return false;
-    waits_ = true;
-  }
+  if (!StartWaiting()) return false;
   ReclaimSent();
   Refill();
   // The descriptor tells of frames, even of those that came before; it does not tell when there is
@@ -167,6 +162,21 @@ bool AfxdpFramePort::Arm() {
   const bool was_blocked = std::exchange(send_blocked_, false);
   if (HasUnsent()) Kick();
   return !was_blocked && !(link_.up() && HasUnsent());
+}
+
+// A socket that somebody may sleep on costs the kernel some work for each frame, so that it is not
+// waited for while nobody does.
+bool AfxdpFramePort::StartWaiting() {
+  if (waits_) return true;
+  epoll_event event = {.events = EPOLLIN, .data = {.fd = socket_->fd()}};
+  waits_ = epoll_ctl(wait_fd_.get(), EPOLL_CTL_ADD, socket_->fd(), &event) == 0;
+  return waits_;
+}
+
+void AfxdpFramePort::StopWaiting() {
+  if (!waits_) return;
+  epoll_ctl(wait_fd_.get(), EPOLL_CTL_DEL, socket_->fd(), nullptr);
+  waits_ = false;
 }
 
 void AfxdpFramePort::CheckDevice() {
@@ -183,7 +193,7 @@ void AfxdpFramePort::LinkChanged(bool was_up) {
   status_ =
       absl::UnavailableError(absl::StrCat("interface '", interface_.name, "' has been removed"));
   // They would be readable for ever.
-  epoll_ctl(wait_fd_.get(), EPOLL_CTL_DEL, socket_->fd(), nullptr);
+  StopWaiting();
   epoll_ctl(wait_fd_.get(), EPOLL_CTL_DEL, link_.fd(), nullptr);
 }
 

@@ -114,6 +114,10 @@ class AfxdpFramePort final : public FramePort {
     return Buffer::FromSlot(slot);
   }
 
+  // Waiting.
+  bool StartWaiting();
+  void StopWaiting();
+
   // The slow part of polling.
   void CheckDevice();
   void LinkChanged(bool was_up);
@@ -132,7 +136,7 @@ class AfxdpFramePort final : public FramePort {
   ProgramUser program_;
   linux_transport::LinkMonitor link_;
   UniqueFd wait_fd_;    // epoll: link_ and, if waits_, the socket
-  bool waits_ = false;  // somebody has slept on it
+  bool waits_ = false;  // somebody has slept on it of late
 
   std::vector<uint8_t> in_kernel_;  // by slot: whether the kernel has it
   uint32_t sending_ = 0;            // slots in the tx and completion rings, and between them
