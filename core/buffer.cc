@@ -51,6 +51,7 @@ BufferPoolCore::~BufferPoolCore() {
 
 void BufferPoolCore::Adopt(void* memory, size_t capacity) {
   assert(release_ != nullptr && capacity >= headroom_);
+  assert(reinterpret_cast<uintptr_t>(memory) % alignof(BufferSlot) == 0);
   auto* slot = new (memory) BufferSlot{};
   slot->pool = this;
   slot->capacity = static_cast<uint32_t>(capacity);
@@ -127,6 +128,10 @@ void BufferPool::Adopt(void* memory, size_t capacity) { core_->Adopt(memory, cap
 
 void BufferPool::BindToThisThread() {
   core_->owner_.store(internal::ThreadToken(), std::memory_order_relaxed);
+}
+
+bool BufferPool::BelongsToThisThread() const {
+  return core_->owner_.load(std::memory_order_relaxed) == internal::ThreadToken();
 }
 
 size_t BufferPool::payload_bytes() const {

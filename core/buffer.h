@@ -51,7 +51,10 @@ struct FrameOffload {
     // right; implies both checksums.
     kSegment = 1 << 6,
     // Results: the device has checked it and found it good, or knows that the frame never left the
-    // machine. Without the flag nothing is known.
+    // machine. Without the flag nothing is known. Of a frame that never left the machine, the field
+    // may hold the sum of the pseudo-header only: whoever passes such a frame on to another device
+    // fills it in, or asks for kSendL4Checksum. Ports to Linux's packet sockets and TAP devices do so
+    // by themselves.
     kIpChecksumGood = 1 << 8,
     kL4ChecksumGood = 1 << 9,
   };
@@ -184,7 +187,7 @@ class BufferPool {
   BufferPool(BufferPool&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
   BufferPool& operator=(BufferPool&&) = delete;
 
-  // Adds a slot: 64 bytes at `memory`, aligned to 8, become its bookkeeping, and the
+  // Adds a slot: 64 bytes at `memory`, aligned to 64, become its bookkeeping, and the
   // `capacity` bytes behind them its memory. Owner only; only a pool made for it.
   void Adopt(void* memory, size_t capacity);
 
@@ -196,6 +199,8 @@ class BufferPool {
 
   // Makes the calling thread the owner. The former owner must have stopped using the pool.
   void BindToThisThread();
+  // Whether the calling thread is the owner. Any thread.
+  bool BelongsToThisThread() const;
 
   // Largest data that fits behind the headroom of a fresh buffer.
   size_t payload_bytes() const;

@@ -160,6 +160,7 @@ TEST_F(HostNetTest, PingsTheKernel) {
   RunWith(*host, [&] {
     for (const char* target : {"/net/ping?address=10.0.0.1&count=3&interval_ms=10",
                                "/net/ping?address=10.0.0.1&count=3&interval_ms=10&size=8000",
+                               "/net/ping?address=10.0.0.1&count=3&interval_ms=10&size=65507",
                                "/net/ping?address=fd00::1&count=3&interval_ms=10&size=0",
                                "/net/ping?address=10.0.0.2&count=3&interval_ms=10"}) {
       const HttpReply reply = Get(*host, target);
@@ -185,7 +186,8 @@ TEST_F(HostNetTest, SaysWhatIsWrongWithAPing) {
     expect("?address=10.0.0.1&count=0", 400, "count: '0' is not a whole number from 1 to 100");
     expect("?address=10.0.0.1&size=x", 400, "size: 'x' is not a whole number from 0 to 65507");
     expect("?address=10.0.0.1&count=100", 400, "100 requests every 200 ms take too long");
-    expect("?address=10.0.0.1&size=65507", 400, "does not fit a buffer");
+    expect("?address=10.0.0.1&size=65508", 400,
+           "size: '65508' is not a whole number from 0 to 65507");
     expect("?address=192.0.2.1", 503, "no route to 192.0.2.1 from weft0 (10.0.0.2/24");
   });
 }

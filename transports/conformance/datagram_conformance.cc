@@ -314,8 +314,11 @@ TEST_P(DatagramConformance, APeerThatHasGoneIsHarmless) {
   PortEvent events[8];
   for (size_t n; (n = a->TakeEvents(absl::MakeSpan(events))) > 0;) {
     for (const PortEvent& event : absl::MakeSpan(events, n)) {
-      // A link that is joined at both ends only now may still be coming up.
-      EXPECT_TRUE(event.kind == PortEvent::Kind::kLinkUp || event.peer == gone);
+      // A link that is joined at both ends only now may still be coming up, and be lost once more
+      // while the ends agree on their features.
+      const bool of_the_link =
+          event.kind == PortEvent::Kind::kLinkUp || event.kind == PortEvent::Kind::kLinkDown;
+      EXPECT_TRUE(of_the_link || event.peer == gone);
     }
   }
   EXPECT_TRUE(a->status().ok()) << a->status();
@@ -399,7 +402,7 @@ TEST_P(DatagramConformance, FloodingSomebodyWhoDoesNotPoll) {
     const size_t n = b->Receive(absl::MakeSpan(in));
     for (const Datagram& d : absl::MakeSpan(in, n)) EXPECT_EQ(d.buffer.size(), text.size());
     idle = n == 0 ? idle + 1 : 0;
-    return idle == 100;
+    return idle >= 100 && b->stats().received > 0;
   });
   EXPECT_GT(b->stats().received, 0u);
   ExpectTheyTalk(*a, *b);
@@ -423,7 +426,7 @@ TEST_P(DatagramConformance, PortsLeaveNothingBehind) {
   { auto warm_up = OpenPort(0); }
   const size_t files = OpenFiles();
   // Some devices take a second to find each other.
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   for (int i = 0; i < 50 && (i < 3 || std::chrono::steady_clock::now() < end); ++i) {
     auto a = OpenPort(0);
     auto b = OpenPort(1);

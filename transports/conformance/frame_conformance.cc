@@ -213,6 +213,7 @@ TEST_P(FrameConformance, ReceiveReleasesWhatTheElementsHeld) {
 TEST_P(FrameConformance, AnEmptyPoolLosesFramesAtMost) {
   auto a = OpenPort(0);
   auto b = OpenPort(1);
+  ASSERT_TRUE(UntilLinkIs(*a, true));
   const size_t count = b->pool().count();
   // All that the receiver gets, it keeps.
   std::vector<Buffer> kept;
@@ -247,6 +248,7 @@ TEST_P(FrameConformance, AnEmptyPoolLosesFramesAtMost) {
 TEST_P(FrameConformance, FloodingSomebodyWhoDoesNotPoll) {
   auto a = OpenPort(0);
   auto b = OpenPort(1);
+  ASSERT_TRUE(UntilLinkIs(*a, true));
   const std::string text = RandomBytes(max_frame() - kFrameHeaderBytes, 1);
   size_t accepted = 0;
   std::vector<Buffer> burst;
@@ -276,7 +278,7 @@ TEST_P(FrameConformance, FloodingSomebodyWhoDoesNotPoll) {
     const size_t n = b->Receive(absl::MakeSpan(in));
     for (const Buffer& frame : absl::MakeSpan(in, n)) EXPECT_EQ(PayloadOf(frame), text);
     idle = n == 0 ? idle + 1 : 0;
-    return idle == 100;
+    return idle >= 100 && b->stats().received > 0;
   });
   EXPECT_GT(b->stats().received, 0u);
   ExpectTheyTalk(*a, *b);
@@ -302,7 +304,7 @@ TEST_P(FrameConformance, PortsLeaveNothingBehind) {
   { auto warm_up = OpenPort(0), other = OpenPort(1); }
   const size_t files = OpenFiles();
   // Some devices take a second to find each other.
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   for (int i = 0; i < 10 && (i < 3 || std::chrono::steady_clock::now() < end); ++i) {
     auto a = OpenPort(0);
     auto b = OpenPort(1);

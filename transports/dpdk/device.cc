@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -41,6 +42,17 @@ std::vector<std::string> PciDevices(const config::Dpdk& config) {
     }
   }
   return devices;
+}
+
+// PCI devices that some Device of this process has. Under ControlMutex().
+std::set<std::string>& PciDevicesInUse() {
+  static auto* const devices = new std::set<std::string>;
+  return *devices;
+}
+
+absl::Status BelongsToAnother(const std::string& name) {
+  return absl::AlreadyExistsError(absl::StrCat(
+      "device '", name, "' belongs to another transport of this process: choose another"));
 }
 
 size_t RoundUp(size_t value, size_t multiple) {
@@ -85,6 +97,7 @@ void DeviceSignals::SetRemoved() {
 
 absl::StatusOr<std::unique_ptr<Device>> Device::Open(const config::Transport& config) {
   auto device = std::unique_ptr<Device>(new Device(config));
+  if (absl::Status status = device->ChooseDevice(); !status.ok()) return status;
   for (const std::string& pci : device->pci_devices_) {
     if (absl::Status status = CheckPciDevice(pci); !status.ok()) return status;
   }
@@ -114,6 +127,29 @@ std::string Device::Because(absl::string_view what) const {
   return absl::StrCat("device '", name_, "': ", what);
 }
 
+absl::Status Device::ChooseDevice() {
+  std::vector<std::string> names = pci_devices_;
+  for (const std::string& text : config_.virtual_devices()) {
+    const absl::StatusOr<VirtualDevice> device = VirtualDevice::Parse(text);
+    if (!device.ok()) return device.status();
+    names.push_back(device->name);
+  }
+  if (name_.empty()) {
+    if (names.size() != 1) {
+      return absl::InvalidArgumentError(
+          names.empty()
+              ? "dpdk { } names no device: set virtual_devices, or device to a PCI address"
+              : absl::StrCat("dpdk { } has several devices: set device to one of ",
+                             absl::StrJoin(names, ", ")));
+    }
+    name_ = names.front();
+  }
+  if (std::find(names.begin(), names.end(), name_) != names.end()) return absl::OkStatus();
+  return absl::NotFoundError(
+      Because(absl::StrCat("there is no such device; dpdk { } makes ",
+                           names.empty() ? "none" : absl::StrJoin(names, ", "))));
+}
+
 absl::Status Device::PlugIn() {
   const ScopedSignalBlock block;
   for (const std::string& text : config_.virtual_devices()) {
@@ -121,9 +157,7 @@ absl::Status Device::PlugIn() {
     if (!device.ok()) return device.status();
     uint16_t taken;
     if (rte_eth_dev_get_port_by_name(device->name.c_str(), &taken) == 0) {
-      return absl::AlreadyExistsError(
-          absl::StrCat("device '", device->name,
-                       "' belongs to another transport of this process: choose another name"));
+      return BelongsToAnother(device->name);
     }
     if (absl::Status status = device->ClearSocket(); !status.ok()) return status;
     const EalLog log;
@@ -139,14 +173,17 @@ absl::Status Device::PlugIn() {
     }
     plugged_.insert(plugged_.end(), {"vdev", device->name});
   }
-  for (const std::string& address : pci_devices_) {
+  // Further ones of pci_devices stay as they are: another transport may have them.
+  if (IsPciAddress(name_)) {
+    if (PciDevicesInUse().count(name_) != 0) return BelongsToAnother(name_);
     const EalLog log;
-    const int error = rte_eal_hotplug_add("pci", address.c_str(), "");
+    const int error = rte_eal_hotplug_add("pci", name_.c_str(), "");
     // EAL has plugged in those that it was started with.
     if (error != 0 && error != -EEXIST) {
-      return log.Explain(absl::StrCat("cannot use PCI device ", address), -error);
+      return log.Explain(absl::StrCat("cannot use PCI device ", name_), -error);
     }
-    plugged_.insert(plugged_.end(), {"pci", address});
+    PciDevicesInUse().insert(name_);
+    plugged_.insert(plugged_.end(), {"pci", name_});
   }
   if (absl::Status status = FindPort(); !status.ok()) return status;
   if (absl::Status status = ReadInfo(); !status.ok()) return status;
@@ -155,27 +192,10 @@ absl::Status Device::PlugIn() {
 }
 
 absl::Status Device::FindPort() {
-  std::vector<std::string> names;
-  for (size_t i = 1; i < plugged_.size(); i += 2) names.push_back(plugged_[i]);
-  if (name_.empty()) {
-    if (names.size() != 1) {
-      return absl::InvalidArgumentError(
-          names.empty()
-              ? "dpdk { } names no device: set virtual_devices, or device to a PCI address"
-              : absl::StrCat("dpdk { } has several devices: set device to one of ",
-                             absl::StrJoin(names, ", ")));
-    }
-    name_ = names.front();
-  }
   if (rte_eth_dev_get_port_by_name(name_.c_str(), &port_id_) == 0) return absl::OkStatus();
-  if (std::find(names.begin(), names.end(), name_) != names.end()) {
-    return absl::UnimplementedError(
-        Because("none of the drivers that this program is linked with knows it (see the README of "
-                "transports/dpdk for those there are)"));
-  }
-  return absl::NotFoundError(
-      Because(absl::StrCat("there is no such device; dpdk { } makes ",
-                           names.empty() ? "none" : absl::StrJoin(names, ", "))));
+  return absl::UnimplementedError(
+      Because("none of the drivers that this program is linked with knows it (see the README of "
+              "transports/dpdk for those there are)"));
 }
 
 absl::Status Device::ReadInfo() {
@@ -212,6 +232,7 @@ void Device::Unplug() {
     const std::string name = std::move(plugged_.back());
     plugged_.pop_back();
     rte_eal_hotplug_remove(plugged_.back().c_str(), name.c_str());
+    PciDevicesInUse().erase(name);
     plugged_.pop_back();
   }
 }

@@ -72,6 +72,7 @@ class Device {
   };
 
   explicit Device(const config::Transport& config);
+  absl::Status ChooseDevice();
   absl::Status PlugIn();
   absl::Status FindPort();
   absl::Status ReadInfo();
@@ -83,14 +84,15 @@ class Device {
   absl::Status SetUpQueues();
   void SetModes();
   void Stop();
-  absl::Status ApplyGroups();
+  // Makes the device receive the groups that the open queues want.
+  void ApplyGroups();
 
   std::string Because(absl::string_view what) const;
 
   const config::Dpdk config_;
   const config::Buffers buffers_;
-  std::vector<std::string> pci_devices_;
-  std::string name_;
+  std::vector<std::string> pci_devices_;  // that EAL may touch
+  std::string name_;                      // of the device
 
   std::vector<std::string> plugged_;  // buses and names, in turn, as they were plugged in
   uint16_t port_id_ = RTE_MAX_ETHPORTS;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -70,6 +71,7 @@ absl::StatusOr<MbufPool*> Device::OpenQueue(int queue, int queues) {
     }
   }
   queues_[queue].open = true;
+  ApplyGroups();
   return &queues_[queue].pool;
 }
 
@@ -79,7 +81,11 @@ void Device::CloseQueue(int queue, BufferPool buffers) {
   queues_[queue].open = false;
   queues_[queue].chose_groups = false;
   queues_[queue].groups.clear();
-  if (std::none_of(queues_.begin(), queues_.end(), [](const Queue& q) { return q.open; })) Stop();
+  if (std::none_of(queues_.begin(), queues_.end(), [](const Queue& q) { return q.open; })) {
+    Stop();
+  } else {
+    ApplyGroups();
+  }
 }
 
 absl::Status Device::Start(int queues) {
@@ -171,14 +177,17 @@ void Device::SetModes() {
   } else {
     rte_eth_promiscuous_disable(port_id_);
   }
-  rte_eth_allmulticast_enable(port_id_);
 }
 
 void Device::Stop() {
   {
     const ScopedSignalBlock block;
     for (const rte_eth_event_type event : {RTE_ETH_EVENT_INTR_LSC, RTE_ETH_EVENT_INTR_RMV}) {
-      rte_eth_dev_callback_unregister(port_id_, event, &OnEvent, signals_.get());
+      // Refused while it runs, on the interrupt thread; what it writes to may soon be gone.
+      while (rte_eth_dev_callback_unregister(port_id_, event, &OnEvent, signals_.get()) ==
+             -EAGAIN) {
+        std::this_thread::yield();
+      }
     }
     rte_eth_dev_stop(port_id_);
   }
@@ -197,10 +206,11 @@ absl::Status Device::SetGroups(int queue, absl::Span<const MacAddress> groups) {
   const std::lock_guard<std::mutex> lock(ControlMutex());
   queues_[queue].chose_groups = true;
   queues_[queue].groups.assign(groups.begin(), groups.end());
-  return ApplyGroups();
+  ApplyGroups();
+  return absl::OkStatus();
 }
 
-absl::Status Device::ApplyGroups() {
+void Device::ApplyGroups() {
   std::vector<MacAddress> wanted;
   bool all = false;  // some port has not chosen
   for (const Queue& queue : queues_) {
@@ -221,7 +231,6 @@ absl::Status Device::ApplyGroups() {
   } else {
     rte_eth_allmulticast_enable(port_id_);
   }
-  return absl::OkStatus();
 }
 
 }  // namespace weft::dpdk

@@ -21,6 +21,11 @@ namespace {
 constexpr size_t kSegmentedFrameBytesMax = 65536;
 constexpr uint32_t kCallsBetweenLooks = 256;  // at the clock
 
+// Drivers of rings in shared memory hand on the length that the other side has written there.
+bool IsWithinItsMemory(const rte_mbuf& mbuf) {
+  return size_t{mbuf.data_off} + mbuf.data_len <= mbuf.buf_len;
+}
+
 rte_mbuf* MbufOfBuffer(Buffer& buffer) {
   // The slot stays the buffer's own until the device has taken the mbuf.
   auto* memory = buffer.data() - buffer.headroom();
@@ -149,9 +154,11 @@ size_t DpdkFramePort::Receive(absl::Span<Buffer> burst) {
   rte_mbuf* mbufs[kAtOnce];
   size_t n = 0;
   size_t bytes = 0;
-  while (n < burst.size()) {
-    const size_t wanted = std::min(burst.size() - n, kAtOnce);
+  // Those that are lost count too: a flood of them must not hold up the thread.
+  for (size_t taken = 0; taken < burst.size();) {
+    const size_t wanted = std::min(burst.size() - taken, kAtOnce);
     const size_t got = rte_eth_rx_burst(port_id_, queue_, mbufs, static_cast<uint16_t>(wanted));
+    taken += got;
     for (size_t i = 0; i < got; ++i) {
       Buffer frame = BufferOf(mbufs[i]);
       if (!frame) [[unlikely]]
@@ -167,9 +174,12 @@ size_t DpdkFramePort::Receive(absl::Span<Buffer> burst) {
 }
 
 Buffer DpdkFramePort::BufferOf(rte_mbuf* mbuf) {
-  const bool ours = mbuf->pool == mempool_ || IsPlainSlot(*mbuf);
+  // A driver may attach memory of its own to an mbuf of ours (net_vhost with ext-buffer=1).
+  const bool ours = RTE_MBUF_DIRECT(mbuf) && (mbuf->pool == mempool_ || IsSlotOfAPool(*mbuf));
   if (!ours || mbuf->nb_segs != 1) [[unlikely]]
     return CopyOut(mbuf);
+  if (!IsWithinItsMemory(*mbuf)) [[unlikely]]
+    return Malformed(mbuf);
   internal::BufferSlot* const slot = SlotOf(mbuf);
   slot->offset = mbuf->data_off;
   slot->size = mbuf->data_len;
@@ -179,7 +189,11 @@ Buffer DpdkFramePort::BufferOf(rte_mbuf* mbuf) {
 
 // Of a frame in several pieces, or in memory that is no BufferPool's.
 Buffer DpdkFramePort::CopyOut(rte_mbuf* mbuf) {
-  const size_t size = mbuf->pkt_len;
+  size_t size = 0;
+  for (const rte_mbuf* piece = mbuf; piece != nullptr; piece = piece->next) {
+    if (!IsWithinItsMemory(*piece)) return Malformed(mbuf);
+    size += piece->data_len;
+  }
   Buffer frame = pool_.Allocate();
   if (!frame || size > frame.tailroom()) {
     ++stats_.receive_dropped;
@@ -195,6 +209,12 @@ Buffer DpdkFramePort::CopyOut(rte_mbuf* mbuf) {
   stats_.copied_bytes += size;
   rte_pktmbuf_free(mbuf);
   return frame;
+}
+
+Buffer DpdkFramePort::Malformed(rte_mbuf* mbuf) {
+  ++stats_.receive_malformed;
+  rte_pktmbuf_free(mbuf);
+  return Buffer();
 }
 
 }  // namespace weft::dpdk

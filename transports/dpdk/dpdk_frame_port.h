@@ -52,6 +52,7 @@ class DpdkFramePort final : public FramePort {
   // Receiving.
   Buffer BufferOf(rte_mbuf* mbuf);
   Buffer CopyOut(rte_mbuf* mbuf);
+  Buffer Malformed(rte_mbuf* mbuf);
 
   // Now and then.
   void NoticeSignals(uint32_t link);

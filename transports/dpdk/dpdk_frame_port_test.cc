@@ -148,6 +148,27 @@ TEST_F(WireTest, EveryBufferComesBack) {
   EXPECT_TRUE(Receive(*host_port_));
 }
 
+TEST_F(WireTest, RequestsThatContradictThemselvesAreRefused) {
+  ASSERT_TRUE(guest_port_->capabilities().checksum_offload);
+  const FrameOffload good = {
+      .flags = FrameOffload::kIpv4 | FrameOffload::kUdp | FrameOffload::kSendL4Checksum,
+      .l2_bytes = 14,
+      .l3_bytes = 20};
+  for (const auto change :
+       {+[](FrameOffload& o) { o.l2_bytes = 10; }, +[](FrameOffload& o) { o.l2_bytes = 200; },
+        +[](FrameOffload& o) { o.l3_bytes = 19; }, +[](FrameOffload& o) { o.l3_bytes = 512 + 20; },
+        +[](FrameOffload& o) { o.l3_bytes = 1000 - 14 - 7; }}) {
+    Buffer frame =
+        Frame(guest_port_->pool(), kBroadcast, guest_port_->mac(), std::string(986, '\0'));
+    frame.offload() = good;
+    change(frame.offload());
+    Buffer burst[] = {std::move(frame)};
+    EXPECT_EQ(guest_port_->Send(absl::MakeSpan(burst)), 1u);
+  }
+  EXPECT_EQ(guest_port_->stats().send_failed, 5u);
+  EXPECT_EQ(guest_port_->stats().sent, 0u);
+}
+
 TEST_F(WireTest, BuffersOutliveTheirPortAndTransport) {
   ASSERT_TRUE(Send(*guest_port_, Frame(guest_port_->pool(), kBroadcast, guest_port_->mac(), "x")));
   Buffer kept = Receive(*host_port_);
@@ -363,6 +384,84 @@ TEST_F(RingTest, FramesInPiecesAreJoinedAndCounted) {
   EXPECT_EQ(port->stats().receive_dropped, 1u);
   EXPECT_EQ(rte_mempool_in_use_count(pool), 0u);
   rte_mempool_free(pool);
+}
+
+// What no honest device says of a frame: that it is longer than the memory it lies in.
+TEST_F(RingTest, FramesBeyondTheirMemoryAreDroppedAndCounted) {
+  const auto port = OpenPort(*transport_);
+  uint16_t device = 0;
+  ASSERT_EQ(rte_eth_dev_get_port_by_name("net_ring0", &device), 0);
+  rte_mempool* pool = rte_pktmbuf_pool_create("liars", 63, 0, 0, 512, SOCKET_ID_ANY);
+  ASSERT_NE(pool, nullptr);
+  const auto deliver = [&](rte_mbuf* frame) {
+    EXPECT_EQ(rte_eth_tx_burst(device, 0, &frame, 1), 1);
+    Buffer got[1];
+    return port->Receive(absl::MakeSpan(got));
+  };
+  // Of the port's own pool.
+  Buffer mine = Frame(port->pool(), kBroadcast, port->mac(), "mine");
+  auto* own = reinterpret_cast<rte_mbuf*>(mine.ReleaseSlot()) - 1;
+  rte_pktmbuf_reset(own);
+  own->data_len = 60000;
+  own->pkt_len = 60000;
+  EXPECT_EQ(deliver(own), 0u);
+  // In one piece, and in two of which the whole says less than the pieces.
+  rte_mbuf* foreign = rte_pktmbuf_alloc(pool);
+  foreign->data_len = 60000;
+  foreign->pkt_len = 60;
+  EXPECT_EQ(deliver(foreign), 0u);
+  rte_mbuf* first = rte_pktmbuf_alloc(pool);
+  rte_mbuf* second = rte_pktmbuf_alloc(pool);
+  rte_pktmbuf_append(first, 100);
+  second->data_len = 60000;
+  ASSERT_EQ(rte_pktmbuf_chain(first, second), 0);
+  first->pkt_len = 100;
+  EXPECT_EQ(deliver(first), 0u);
+  EXPECT_EQ(port->stats().receive_malformed, 3u);
+  EXPECT_EQ(port->stats().receive_dropped, 0u);
+  EXPECT_EQ(rte_mempool_in_use_count(pool), 0u);
+  rte_mempool_free(pool);
+}
+
+// A driver may attach memory of its own to an mbuf of the port's pool.
+TEST_F(RingTest, FramesInMemoryOfADriverAreCopied) {
+  const auto port = OpenPort(*transport_);
+  uint16_t device = 0;
+  ASSERT_EQ(rte_eth_dev_get_port_by_name("net_ring0", &device), 0);
+  alignas(64) static uint8_t memory[1024];
+  static int freed = 0;
+  uint16_t bytes = sizeof(memory);
+  auto* shared = rte_pktmbuf_ext_shinfo_init_helper(
+      memory, &bytes, [](void*, void*) { ++freed; }, nullptr);
+  ASSERT_NE(shared, nullptr);
+  Buffer buffer = port->pool().Allocate();
+  std::memset(buffer.Append(100), 'b', 100);
+  auto* mbuf = reinterpret_cast<rte_mbuf*>(buffer.ReleaseSlot()) - 1;
+  rte_pktmbuf_reset(mbuf);
+  rte_pktmbuf_attach_extbuf(mbuf, memory, RTE_BAD_IOVA, bytes, shared);
+  std::memset(rte_pktmbuf_append(mbuf, 100), 'm', 100);
+  ASSERT_EQ(rte_eth_tx_burst(device, 0, &mbuf, 1), 1);
+  Buffer got[1];
+  ASSERT_EQ(port->Receive(absl::MakeSpan(got)), 1u);
+  EXPECT_EQ(got[0].data()[0], 'm');
+  EXPECT_EQ(port->stats().copied_buffers, 1u);
+  EXPECT_EQ(freed, 1);
+}
+
+TEST_F(RingTest, LostFramesCountTowardsABurst) {
+  const auto port = OpenPort(*transport_);
+  uint16_t device = 0;
+  ASSERT_EQ(rte_eth_dev_get_port_by_name("net_ring0", &device), 0);
+  for (int i = 0; i < 10; ++i) {
+    Buffer buffer = port->pool().Allocate();
+    auto* mbuf = reinterpret_cast<rte_mbuf*>(buffer.ReleaseSlot()) - 1;
+    rte_pktmbuf_reset(mbuf);
+    mbuf->data_len = 60000;
+    ASSERT_EQ(rte_eth_tx_burst(device, 0, &mbuf, 1), 1);
+  }
+  Buffer got[4];
+  EXPECT_EQ(port->Receive(absl::MakeSpan(got)), 0u);
+  EXPECT_EQ(port->stats().receive_malformed, 4u);
 }
 
 // A device that swallows what is sent and delivers without end.

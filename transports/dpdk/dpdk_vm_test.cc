@@ -108,6 +108,8 @@ class DpdkVmTest : public testing::Test {
     config::Transport config;
     config.set_name("dpdk");
     config.mutable_dpdk()->set_device(nic);
+    // Both list both: one that is closed must not take the other's with it.
+    for (size_t i = 0; i < 2; ++i) config.mutable_dpdk()->add_pci_devices(nics_[i]);
     config.mutable_dpdk()->set_huge_pages(config::Dpdk::REQUIRED);
     auto transport = OpenPlainTransport(config);
     if (!transport.ok()) return transport.status();

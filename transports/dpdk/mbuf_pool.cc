@@ -42,11 +42,15 @@ int Enqueue(rte_mempool* mempool, void* const* objects, unsigned n) {
   return 0;
 }
 
-// All or nothing.
+// All or nothing. A driver that begins anew on a thread of DPDK's gets nothing: the free list is the
+// owner's, and the rings are filled when that polls. net_virtio_user does so with packed rings, when
+// a peer has come back.
 int Dequeue(rte_mempool* mempool, void** objects, unsigned n) {
   BufferPool* const pool = HomeOf(mempool)->pool;
   if (pool == nullptr) [[unlikely]]
     return -ENOENT;
+  if (!pool->BelongsToThisThread()) [[unlikely]]
+    return -ENOBUFS;
   for (unsigned i = 0; i < n; ++i) {
     Buffer buffer = pool->Allocate();
     if (!buffer) [[unlikely]] {
@@ -145,9 +149,8 @@ void MbufPool::Return(BufferPool pool) {
   Lend(&*idle_);
 }
 
-bool IsPlainSlot(const rte_mbuf& mbuf) {
-  return mbuf.pool->ops_index == ops_index && RTE_MBUF_DIRECT(&mbuf) &&
-         rte_mbuf_refcnt_read(&mbuf) == 1;
+bool IsSlotOfAPool(const rte_mbuf& mbuf) {
+  return mbuf.pool->ops_index == ops_index && rte_mbuf_refcnt_read(&mbuf) == 1;
 }
 
 }  // namespace weft::dpdk

@@ -11,7 +11,7 @@
 // reset, as DPDK wants them: one reference, one segment, no next.
 //
 // Threads: the pool's rules (core/buffer.h) are the mempool's. A driver allocates on the thread of
-// its receive queue, which must be the pool's owner, and may free on any.
+// its receive queue, which must be the pool's owner (others get nothing), and may free on any.
 #ifndef WEFT_TRANSPORTS_DPDK_MBUF_POOL_H_
 #define WEFT_TRANSPORTS_DPDK_MBUF_POOL_H_
 
@@ -60,8 +60,8 @@ class MbufPool {
   std::optional<BufferPool> idle_;
 };
 
-// Whether the mbuf is a slot of some BufferPool, alone and not shared.
-bool IsPlainSlot(const rte_mbuf& mbuf);
+// Whether the mbuf is a slot of some BufferPool, and not shared.
+bool IsSlotOfAPool(const rte_mbuf& mbuf);
 
 }  // namespace weft::dpdk
 

@@ -3,7 +3,9 @@
 
 #include <rte_ip.h>
 #include <rte_tcp.h>
+#include <rte_udp.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace weft::dpdk {
@@ -13,6 +15,9 @@ constexpr uint64_t kChecksumSendOffloads = kL4ChecksumOffloads | RTE_ETH_TX_OFFL
 constexpr uint64_t kChecksumReceiveOffloads =
     RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
 constexpr size_t kIpv4HeaderBytesMin = 20;
+// What the bit fields of an mbuf hold.
+constexpr size_t kL2BytesMax = (1 << RTE_MBUF_L2_LEN_BITS) - 1;
+constexpr size_t kL3BytesMax = (1 << RTE_MBUF_L3_LEN_BITS) - 1;
 
 }  // namespace
 
@@ -49,9 +54,12 @@ bool RequestOffload(const FrameOffload& request, uint16_t honoured, uint64_t off
   const bool ipv4 = (request.flags & FrameOffload::kIpv4) != 0;
   const bool tcp = (request.flags & FrameOffload::kTcp) != 0;
   const bool ip = ipv4 && (segment || (request.flags & FrameOffload::kSendIpChecksum) != 0);
-  const size_t headers = size_t{request.l2_bytes} + request.l3_bytes + request.l4_bytes;
+  const size_t l4_bytes_min = !l4 ? 0 : tcp ? sizeof(rte_tcp_hdr) : sizeof(rte_udp_hdr);
+  const size_t headers = size_t{request.l2_bytes} + request.l3_bytes +
+                         std::max<size_t>(request.l4_bytes, l4_bytes_min);
   if (headers > mbuf->pkt_len || request.l2_bytes < RTE_ETHER_HDR_LEN ||
-      request.l3_bytes < kIpv4HeaderBytesMin) {
+      request.l2_bytes > kL2BytesMax || request.l3_bytes < kIpv4HeaderBytesMin ||
+      request.l3_bytes > kL3BytesMax) {
     return false;
   }
   if (l4 && (offloads & (tcp ? RTE_ETH_TX_OFFLOAD_TCP_CKSUM : RTE_ETH_TX_OFFLOAD_UDP_CKSUM)) == 0) {

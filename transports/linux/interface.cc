@@ -151,7 +151,11 @@ absl::StatusOr<Interface> FindInterface(const std::string& name) {
   Interface found;
   found.name = name;
   ifreq request = {};
-  if (name.size() >= IFNAMSIZ || !control.Call(SIOCGIFINDEX, &request)) {
+  const bool is_there = name.size() < IFNAMSIZ && control.Call(SIOCGIFINDEX, &request);
+  if (!is_there && name.size() < IFNAMSIZ && errno != ENODEV) {
+    return DeviceError(errno, absl::StrCat("ask for interface '", name, "'"), "");
+  }
+  if (!is_there) {
     return absl::NotFoundError(absl::StrCat("there is no interface '", name, "'; this machine has ",
                                             absl::StrJoin(Names(), ", ")));
   }

@@ -41,7 +41,11 @@ size_t TapFramePort::Send(absl::Span<Buffer> burst) {
 
 TapFramePort::Outcome TapFramePort::SendOne(Buffer& frame) {
   VirtioHeader header;
-  if (offload_ && !ToVirtio(frame, &header)) return Outcome::kLost;
+  if (!offload_) {
+    FillMissingChecksum(frame);
+  } else if (!ToVirtio(frame, &header)) {
+    return Outcome::kLost;
+  }
   const iovec pieces[] = {{&header, sizeof(header)}, {frame.data(), frame.size()}};
   const iovec* const from = offload_ ? pieces : pieces + 1;
   while (writev(fd_.get(), from, offload_ ? 2 : 1) < 0) {

@@ -95,15 +95,15 @@ void RequestChecksum(const Headers& headers, VirtioHeader* header) {
   header->checksum_offset = static_cast<uint16_t>(headers.checksum() - headers.l4);
 }
 
-// The checksum is good, whether it is there or not: its beginning can take its place.
-void RequestMissingChecksum(Buffer& frame, VirtioHeader* header) {
-  Headers headers;
-  if (!Find(frame.bytes(), &headers)) return;
-  uint8_t* const field = frame.data() + headers.checksum();
-  if (headers.protocol == kUdp && LoadBig16(field) == 0) return;  // it has none
-  StoreBig16(field, PseudoHeaderSum(frame.data() + headers.l3, headers.ipv4, headers.protocol,
-                                    headers.l4_bytes));
-  RequestChecksum(headers, header);
+// The checksum is good, whether it is there or not: its beginning can take its place. False if the
+// frame has none.
+bool BeginChecksum(Buffer& frame, Headers* headers) {
+  if (!Find(frame.bytes(), headers)) return false;
+  uint8_t* const field = frame.data() + headers->checksum();
+  if (headers->protocol == kUdp && LoadBig16(field) == 0) return false;
+  StoreBig16(field, PseudoHeaderSum(frame.data() + headers->l3, headers->ipv4, headers->protocol,
+                                    headers->l4_bytes));
+  return true;
 }
 
 }  // namespace
@@ -125,7 +125,10 @@ bool ToVirtio(Buffer& frame, VirtioHeader* header) {
   constexpr uint16_t kRequests =
       FrameOffload::kSendIpChecksum | FrameOffload::kSendL4Checksum | FrameOffload::kSegment;
   if ((flags & kRequests) == 0) {
-    if (flags & FrameOffload::kL4ChecksumGood) RequestMissingChecksum(frame, header);
+    Headers headers;
+    if ((flags & FrameOffload::kL4ChecksumGood) != 0 && BeginChecksum(frame, &headers)) {
+      RequestChecksum(headers, header);
+    }
     return true;
   }
   const size_t l4 = size_t{offload.l2_bytes} + offload.l3_bytes;
@@ -155,6 +158,17 @@ bool ToVirtio(Buffer& frame, VirtioHeader* header) {
   header->segment_bytes = offload.segment_bytes;
   header->header_bytes = static_cast<uint16_t>(l4 + offload.l4_bytes);
   return true;
+}
+
+void FillMissingChecksum(Buffer& frame) {
+  Headers headers;
+  if ((frame.offload().flags & FrameOffload::kL4ChecksumGood) == 0 ||
+      !BeginChecksum(frame, &headers)) {
+    return;
+  }
+  auto sum = static_cast<uint16_t>(~Sum({frame.data() + headers.l4, headers.l4_bytes}));
+  if (sum == 0 && headers.protocol == kUdp) sum = 0xffff;  // 0 would say that there is none
+  StoreBig16(frame.data() + headers.checksum(), sum);
 }
 
 UdpSegments::UdpSegments(absl::Span<const uint8_t> frame, const VirtioHeader& header) {

@@ -45,6 +45,9 @@ bool KernelSegmentsUdp();
 // looks at the field.
 bool ToVirtio(Buffer& frame, VirtioHeader* header);
 
+// For a device without virtio-net headers, which ignores requests: fills in such a missing checksum.
+void FillMissingChecksum(Buffer& frame);
+
 // What `header` says of a received frame.
 inline FrameOffload FromVirtio(const VirtioHeader& header) {
   FrameOffload offload;

@@ -129,6 +129,27 @@ TEST_F(VirtioHeaderTest, AMissingChecksumThatIsGoodIsAskedFor) {
   VirtioHeader header;
   ASSERT_TRUE(ToVirtio(frame, &header));
   EXPECT_EQ(header.flags, 0);
+  FillMissingChecksum(frame);
+  EXPECT_EQ(LoadBig16(frame.data() + Packet().checksum()), 0);
+}
+
+TEST_F(VirtioHeaderTest, AMissingChecksumThatIsGoodIsFilledIn) {
+  for (const bool ipv4 : {true, false}) {
+    for (const uint8_t protocol : {kProtocolTcp, kProtocolUdp}) {
+      for (const char* payload : {"payload", "payload of even length"}) {
+        const Packet packet = {.ipv4 = ipv4, .protocol = protocol, .payload = payload};
+        Buffer frame = FrameOf(packet);
+        RequestChecksums(packet, frame);  // with the sum of the pseudo-header, as it is received
+        frame.offload() = {};
+        FillMissingChecksum(frame);
+        EXPECT_FALSE(HasGoodChecksums(frame)) << "nobody said that it was good";
+        frame.offload().flags = FrameOffload::kL4ChecksumGood;
+        FillMissingChecksum(frame);
+        frame.offload().flags = FrameOffload::kIpChecksumGood;
+        EXPECT_TRUE(HasGoodChecksums(frame));
+      }
+    }
+  }
 }
 
 TEST_F(VirtioHeaderTest, WhatTheKernelSaysOfAFrame) {
@@ -196,6 +217,7 @@ TEST_F(VirtioHeaderTest, AnyBytesAreHarmless) {
     Buffer frame = pool_.Allocate();
     if (!bytes.empty()) std::memcpy(frame.Append(bytes.size()), bytes.data(), bytes.size());
     frame.offload().flags = FrameOffload::kL4ChecksumGood;
+    FillMissingChecksum(frame);
     ToVirtio(frame, &header);
   }
 }
