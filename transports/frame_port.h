@@ -4,6 +4,7 @@
 #ifndef WEFT_TRANSPORTS_FRAME_PORT_H_
 #define WEFT_TRANSPORTS_FRAME_PORT_H_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -53,7 +54,28 @@ class FramePort : public Port {
 
  protected:
   using Port::Port;
-  size_t DoTakeEvents(absl::Span<PortEvent>) override { return 0; }
+
+  // To be told to the user. Of each kind only the last one waits.
+  void AddLinkEvent(bool up) {
+    const PortEvent::Kind kind = up ? PortEvent::Kind::kLinkUp : PortEvent::Kind::kLinkDown;
+    if (event_count_ > 0 && events_[0].kind == kind) events_[0] = events_[--event_count_];
+    if (event_count_ == 0 || events_[event_count_ - 1].kind != kind) {
+      events_[event_count_++] = {.kind = kind, .peer = {}};
+    }
+    has_events_ = true;
+  }
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override {
+    const size_t n = std::min(events.size(), event_count_);
+    std::copy_n(events_, n, events.begin());
+    std::copy(events_ + n, events_ + event_count_, events_);
+    event_count_ -= n;
+    has_events_ = event_count_ != 0;
+    return n;
+  }
+
+ private:
+  PortEvent events_[2] = {};
+  size_t event_count_ = 0;
 };
 
 }  // namespace weft

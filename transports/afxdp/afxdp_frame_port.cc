@@ -188,9 +188,7 @@ void AfxdpFramePort::CheckDevice() {
 }
 
 void AfxdpFramePort::LinkChanged(bool was_up) {
-  if (link_.up() != was_up) {
-    AddEvent(was_up ? PortEvent::Kind::kLinkDown : PortEvent::Kind::kLinkUp);
-  }
+  if (link_.up() != was_up) AddLinkEvent(link_.up());
   if (!link_.gone()) return;
   status_ =
       absl::UnavailableError(absl::StrCat("interface '", interface_.name, "' has been removed"));
@@ -208,23 +206,6 @@ void AfxdpFramePort::ReadStatistics() {
       now.rx_dropped - seen_.rx_dropped + now.rx_ring_full - seen_.rx_ring_full;
   stats_.send_failed += now.tx_invalid_descs - seen_.tx_invalid_descs;
   seen_ = now;
-}
-
-// At most one of each kind waits: the last.
-void AfxdpFramePort::AddEvent(PortEvent::Kind kind) {
-  events_.erase(std::remove_if(events_.begin(), events_.end(),
-                               [kind](const PortEvent& event) { return event.kind == kind; }),
-                events_.end());
-  events_.push_back({.kind = kind, .peer = {}});
-  has_events_ = true;
-}
-
-size_t AfxdpFramePort::DoTakeEvents(absl::Span<PortEvent> events) {
-  const size_t n = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), n, events.begin());
-  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(n));
-  has_events_ = !events_.empty();
-  return n;
 }
 
 }  // namespace weft::afxdp

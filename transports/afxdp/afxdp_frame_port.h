@@ -83,7 +83,6 @@ class AfxdpFramePort final : public FramePort {
   AfxdpFramePort(const AfxdpPortOptions& options, BufferPool chunks,
                  std::optional<BufferPool> frames, std::unique_ptr<XdpSocket> socket,
                  ProgramUser program, linux_transport::LinkMonitor link, UniqueFd wait_fd);
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
 
   // Sending.
   size_t Enqueue(absl::Span<Buffer> burst);
@@ -123,7 +122,6 @@ class AfxdpFramePort final : public FramePort {
   void CheckDevice();
   void LinkChanged(bool was_up);
   void ReadStatistics();
-  void AddEvent(PortEvent::Kind kind);
 
   const Interface interface_;
   const bool multi_buffer_;
@@ -154,7 +152,6 @@ class AfxdpFramePort final : public FramePort {
   bool skipping_ = false;  // the rest of a frame for which there was no room
 
   xdp_statistics seen_ = {};  // what stats() has already
-  std::vector<PortEvent> events_;
 };
 
 }  // namespace weft::afxdp

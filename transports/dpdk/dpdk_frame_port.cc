@@ -5,7 +5,6 @@
 
 #include <rte_cycles.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -55,39 +54,19 @@ absl::Status DpdkFramePort::SetFilter(absl::Span<const Address>,
   return device_->SetGroups(queue_, groups);
 }
 
-size_t DpdkFramePort::DoTakeEvents(absl::Span<PortEvent> events) {
-  AssertOwner();
-  const size_t n = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), n, events.begin());
-  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(n));
-  has_events_ = !events_.empty();
-  return n;
-}
-
-void DpdkFramePort::AddEvent(PortEvent::Kind kind) {
-  events_.erase(std::remove_if(events_.begin(), events_.end(),
-                               [&](const PortEvent& event) { return event.kind == kind; }),
-                events_.end());
-  events_.push_back({kind, Peer{}});
-  has_events_ = true;
-}
-
 void DpdkFramePort::NoticeSignals(uint32_t link) {
   const bool was_up = DeviceSignals::IsUp(link_seen_);
   const bool is_up = DeviceSignals::IsUp(link);
   link_seen_ = link;
-  const auto event_of = [](bool up) {
-    return up ? PortEvent::Kind::kLinkUp : PortEvent::Kind::kLinkDown;
-  };
   if (signals_.removed.load(std::memory_order_acquire)) {
     status_ = absl::UnavailableError(
         absl::StrCat("device '", device_->name(), "' was removed from the machine"));
-    if (was_up) AddEvent(PortEvent::Kind::kLinkDown);
+    if (was_up) AddLinkEvent(false);
     return;
   }
   // It may have gone and come back meanwhile.
-  if (was_up == is_up) AddEvent(event_of(!is_up));
-  AddEvent(event_of(is_up));
+  if (was_up == is_up) AddLinkEvent(!is_up);
+  AddLinkEvent(is_up);
 }
 
 void DpdkFramePort::Maintain() {

@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "weft/transports/dpdk/device.h"
@@ -39,7 +38,6 @@ class DpdkFramePort final : public FramePort {
 
  private:
   DpdkFramePort(Device* device, MbufPool* mbufs, const PortOptions& options);
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
 
   // Sending.
   struct Batch;
@@ -56,7 +54,6 @@ class DpdkFramePort final : public FramePort {
 
   // Now and then.
   void NoticeSignals(uint32_t link);
-  void AddEvent(PortEvent::Kind kind);
   void Maintain();
   void ReadStats();
 
@@ -73,7 +70,6 @@ class DpdkFramePort final : public FramePort {
   uint32_t calls_ = 0;              // of Receive()
   uint64_t maintain_at_ticks_ = 0;  // of the time stamp counter
   rte_eth_stats stats_seen_ = {};
-  std::vector<PortEvent> events_;
 };
 
 }  // namespace weft::dpdk

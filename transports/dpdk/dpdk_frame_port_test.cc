@@ -350,6 +350,20 @@ TEST_F(RingTest, ADeviceHasSoManyQueues) {
               HasSubstr("device 'net_ring0': it has 16 queues, and 100 are asked for"));
 }
 
+// A port that has said nothing receives all groups, whatever another one has said before.
+TEST_F(RingTest, GroupsAreThoseOfThePortsThatAreOpen) {
+  const auto first = OpenPort(*transport_, 0, 2);
+  uint16_t device = 0;
+  ASSERT_EQ(rte_eth_dev_get_port_by_name("net_ring0", &device), 0);
+  EXPECT_EQ(rte_eth_allmulticast_get(device), 1);
+  ASSERT_TRUE(first->SetFilter({}, {}).ok());
+  EXPECT_EQ(rte_eth_allmulticast_get(device), 0);
+  auto second = OpenPort(*transport_, 1, 2);
+  EXPECT_EQ(rte_eth_allmulticast_get(device), 1);
+  second.reset();
+  EXPECT_EQ(rte_eth_allmulticast_get(device), 0);
+}
+
 TEST_F(RingTest, FramesInPiecesAreJoinedAndCounted) {
   const auto port = OpenPort(*transport_);
   uint16_t device = 0;
@@ -462,6 +476,9 @@ TEST_F(RingTest, LostFramesCountTowardsABurst) {
   Buffer got[4];
   EXPECT_EQ(port->Receive(absl::MakeSpan(got)), 0u);
   EXPECT_EQ(port->stats().receive_malformed, 4u);
+  // net_ring keeps what nobody takes.
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(port->Receive(absl::MakeSpan(got)), 0u);
+  EXPECT_EQ(port->stats().receive_malformed, 10u);
 }
 
 // A device that swallows what is sent and delivers without end.

@@ -7,11 +7,9 @@
 
 #include <sys/epoll.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <initializer_list>
-#include <iterator>
 #include <string>
 #include <utility>
 
@@ -74,8 +72,7 @@ class KernelFramePort : public FramePort {
     const bool was_up = link_.up();
     if (!link_.Poll()) return;
     if (link_.gone()) Fail(absl::UnavailableError(absl::StrCat("'", name_, "' has been removed")));
-    if (link_.up() != was_up)
-      AddEvent(link_.up() ? PortEvent::Kind::kLinkUp : PortEvent::Kind::kLinkDown);
+    if (link_.up() != was_up) AddLinkEvent(link_.up());
   }
 
   // The port is dead from now on.
@@ -95,29 +92,12 @@ class KernelFramePort : public FramePort {
  private:
   static constexpr int kCallsPerLook = 1024;
 
-  // Two are enough to tell what has happened last.
-  void AddEvent(PortEvent::Kind kind) {
-    if (event_count_ == std::size(events_)) events_[0] = events_[--event_count_];
-    events_[event_count_++] = {.kind = kind, .peer = {}};
-    has_events_ = true;
-  }
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override {
-    const size_t n = std::min(events.size(), event_count_);
-    std::copy_n(events_, n, events.begin());
-    std::copy(events_ + n, events_ + event_count_, events_);
-    event_count_ -= n;
-    has_events_ = event_count_ != 0;
-    return n;
-  }
-
   const std::string name_;
   const MacAddress mac_;
   LinkMonitor link_;
   const UniqueFd wait_fd_;
   int calls_until_look_ = 1;
   bool look_at_link_ = false;
-  PortEvent events_[2] = {};
-  size_t event_count_ = 0;
 };
 
 }  // namespace weft::linux_transport
