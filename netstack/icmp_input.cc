@@ -239,7 +239,9 @@ void Stack::InputNeighbor(absl::Span<const uint8_t> bytes, const IpAddress& sour
   }
   if (!interface_.Has(message.target) || from.sibling) return;
   if (message.has_mac && !source.is_unspecified()) {
-    if (!routes_.IsConnected(source) || IsGroup(message.mac)) {
+    // Whoever has a link-local address is on the link, whether we have one or not (RFC 4861, 5.2).
+    const bool on_link = source.is_link_local() || routes_.IsConnected(source);
+    if (!on_link || IsGroup(message.mac)) {
       ++stats_.bad_source;
       return;
     }
