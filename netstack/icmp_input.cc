@@ -151,7 +151,8 @@ void Stack::AnswerEcho(Buffer packet, const IpAddress& source, const IpAddress& 
   if (v4) {
     StoreBig16(icmp + 2, Checksum(packet.bytes()));
     Ipv4Fields{.total_bytes = static_cast<uint16_t>(kIpv4HeaderBytes + length),
-               .dont_fragment = kIpv4HeaderBytes + length <= interface_.mtu,
+               // Errors about replies are not believed, so that routers have to cut them.
+               .id = static_cast<uint16_t>(NextFragmentId(source)),
                .ttl = interface_.ttl,
                .protocol = IpProtocol::kIcmp,
                .source = destination,
