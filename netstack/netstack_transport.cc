@@ -39,7 +39,8 @@ Capabilities Offered(const Capabilities& frames, const StackOptions& options) {
   offered.reliable = false;
   offered.ordered = false;
   offered.headroom_bytes = frames.headroom_bytes + kHeadersMax;
-  const size_t device_mtu = frames.max_frame_bytes - EthernetHeaderBytes(options.vlan);
+  const size_t device_mtu =
+      std::min(frames.max_frame_bytes - EthernetHeaderBytes(options.vlan), kIpPacketBytesMax);
   const size_t mtu = options.mtu == 0 ? device_mtu : std::min(options.mtu, device_mtu);
   const size_t ip_bytes = SpeaksIpv6(options) ? kIpv6HeaderBytes : kIpv4HeaderBytes;
   offered.max_payload_bytes =

@@ -39,7 +39,9 @@ NeighborOptions Within(NeighborOptions options, size_t buffers) {
 // As it is to be; whether it can be is checked later.
 size_t MtuOf(const StackOptions& options, const FramePort& device) {
   const size_t header = EthernetHeaderBytes(options.vlan);
-  return options.mtu != 0 ? options.mtu : device.capabilities().max_frame_bytes - header;
+  if (options.mtu != 0) return options.mtu;
+  // The kernel's loopback device carries more than a packet can have.
+  return std::min(device.capabilities().max_frame_bytes - header, kIpPacketBytesMax);
 }
 
 bool AddToEpoll(int epoll, int fd) {
