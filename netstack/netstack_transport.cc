@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,6 +24,11 @@ namespace {
 // Ethernet with a tag, IPv6 and UDP.
 constexpr size_t kHeadersMax =
     kEthernetHeaderBytes + kVlanTagBytes + kIpv6HeaderBytes + kUdpHeaderBytes;
+
+uint64_t Secret() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
+}
 
 bool SpeaksIpv6(const StackOptions& options) {
   return std::any_of(options.addresses.begin(), options.addresses.end(),
@@ -149,6 +155,7 @@ absl::StatusOr<std::shared_ptr<Stack>> NetstackTransport::OpenStackAt(int queue)
       .siblings = siblings_,
       .queue = queue,
       .owner = owner,
+      .secret = time != nullptr ? 0 : Secret(),
   };
   return Stack::Open(options_, std::move(world), *std::move(device), *std::move(exception));
 }
