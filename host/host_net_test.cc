@@ -15,8 +15,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "weft/core/loop.h"
+#include "weft/core/unique_fd.h"
 #include "weft/host/host.h"
 #include "weft/host/http_client.h"
+#include "weft/host/http_test_client.h"
 #include "weft/tools/testnet/testnet.h"
 
 namespace weft {
@@ -171,6 +173,33 @@ TEST_F(HostNetTest, PingsTheKernel) {
     EXPECT_TRUE(absl::StrContains(nobody.body, "\"replies\": 0")) << nobody.body;
     EXPECT_TRUE(absl::StrContains(nobody.body, "\"error\": \"")) << nobody.body;
   });
+}
+
+TEST_F(HostNetTest, OnePingWaitsForAWorkerThatIsStuck) {
+  const auto host = MustOpen(kOneWorker);
+  std::atomic<bool> stuck{false};
+  std::atomic<bool> refused{false};
+  std::thread looker([&] {
+    while (!stuck) std::this_thread::yield();
+    const UniqueFd first = ConnectTo(host->http_address());
+    Put(first, "GET /net/ping?address=10.0.0.1 HTTP/1.0\r\n\r\n");
+    const HttpReply second = Get(*host, "/net/ping?address=10.0.0.1");
+    EXPECT_EQ(second.status, 503);
+    EXPECT_TRUE(absl::StrContains(second.body, "another ping waits")) << second.body;
+    refused = true;
+    const std::string reply = weft::Get(first);
+    EXPECT_TRUE(absl::StrContains(reply, "\"replies\": 1")) << reply;
+    host->Stop();
+  });
+  const absl::Status status = host->Run([&](Worker& worker) {
+    worker.loop().Post([&] {
+      stuck = true;
+      while (!refused) std::this_thread::yield();
+    });
+    return Listen(worker, "10.0.0.2:7000");
+  });
+  looker.join();
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 TEST_F(HostNetTest, SaysWhatIsWrongWithAPing) {

@@ -182,8 +182,12 @@ HttpResponse NetPages::Ping(const HttpRequest& request) {
   if (netstack_ == nullptr) return NoStack();
   const absl::StatusOr<Pinger::Request> ping = ReadPing(request);
   if (!ping.ok()) return Refuse(400, ping.status().message());
+  if (ping_waits_.exchange(true)) {
+    return Refuse(503, "another ping waits for worker 0; try again in a moment");
+  }
   const auto result = std::make_shared<PingResult>();
   loops_[0]->Post([this, ping = *ping, result] {
+    ping_waits_ = false;
     pinger_->Start(ping, [result](absl::StatusOr<std::vector<Pinger::Echo>> echoes) {
       const std::lock_guard<std::mutex> lock(result->mutex);
       result->echoes = std::move(echoes);

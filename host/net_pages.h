@@ -5,6 +5,7 @@
 #ifndef WEFT_HOST_NET_PAGES_H_
 #define WEFT_HOST_NET_PAGES_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -57,6 +58,7 @@ class NetPages {
   netstack::NetstackTransport* const netstack_;
   std::vector<std::shared_ptr<Answer>> answers_;  // by worker
   std::unique_ptr<Pinger> pinger_;                // of the first loop's thread
+  std::atomic<bool> ping_waits_{false};           // for that thread; further ones are refused
 };
 
 }  // namespace weft

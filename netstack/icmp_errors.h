@@ -32,11 +32,9 @@ struct IcmpError {
   uint32_t rest = 0;  // MTU (of ICMPv6; of ICMP in the lower half), ICMPv6 pointer, or 0
 };
 
-inline constexpr IcmpError kIcmpHostUnreachable = {3, 1};
 inline constexpr IcmpError kIcmpProtocolUnreachable = {3, 2};
 inline constexpr IcmpError kIcmpPortUnreachable = {3, 3};
 inline constexpr IcmpError kIcmpReassemblyTimeout = {11, 1};
-inline constexpr IcmpError kIcmpv6AddressUnreachable = {1, 3};
 inline constexpr IcmpError kIcmpv6PortUnreachable = {1, 4};
 inline constexpr IcmpError kIcmpv6ReassemblyTimeout = {3, 1};
 

@@ -151,7 +151,8 @@ void Stack::AnswerEcho(Buffer packet, const IpAddress& source, const IpAddress& 
   if (v4) {
     StoreBig16(icmp + 2, Checksum(packet.bytes()));
     Ipv4Fields{.total_bytes = static_cast<uint16_t>(kIpv4HeaderBytes + length),
-               .dont_fragment = kIpv4HeaderBytes + length <= interface_.mtu,
+               // Errors about replies are not believed, so that routers have to cut them.
+               .id = static_cast<uint16_t>(NextFragmentId(source)),
                .ttl = interface_.ttl,
                .protocol = IpProtocol::kIcmp,
                .source = destination,
@@ -239,7 +240,9 @@ void Stack::InputNeighbor(absl::Span<const uint8_t> bytes, const IpAddress& sour
   }
   if (!interface_.Has(message.target) || from.sibling) return;
   if (message.has_mac && !source.is_unspecified()) {
-    if (!routes_.IsConnected(source) || IsGroup(message.mac)) {
+    // Whoever has a link-local address is on the link, whether we have one or not (RFC 4861, 5.2).
+    const bool on_link = source.is_link_local() || routes_.IsConnected(source);
+    if (!on_link || IsGroup(message.mac)) {
       ++stats_.bad_source;
       return;
     }

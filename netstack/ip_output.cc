@@ -43,6 +43,11 @@ void Stack::Output(Buffer packet) {
 
 void Stack::OutputTo(Buffer packet, const Destination& to) {
   if (to.kind == Kind::kUnresolved) {
+    // The answer to an echo request may lie in memory that reassembly needs.
+    if (!reassembler_.MayWait(packet)) {
+      ++stats_.send_dropped;
+      return;
+    }
     return neighbors_.Enqueue(to.next_hop, std::move(packet), now_ns_);
   }
   if (packet.headroom() < to.ethernet_bytes) {

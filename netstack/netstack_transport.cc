@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,6 +24,11 @@ namespace {
 // Ethernet with a tag, IPv6 and UDP.
 constexpr size_t kHeadersMax =
     kEthernetHeaderBytes + kVlanTagBytes + kIpv6HeaderBytes + kUdpHeaderBytes;
+
+uint64_t Secret() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
+}
 
 bool SpeaksIpv6(const StackOptions& options) {
   return std::any_of(options.addresses.begin(), options.addresses.end(),
@@ -39,7 +45,8 @@ Capabilities Offered(const Capabilities& frames, const StackOptions& options) {
   offered.reliable = false;
   offered.ordered = false;
   offered.headroom_bytes = frames.headroom_bytes + kHeadersMax;
-  const size_t device_mtu = frames.max_frame_bytes - EthernetHeaderBytes(options.vlan);
+  const size_t device_mtu =
+      std::min(frames.max_frame_bytes - EthernetHeaderBytes(options.vlan), kIpPacketBytesMax);
   const size_t mtu = options.mtu == 0 ? device_mtu : std::min(options.mtu, device_mtu);
   const size_t ip_bytes = SpeaksIpv6(options) ? kIpv6HeaderBytes : kIpv4HeaderBytes;
   offered.max_payload_bytes =
@@ -148,6 +155,7 @@ absl::StatusOr<std::shared_ptr<Stack>> NetstackTransport::OpenStackAt(int queue)
       .siblings = siblings_,
       .queue = queue,
       .owner = owner,
+      .secret = time != nullptr ? 0 : Secret(),
   };
   return Stack::Open(options_, std::move(world), *std::move(device), *std::move(exception));
 }

@@ -8,8 +8,6 @@
 namespace weft::netstack {
 namespace {
 
-constexpr int64_t kSNs = 1'000'000'000;
-
 // The next lower MTU that links are known to have (RFC 1191, table 7-1).
 size_t PlateauBelow(size_t mtu) {
   static constexpr size_t kPlateaus[] = {32000, 17914, 8166, 4352, 2002, 1492, 1006};
@@ -20,12 +18,6 @@ size_t PlateauBelow(size_t mtu) {
 }
 
 }  // namespace
-
-PathMtuOptions PathMtuOptions::From(const config::Icmp& config, size_t link_mtu) {
-  return {.link_mtu = link_mtu,
-          .forget_ns = config.path_mtu_s() * kSNs,
-          .paths_max = config.paths_max()};
-}
 
 size_t PathMtuCache::Get(const IpAddress& destination, int64_t now_ns, int64_t* valid_until_ns) {
   Expire(now_ns);

@@ -14,7 +14,6 @@
 #include <list>
 
 #include "absl/container/flat_hash_map.h"
-#include "weft/config/config.h"
 #include "weft/core/metrics.h"
 #include "weft/netstack/ip_address.h"
 
@@ -29,8 +28,6 @@ struct PathMtuOptions {
   size_t link_mtu = 1500;
   int64_t forget_ns = 600'000'000'000;
   size_t paths_max = 1024;  // at least 1
-
-  static PathMtuOptions From(const config::Icmp& config, size_t link_mtu);
 };
 
 struct PathMtuStats {

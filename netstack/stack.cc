@@ -21,8 +21,9 @@ namespace {
 
 constexpr uint32_t kPollsPerException = 16;
 
-uint64_t SeedOf(const MacAddress& mac, int queue, int64_t now_ns) {
-  uint64_t seed = static_cast<uint64_t>(now_ns) ^ static_cast<uint64_t>(queue) << 56;
+uint64_t SeedOf(const MacAddress& mac, const Stack::World& world, int64_t now_ns) {
+  uint64_t seed =
+      world.secret ^ static_cast<uint64_t>(now_ns) ^ static_cast<uint64_t>(world.queue) << 56;
   for (const uint8_t byte : mac) seed = seed * 257 + byte;
   return seed;
 }
@@ -39,7 +40,9 @@ NeighborOptions Within(NeighborOptions options, size_t buffers) {
 // As it is to be; whether it can be is checked later.
 size_t MtuOf(const StackOptions& options, const FramePort& device) {
   const size_t header = EthernetHeaderBytes(options.vlan);
-  return options.mtu != 0 ? options.mtu : device.capabilities().max_frame_bytes - header;
+  if (options.mtu != 0) return options.mtu;
+  // The kernel's loopback device carries more than a packet can have.
+  return std::min(device.capabilities().max_frame_bytes - header, kIpPacketBytesMax);
 }
 
 bool AddToEpoll(int epoll, int fd) {
@@ -73,7 +76,7 @@ Stack::Stack(const StackOptions& options, World world, std::unique_ptr<FramePort
       own_timers_(world_.clock->NowNs()),
       timers_(world_.timers != nullptr ? *world_.timers : own_timers_),
       now_ns_(world_.clock->NowNs()),
-      prng_(SeedOf(device_->mac(), world_.queue, now_ns_)),
+      prng_(SeedOf(device_->mac(), world_, now_ns_)),
       neighbors_(Within(options.neighbor_cache, device_->pool().count()), &timers_, this),
       path_mtu_({.link_mtu = MtuOf(options, *device_),
                  .forget_ns = options.path_mtu_ns,

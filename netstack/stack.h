@@ -72,6 +72,9 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
     int queue = 0;  // which of them it is
     // Says which thread the stack belongs to, until it is gone altogether: then it is null.
     std::shared_ptr<std::atomic<const void*>> owner;
+    // What strangers cannot know, so that they cannot guess ports and ids of fragments either. The
+    // same each time in a simulation.
+    uint64_t secret = 0;
   };
 
   // `exception`: a port to the kernel, for what is not for this stack; may be null.

@@ -250,6 +250,27 @@ TEST_F(StackFloodTest, WholePacketsThatWaitDoNotHoldUpReassembly) {
   EXPECT_GE(Receive(*idle).size(), 3u);
 }
 
+TEST_F(StackFloodTest, RepliesThatWaitForNeighboursDoNotHoldUpReassembly) {
+  Open();
+  Bytes echo = Join(std::vector<Bytes>{{8, 0, 0, 0, 0, 1, 0, 1}, Pattern(792)});
+  StoreBig16(echo.data() + 2, NaiveChecksum(echo));
+  const auto send_in_two = [this](const std::string& from, uint8_t protocol, const Bytes& message) {
+    for (const size_t at : {0, 400}) {
+      SendIp(Ipv4Packet({.source = from.c_str(),
+                         .destination = kOurs4,
+                         .offset = at,
+                         .more = at == 0,
+                         .protocol = protocol},
+                        Slice(message, at, at == 0 ? 400 : SIZE_MAX)));
+    }
+  };
+  for (int i = 0; i < 20; ++i) send_in_two(Stranger(i), 1, echo);
+  Run();
+  send_in_two(kPeer4, 17, Slice(UdpPacket(true, 9, 7000, Pattern(700)), 20));
+  network_.AdvanceTo(network_.NowNs() + kMsNs);
+  EXPECT_EQ(Receive(*port_).size(), 1u);
+}
+
 TEST_F(StackFloodTest, GroupQueries) {
   config::Netstack config = Config();
   config.add_groups("239.1.2.3");

@@ -81,6 +81,7 @@ TEST_P(StackIcmpTest, AnswersEchoOfEachSize) {
     EXPECT_EQ(heard[0].source, Ip(ours()));
     EXPECT_EQ(heard[0].destination, Ip(peer()));
     EXPECT_EQ(heard[0].ttl, 64);
+    EXPECT_FALSE(heard[0].dont_fragment) << "the way back may be narrower";
     EXPECT_EQ(heard[0].type(), echo_reply());
     EXPECT_EQ(Slice(heard[0].upper, 4, 4), Bytes({0x12, 0x34, 0, 7}));
     EXPECT_EQ(Slice(heard[0].upper, 8), body);

@@ -192,6 +192,14 @@ TEST_F(StackNeighborTest, AnswersSolicitations) {
 
   SendToGroup(Solicit("fd00::3"));
   EXPECT_TRUE(Run().empty());
+
+  // Kernels ask again from their link-local address, which we need not have ourselves.
+  SendToGroup(Solicit(kOurs6, "fe80::99"));
+  const std::vector<Packet> again = Packets(Run());
+  ASSERT_EQ(again.size(), 1u);
+  EXPECT_EQ(again[0].mac_to, peer_mac());
+  EXPECT_EQ(again[0].destination, Ip("fe80::99"));
+  EXPECT_EQ(again[0].source, Ip(kOurs6));
 }
 
 TEST_F(StackNeighborTest, DefendsItsAddressAgainstDuplicateAddressDetection) {

@@ -29,7 +29,8 @@ enum class IpProtocol : uint8_t {
 };
 
 inline constexpr size_t kIpv4HeaderBytes = 20;
-inline constexpr size_t kIpv4MtuMin = 68;  // RFC 791, 3.2
+inline constexpr size_t kIpv4MtuMin = 68;           // RFC 791, 3.2
+inline constexpr size_t kIpPacketBytesMax = 65535;  // what the length field of IPv4 can say
 
 // A packet whose header is whole and whose lengths fit each other and the bytes that are there.
 class Ipv4View {
