@@ -237,8 +237,8 @@ size_t Stack::Poll(UdpPort* port, absl::Span<Datagram> out) {
   // Frames have one buffer each, so that more of them than `out` has room for would only wait.
   const size_t wanted = std::min(kBurst, std::max<size_t>(out.size(), 1));
   const size_t n = device_->Receive(absl::MakeSpan(burst_, wanted));
-  // Reading the clock costs as much as a packet does. Replies do not wait for it: the next poll that
-  // finds nothing reads it. Virtual time moves in leaps.
+  // Reading the clock costs as much as a packet does. Replies do not wait for it: the next poll
+  // that finds nothing reads it. Virtual time moves in leaps.
   const bool due = n == 0 ? ++idle_polls_ >= kIdlePollsPerTick : ++busy_polls_ >= kBusyPollsPerTick;
   if (due || world_.timers != nullptr) Tick();
   if (n > 0) idle_polls_ = kIdlePollsPerTick;
