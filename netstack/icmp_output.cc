@@ -206,9 +206,9 @@ absl::Status Stack::SendEcho(const IpAddress& to, uint16_t id, uint16_t sequence
   const size_t ip_bytes = v4 ? kIpv4HeaderBytes : kIpv6HeaderBytes;
   const size_t bytes = ip_bytes + kIcmpHeaderBytes + payload_bytes;
   if (bytes > UINT16_MAX) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("an echo request of ", payload_bytes, " bytes does not fit an IP packet; at most ",
-                     UINT16_MAX - ip_bytes - kIcmpHeaderBytes));
+    return absl::InvalidArgumentError(absl::StrCat("an echo request of ", payload_bytes,
+                                                   " bytes does not fit an IP packet; at most ",
+                                                   UINT16_MAX - ip_bytes - kIcmpHeaderBytes));
   }
   Buffer packet = Allocate();
   if (packet && packet.tailroom() < bytes) packet = large_.Allocate();

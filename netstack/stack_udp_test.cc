@@ -397,7 +397,10 @@ TEST_F(StackUdpTest, ADeadDeviceKillsItsPorts) {
   OpenStack();
   auto port = OpenPort("[::]:7000");
   device_->Break(absl::UnavailableError("unplugged"));
+  EXPECT_FALSE(port->Arm()) << "it has not been told yet";
   Run();
+  EXPECT_TRUE(port->Arm()) << "there is nothing to stay awake for";
+  port->Disarm();
   EXPECT_EQ(port->status().message(), "unplugged");
   Datagram burst[] = {{UdpPort::PeerOf(Ip(kPeer4), 9), port->pool().Allocate()}};
   EXPECT_EQ(port->Send(absl::MakeSpan(burst)), 0u);

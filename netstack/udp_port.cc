@@ -112,7 +112,11 @@ absl::StatusOr<Address> UdpPort::AddressOf(const Peer& peer) const {
   return ip.ToAddress(static_cast<uint16_t>(peer.words[2]));
 }
 
-bool UdpPort::Arm() { return queue_.empty() && !has_events_ && stack_->Arm(); }
+bool UdpPort::Arm() {
+  if (!queue_.empty() || has_events_) return false;
+  // To a dead port nothing comes any more, and nobody should stay awake for it.
+  return !status_.ok() || stack_->Arm();
+}
 
 void UdpPort::BindToThisThread() {
   Port::BindToThisThread();
