@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measurements of weft's own network stack over transports of frames: RPC and plain UDP, between two
-// processes that are pinned to a core each and never sleep. 64-byte requests, replies and datagrams.
+// Measurements of weft's own network stack over transports of frames: RPC and plain UDP, between
+// two processes that are pinned to a core each and never sleep. 64-byte requests, replies and
+// datagrams.
 
 #ifndef WEFT_BENCHMARKS_FRAME_WORKLOAD_H_
 #define WEFT_BENCHMARKS_FRAME_WORKLOAD_H_

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What weft's network stack costs a packet beyond the device: UDP datagrams of 64 bytes are received
-// and sent back through a port of a stack on a device in memory, and the time that the device alone
-// takes for the same is subtracted. In one thread of a process of its own.
+// What weft's network stack costs a packet beyond the device: UDP datagrams of 64 bytes are
+// received and sent back through a port of a stack on a device in memory, and the time that the
+// device alone takes for the same is subtracted. In one thread of a process of its own.
 
 #ifndef WEFT_BENCHMARKS_NETSTACK_COST_H_
 #define WEFT_BENCHMARKS_NETSTACK_COST_H_

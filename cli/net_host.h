@@ -18,8 +18,8 @@ namespace weft::cli {
 // JSON as protobuf has it: objects, whose fields have no order, numbers, which are doubles.
 using JsonObject = google::protobuf::Struct;
 
-// A GET request to the host at `address`, whose answer is JSON. What the host refuses has its words:
-// InvalidArgument for 400, Unavailable for 503, FailedPrecondition for others.
+// A GET request to the host at `address`, whose answer is JSON. What the host refuses has its
+// words: InvalidArgument for 400, Unavailable for 503, FailedPrecondition for others.
 absl::StatusOr<std::string> Ask(const std::string& address, const std::string& target);
 absl::StatusOr<google::protobuf::Value> ParseJson(const std::string& text);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // weft's own network stack as its users meet it: udp_echo over each transport of frames, with the
-// Linux kernel's programs as its neighbours, and `weft net` beside it. All that went over the wire is
-// captured, and tshark finds nothing malformed in it.
+// Linux kernel's programs as its neighbours, and `weft net` beside it. All that went over the wire
+// is captured, and tshark finds nothing malformed in it.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -33,12 +33,12 @@ struct Frames {
   const char* prepare = "true";
 };
 
-// What AF_XDP and DPDK's net_af_packet give does not say that a checksum was left to a device, so that
-// the kernel must not leave it.
+// What AF_XDP and DPDK's net_af_packet give does not say that a checksum was left to a device, so
+// that the kernel must not leave it.
 constexpr char kNoChecksumsLeft[] = "ethtool -K kernel0 tx off";
 
-// net_af_packet has the kernel put fragments together (PACKET_FANOUT_FLAG_DEFRAG), and cuts off what
-// its frames have no room for.
+// net_af_packet has the kernel put fragments together (PACKET_FANOUT_FLAG_DEFRAG), and cuts off
+// what its frames have no room for.
 constexpr char kAfPacket[] =
     "name: 'dpdk' dpdk { huge_pages: NEVER virtual_devices: "
     "'net_af_packet0,iface=weft0,blocksz=49152,framesz=12288,framecnt=256' }";

@@ -53,8 +53,8 @@ struct FrameOffload {
     // Results: the device has checked it and found it good, or knows that the frame never left the
     // machine. Without the flag nothing is known. Of a frame that never left the machine, the field
     // may hold the sum of the pseudo-header only: whoever passes such a frame on to another device
-    // fills it in, or asks for kSendL4Checksum. Ports to Linux's packet sockets and TAP devices do so
-    // by themselves.
+    // fills it in, or asks for kSendL4Checksum. Ports to Linux's packet sockets and TAP devices do
+    // so by themselves.
     kIpChecksumGood = 1 << 8,
     kL4ChecksumGood = 1 << 9,
   };

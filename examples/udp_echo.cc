@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Plain UDP without RPC: sends each datagram back to where it came from, over whatever transport the
-// configuration names. With weft's own stack, or the kernel's, any UDP client talks to it.
+// Plain UDP without RPC: sends each datagram back to where it came from, over whatever transport
+// the configuration names. With weft's own stack, or the kernel's, any UDP client talks to it.
 //
 //   udp_echo --listen 127.0.0.1:7007      and then:  nc -u 127.0.0.1 7007
 //   udp_echo --config examples/configs/tap-server.textproto

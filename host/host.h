@@ -17,8 +17,8 @@
 // own. On a transport with virtual time, all workers share one thread and that time.
 //
 // With `metrics.listen`, HTTP serves /metrics in Prometheus' text format and /healthz: 200 while
-// all workers are up, else 503. With `netstack`, also /net, the state of the network stacks as JSON,
-// and /net/ping, which sends echo requests from worker 0 (net_pages.h).
+// all workers are up, else 503. With `netstack`, also /net, the state of the network stacks as
+// JSON, and /net/ping, which sends echo requests from worker 0 (net_pages.h).
 #ifndef WEFT_HOST_HOST_H_
 #define WEFT_HOST_HOST_H_
 

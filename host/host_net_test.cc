@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Hosts with a network stack of their own, on a packet socket in a network of the test's; the kernel
-// is their neighbour.
+// Hosts with a network stack of their own, on a packet socket in a network of the test's; the
+// kernel is their neighbour.
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 

@@ -23,8 +23,8 @@
 
 namespace weft {
 
-// The loop's thread, but for the constructor. The stack is that of the loop's thread, and moves only
-// while the thread polls a port on it.
+// The loop's thread, but for the constructor. The stack is that of the loop's thread, and moves
+// only while the thread polls a port on it.
 class Pinger final : private netstack::EchoObserver {
  public:
   struct Request {
@@ -49,9 +49,9 @@ class Pinger final : private netstack::EchoObserver {
   Pinger(Loop& loop, netstack::NetstackTransport& netstack);
   ~Pinger() override;
 
-  // `done` is called once, when each request has its reply or error or the last has timed out; never
-  // after the pinger is gone. Errors are given to it: FailedPrecondition where the thread has no
-  // stack, Unavailable while another run goes on, those of Stack::SendEcho().
+  // `done` is called once, when each request has its reply or error or the last has timed out;
+  // never after the pinger is gone. Errors are given to it: FailedPrecondition where the thread has
+  // no stack, Unavailable while another run goes on, those of Stack::SendEcho().
   void Start(const Request& request, Done done);
 
  private:

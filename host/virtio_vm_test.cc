@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RPC over weft's stack over two NICs on a PCI bus, in a virtual machine (tools/vm/vm.bzl), bound to
-// uio_pci_generic or to vfio-pci.
+// RPC over weft's stack over two NICs on a PCI bus, in a virtual machine (tools/vm/vm.bzl), bound
+// to uio_pci_generic or to vfio-pci.
 #include <cstdlib>
 #include <memory>
 #include <string>

@@ -35,9 +35,9 @@ struct Interface {
   }
   // All hosts of the network, or of one of its prefixes.
   bool IsBroadcast(const IpAddress& ip) const;
-  // The address to talk to `destination` from: of the same network, or else the first of the family,
-  // link-local ones last (the rules of RFC 6724, section 5, that matter with one interface). Nobody
-  // where the interface has none of the family.
+  // The address to talk to `destination` from: of the same network, or else the first of the
+  // family, link-local ones last (the rules of RFC 6724, section 5, that matter with one
+  // interface). Nobody where the interface has none of the family.
   IpAddress SourceFor(const IpAddress& destination) const;
   // "eth0 (10.0.0.2/24, fe80::1/64)": for messages.
   std::string ToString() const;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// IP packets on their way out: to ourselves, to a neighbour that is known or has to be asked for, in
-// fragments where the path demands it.
+// IP packets on their way out: to ourselves, to a neighbour that is known or has to be asked for,
+// in fragments where the path demands it.
 #include <cstring>
 #include <utility>
 

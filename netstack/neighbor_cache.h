@@ -125,8 +125,9 @@ class NeighborCache {
   void OnAnswer(const IpAddress& neighbor, const MacAddress& mac, bool solicited, bool override,
                 int64_t now_ns);
 
-  // A neighbour advertisement that leaves the MAC address out, as an answer to a unicast solicitation
-  // may (RFC 4861, 7.2.4): it confirms the known one while that is being asked, and nothing else.
+  // A neighbour advertisement that leaves the MAC address out, as an answer to a unicast
+  // solicitation may (RFC 4861, 7.2.4): it confirms the known one while that is being asked, and
+  // nothing else.
   void OnAnswerWithoutMac(const IpAddress& neighbor, bool solicited, int64_t now_ns);
 
   // A request from `neighbor` that was addressed to us: an ARP request for an address of ours

@@ -19,8 +19,9 @@ absl::Status Wrong(const std::string& field, const std::string& what) {
   return In(field, absl::InvalidArgumentError(what));
 }
 
-// "10.0.0.0/24", where all hosts were before they were at its end, and "fd00::/64", where all routers
-// are (RFC 4291, 2.6.1). In the shortest networks each address is a host's (RFC 3021, RFC 6164).
+// "10.0.0.0/24", where all hosts were before they were at its end, and "fd00::/64", where all
+// routers are (RFC 4291, 2.6.1). In the shortest networks each address is a host's (RFC 3021, RFC
+// 6164).
 bool IsNetworkItself(const IpPrefix& prefix) {
   const int bits = prefix.address.is_v4() ? 32 : 128;
   return prefix.length < bits - 1 && prefix.address == prefix.Network();

@@ -34,9 +34,9 @@ class UdpDirectory {
   };
 
   // AlreadyExists where another listens there, unless both share it and are of different stacks. Of
-  // one stack, a special binding and a general one live side by side; of two they do not, as what is
-  // for the special one might reach the general one first. `first`: shared or not, for whoever wants
-  // a port that nobody has, and shares it afterwards.
+  // one stack, a special binding and a general one live side by side; of two they do not, as what
+  // is for the special one might reach the general one first. `first`: shared or not, for whoever
+  // wants a port that nobody has, and shares it afterwards.
   absl::Status Add(const Owner& owner, bool first = false);
   void Remove(const Owner& owner);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Several stacks over a simulated network that does not behave. A scenario and a seed fix everything
-// that happens, so a failure is reproduced by the two numbers it prints:
+// Several stacks over a simulated network that does not behave. A scenario and a seed fix
+// everything that happens, so a failure is reproduced by the two numbers it prints:
 //
 //   bazel test //netstack:simulation_test                 some hundred runs
 //   bazel test //netstack:simulation_long_test            some ten thousand

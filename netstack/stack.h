@@ -276,8 +276,8 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   TokenBucket echo_limit_;
   EchoObserver* echo_observer_ = nullptr;
   const std::unique_ptr<FramePort> exception_;  // to the kernel; may be null
-  // Of fragmented packets: each path has a counter of its own with a random start, so that nobody can
-  // tell from his what another's is (RFC 7739, 5.3).
+  // Of fragmented packets: each path has a counter of its own with a random start, so that nobody
+  // can tell from his what another's is (RFC 7739, 5.3).
   static constexpr size_t kFragmentCounters = 64;
   std::array<uint32_t, kFragmentCounters> fragment_ids_;
   const uint64_t fragment_secret_;

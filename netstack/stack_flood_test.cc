@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Floods of all kinds: what a stack holds stays within its limits, counters say what was dropped, and
-// who has nothing to do with it goes on.
+// Floods of all kinds: what a stack holds stays within its limits, counters say what was dropped,
+// and who has nothing to do with it goes on.
 #include <algorithm>
 #include <string>
 #include <vector>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Any frames, into a stack with ports, neighbours, groups and pings under way: it must not crash, hold
-// a bounded number of buffers, count each frame once, and give all buffers back in the end.
+// Any frames, into a stack with ports, neighbours, groups and pings under way: it must not crash,
+// hold a bounded number of buffers, count each frame once, and give all buffers back in the end.
 //
 // Input: steps of two bytes and so many bytes of a frame. The first byte says what is done: bit 0,
-// whether MAC addresses, type and IP checksums are put right, so that more gets through; bit 1, whether
-// a port sends something; bit 2, whether time passes, and bits 3 to 7, how much. The second is the
-// frame's length, times eight.
+// whether MAC addresses, type and IP checksums are put right, so that more gets through; bit 1,
+// whether a port sends something; bit 2, whether time passes, and bits 3 to 7, how much. The second
+// is the frame's length, times eight.
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -120,7 +120,8 @@ void PutRight(std::vector<uint8_t>& frame) {
   }
 }
 
-// Datagrams of one or two fragments, to a neighbour, through the gateway, to ourselves and to a group.
+// Datagrams of one or two fragments, to a neighbour, through the gateway, to ourselves and to a
+// group.
 void SendSomething(UdpPort& port, uint8_t what) {
   static const char* const kTo[] = {"10.0.0.2", "8.8.8.8", "10.0.0.1", "fd00::2", "239.1.2.3"};
   Datagram burst[] = {{UdpPort::PeerOf(*IpAddress::Parse(kTo[what % 5]), 9), Buffer()}};

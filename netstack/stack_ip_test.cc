@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a whole stack makes of Ethernet frames and IP packets: what it takes, what it drops, and under
-// which counter.
+// What a whole stack makes of Ethernet frames and IP packets: what it takes, what it drops, and
+// under which counter.
 #include <string>
 #include <vector>
 

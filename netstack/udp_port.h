@@ -83,7 +83,8 @@ class UdpPort final : public DatagramPort {
   bool Encapsulate(Buffer& payload, uint16_t port, const Destination& to);
   void WriteUdpHeader(Buffer& payload, uint16_t port, const IpAddress& source,
                       const Destination& to);
-  // For what needs more than that. False: no buffer is free, and the datagram is still the caller's.
+  // For what needs more than that. False: no buffer is free, and the datagram is still the
+  // caller's.
   bool SendSlowly(Datagram& datagram);
   // Headers of UDP and IP alone, for Stack::Output().
   void WriteIpPacket(Buffer& payload, const Peer& peer, const IpAddress& source);

@@ -15,8 +15,8 @@ namespace weft::netstack {
 
 class UdpPort;
 
-// Where a port listens. An unspecified address takes every address of its family, and "::" IPv4 too,
-// as the kernel's sockets do.
+// Where a port listens. An unspecified address takes every address of its family, and "::" IPv4
+// too, as the kernel's sockets do.
 struct UdpBinding {
   IpAddress address;
   uint16_t port = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Two workers on two queues of one device, each on a thread of its own. The device is a cable in
-// memory whose end of two queues spreads frames as the test says; at its other end is a stack with one
-// worker, on the test's thread.
+// memory whose end of two queues spreads frames as the test says; at its other end is a stack with
+// one worker, on the test's thread.
 #include <atomic>
 #include <chrono>
 #include <cstring>

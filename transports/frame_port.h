@@ -19,8 +19,8 @@ namespace weft {
 
 using MacAddress = std::array<uint8_t, 6>;
 
-// A port may be one queue of a device that several workers share (PortOptions::queue): each receives
-// what the device spreads to it by flow, and sends by itself.
+// A port may be one queue of a device that several workers share (PortOptions::queue): each
+// receives what the device spreads to it by flow, and sends by itself.
 //
 // Frames have one buffer each. Where a device delivers a frame in pieces, the port joins them in a
 // buffer that is large enough, and counts the copy.

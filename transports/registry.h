@@ -30,8 +30,8 @@ namespace weft {
 struct TransportPlugin {
   std::string name;
   std::string summary;  // one line for tables
-  // Of addresses that its ports, or a network stack over its frames, are reached at; the first is its
-  // own choice.
+  // Of addresses that its ports, or a network stack over its frames, are reached at; the first is
+  // its own choice.
   std::vector<Address::Kind> address_kinds;
   Capabilities capabilities;  // at its best, for tables
   // Whether it can be opened on this machine by this user; if not, why, and what to do. Quick,
@@ -53,8 +53,8 @@ std::vector<const TransportPlugin*> RegisteredTransports();
 // Null if there is none of that name.
 const TransportPlugin* FindTransport(absl::string_view name);
 
-// Null if none is reached at addresses of that kind; if several are, the first by name. One that has
-// nothing but frames is not: it needs a network stack.
+// Null if none is reached at addresses of that kind; if several are, the first by name. One that
+// has nothing but frames is not: it needs a network stack.
 const TransportPlugin* FindTransportFor(Address::Kind kind);
 
 // Opens the plugin `config.name()`, without the decorators it asks for (see decorators/open.h for

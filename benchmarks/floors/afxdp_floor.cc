@@ -154,7 +154,8 @@ absl::Status ServeAfxdp(Peer& peer) {
   }
 }
 
-// Arguments: 1 for native; the duration in nanoseconds. Reports the median round trip in nanoseconds.
+// Arguments: 1 for native; the duration in nanoseconds. Reports the median round trip in
+// nanoseconds.
 absl::Status AskAfxdp(Peer& peer) {
   RawXdp xdp;
   if (absl::Status s = xdp.Open(VethPair::kClient, peer.Number(0) != 0); !s.ok()) return s;

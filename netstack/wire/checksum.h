@@ -3,9 +3,9 @@
 // The Internet checksum (RFC 1071), its pseudo-headers (RFC 768, RFC 8200 8.1), and its update when
 // a field changes (RFC 1624).
 //
-// A partial sum is a uint64_t in the byte order of the machine's memory, which RFC 1071 section 2(B)
-// allows: it is folded and complemented by FinishChecksum(), whose result is in host order, ready
-// for StoreBig16().
+// A partial sum is a uint64_t in the byte order of the machine's memory, which RFC 1071 section
+// 2(B) allows: it is folded and complemented by FinishChecksum(), whose result is in host order,
+// ready for StoreBig16().
 #ifndef WEFT_NETSTACK_WIRE_CHECKSUM_H_
 #define WEFT_NETSTACK_WIRE_CHECKSUM_H_
 

@@ -105,8 +105,8 @@ struct NeighborMessage {
 
   // `bytes`: the ICMPv6 message. False for what is malformed: too short, an option of length 0, a
   // target that is a group (RFC 4861, 7.1) or an IPv4-mapped address, which would be taken for the
-  // IPv4 neighbour. Options but the wanted one are skipped. What concerns the IPv6 header (hop limit
-  // 255, groups, the unspecified source) is the caller's to check.
+  // IPv4 neighbour. Options but the wanted one are skipped. What concerns the IPv6 header (hop
+  // limit 255, groups, the unspecified source) is the caller's to check.
   static bool Parse(absl::Span<const uint8_t> bytes, NeighborMessage* message);
 
   // 24 bytes, and 8 more with has_mac; checksum 0. Returns how many.

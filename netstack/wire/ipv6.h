@@ -104,7 +104,8 @@ struct Ipv6Chain {
   const uint8_t* payload = nullptr;
   size_t payload_bytes = 0;
   Ipv6Fragment fragment = {};
-  // Of the byte that names the fragment header, for the per-fragment headers of a reassembled packet.
+  // Of the byte that names the fragment header, for the per-fragment headers of a reassembled
+  // packet.
   size_t next_header_offset = 0;
   uint32_t problem_offset = 0;
   bool problem_even_to_group = false;  // an option of type 10 (binary): answer also for groups

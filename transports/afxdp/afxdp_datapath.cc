@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The data path of AfxdpFramePort. A system call a burst that is sent (the kernel wants to be told),
-// and none to receive.
+// The data path of AfxdpFramePort. A system call a burst that is sent (the kernel wants to be
+// told), and none to receive.
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -214,9 +214,9 @@ size_t AfxdpFramePort::Receive(absl::Span<Buffer> burst) {
   return n;
 }
 
-// Whether the kernel has, without a chunk that was just taken from it, as many as it should. If not,
-// the frame in that is dropped so that it can be replaced, as a NIC's driver does: were all chunks
-// with users, the kernel would have to drop whatever comes until the next call.
+// Whether the kernel has, without a chunk that was just taken from it, as many as it should. If
+// not, the frame in that is dropped so that it can be replaced, as a NIC's driver does: were all
+// chunks with users, the kernel would have to drop whatever comes until the next call.
 bool AfxdpFramePort::CanSpareChunk() {
   if (fill_target_ - receiving_ < fill_batch_) [[likely]]
     return true;

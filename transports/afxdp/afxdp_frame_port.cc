@@ -26,8 +26,8 @@ constexpr size_t kHeadroomBytes = BufferPoolOptions().headroom;
 // Pieces of one frame that the kernel handles (MAX_SKB_FRAGS).
 constexpr size_t kPiecesMax = 17;
 
-// Polls of the receive ring between two looks at the device. Nobody notices a few system calls in so
-// many; whoever sleeps looks before.
+// Polls of the receive ring between two looks at the device. Nobody notices a few system calls in
+// so many; whoever sleeps looks before.
 constexpr uint32_t kCallsToCheck = 1 << 15;
 
 constexpr uint32_t kFillBatchMax = 64;

@@ -2,9 +2,9 @@
 //
 // A frame port over one AF_XDP socket.
 //
-// The chunks of the UMEM are the slots of a BufferPool: a frame that is received is a buffer, and one
-// that is sent from such a buffer is sent from where it lies. Slots change hands between pool, user
-// and kernel; `in_kernel_` says which the kernel has.
+// The chunks of the UMEM are the slots of a BufferPool: a frame that is received is a buffer, and
+// one that is sent from such a buffer is sent from where it lies. Slots change hands between pool,
+// user and kernel; `in_kernel_` says which the kernel has.
 //
 //   pool -> fill ring -> [kernel] -> rx ring -> user -> pool
 //           user -> tx ring -> [kernel] -> completion ring -> pool

@@ -224,7 +224,8 @@ TEST_F(AfxdpFramePortTest, FirstQueueShiftsAll) {
   EXPECT_EQ(ReceiveOne(*far_.ports[1]).size(), 77u);
 }
 
-// Two workers a side, each with its queue: nothing that they share is written on the way of a frame.
+// Two workers a side, each with its queue: nothing that they share is written on the way of a
+// frame.
 TEST_F(AfxdpFramePortTest, WorkersDoNotMeet) {
   constexpr int kQueues = 2;
   constexpr int kFrames = 2000;

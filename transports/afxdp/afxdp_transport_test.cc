@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What comes and goes with a transport, however it goes, and what a user is told when it cannot come.
+// What comes and goes with a transport, however it goes, and what a user is told when it cannot
+// come.
 #include "weft/transports/afxdp/afxdp_transport.h"
 
 #include <bpf/bpf.h>

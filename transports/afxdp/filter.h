@@ -39,10 +39,10 @@ struct OwnedAddress {
   AfxdpOwner owner;
 };
 
-// What is taken of `wanted` when the kernel has `kernel` on the same interface. An address that both
-// have is shared if ports are given, as the kernel still gets what is not for them. Otherwise it is
-// left to the kernel, which would be cut off: FailedPrecondition names it, unless it is link-local,
-// as those that are made from the MAC address are the same for everybody.
+// What is taken of `wanted` when the kernel has `kernel` on the same interface. An address that
+// both have is shared if ports are given, as the kernel still gets what is not for them. Otherwise
+// it is left to the kernel, which would be cut off: FailedPrecondition names it, unless it is
+// link-local, as those that are made from the MAC address are the same for everybody.
 absl::Status ShareWithKernel(absl::Span<const Address> wanted, absl::Span<const Address> kernel,
                              bool restrict_ports, absl::string_view interface,
                              std::vector<OwnedAddress>* taken);

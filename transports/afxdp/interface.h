@@ -2,8 +2,8 @@
 //
 // What AF_XDP needs to know of a network interface, besides what transports/linux tells.
 //
-// All of it speaks of the network namespace that the calling thread is in; KernelAddresses stays with
-// the one that it was opened in. Slow path.
+// All of it speaks of the network namespace that the calling thread is in; KernelAddresses stays
+// with the one that it was opened in. Slow path.
 #ifndef WEFT_TRANSPORTS_AFXDP_INTERFACE_H_
 #define WEFT_TRANSPORTS_AFXDP_INTERFACE_H_
 

@@ -11,8 +11,8 @@
 
 namespace weft::afxdp {
 
-// The libraries have one print function a process: while one of these lives, it is none, and another
-// has to wait. On the stack, around calls.
+// The libraries have one print function a process: while one of these lives, it is none, and
+// another has to wait. On the stack, around calls.
 class LibbpfQuiet {
  public:
   LibbpfQuiet()

@@ -171,8 +171,8 @@ absl::Status XdpProgram::ExplainOccupied() const {
     UniqueFd fd;
     const std::string program = ProgramName(place.id, &fd);
     if (program == AFXDP_PROGRAM_NAME) {
-      // We attach by links only, and a link cannot be taken off by others. So one that lets itself be
-      // taken off was left by somebody who is gone.
+      // We attach by links only, and a link cannot be taken off by others. So one that lets itself
+      // be taken off was left by somebody who is gone.
       bpf_xdp_attach_opts only_this = {};
       only_this.sz = sizeof(only_this);
       only_this.old_prog_fd = fd.get();

@@ -2,8 +2,8 @@
 //
 // An AF_XDP socket with its rings, bound to one queue of an interface.
 //
-// The rings are libxdp's; addresses in them are offsets into the UMEM, the memory that is shared with
-// the kernel.
+// The rings are libxdp's; addresses in them are offsets into the UMEM, the memory that is shared
+// with the kernel.
 #ifndef WEFT_TRANSPORTS_AFXDP_XDP_SOCKET_H_
 #define WEFT_TRANSPORTS_AFXDP_XDP_SOCKET_H_
 
@@ -21,8 +21,8 @@
 
 namespace weft::afxdp {
 
-// Of Linux 6.6's <linux/if_xdp.h>; Debian 12 has that of 6.1. XDP_USE_SG: the socket takes frames of
-// several descriptors. XDP_PKT_CONTD: the frame goes on in the next one.
+// Of Linux 6.6's <linux/if_xdp.h>; Debian 12 has that of 6.1. XDP_USE_SG: the socket takes frames
+// of several descriptors. XDP_PKT_CONTD: the frame goes on in the next one.
 inline constexpr uint16_t kUseMultiBuffer = 1 << 4;
 inline constexpr uint32_t kFrameContinues = 1 << 0;
 

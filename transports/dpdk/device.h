@@ -41,8 +41,8 @@ struct alignas(128) DeviceSignals {
 class Device {
  public:
   // Starts EAL if need be and plugs the device in. Errors: those of StartEal(); NotFound for a
-  // device that is not there, AlreadyExists for one in use, PermissionDenied, FailedPrecondition for
-  // one that the kernel has.
+  // device that is not there, AlreadyExists for one in use, PermissionDenied, FailedPrecondition
+  // for one that the kernel has.
   static absl::StatusOr<std::unique_ptr<Device>> Open(const config::Transport& config);
   ~Device();
 

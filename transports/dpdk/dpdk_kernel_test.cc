@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Against the kernel of this machine, in a network namespace of the test's own: net_tap, of which
-// the kernel is the other end, and net_af_packet on one end of a veth pair. Skipped where the kernel
-// does not let us make them.
+// the kernel is the other end, and net_af_packet on one end of a veth pair. Skipped where the
+// kernel does not let us make them.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_ether.h>

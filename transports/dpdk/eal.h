@@ -27,14 +27,14 @@ std::mutex& ControlMutex();
 
 // Starts EAL, or sees that it runs as `config` wants it: a field that is not set is content with
 // what the first caller had. `pci_devices`: addresses of those that EAL may touch; the rest of the
-// machine's stays as it is. `memory_mb`: what the caller is going to need, if the configuration does
-// not say.
+// machine's stays as it is. `memory_mb`: what the caller is going to need, if the configuration
+// does not say.
 //
 // The calling thread keeps its affinity, and is no thread of EAL's. EAL's own threads get no
 // signals.
 //
-// Errors: FailedPrecondition for too few huge pages, and for settings that differ from those EAL was
-// started with; InvalidArgument for what EAL does not understand; PermissionDenied.
+// Errors: FailedPrecondition for too few huge pages, and for settings that differ from those EAL
+// was started with; InvalidArgument for what EAL does not understand; PermissionDenied.
 absl::Status StartEal(const config::Dpdk& config, const std::vector<std::string>& pci_devices,
                       uint32_t memory_mb);
 

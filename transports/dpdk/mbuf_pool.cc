@@ -42,9 +42,9 @@ int Enqueue(rte_mempool* mempool, void* const* objects, unsigned n) {
   return 0;
 }
 
-// All or nothing. A driver that begins anew on a thread of DPDK's gets nothing: the free list is the
-// owner's, and the rings are filled when that polls. net_virtio_user does so with packed rings, when
-// a peer has come back.
+// All or nothing. A driver that begins anew on a thread of DPDK's gets nothing: the free list is
+// the owner's, and the rings are filled when that polls. net_virtio_user does so with packed rings,
+// when a peer has come back.
 int Dequeue(rte_mempool* mempool, void** objects, unsigned n) {
   BufferPool* const pool = HomeOf(mempool)->pool;
   if (pool == nullptr) [[unlikely]]

@@ -38,7 +38,8 @@ bool RequestOffload(const FrameOffload& request, uint16_t honoured, uint64_t off
 
 // FrameOffload::flags of a received mbuf with these flags.
 inline uint16_t OffloadResults(uint64_t mbuf_flags) {
-  // "None" is DPDK's for a frame whose sum was never computed, because it did not leave the machine.
+  // "None" is DPDK's for a frame whose sum was never computed, because it did not leave the
+  // machine.
   const auto good = [&](uint64_t mask, uint64_t good, uint64_t none) {
     return (mbuf_flags & mask) == good || (mbuf_flags & mask) == none;
   };

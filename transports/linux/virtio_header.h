@@ -45,7 +45,8 @@ bool KernelSegmentsUdp();
 // looks at the field.
 bool ToVirtio(Buffer& frame, VirtioHeader* header);
 
-// For a device without virtio-net headers, which ignores requests: fills in such a missing checksum.
+// For a device without virtio-net headers, which ignores requests: fills in such a missing
+// checksum.
 void FillMissingChecksum(Buffer& frame);
 
 // What `header` says of a received frame.
