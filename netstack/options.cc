@@ -127,6 +127,7 @@ absl::StatusOr<StackOptions> StackOptions::From(const config::Netstack& config) 
   options.path_mtu_ns = config.icmp().path_mtu_s() * kNsPerS;
   options.paths_max = config.icmp().paths_max();
   options.exception_tap = config.exception_tap();
+  options.receive_packet_steering = config.receive_packet_steering();
   return options;
 }
 

@@ -46,6 +46,7 @@ struct StackOptions {
   int64_t path_mtu_ns = 0;
   size_t paths_max = 1024;
   std::string exception_tap;
+  bool receive_packet_steering = false;
 
   // InvalidArgument names the field and says what would be right.
   static absl::StatusOr<StackOptions> From(const config::Netstack& config);

@@ -204,6 +204,12 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
                 const IpAddress& destination, Cast cast, const From& from);
   absl::Status CheckPortsMax() const;
   bool Deliver(UdpPort* port, const Peer& peer, Buffer payload);
+  // Of the siblings' ports, as they are now.
+  const std::vector<UdpDirectory::Owner>& Owners();
+  void PushTo(int worker, Buffer& packet);
+  // Hands a packet to the one of the workers that share the binding whose the peer is. False: it is
+  // this one, or nobody shares it.
+  bool Steer(const Peer& from, const UdpBinding& binding, Buffer& packet);
   // Hands a packet to the worker that has the port. False: nobody has it.
   bool HandOver(const IpAddress& destination, uint16_t port, Buffer& packet);
   void HandToAll(absl::Span<const uint8_t> packet);

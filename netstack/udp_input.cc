@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // UDP datagrams as they come in, and what is handed from worker to worker.
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -48,9 +49,13 @@ void Stack::InputUdp(Buffer packet, size_t udp_offset, const IpAddress& source,
     ++stats_.bad_source;
     return;
   }
+  const Peer peer = UdpPort::PeerOf(source, source_port);
+  if (options_.receive_packet_steering && !from.sibling && Steer(peer, port->binding(), packet)) {
+    return;
+  }
   packet.TrimFront(udp_offset + kUdpHeaderBytes);
   packet.TrimBack(packet.size() - (length - kUdpHeaderBytes));
-  if (!Deliver(port, UdpPort::PeerOf(source, source_port), std::move(packet))) ++stats_.queue_full;
+  if (!Deliver(port, peer, std::move(packet))) ++stats_.queue_full;
 }
 
 bool Stack::Deliver(UdpPort* port, const Peer& peer, Buffer payload) {
@@ -64,26 +69,55 @@ bool Stack::Deliver(UdpPort* port, const Peer& peer, Buffer payload) {
   return reassembler_.MayWait(payload) && port->Queue(peer, payload);
 }
 
-bool Stack::HandOver(const IpAddress& destination, uint16_t port, Buffer& packet) {
-  Siblings& siblings = *world_.siblings;
-  if (siblings.count() == 1) return false;
-  if (const uint64_t generation = siblings.udp().generation(); generation != owners_generation_) {
-    owners_ = siblings.udp().owners();
+const std::vector<UdpDirectory::Owner>& Stack::Owners() {
+  UdpDirectory& directory = world_.siblings->udp();
+  if (const uint64_t generation = directory.generation(); generation != owners_generation_) {
+    owners_ = directory.owners();
     owners_generation_ = generation;
   }
+  return owners_;
+}
+
+void Stack::PushTo(int worker, Buffer& packet) {
+  if (world_.siblings->Push(world_.queue, worker, packet)) {
+    ++stats_.handed_over;
+  } else {
+    ++stats_.hand_over_full;
+  }
+}
+
+bool Stack::Steer(const Peer& from, const UdpBinding& binding, Buffer& packet) {
+  if (world_.siblings->count() == 1) return false;
+  const auto takes = [&binding](const UdpDirectory::Owner& owner) {
+    return owner.shared && owner.binding == binding;
+  };
+  const std::vector<UdpDirectory::Owner>& owners = Owners();
+  const auto workers = static_cast<uint64_t>(std::count_if(owners.begin(), owners.end(), takes));
+  if (workers < 2) return false;
+  // Everything of one peer to one worker, as a device's hash of the flow has it.
+  uint64_t hash = 0;
+  for (const uint64_t word : from.words) hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+  uint64_t nth = (hash >> 32) % workers;
+  for (const UdpDirectory::Owner& owner : owners) {
+    if (!takes(owner) || nth-- > 0) continue;
+    if (owner.queue == world_.queue) return false;
+    PushTo(owner.queue, packet);
+    return true;
+  }
+  return false;
+}
+
+bool Stack::HandOver(const IpAddress& destination, uint16_t port, Buffer& packet) {
+  if (world_.siblings->count() == 1) return false;
   const UdpDirectory::Owner* best = nullptr;
-  for (const UdpDirectory::Owner& owner : owners_) {
+  for (const UdpDirectory::Owner& owner : Owners()) {
     if (owner.binding.port != port || owner.queue == world_.queue) continue;
     if (!owner.binding.Takes(destination)) continue;
     best = &owner;
     if (owner.binding.address == destination) break;
   }
   if (best == nullptr) return false;
-  if (siblings.Push(world_.queue, best->queue, packet)) {
-    ++stats_.handed_over;
-  } else {
-    ++stats_.hand_over_full;
-  }
+  PushTo(best->queue, packet);
   return true;
 }
 

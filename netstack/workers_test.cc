@@ -153,6 +153,7 @@ class WorkersTest : public testing::Test {
     config::Netstack config;
     config.add_addresses(ip + "/24");
     config.set_link_local(false);
+    config.set_receive_packet_steering(steering_);
     return *NetstackTransport::Open(std::make_unique<CableTransport>(&cable_, peer), config,
                                     workers);
   }
@@ -192,6 +193,7 @@ class WorkersTest : public testing::Test {
     return sum;
   }
 
+  bool steering_ = false;
   Cable cable_;
   std::unique_ptr<NetstackTransport> transport_;
   std::unique_ptr<NetstackTransport> peer_;
@@ -253,6 +255,36 @@ TEST_F(WorkersTest, FlowsThatStayAreNeverHandedOver) {
   EXPECT_EQ(HandedOver(), before);
   EXPECT_EQ(echoed_[0], 4u * 102);
   EXPECT_EQ(echoed_[1], 4u * 102) << "both work";
+}
+
+TEST_F(WorkersTest, SteeringSpreadsWhatTheDeviceDoesNot) {
+  constexpr uint32_t kPeers = 16;
+  constexpr uint32_t kEach = 20;
+  steering_ = true;
+  Start(&ToTheFirst,
+        {.open =
+             [&](size_t i) {
+               ports_[i] = OpenPort(*transport_, "10.0.0.1:7000",
+                                    {.queue = static_cast<int>(i), .queues = kWorkers});
+             },
+         .poll = [&](size_t i) { echoed_[i] += static_cast<uint32_t>(Echo(*ports_[i])); }});
+  std::vector<std::unique_ptr<DatagramPort>> clients;
+  for (uint32_t i = 0; i < kPeers; ++i) clients.push_back(OpenPort(*peer_, ""));
+  for (uint32_t number = 0; number < kEach; ++number) {
+    for (auto& client : clients) {
+      const Peer to = *client->Resolve(*Address::Parse("10.0.0.1:7000"));
+      ASSERT_TRUE(Until([&] { return SendNumber(*client, to, number); }));
+      Datagram reply[1];
+      ASSERT_TRUE(Until([&] { return client->Receive(absl::MakeSpan(reply)) == 1; }));
+    }
+  }
+  // One queue receives all, and both workers answer.
+  EXPECT_EQ(echoed_[0] + echoed_[1], kPeers * kEach);
+  EXPECT_GT(echoed_[0], 0u);
+  EXPECT_GT(echoed_[1], 0u);
+  // Everything of one peer goes to one worker.
+  EXPECT_EQ(echoed_[0] % kEach, 0u);
+  EXPECT_EQ(echoed_[1] % kEach, 0u);
 }
 
 TEST_F(WorkersTest, AnswersThatArriveElsewhereAreHandedOver) {

@@ -88,7 +88,10 @@ TEST_F(TapFramePortTest, TalksWithTheKernel) {
         reply.offload().flags = FrameOffload::kL4ChecksumGood;
       }
       ASSERT_TRUE(SendFrame(*port, std::move(reply)));
-      EXPECT_EQ(socket.Receive(), "to the kernel");
+      EXPECT_EQ(socket.Receive(), "to the kernel")
+          << (ipv4 ? "IPv4" : "IPv6") << ", offload " << offload << ", sent " << port->stats().sent
+          << ", failed " << port->stats().send_failed << "\n"
+          << here_->Run("cat /proc/net/snmp /proc/net/snmp6; ip -s link show dev weft0").output;
     }
   }
 }
