@@ -143,34 +143,13 @@ void Stack::AnswerEcho(Buffer packet, const IpAddress& source, const IpAddress& 
   }
   const bool v4 = source.is_v4();
   uint8_t* const icmp = packet.data();
-  const size_t length = packet.size();
   icmp[0] = static_cast<uint8_t>(v4 ? static_cast<uint8_t>(IcmpType::kEchoReply)
                                     : static_cast<uint8_t>(Icmpv6Type::kEchoReply));
   icmp[1] = 0;
   StoreBig16(icmp + 2, 0);
-  if (v4) {
-    StoreBig16(icmp + 2, Checksum(packet.bytes()));
-    Ipv4Fields{.total_bytes = static_cast<uint16_t>(kIpv4HeaderBytes + length),
-               // Errors about replies are not believed, so that routers have to cut them.
-               .id = static_cast<uint16_t>(NextFragmentId(source)),
-               .ttl = interface_.ttl,
-               .protocol = IpProtocol::kIcmp,
-               .source = destination,
-               .destination = source}
-        .Write(packet.Prepend(kIpv4HeaderBytes));
-  } else {
-    const uint64_t sum =
-        PseudoHeaderSum(destination, source, static_cast<uint8_t>(IpProtocol::kIcmpv6), length);
-    StoreBig16(icmp + 2, FinishChecksum(AddToChecksum(sum, packet.bytes())));
-    Ipv6Fields{.payload_bytes = static_cast<uint16_t>(length),
-               .next_header = IpProtocol::kIcmpv6,
-               .hop_limit = interface_.ttl,
-               .source = destination,
-               .destination = source}
-        .Write(packet.Prepend(kIpv6HeaderBytes));
-  }
-  packet.offload() = {};
-  Output(std::move(packet));
+  // Errors about replies are not believed, so that routers have to cut them.
+  const uint16_t id = v4 ? static_cast<uint16_t>(NextFragmentId(source)) : uint16_t{0};
+  OutputIcmp(std::move(packet), destination, source, id, /*dont_fragment=*/false);
 }
 
 void Stack::InputEchoReply(absl::Span<const uint8_t> message, const IpAddress& source,

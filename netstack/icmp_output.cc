@@ -108,11 +108,9 @@ void Stack::SendError(absl::Span<const uint8_t> offending, Cast cast, const Icmp
     ++stats_.errors_limited;
     return;
   }
-  const IpAddress asked =
-      is_v4 ? IpAddress::V4(offending.data() + 16) : IpAddress::V6(offending.data() + 24);
-  const IpAddress asker =
-      is_v4 ? IpAddress::V4(offending.data() + 12) : IpAddress::V6(offending.data() + 8);
-  const IpAddress source = interface_.Has(asked) ? asked : interface_.SourceFor(asker);
+  const IpAddress asked = DestinationOf(offending);
+  const IpAddress source =
+      interface_.Has(asked) ? asked : interface_.SourceFor(SourceOf(offending));
   if (!source) return;
   Buffer packet = BuildIcmpError(device_->pool(), source, interface_.ttl, error, offending);
   if (!packet) {
@@ -194,6 +192,36 @@ void Stack::Unresolved(const IpAddress&, const Buffer& packet) {
   }
 }
 
+void Stack::OutputIcmp(Buffer message, const IpAddress& source, const IpAddress& destination,
+                       uint16_t id, bool dont_fragment) {
+  const bool v4 = source.is_v4();
+  const size_t length = message.size();
+  message.offload() = {};
+  const uint64_t pseudo_header =
+      v4 ? 0
+         : PseudoHeaderSum(source, destination, static_cast<uint8_t>(IpProtocol::kIcmpv6), length);
+  const uint16_t checksum = FinishChecksum(AddToChecksum(pseudo_header, message.bytes()));
+  StoreBig16(message.data() + 2, checksum);
+  if (v4) {
+    Ipv4Fields{.total_bytes = static_cast<uint16_t>(kIpv4HeaderBytes + length),
+               .id = id,
+               .dont_fragment = dont_fragment,
+               .ttl = interface_.ttl,
+               .protocol = IpProtocol::kIcmp,
+               .source = source,
+               .destination = destination}
+        .Write(message.Prepend(kIpv4HeaderBytes));
+  } else {
+    Ipv6Fields{.payload_bytes = static_cast<uint16_t>(length),
+               .next_header = IpProtocol::kIcmpv6,
+               .hop_limit = interface_.ttl,
+               .source = source,
+               .destination = destination}
+        .Write(message.Prepend(kIpv6HeaderBytes));
+  }
+  Output(std::move(message));
+}
+
 absl::Status Stack::SendEcho(const IpAddress& to, uint16_t id, uint16_t sequence,
                              size_t payload_bytes) {
   const bool v4 = to.is_v4();
@@ -221,27 +249,7 @@ absl::Status Stack::SendEcho(const IpAddress& to, uint16_t id, uint16_t sequence
   for (size_t i = 0; i < payload_bytes; ++i) {
     packet.data()[kIcmpHeaderBytes + i] = static_cast<uint8_t>(i);
   }
-  const size_t length = packet.size();
-  const uint64_t sum =
-      v4 ? 0 : PseudoHeaderSum(source, to, static_cast<uint8_t>(IpProtocol::kIcmpv6), length);
-  StoreBig16(packet.data() + 2, FinishChecksum(AddToChecksum(sum, packet.bytes())));
-  if (v4) {
-    Ipv4Fields{.total_bytes = static_cast<uint16_t>(ip_bytes + length),
-               .dont_fragment = ip_bytes + length <= interface_.mtu,
-               .ttl = interface_.ttl,
-               .protocol = IpProtocol::kIcmp,
-               .source = source,
-               .destination = to}
-        .Write(packet.Prepend(ip_bytes));
-  } else {
-    Ipv6Fields{.payload_bytes = static_cast<uint16_t>(length),
-               .next_header = IpProtocol::kIcmpv6,
-               .hop_limit = interface_.ttl,
-               .source = source,
-               .destination = to}
-        .Write(packet.Prepend(ip_bytes));
-  }
-  Output(std::move(packet));
+  OutputIcmp(std::move(packet), source, to, /*id=*/0, bytes <= interface_.mtu);
   return absl::OkStatus();
 }
 

@@ -13,12 +13,16 @@ namespace {
 
 using Kind = Destination::Kind;
 
-IpAddress DestinationOf(const Buffer& packet) {
-  const uint8_t* const ip = packet.data();
-  return ip[0] >> 4 == 4 ? IpAddress::V4(ip + 16) : IpAddress::V6(ip + 24);
+}  // namespace
+
+IpAddress Stack::SourceOf(absl::Span<const uint8_t> packet) {
+  return packet[0] >> 4 == 4 ? IpAddress::V4(packet.data() + 12) : IpAddress::V6(packet.data() + 8);
 }
 
-}  // namespace
+IpAddress Stack::DestinationOf(absl::Span<const uint8_t> packet) {
+  return packet[0] >> 4 == 4 ? IpAddress::V4(packet.data() + 16)
+                             : IpAddress::V6(packet.data() + 24);
+}
 
 bool Stack::HasRoute(const IpAddress& ip) const {
   if (interface_.Has(ip)) return true;
@@ -27,7 +31,7 @@ bool Stack::HasRoute(const IpAddress& ip) const {
 }
 
 void Stack::Output(Buffer packet) {
-  const Destination& to = destinations_.Look(DestinationOf(packet), now_ns_);
+  const Destination& to = destinations_.Look(DestinationOf(packet.bytes()), now_ns_);
   switch (to.kind) {
     case Kind::kLocal:
       return LoopBack(std::move(packet));

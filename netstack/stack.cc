@@ -281,9 +281,7 @@ void Stack::OnReassemblyTimer(void* self, int64_t now_ns) {
   auto* stack = static_cast<Stack*>(self);
   stack->now_ns_ = now_ns;
   stack->reassembler_.Expire(now_ns, [stack](absl::Span<const uint8_t> start) {
-    const IpAddress destination =
-        start[0] >> 4 == 4 ? IpAddress::V4(start.data() + 16) : IpAddress::V6(start.data() + 24);
-    stack->SendError(start, stack->CastOf(destination), kIcmpReassemblyTimeout,
+    stack->SendError(start, stack->CastOf(DestinationOf(start)), kIcmpReassemblyTimeout,
                      kIcmpv6ReassemblyTimeout);
   });
   stack->ScheduleReassemblyTimer();

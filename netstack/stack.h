@@ -236,7 +236,14 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   Buffer MakeIcmpv6(const IpAddress& source, const IpAddress& destination,
                     absl::Span<const uint8_t> message, uint8_t hop_limit);
 
-  // ip_output.cc
+  // Puts checksum and IP header to an ICMP message whose checksum is 0, and sends it. The last two
+  // are of IPv4: a packet that may be fragmented on its way needs an id.
+  void OutputIcmp(Buffer message, const IpAddress& source, const IpAddress& destination,
+                  uint16_t id, bool dont_fragment);
+
+  // ip_output.cc. The first two are of an IP packet whose header is whole.
+  static IpAddress SourceOf(absl::Span<const uint8_t> packet);
+  static IpAddress DestinationOf(absl::Span<const uint8_t> packet);
   void SendFrame(Buffer frame);
   void OutputTo(Buffer packet, const Destination& destination);
   void OutputFragments(Buffer packet, const Destination& destination);
