@@ -17,6 +17,29 @@
 
 namespace weft::rpc {
 
+// What a client speaks; servers answer each in the format in which it was asked.
+enum class Wire : uint8_t {
+  kAuto = 0,      // the extended format with servers that know it, the original with others
+  kOriginal = 1,  // the 8-byte header only
+  kExtended = 2,  // the extended format only
+};
+
+// Sessions in the extended format: what clients and servers have in common.
+struct SessionOptions {
+  // A peer not heard of for so long is dead. The smaller one of the two sides' holds.
+  absl::Duration timeout = absl::Seconds(5);
+  size_t slots = 128;           // requests in flight, 1 to 4096; the smaller one holds
+  size_t credits = 128;         // packets on their way to this side, 1 to 4096
+  size_t packet_bytes_max = 0;  // header included; 0: what the path carries
+  size_t sessions_max = 131072;
+  size_t message_bytes_max = size_t{16} << 20;
+  absl::Duration rto_min = absl::Microseconds(200);
+  absl::Duration rto_max = absl::Milliseconds(100);
+  absl::Duration rto_initial = absl::Milliseconds(1);
+
+  static SessionOptions From(const config::Rpc& config);
+};
+
 struct ClientOptions {
   Policy policy = Policy::kLbRoute;
   absl::Duration timeout = absl::Seconds(1);
@@ -24,6 +47,11 @@ struct ClientOptions {
   size_t message_packets_max = 254;  // of a request and of a reply; at most 65535
   // Makes the request ids foreseeable, so that a simulation can be repeated; none: a secret.
   std::optional<uint64_t> request_id_seed = std::nullopt;
+
+  Wire wire = Wire::kAuto;
+  // kAuto: how long to wait for a server to say that it knows the extended format.
+  absl::Duration negotiation_timeout = absl::Milliseconds(100);
+  SessionOptions session = {};
 
   static ClientOptions From(const config::Rpc& config);
 };
@@ -38,6 +66,15 @@ struct ServerOptions {
   absl::Duration reassembly_timeout = absl::Seconds(1);  // without progress
   // Where to send FEEDBACK after each request; kNone for nowhere.
   Address router = {};
+
+  SessionOptions session = {};
+  // Replies kept in case that they are lost: each for so long at most, all together so much.
+  absl::Duration reply_cache_time = absl::Seconds(2);
+  size_t reply_cache_bytes_max = size_t{64} << 20;
+  // Requests in handlers; one more is refused with a hint when to try again.
+  size_t executing_max = 8192;
+  // Makes the session keys foreseeable, so that a simulation can be repeated; none: secrets.
+  std::optional<uint64_t> key_seed = std::nullopt;
 
   // InvalidArgument for a router address that is none.
   static absl::StatusOr<ServerOptions> From(const config::Rpc& config);

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The extended R2P2 header and the bodies of control packets (docs/protocols/r2p2_extended.md has
+// the layout and the reasons). Its first 8 bytes are those of the original header (wire.h) but for
+// header_size, which tells the two apart.
+//
+// Reading never trusts: false, and nothing written, for bytes that no correct sender makes.
+#ifndef WEFT_RPC_EXTENDED_WIRE_H_
+#define WEFT_RPC_EXTENDED_WIRE_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "weft/core/bytes.h"
+#include "weft/rpc/wire.h"
+
+namespace weft::rpc {
+
+inline constexpr size_t kExtendedHeaderBytes = 44;
+// Packets of a message: what the 16-bit packet order can number.
+inline constexpr size_t kExtendedPacketsMax = 65535;
+inline constexpr uint16_t kExtendedVersion = 1;
+
+// What a packet of type kAck says.
+enum class ControlKind : uint8_t {
+  kNone = 0,
+  kHello = 1,     // client: opens a session, again until it is answered
+  kHelloAck = 2,  // server
+  kProgress = 3,  // how much of a message has arrived and how much more may be sent
+  kCancel = 4,    // client: nobody waits for this call any more
+  kPing = 5,      // client: is there anybody?
+  kPong = 6,      // server
+  kClose = 7,     // either: the session has ended
+  kCloseAck = 8,
+  kReset = 9,   // server: there is no such session
+  kDrain = 10,  // server: no new requests, please
+};
+
+// Why a request, or a session, was refused: the code of a DROP.
+enum class DropReason : uint8_t {
+  kNone = 0,
+  kRefused = 1,       // by the application's admission
+  kOverloaded = 2,    // a queue is full; the body says when to try again
+  kTooLarge = 3,      // longer than the receiver could ever hold
+  kShuttingDown = 4,  // the server drains or ends
+  kReplyGone = 5,     // executed, but the reply is not kept any more
+  kCancelled = 6,     // as asked
+  kNoSessions = 7,    // as many as the server allows
+  kDeadline = 8,      // the deadline passed before there was a reply
+  kUnanswered = 9,    // the handler ended without a reply
+  kUnsupported = 10,  // replicated execution at a server that is no replica
+};
+inline constexpr uint8_t kDropReasonMax = 10;
+
+struct ExtendedHeader {
+  MessageType type = MessageType::kRequest;
+  Policy policy = Policy::kFixedRoute;
+  bool first = false;
+  bool last = false;
+  bool resent = false;      // the sender has sent this before
+  bool echo_valid = false;  // `echo` answers a packet of the receiver
+  uint16_t packet_order = 1;
+  uint32_t session = 0;       // the receiver's number
+  uint32_t from_session = 0;  // the sender's number
+  uint32_t key = 0;
+  uint32_t deadline_us = 0;  // requests: that are left; 0: no limit
+  uint64_t request_id = 0;   // sequence << 16 | slot
+  uint32_t timestamp = 0;    // ns of the sender's clock, modulo 2^32
+  uint32_t echo = 0;
+  uint16_t credits = 0;
+  ControlKind kind = ControlKind::kNone;
+  DropReason code = DropReason::kNone;
+
+  uint16_t slot() const { return static_cast<uint16_t>(request_id); }
+  // As for Header: which packet of its message this is, and of how many if it says so (else 0).
+  size_t index() const { return first ? 0 : packet_order; }
+  size_t total() const {
+    if (first) return packet_order;
+    return last ? size_t{packet_order} + 1 : 0;
+  }
+
+  friend bool operator==(const ExtendedHeader&, const ExtendedHeader&) = default;
+};
+
+// Whether `datagram` claims to begin with an extended header.
+inline bool IsExtended(absl::Span<const uint8_t> datagram) {
+  return datagram.size() >= kExtendedHeaderBytes && datagram[0] == internal::kMagic &&
+         datagram[1] == kExtendedHeaderBytes;
+}
+
+// Reads the header in front of `datagram`.
+bool ReadExtendedHeader(absl::Span<const uint8_t> datagram, ExtendedHeader* header);
+
+// Writes the kExtendedHeaderBytes of `header` to `out`.
+void WriteExtendedHeader(const ExtendedHeader& header, uint8_t* out);
+
+// --- Bodies of control packets
+
+// What each side says of itself when a session is opened.
+struct Hello {
+  uint16_t version = kExtendedVersion;
+  uint16_t slots = 1;         // requests in flight: wanted, or granted
+  uint32_t packet_bytes = 0;  // the longest datagram, header included: offered, or agreed
+  uint64_t incarnation = 0;   // random, of this client or server since it was made
+  uint32_t timeout_us = 0;    // a peer not heard of for so long is dead
+  uint32_t key = 0;           // HELLO_ACK: of the session. HELLO: 0
+
+  friend bool operator==(const Hello&, const Hello&) = default;
+};
+inline constexpr size_t kHelloBytes = 24;
+// A smaller packet carries nothing useful; the bound of what a peer may ask for.
+inline constexpr size_t kExtendedPacketBytesMin = 128;
+void WriteHello(const Hello& hello, uint8_t* out);  // kHelloBytes
+bool ReadHello(absl::Span<const uint8_t> body, Hello* hello);
+
+// The body of a kProgress packet. Its header's packet_order is the number of packets that are here
+// from the first on without a gap, and its flag `last` says whether a request (set) or a response
+// is meant.
+struct Progress {
+  static constexpr size_t kBitsMax = 1024;
+  // Packets below this index may be sent.
+  uint16_t granted = 0;
+  // Of the packets behind the first missing one, bit i tells whether packet order + 1 + i is here:
+  // bitmap[i / 8] >> (7 - i % 8) & 1. In the datagram, not copied.
+  uint16_t bits = 0;
+  absl::Span<const uint8_t> bitmap = {};
+
+  bool has(size_t bit) const { return bit < bits && (bitmap[bit / 8] >> (7 - bit % 8) & 1) != 0; }
+};
+inline constexpr size_t kProgressBytesMax = 4 + Progress::kBitsMax / 8;
+// Returns the bytes written: 4 + ceil(bits / 8). `out` has kProgressBytesMax.
+size_t WriteProgress(const Progress& progress, uint8_t* out);
+bool ReadProgress(absl::Span<const uint8_t> body, Progress* progress);
+
+// The body of a DROP: in how many microseconds another try may succeed; 0: nobody knows.
+inline constexpr size_t kDropBytes = 4;
+inline void WriteDrop(uint32_t retry_after_us, uint8_t* out) { StoreBig32(out, retry_after_us); }
+inline uint32_t ReadDrop(absl::Span<const uint8_t> body) {
+  return body.size() >= kDropBytes ? LoadBig32(body.data()) : 0;
+}
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_EXTENDED_WIRE_H_

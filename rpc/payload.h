@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The bytes of a message that is sent. They stay where they are, in buffers or in memory of the
+// application, until the other side has them, so that a lost packet can be sent again without a
+// copy having been made of it.
+//
+//   Payload(std::move(buffer));                       // one buffer
+//   Payload(std::move(chain));                        // several: a message received, say
+//   Payload::External(bytes, [file] { ... });         // memory of somebody else
+//   Payload::Copy(bytes);                             // whatever happens to `bytes` afterwards
+//
+// Move-only. One thread.
+#ifndef WEFT_RPC_PAYLOAD_H_
+#define WEFT_RPC_PAYLOAD_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/types/span.h"
+#include "weft/core/buffer.h"
+#include "weft/core/buffer_chain.h"
+
+namespace weft::rpc {
+
+class Payload {
+ public:
+  // No bytes.
+  Payload() = default;
+  // Implicit, as whoever has a buffer has a payload. Null buffers are no bytes.
+  Payload(Buffer buffer) {  // NOLINT(google-explicit-constructor)
+    if (buffer) chain_.Append(std::move(buffer));
+  }
+  Payload(BufferChain chain) : chain_(std::move(chain)) {}  // NOLINT(google-explicit-constructor)
+
+  // `bytes` must stay as they are until `release` is called (or, without one, for as long as the
+  // payload may be needed: a call, until it has ended). `release` runs once, on the thread of the
+  // client or server, and may not call into it.
+  static Payload External(absl::Span<const uint8_t> bytes,
+                          absl::AnyInvocable<void()> release = nullptr) {
+    Payload payload;
+    payload.external_ = bytes;
+    payload.release_ = std::move(release);
+    return payload;
+  }
+
+  static Payload Copy(absl::Span<const uint8_t> bytes) {
+    Payload payload;
+    if (bytes.empty()) return payload;
+    payload.copy_ = std::make_unique_for_overwrite<uint8_t[]>(bytes.size());
+    std::memcpy(payload.copy_.get(), bytes.data(), bytes.size());
+    payload.external_ = {payload.copy_.get(), bytes.size()};
+    return payload;
+  }
+
+  Payload(Payload&& other) noexcept
+      : chain_(std::move(other.chain_)),
+        external_(std::exchange(other.external_, {})),
+        copy_(std::move(other.copy_)),
+        release_(std::exchange(other.release_, nullptr)) {}
+  Payload& operator=(Payload&& other) noexcept {
+    if (this != &other) {
+      Clear();
+      chain_ = std::move(other.chain_);
+      external_ = std::exchange(other.external_, {});
+      copy_ = std::move(other.copy_);
+      release_ = std::exchange(other.release_, nullptr);
+    }
+    return *this;
+  }
+  ~Payload() { Clear(); }
+
+  // Gives the memory back.
+  void Clear() {
+    chain_.Clear();
+    external_ = {};
+    copy_.reset();
+    if (release_ != nullptr) std::exchange(release_, nullptr)();
+  }
+
+  size_t size() const { return chain_.size() + external_.size(); }
+  bool empty() const { return size() == 0; }
+
+  // Calls `f` with each stretch of bytes, in order.
+  template <typename F>
+  void ForEachPiece(F f) const {
+    for (const absl::Span<const uint8_t> piece : chain_) f(piece);
+    if (!external_.empty()) f(external_);
+  }
+
+  // All bytes, if they are in one piece (or none); else only the first piece.
+  absl::Span<const uint8_t> front() const { return external_.empty() ? chain_.front() : external_; }
+  bool contiguous() const { return chain_.pieces() <= 1; }
+
+ private:
+  // Either the chain or the external bytes, never both.
+  BufferChain chain_;
+  absl::Span<const uint8_t> external_;
+  std::unique_ptr<uint8_t[]> copy_;
+  absl::AnyInvocable<void()> release_;
+};
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_PAYLOAD_H_
