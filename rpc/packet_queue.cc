@@ -20,6 +20,27 @@ bool PacketQueue::MakeRoom() {
   return true;
 }
 
+void PacketQueue::Withdraw(const Payload& payload) {
+  const auto first = packets_.begin() + static_cast<ptrdiff_t>(begin_);
+  const auto last = packets_.begin() + static_cast<ptrdiff_t>(end_);
+  payload.ForEachPiece([&](absl::Span<const uint8_t> piece) {
+    for (auto packet = first; packet != last; ++packet) {
+      const uint8_t* const tail = packet->tail.data();
+      if (packet->tail.empty() || tail < piece.data() || tail >= piece.data() + piece.size()) {
+        continue;
+      }
+      packet->buffer.Reset();
+      packet->tail = {};
+    }
+  });
+  const auto end = std::remove_if(first, last, [](const Datagram& d) { return !d.buffer; });
+  end_ = static_cast<size_t>(end - packets_.begin());
+  if (empty()) {
+    begin_ = end_ = 0;
+    ++epoch_;
+  }
+}
+
 void PacketQueue::SetBlockedAside() {
   const Peer blocked = packets_[begin_].peer;
   const auto first = packets_.begin() + begin_;

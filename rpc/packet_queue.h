@@ -10,8 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "weft/core/buffer.h"
 #include "weft/core/metrics.h"
+#include "weft/rpc/payload.h"
 #include "weft/transports/datagram_port.h"
 
 namespace weft::rpc {
@@ -21,14 +23,24 @@ class PacketQueue {
   // Packets that are dropped are counted in `dropped`.
   PacketQueue(size_t capacity, Counter* dropped) : packets_(capacity), dropped_(dropped) {}
 
-  // Takes the packet; false, and `buffer` untouched, when the queue is full.
-  bool Push(const Peer& peer, Buffer&& buffer) {
+  // Takes the packet; false, and `buffer` untouched, when the queue is full. `tail`, only for a
+  // port that gathers, is read when the packet is sent: whoever gives that memory back before must
+  // Withdraw() it.
+  bool Push(const Peer& peer, Buffer&& buffer, absl::Span<const uint8_t> tail = {}) {
     if (end_ == packets_.size() && !MakeRoom()) return false;
     packets_[end_].peer = peer;
     packets_[end_].buffer = std::move(buffer);
+    packets_[end_].tail = tail;
     ++end_;
     return true;
   }
+
+  // Drops the packets whose tails lie in `payload`.
+  void Withdraw(const Payload& payload);
+
+  // Changes whenever the queue runs empty: no tail that was pushed in an earlier epoch is still
+  // here.
+  uint64_t epoch() const { return epoch_; }
 
   // Sends what the port accepts and returns how many packets that was. Packets to a peer that
   // blocks the port let the others pass next time; of a peer that stays blocked, more than a
@@ -39,6 +51,7 @@ class PacketQueue {
     begin_ += sent;
     if (empty()) [[likely]] {
       begin_ = end_ = 0;
+      ++epoch_;
     } else {
       SetBlockedAside();
     }
@@ -57,6 +70,7 @@ class PacketQueue {
   std::vector<Datagram> packets_;
   size_t begin_ = 0;
   size_t end_ = 0;
+  uint64_t epoch_ = 1;
   Counter* const dropped_;
 };
 

@@ -91,6 +91,20 @@ class Payload {
     if (!external_.empty()) f(external_);
   }
 
+  // All bytes in a block of their own.
+  std::unique_ptr<uint8_t[]> Join() const {
+    auto joined = std::make_unique_for_overwrite<uint8_t[]>(size());
+    size_t at = 0;
+    ForEachPiece([&](absl::Span<const uint8_t> piece) {
+      if (!piece.empty()) std::memcpy(joined.get() + at, piece.data(), piece.size());
+      at += piece.size();
+    });
+    return joined;
+  }
+
+  // The buffer that it is, if it is exactly one; else null, and nothing changes.
+  Buffer TakeBuffer() { return chain_.pieces() == 1 ? chain_.PopFront() : Buffer(); }
+
   // All bytes, if they are in one piece (or none); else only the first piece.
   absl::Span<const uint8_t> front() const { return external_.empty() ? chain_.front() : external_; }
   bool contiguous() const { return chain_.pieces() <= 1; }

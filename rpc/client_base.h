@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the parts of a client have in common. Not for users.
+#ifndef WEFT_RPC_CLIENT_BASE_H_
+#define WEFT_RPC_CLIENT_BASE_H_
+
+#include <memory>
+#include <utility>
+
+#include "weft/core/loop.h"
+#include "weft/core/metrics.h"
+#include "weft/rpc/options.h"
+#include "weft/rpc/packet_queue.h"
+#include "weft/rpc/packets.h"
+#include "weft/transports/datagram_port.h"
+
+namespace weft::rpc {
+
+// The first block counts calls in either format, the second what only the extended one has.
+struct ClientStats {
+  Counter calls;    // begun
+  Counter replies;  // calls that ended well
+  Counter timeouts;
+  Counter drops;       // refused by a server
+  Counter failures;    // ended otherwise: cancelled calls do not count
+  Counter malformed;   // datagrams that are not R2P2, or contradict what came before
+  Counter unexpected;  // well-formed packets for no outstanding call: late, duplicate, or forged
+  Counter send_overflows;  // packets given up because their server blocked the port for too long
+
+  Counter cancelled;         // calls whose caller went away
+  Counter retransmissions;   // packets sent again
+  Counter sessions_opened;   // and opened again
+  Counter sessions_lost;     // their server was not heard of, not reachable, or restarted
+  Counter sessions_refused;  // their server has too many, or is shutting down
+  Counter fallbacks;         // servers taken to speak the original format only
+};
+
+struct ClientBase {
+  ClientBase(Loop& loop, std::unique_ptr<DatagramPort> port_to_use, const ClientOptions& options)
+      : loop(loop),
+        port(std::move(port_to_use)),
+        options(options),
+        sending(port->pool().count(), &stats.send_overflows) {}
+
+  Loop& loop;
+  const std::unique_ptr<DatagramPort> port;
+  const ClientOptions options;
+  ClientStats stats;
+  PacketQueue sending;
+};
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_CLIENT_BASE_H_

@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A client's calls in the extended format: requests, replies, and what is sent again.
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "weft/rpc/call_status.h"
+#include "weft/rpc/client_sessions.h"
+
+namespace weft::rpc {
+namespace {
+
+// Longer ones are sent from where they are, if the port can.
+constexpr size_t kCopyMaxBytes = 512;
+constexpr uint8_t kCancels = 5;
+// Servers of the original format are asked now and then, when they are used, whether they have
+// learnt better.
+constexpr int64_t kAskAgainNs = 1'000'000'000;
+// Packets that may go out together where congestion control wants them apart.
+constexpr uint32_t kPacedBurst = 4;
+
+uint32_t MicrosecondsUntil(int64_t deadline_ns, int64_t now_ns) {
+  const int64_t left_us = (deadline_ns - now_ns + 999) / 1000;
+  return static_cast<uint32_t>(std::clamp<int64_t>(left_us, 1, UINT32_MAX));
+}
+
+bool IsOpen(const ClientSession& session) {
+  return session.state == ClientSession::State::kOpen ||
+         session.state == ClientSession::State::kDraining;
+}
+
+}  // namespace
+
+ClientCall::ClientCall(ClientSessions* sessions, uint32_t index)
+    : sessions(sessions), index(index), timer(&ClientSessions::OnCallTimer, this) {}
+
+// --- Beginning
+
+CallId ClientSessions::IdOf(const ClientCall& call) {
+  return {kExtendedCall | uint64_t{call.generation} << 24 | call.index};
+}
+
+ClientCall* ClientSessions::Find(CallId id) {
+  const size_t index = id.value & 0xFFFFFF;
+  if (!IsExtended(id) || index >= calls_.size()) return nullptr;
+  ClientCall& call = calls_[index];
+  return call.state != ClientCall::State::kFree && IdOf(call) == id ? &call : nullptr;
+}
+
+ClientCall& ClientSessions::NewCall() {
+  if (free_calls_.empty()) {
+    free_calls_.push_back(static_cast<uint32_t>(calls_.size()));
+    calls_.emplace_back(this, free_calls_.back());
+  }
+  ClientCall& call = calls_[free_calls_.back()];
+  free_calls_.pop_back();
+  ++call.generation;
+  ++outstanding_;
+  return call;
+}
+
+absl::StatusOr<CallId> ClientSessions::Begin(const Target& target, Payload&& request,
+                                             Callback&& callback, Policy policy,
+                                             int64_t deadline_ns) {
+  if (outstanding_ >= base_.options.outstanding_max) {
+    return NotExecuted(absl::ResourceExhaustedError(absl::StrCat(
+        outstanding_, " calls are outstanding, as many as outstanding_max allows")));
+  }
+  absl::StatusOr<ClientSession*> found = FindOrOpen(target);
+  if (!found.ok()) return found.status();
+  ClientSession& session = **found;
+  if (absl::Status size = CheckSize(session, request); !size.ok()) return size;
+  const int64_t now_ns = base_.loop.now_ns();
+  if (session.state != ClientSession::State::kOpen) [[unlikely]] {
+    if (session.state == ClientSession::State::kDraining ||
+        session.state == ClientSession::State::kClosing) {
+      return NotExecuted(absl::UnavailableError("the server is shutting down"));
+    }
+    if (session.state == ClientSession::State::kOriginal) {
+      if (now_ns - session.hello_ns > kAskAgainNs) SendHello(session);
+      return original_.Begin(session.peer, {}, std::move(request), std::move(callback), policy,
+                             std::max<int64_t>(deadline_ns - now_ns, 1));
+    }
+    if (session.state == ClientSession::State::kIdle) StartConnecting(session);
+  }
+
+  ClientCall& call = NewCall();
+  call.session = &session;
+  call.policy = policy;
+  call.callback = std::move(callback);
+  call.request = std::move(request);
+  call.deadline_ns = deadline_ns;
+  ++session.calls;
+  if (session.waiting.empty() && CanStart(session)) [[likely]] {
+    Start(call);
+  } else {
+    call.state = ClientCall::State::kWaiting;
+    session.waiting.PushBack(call);
+    base_.loop.timers().Schedule(call.timer, deadline_ns);
+  }
+  return IdOf(call);
+}
+
+// --- Sending
+
+size_t ClientSessions::WindowOf(const ClientSession& session) const {
+  const size_t credits = session.credits;
+  return session.congestion == nullptr
+             ? credits
+             : std::min<size_t>(credits, session.congestion->window_packets());
+}
+
+bool ClientSessions::CanStart(const ClientSession& session) const {
+  if (session.state != ClientSession::State::kOpen) return false;
+  const bool slot = !session.free_slots.empty() || session.slots.size() < session.slots_max;
+  if (!slot || session.in_flight >= WindowOf(session)) return false;
+  if (session.congestion == nullptr || session.congestion->pacing_ns() == 0) [[likely]] {
+    return true;
+  }
+  return session.pacer.Allowed(base_.loop.now_ns(), session.congestion->pacing_ns(),
+                               kPacedBurst) > 0;
+}
+
+void ClientSessions::Start(ClientCall& call) {
+  ClientSession& session = *call.session;
+  if (session.free_slots.empty()) {
+    session.free_slots.push_back(static_cast<uint16_t>(session.slots.size()));
+    session.slots.emplace_back();
+  }
+  const uint16_t number = session.free_slots.back();
+  session.free_slots.pop_back();
+  ClientSession::Slot& slot = session.slots[number];
+  slot.call = &call;
+  call.request_id = ++slot.sequence << 16 | number;
+  call.tries = 0;
+  call.sent_twice = false;
+  const int64_t now_ns = base_.loop.now_ns();
+  call.sent_ns = now_ns;
+  if (call.request.size() <= session.packet_payload_bytes) [[likely]] {
+    call.state = ClientCall::State::kSent;
+    call.packets = 1;
+    ++session.in_flight;
+    SendRequest(call);
+    Arm(call, now_ns, session.response_time.rto_ns(rtt_));
+  } else {
+    StartTransfer(call);
+  }
+}
+
+void ClientSessions::Pump(ClientSession& session) {
+  for (ClientCall* call = session.sending.front(); call != nullptr;) {
+    ClientCall* const next = call->next;
+    PumpTransfer(*call);
+    call = next;
+  }
+  while (!session.waiting.empty() && CanStart(session)) {
+    ClientCall& call = *session.waiting.front();
+    if (absl::Status size = CheckSize(session, call.request); !size.ok()) [[unlikely]] {
+      Fail(call, std::move(size));  // it was begun before the session knew the length of packets
+      continue;
+    }
+    session.waiting.Remove(call);
+    Start(call);
+  }
+  const int64_t gap_ns = session.congestion == nullptr ? 0 : session.congestion->pacing_ns();
+  if (gap_ns > 0 && !session.pacing.armed() &&
+      !(session.waiting.empty() && session.sending.empty())) {
+    base_.loop.timers().Schedule(session.pacing, session.pacer.NextNs(gap_ns));
+  }
+}
+
+void ClientSessions::OnPacingTimer(void* context, int64_t) {
+  auto& session = *static_cast<ClientSession*>(context);
+  session.sessions->Pump(session);
+}
+
+ExtendedHeader ClientSessions::RequestHeader(const ClientCall& call, int64_t now_ns) const {
+  const ClientSession& session = *call.session;
+  return {.type = MessageType::kRequest,
+          .policy = call.policy,
+          .first = true,
+          .last = true,
+          .resent = call.sent_twice,
+          .session = session.remote_number,
+          .from_session = session.number,
+          .key = session.key,
+          .deadline_us = MicrosecondsUntil(call.deadline_ns, now_ns),
+          .request_id = call.request_id,
+          .timestamp = static_cast<uint32_t>(now_ns),
+          .credits = static_cast<uint16_t>(base_.options.session.credits)};
+}
+
+void ClientSessions::SendRequest(ClientCall& call) {
+  ExtendedHeader header = RequestHeader(call, base_.loop.now_ns());
+  if (call.packets > 1) {
+    // A question whether it is still being executed: the server has the bytes.
+    header.last = false;
+    header.packet_order = call.packets;
+  }
+  if (call.request.contiguous()) [[likely]] {
+    return SendPacket(*call.session, header, call.request.front(), &call);
+  }
+  const std::unique_ptr<uint8_t[]> joined = call.request.Join();
+  SendPacket(*call.session, header, {joined.get(), call.request.size()}, nullptr);
+}
+
+void ClientSessions::SendPacket(ClientSession& session, const ExtendedHeader& header,
+                                absl::Span<const uint8_t> bytes, ClientCall* view) {
+  Buffer packet = base_.port->pool().Allocate();
+  if (!packet) [[unlikely]] {
+    ++base_.stats.send_overflows;  // as if the network had lost it
+    return;
+  }
+  absl::Span<const uint8_t> tail;
+  if (view != nullptr && bytes.size() > kCopyMaxBytes && base_.port->capabilities().gather) {
+    tail = bytes;
+    view->tail_epoch = base_.sending.epoch();
+    WriteExtendedHeader(header, packet.Append(kExtendedHeaderBytes));
+  } else {
+    uint8_t* const out = packet.Append(kExtendedHeaderBytes + bytes.size());
+    WriteExtendedHeader(header, out);
+    if (!bytes.empty()) std::memcpy(out + kExtendedHeaderBytes, bytes.data(), bytes.size());
+  }
+  if (!base_.sending.Push(session.peer, std::move(packet), tail)) [[unlikely]] {
+    ++base_.stats.send_overflows;
+  }
+  if (session.congestion != nullptr && session.congestion->pacing_ns() > 0) [[unlikely]] {
+    session.pacer.OnSent(base_.loop.now_ns(), session.congestion->pacing_ns(), kPacedBurst, 1);
+  }
+}
+
+void ClientSessions::Arm(ClientCall& call, int64_t now_ns, int64_t wait_ns) {
+  base_.loop.timers().Schedule(call.timer, std::min(call.deadline_ns, now_ns + wait_ns));
+}
+
+// --- Receiving
+
+void ClientSessions::OnDatagram(Buffer&& datagram) {
+  ExtendedHeader header;
+  if (!ReadExtendedHeader(datagram.bytes(), &header)) {
+    ++base_.stats.malformed;
+    return;
+  }
+  const absl::Span<const uint8_t> body =
+      absl::Span<const uint8_t>(datagram.bytes()).subspan(kExtendedHeaderBytes);
+  if (header.kind == ControlKind::kHelloAck) return OnHelloAck(header, body);
+  if (header.session >= sessions_.size() || sessions_[header.session].key != header.key)
+      [[unlikely]] {
+    ++base_.stats.unexpected;
+    return;
+  }
+  ClientSession& session = sessions_[header.session];
+  if (!IsOpen(session)) [[unlikely]] {
+    if (session.state == ClientSession::State::kConnecting && header.type == MessageType::kDrop) {
+      OnRefusal(session, header, body);
+    } else if (session.state == ClientSession::State::kClosing) {
+      OnControl(session, header, body);
+    } else {
+      ++base_.stats.unexpected;
+    }
+    return;
+  }
+  session.heard_ns = base_.loop.now_ns();
+  switch (header.type) {
+    case MessageType::kResponse:
+      return OnResponse(session, header, std::move(datagram));
+    case MessageType::kDrop:
+      return OnDrop(session, header, body);
+    case MessageType::kAck:
+      return OnControl(session, header, body);
+    default:
+      ++base_.stats.unexpected;
+  }
+}
+
+ClientCall* ClientSessions::CallOf(ClientSession& session, const ExtendedHeader& header) {
+  if (header.slot() >= session.slots.size()) return nullptr;
+  ClientCall* const call = session.slots[header.slot()].call;
+  return call != nullptr && call->request_id == header.request_id ? call : nullptr;
+}
+
+// What `header`, which acknowledges so many packets, says about the network.
+void ClientSessions::OnRoundTrip(ClientSession& session, const ExtendedHeader& header,
+                                 uint32_t packets) {
+  session.credits = std::max<uint16_t>(header.credits, 1);
+  const int64_t now_ns = base_.loop.now_ns();
+  int64_t rtt_ns = 0;
+  if (header.echo_valid) {
+    // Modulo 2^32, and older than the network's memory if it looks negative.
+    const auto elapsed = static_cast<int32_t>(static_cast<uint32_t>(now_ns) - header.echo);
+    if (elapsed > 0) rtt_ns = elapsed;
+  }
+  if (rtt_ns > 0) session.network_rtt.Add(rtt_, now_ns, rtt_ns);
+  if (session.congestion != nullptr && packets > 0) {
+    session.congestion->OnAck({.now_ns = now_ns,
+                               .rtt_ns = rtt_ns,
+                               .packets = packets,
+                               .in_flight = static_cast<uint32_t>(session.in_flight)});
+  }
+}
+
+void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& header,
+                                Buffer&& datagram) {
+  ClientCall* const call = CallOf(session, header);
+  if (call == nullptr) {
+    ++base_.stats.unexpected;
+    return;
+  }
+  datagram.TrimFront(kExtendedHeaderBytes);
+  if (call->state == ClientCall::State::kCancelling) {
+    Release(*call);
+    return Pump(session);
+  }
+  // Of a request that was sent twice, a server that said it was executing it tells at least that
+  // it was not the network that took the time (Karn's algorithm, for all others).
+  if (call->packets == 1 &&
+      (!call->sent_twice || call->state == ClientCall::State::kExecuting)) {
+    const int64_t now_ns = base_.loop.now_ns();
+    session.response_time.Add(rtt_, now_ns, now_ns - call->sent_ns);
+  }
+  if (call->state == ClientCall::State::kSent) {
+    call->state = ClientCall::State::kExecuting;
+    --session.in_flight;
+    OnRoundTrip(session, header, 1);
+  }
+  if (header.first && header.last) [[likely]] {
+    ++base_.stats.replies;
+    return End(*call, BufferChain(std::move(datagram)));
+  }
+  OnReplyPacket(*call, header, std::move(datagram));
+}
+
+void ClientSessions::OnDrop(ClientSession& session, const ExtendedHeader& header,
+                            absl::Span<const uint8_t> body) {
+  ClientCall* const call = CallOf(session, header);
+  if (call == nullptr) {
+    ++base_.stats.unexpected;
+    return;
+  }
+  session.credits = std::max<uint16_t>(header.credits, 1);
+  if (call->state == ClientCall::State::kCancelling) {
+    Release(*call);
+    return Pump(session);
+  }
+  if (header.code == DropReason::kDeadline) {
+    ++base_.stats.timeouts;
+  } else {
+    ++base_.stats.drops;
+  }
+  End(*call, DropStatus(header.code, ReadDrop(body)));
+}
+
+// --- Ending
+
+void ClientSessions::ReleaseRequest(ClientCall& call) {
+  if (call.tail_epoch == base_.sending.epoch() && !call.request.empty()) {
+    base_.sending.Withdraw(call.request);
+  }
+  call.request.Clear();
+  if (call.transfer != nullptr && call.transfer->request.active()) {
+    const Payload sent = call.transfer->request.Release();
+    if (call.tail_epoch == base_.sending.epoch()) base_.sending.Withdraw(sent);
+  }
+}
+
+void ClientSessions::Release(ClientCall& call) {
+  ClientSession& session = *call.session;
+  base_.loop.timers().Cancel(call.timer);
+  switch (call.state) {
+    case ClientCall::State::kWaiting:
+      session.waiting.Remove(call);
+      break;
+    case ClientCall::State::kSent:
+      --session.in_flight;
+      break;
+    case ClientCall::State::kSending:
+    case ClientCall::State::kReceiving:
+      EndTransfer(call);
+      break;
+    case ClientCall::State::kCancelling:
+      --cancelling_;
+      break;
+    default:
+      break;
+  }
+  if (call.request_id != 0) {
+    session.slots[call.request_id & 0xFFFF].call = nullptr;
+    session.free_slots.push_back(static_cast<uint16_t>(call.request_id));
+    call.request_id = 0;
+  }
+  if (call.state != ClientCall::State::kCancelling) --outstanding_;
+  ReleaseRequest(call);
+  call.state = ClientCall::State::kFree;
+  free_calls_.push_back(call.index);
+}
+
+void ClientSessions::End(ClientCall& call, absl::StatusOr<BufferChain>&& result) {
+  ClientSession& session = *call.session;
+  Callback callback = std::move(call.callback);
+  Release(call);
+  callback(std::move(result));
+  if (!session.waiting.empty() || !session.sending.empty()) Pump(session);
+  if (session.state == ClientSession::State::kDraining) [[unlikely]]
+    CloseIfDrained(session);
+}
+
+void ClientSessions::Fail(ClientCall& call, absl::Status error) {
+  ++base_.stats.failures;
+  End(call, std::move(error));
+}
+
+void ClientSessions::Cancel(CallId id) {
+  ClientCall* const call = Find(id);
+  if (call == nullptr || call->state == ClientCall::State::kCancelling) return;
+  ++base_.stats.cancelled;
+  ClientSession& session = *call->session;
+  const bool original = call->state == ClientCall::State::kOriginal;
+  if (original) original_.Cancel(call->original);
+  // Cancelling itself is bounded: what is beyond ends on the server by its deadline, or by the next
+  // request in its slot.
+  const bool tell = !original && call->state != ClientCall::State::kWaiting && IsOpen(session) &&
+                    cancelling_ < base_.options.outstanding_max;
+  if (!tell) {
+    call->callback = nullptr;
+    return Release(*call);
+  }
+  if (call->state == ClientCall::State::kSent) --session.in_flight;
+  if (call->state == ClientCall::State::kSending || call->state == ClientCall::State::kReceiving) {
+    EndTransfer(*call);
+  }
+  --outstanding_;
+  ++cancelling_;
+  call->state = ClientCall::State::kCancelling;
+  call->tries = 0;
+  call->callback = nullptr;
+  ReleaseRequest(*call);
+  call->deadline_ns = INT64_MAX;
+  OnRetransmissionTimeout(*call, base_.loop.now_ns());
+}
+
+// --- Sending again
+
+void ClientSessions::OnCallTimer(void* context, int64_t now_ns) {
+  auto& call = *static_cast<ClientCall*>(context);
+  ClientSessions& sessions = *call.sessions;
+  if (now_ns < call.deadline_ns) return sessions.OnRetransmissionTimeout(call, now_ns);
+  ++sessions.base_.stats.timeouts;
+  absl::Status error = absl::DeadlineExceededError("no complete reply within the timeout");
+  const bool sent = call.state != ClientCall::State::kWaiting;
+  sessions.End(call, sent ? std::move(error) : NotExecuted(std::move(error)));
+}
+
+void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
+  ClientSession& session = *call.session;
+  const bool again = call.tries > 0 || call.state != ClientCall::State::kCancelling;
+  if (again) {
+    ++base_.stats.retransmissions;
+    ++session.retransmissions;
+  }
+  call.tries = static_cast<uint8_t>(std::min(call.tries + 1, 255));
+  // A server that executes a long request answers that it has it; it need not be asked often.
+  int64_t wait_ns = std::min(session.response_time.rto_ns(rtt_, call.tries), session.timeout_ns / 4);
+  switch (call.state) {
+    case ClientCall::State::kSent:
+      SlowDown(session, now_ns, wait_ns);
+      [[fallthrough]];
+    case ClientCall::State::kExecuting:
+      call.sent_twice = true;
+      SendRequest(call);
+      break;
+    case ClientCall::State::kSending:
+      OnTransferTimeout(call, now_ns);
+      wait_ns = session.network_rtt.rto_ns(rtt_, call.tries);
+      break;
+    case ClientCall::State::kReceiving:
+      SendProgress(call, /*resent=*/true);
+      wait_ns = session.network_rtt.rto_ns(rtt_, call.tries);
+      break;
+    case ClientCall::State::kCancelling:
+      if (call.tries > kCancels) {
+        Release(call);
+        return Pump(session);
+      }
+      SendControl(session, ControlKind::kCancel, call.request_id);
+      break;
+    default:
+      return;
+  }
+  Arm(call, now_ns, wait_ns);
+}
+
+// An answer did not come in time: that is the network's fault only if nothing else came either.
+void ClientSessions::SlowDown(ClientSession& session, int64_t now_ns, int64_t wait_ns) {
+  if (session.congestion == nullptr || now_ns - session.heard_ns < wait_ns ||
+      now_ns - session.slowed_ns < wait_ns) {
+    return;
+  }
+  session.slowed_ns = now_ns;
+  session.congestion->OnTimeout(now_ns, static_cast<uint32_t>(session.in_flight));
+}
+
+}  // namespace weft::rpc

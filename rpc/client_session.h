@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A client's sessions and calls in the extended format, as data. Not for users: `Client` (client.h)
+// is.
+#ifndef WEFT_RPC_CLIENT_SESSION_H_
+#define WEFT_RPC_CLIENT_SESSION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "weft/core/timer_wheel.h"
+#include "weft/rpc/call.h"
+#include "weft/rpc/congestion_control.h"
+#include "weft/rpc/incoming_message.h"
+#include "weft/rpc/outgoing_message.h"
+#include "weft/rpc/pacer.h"
+#include "weft/rpc/payload.h"
+#include "weft/rpc/receive_budget.h"
+#include "weft/rpc/rtt_estimator.h"
+#include "weft/transports/port.h"
+
+namespace weft::rpc {
+
+class ClientSessions;
+struct ClientSession;
+struct ClientCall;
+
+// What a call needs beyond others when its request or reply has several packets.
+struct ClientTransfer {
+  explicit ClientTransfer(ClientCall* call) : room(call) {}
+  OutgoingMessage request;
+  IncomingMessage reply;
+  ReceiveBudget::Reservation room;  // for all of the reply
+  bool acknowledge = false;         // packets have come since the last PROGRESS
+  uint32_t echo = 0;                // timestamp of the latest of them
+  int64_t echo_arrived_ns = 0;
+};
+
+// A call. Its memory is used again for other calls and never freed before the client.
+struct ClientCall {
+  enum class State : uint8_t {
+    kFree,
+    kWaiting,     // for its session, a slot or the window
+    kSent,        // in whole, in one packet
+    kSending,     // in several packets
+    kExecuting,   // the server has all of it
+    kReceiving,   // packets of a reply have come
+    kCancelling,  // nobody waits any more; the server is being told
+    kOriginal,    // goes on in the original format
+  };
+
+  explicit ClientCall(ClientSessions* sessions, uint32_t index);
+
+  ClientSessions* const sessions;
+  const uint32_t index;
+  uint32_t generation = 0;
+  State state = State::kFree;
+  Policy policy = Policy::kFixedRoute;
+  uint8_t tries = 0;        // retransmissions since something was heard
+  uint16_t packets = 1;     // of the request
+  bool sent_twice = false;  // its response says nothing of the round trip (Karn)
+  ClientSession* session = nullptr;
+  uint64_t request_id = 0;
+  int64_t deadline_ns = 0;
+  int64_t sent_ns = 0;
+  uint64_t tail_epoch = 0;  // of the sending queue when a view of `request` was last put there
+  Timer timer;
+  Callback callback;
+  Payload request;
+  std::unique_ptr<ClientTransfer> transfer;  // kept from call to call
+  CallId original;
+  // In the session's list of calls that wait, or in its list of those that send.
+  ClientCall* previous = nullptr;
+  ClientCall* next = nullptr;
+};
+
+// Calls in the order in which they came. A call is in one list at most.
+class ClientCallList {
+ public:
+  bool empty() const { return head_ == nullptr; }
+  ClientCall* front() const { return head_; }
+  size_t size() const { return size_; }
+
+  void PushBack(ClientCall& call) {
+    call.previous = tail_;
+    call.next = nullptr;
+    (tail_ != nullptr ? tail_->next : head_) = &call;
+    tail_ = &call;
+    ++size_;
+  }
+  void Remove(ClientCall& call) {
+    (call.previous != nullptr ? call.previous->next : head_) = call.next;
+    (call.next != nullptr ? call.next->previous : tail_) = call.previous;
+    call.previous = call.next = nullptr;
+    --size_;
+  }
+
+ private:
+  ClientCall* head_ = nullptr;
+  ClientCall* tail_ = nullptr;
+  size_t size_ = 0;
+};
+
+struct ClientSession {
+  enum class State : uint8_t {
+    kFree,        // the place is for another session
+    kIdle,        // not connected; the next call opens it
+    kConnecting,  // HELLO sent
+    kOpen,
+    kDraining,  // as the server wishes: no new requests
+    kClosing,   // CLOSE sent
+    kOriginal,  // the server does not know the extended format
+  };
+  struct Slot {
+    ClientCall* call = nullptr;
+    uint64_t sequence = 0;
+  };
+
+  ClientSession(ClientSessions* sessions, uint32_t number);
+
+  ClientSessions* const sessions;
+  const uint32_t number;
+  uint32_t generation = 0;
+  State state = State::kFree;
+  bool own = false;  // opened by the application, not for a peer's calls
+  uint16_t credits = 1;
+  Peer peer;
+  uint32_t remote_number = 0;
+  uint32_t key = 0;    // of the session; before it is open, the nonce of its HELLO
+  uint32_t tries = 0;  // HELLOs or CLOSEs
+  size_t packet_payload_bytes = 0;
+  size_t slots_max = 0;
+  size_t in_flight = 0;  // packets of requests that are not acknowledged
+  int64_t timeout_ns = 0;
+  int64_t began_ns = 0;  // to connect
+  int64_t opened_ns = 0;
+  int64_t heard_ns = 0;
+  int64_t hello_ns = 0;  // the last one
+  int64_t slowed_ns = 0;  // when congestion control was last told of a timeout
+  RttEstimator network_rtt;
+  RttEstimator response_time;
+  std::unique_ptr<CongestionControl> congestion;  // null: none
+  Pacer pacer;
+  Timer pacing;  // until the next packet may go
+  Timer timer;   // HELLO, PING or CLOSE, as the state has it
+  std::vector<Slot> slots;                        // as many as were ever used at once
+  std::vector<uint16_t> free_slots;
+  ClientCallList waiting;
+  ClientCallList sending;
+  uint64_t calls = 0;
+  uint64_t retransmissions = 0;
+};
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_CLIENT_SESSION_H_

@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a client's sessions are opened, watched and ended.
+#include "weft/rpc/client_sessions.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "weft/rpc/call_status.h"
+
+namespace weft::rpc {
+namespace {
+
+constexpr int64_t kHelloFirstNs = 1'000'000;
+constexpr int64_t kHelloMaxNs = 100'000'000;
+// A HELLO is as long as the packets that it proposes. When so many were not answered, perhaps the
+// path does not carry them: from then on they are as long as any path's.
+constexpr uint32_t kLongHellos = 2;
+constexpr size_t kSafePacketBytes = 1472;  // UDP payload of an Ethernet frame
+constexpr uint32_t kCloses = 3;
+constexpr int64_t kCloseNs = 5'000'000;
+
+absl::BitGen& SystemRandom() {
+  static thread_local absl::BitGen random;
+  return random;
+}
+
+RttOptions RttOptionsOf(const SessionOptions& options) {
+  RttOptions rtt;
+  rtt.rto_initial_ns = absl::ToInt64Nanoseconds(options.rto_initial);
+  rtt.rto_min_ns = absl::ToInt64Nanoseconds(options.rto_min);
+  rtt.rto_max_ns = absl::ToInt64Nanoseconds(options.rto_max);
+  return rtt;
+}
+
+}  // namespace
+
+ClientSession::ClientSession(ClientSessions* sessions, uint32_t number)
+    : sessions(sessions),
+      number(number),
+      pacing(&ClientSessions::OnPacingTimer, this),
+      timer(&ClientSessions::OnSessionTimer, this) {}
+
+ClientSessions::ClientSessions(ClientBase& base, OriginalCalls& original)
+    : base_(base),
+      original_(original),
+      rtt_(RttOptionsOf(base.options.session)),
+      timeout_ns_(TimeoutNs(base.options.session.timeout)),
+      random_(base.options.request_id_seed
+                  ? *base.options.request_id_seed
+                  : absl::Uniform<uint64_t>(SystemRandom())),
+      incarnation_(random_.Next() | 1),
+      // The other half stays for requests, and for replies of one packet.
+      budget_({.buffers = base.port->pool().count() / 2, .waiting_max = base.options.outstanding_max},
+              [this](ReceiveBudget::Reservation& room) {
+                SendProgress(*static_cast<ClientCall*>(room.owner()), /*resent=*/false);
+              }) {}
+
+ClientSessions::~ClientSessions() {
+  for (ClientSession& session : sessions_) {
+    if (session.state == ClientSession::State::kOpen ||
+        session.state == ClientSession::State::kDraining) {
+      SendControl(session, ControlKind::kClose);
+    }
+  }
+  // Views of requests that end with this.
+  for (ClientCall& call : calls_) ReleaseRequest(call);
+  base_.sending.Flush(*base_.port);
+}
+
+// --- Finding and opening
+
+SessionId ClientSessions::IdOf(const ClientSession& session) {
+  return {uint64_t{session.generation} << 32 | (session.number + 1)};
+}
+
+ClientSession* ClientSessions::Find(SessionId id) {
+  const auto place = static_cast<uint32_t>(id.value) - 1;
+  if (place >= sessions_.size()) return nullptr;
+  ClientSession& session = sessions_[place];
+  const bool same = session.generation == id.value >> 32;
+  return same && session.state != ClientSession::State::kFree ? &session : nullptr;
+}
+
+absl::StatusOr<ClientSession*> ClientSessions::FindOrOpen(const Target& target) {
+  if (target.session) {
+    ClientSession* session = Find(target.session);
+    if (session == nullptr || !session->own) {
+      return NotExecuted(absl::NotFoundError("the session has been disconnected"));
+    }
+    return session;
+  }
+  if (latest_ != nullptr && latest_peer_ == target.server) [[likely]] return latest_;
+  ClientSession* session = nullptr;
+  if (const auto it = by_peer_.find(target.server); it != by_peer_.end()) {
+    session = &sessions_[it->second];
+  } else {
+    absl::StatusOr<ClientSession*> made = NewSession(target.server, /*own=*/false);
+    if (!made.ok()) return made.status();
+    session = *made;
+    by_peer_.emplace(target.server, session->number);
+  }
+  latest_peer_ = target.server;
+  latest_ = session;
+  return session;
+}
+
+absl::StatusOr<ClientSession*> ClientSessions::NewSession(const Peer& server, bool own) {
+  if (sessions_.size() - free_sessions_.size() >= base_.options.session.sessions_max) {
+    return NotExecuted(absl::ResourceExhaustedError(
+        absl::StrCat("there are as many sessions as rpc.session.sessions_max allows: ",
+                     base_.options.session.sessions_max)));
+  }
+  if (free_sessions_.empty()) {
+    free_sessions_.push_back(static_cast<uint32_t>(sessions_.size()));
+    sessions_.emplace_back(this, free_sessions_.back());
+  }
+  ClientSession& session = sessions_[free_sessions_.back()];
+  free_sessions_.pop_back();
+  ++session.generation;
+  session.own = own;
+  session.peer = server;
+  session.state = ClientSession::State::kIdle;
+  session.calls = session.retransmissions = 0;
+  return &session;
+}
+
+absl::StatusOr<SessionId> ClientSessions::Connect(const Peer& server) {
+  absl::StatusOr<ClientSession*> session = NewSession(server, /*own=*/true);
+  if (!session.ok()) return session.status();
+  StartConnecting(**session);
+  return IdOf(**session);
+}
+
+size_t ClientSessions::PacketBytesTo(const Peer& peer) const {
+  size_t bytes = std::min(base_.port->MaxPayloadTo(peer), base_.port->pool().payload_bytes());
+  if (const size_t max = base_.options.session.packet_bytes_max; max != 0) {
+    bytes = std::min(bytes, max);
+  }
+  return std::max(bytes, kExtendedPacketBytesMin);
+}
+
+void ClientSessions::StartConnecting(ClientSession& session) {
+  session.state = ClientSession::State::kConnecting;
+  session.began_ns = session.heard_ns = base_.loop.now_ns();
+  session.key = RandomWord();
+  session.tries = 0;
+  session.in_flight = 0;
+  session.network_rtt = session.response_time = RttEstimator();
+  session.congestion = MakeCongestionControl(base_.options.session.congestion);
+  SendHello(session);
+}
+
+void ClientSessions::SendHello(ClientSession& session) {
+  const int64_t now_ns = base_.loop.now_ns();
+  size_t bytes = PacketBytesTo(session.peer);
+  if (session.tries >= kLongHellos) bytes = std::min(bytes, kSafePacketBytes);
+  Buffer packet = base_.port->pool().Allocate();
+  if (packet && packet.tailroom() >= bytes) {
+    uint8_t* const out = packet.Append(bytes);
+    std::memset(out, 0, bytes);
+    WriteExtendedHeader({.type = MessageType::kAck,
+                         .first = true,
+                         .last = true,
+                         .from_session = session.number,
+                         .key = session.key,
+                         .timestamp = static_cast<uint32_t>(now_ns),
+                         .credits = static_cast<uint16_t>(base_.options.session.credits),
+                         .kind = ControlKind::kHello},
+                        out);
+    WriteHello({.slots = static_cast<uint16_t>(base_.options.session.slots),
+                .packet_bytes = static_cast<uint32_t>(bytes),
+                .incarnation = incarnation_,
+                .timeout_us = static_cast<uint32_t>(
+                    std::clamp<int64_t>(timeout_ns_ / 1000, 1, UINT32_MAX))},
+               out + kExtendedHeaderBytes);
+    base_.sending.Push(session.peer, std::move(packet));
+  }
+  ++session.tries;
+  session.hello_ns = now_ns;
+  if (session.state != ClientSession::State::kConnecting) return;
+  const int64_t wait_ns = std::min(kHelloFirstNs << std::min(session.tries - 1, 16u), kHelloMaxNs);
+  base_.loop.timers().Schedule(session.timer, now_ns + wait_ns);
+}
+
+void ClientSessions::OnHelloAck(const ExtendedHeader& header, absl::Span<const uint8_t> body) {
+  Hello hello;
+  if (header.session >= sessions_.size() || !ReadHello(body, &hello)) {
+    ++base_.stats.malformed;
+    return;
+  }
+  ClientSession& session = sessions_[header.session];
+  const bool asked = session.state == ClientSession::State::kConnecting ||
+                     session.state == ClientSession::State::kOriginal;
+  if (!asked || header.key != session.key) {
+    ++base_.stats.unexpected;
+    return;
+  }
+  const int64_t now_ns = base_.loop.now_ns();
+  session.state = ClientSession::State::kOpen;
+  session.remote_number = header.from_session;
+  session.key = hello.key;
+  session.packet_payload_bytes =
+      std::min<size_t>(hello.packet_bytes, PacketBytesTo(session.peer)) - kExtendedHeaderBytes;
+  session.slots_max = std::min<size_t>(hello.slots, base_.options.session.slots);
+  session.credits = std::max<uint16_t>(header.credits, 1);
+  session.timeout_ns = std::min(timeout_ns_, int64_t{hello.timeout_us} * 1000);
+  session.opened_ns = session.heard_ns = now_ns;
+  // A server that had forgotten the session knows nothing of the old requests either.
+  session.slots.clear();
+  session.free_slots.clear();
+  OnRoundTrip(session, header, 0);
+  base_.loop.timers().Schedule(session.timer, now_ns + session.timeout_ns / 4);
+  ++base_.stats.sessions_opened;
+  Report(session, SessionEvent::Kind::kOpened);
+  Pump(session);
+}
+
+// --- Servers of the original format
+
+void ClientSessions::OnNegotiationTimeout(ClientSession& session, int64_t now_ns) {
+  if (base_.options.wire == Wire::kAuto && !session.own) return FallBack(session);
+  if (now_ns - session.began_ns < timeout_ns_) return SendHello(session);
+  Lose(session, NotExecuted(absl::UnavailableError("no answer to the session's HELLO")),
+       SessionEvent::Kind::kLost, Waiting::kEnd);
+}
+
+void ClientSessions::FallBack(ClientSession& session) {
+  session.state = ClientSession::State::kOriginal;
+  ++base_.stats.fallbacks;
+  Report(session, SessionEvent::Kind::kOriginal);
+  const int64_t now_ns = base_.loop.now_ns();
+  while (!session.waiting.empty() && session.state == ClientSession::State::kOriginal) {
+    ClientCall& call = *session.waiting.front();
+    session.waiting.Remove(call);
+    base_.loop.timers().Cancel(call.timer);
+    call.state = ClientCall::State::kOriginal;
+    absl::StatusOr<CallId> begun = original_.Begin(
+        session.peer, {}, std::move(call.request),
+        [this, &call](absl::StatusOr<BufferChain> result) {
+          Callback callback = std::move(call.callback);
+          Release(call);
+          callback(std::move(result));
+        },
+        call.policy, std::max<int64_t>(call.deadline_ns - now_ns, 1));
+    if (begun.ok()) {
+      call.original = *begun;
+    } else {
+      Fail(call, begun.status());
+    }
+  }
+}
+
+// --- Watching
+
+void ClientSessions::OnSessionTimer(void* context, int64_t now_ns) {
+  auto& session = *static_cast<ClientSession*>(context);
+  ClientSessions& sessions = *session.sessions;
+  switch (session.state) {
+    case ClientSession::State::kConnecting: {
+      const bool negotiated = sessions.base_.options.wire == Wire::kAuto && !session.own;
+      const int64_t limit_ns = negotiated ? TimeoutNs(sessions.base_.options.negotiation_timeout)
+                                          : sessions.timeout_ns_;
+      if (now_ns - session.began_ns >= limit_ns) {
+        return sessions.OnNegotiationTimeout(session, now_ns);
+      }
+      return sessions.SendHello(session);
+    }
+    case ClientSession::State::kOpen:
+    case ClientSession::State::kDraining:
+      return sessions.KeepAlive(session, now_ns);
+    case ClientSession::State::kClosing:
+      if (session.tries >= kCloses) return sessions.Forget(session);
+      ++session.tries;
+      sessions.SendControl(session, ControlKind::kClose);
+      sessions.base_.loop.timers().Schedule(session.timer, now_ns + (kCloseNs << session.tries));
+      return;
+    case ClientSession::State::kFree:
+    case ClientSession::State::kIdle:
+    case ClientSession::State::kOriginal:
+      return;
+  }
+}
+
+void ClientSessions::KeepAlive(ClientSession& session, int64_t now_ns) {
+  const int64_t silent_ns = now_ns - session.heard_ns;
+  if (silent_ns >= session.timeout_ns) {
+    return Lose(session,
+                absl::UnavailableError(absl::StrCat("the server was not heard of for ",
+                                                    silent_ns / 1'000'000, " ms")),
+                SessionEvent::Kind::kLost, Waiting::kReconnect);
+  }
+  const int64_t quarter_ns = session.timeout_ns / 4;
+  if (silent_ns >= quarter_ns) {
+    SendControl(session, ControlKind::kPing);
+    base_.loop.timers().Schedule(
+        session.timer, std::min(now_ns + quarter_ns, session.heard_ns + session.timeout_ns));
+  } else {
+    base_.loop.timers().Schedule(session.timer, session.heard_ns + quarter_ns);
+  }
+}
+
+void ClientSessions::SendControl(ClientSession& session, ControlKind kind, uint64_t request_id) {
+  SendPacket(session,
+             {.type = MessageType::kAck,
+              .first = true,
+              .last = true,
+              .session = session.remote_number,
+              .from_session = session.number,
+              .key = session.key,
+              .request_id = request_id,
+              .timestamp = static_cast<uint32_t>(base_.loop.now_ns()),
+              .credits = static_cast<uint16_t>(base_.options.session.credits),
+              .kind = kind},
+             {}, nullptr);
+}
+
+void ClientSessions::OnControl(ClientSession& session, const ExtendedHeader& header,
+                               absl::Span<const uint8_t> body) {
+  switch (header.kind) {
+    case ControlKind::kProgress:
+      return OnProgress(session, header, body);
+    case ControlKind::kPong:
+      return OnRoundTrip(session, header, 0);
+    case ControlKind::kReset:
+      return Lose(session,
+                  absl::UnavailableError(
+                      "the server has restarted or given up the session; the request may or may "
+                      "not have been executed"),
+                  SessionEvent::Kind::kLost, Waiting::kReconnect);
+    case ControlKind::kClose:
+      SendControl(session, ControlKind::kCloseAck);
+      return Lose(session, absl::UnavailableError("the server has closed the session"),
+                  SessionEvent::Kind::kClosed, Waiting::kEnd);
+    case ControlKind::kCloseAck:
+      if (session.state == ClientSession::State::kClosing) Forget(session);
+      return;
+    case ControlKind::kDrain:
+      if (session.state != ClientSession::State::kOpen) return;
+      session.state = ClientSession::State::kDraining;
+      Report(session, SessionEvent::Kind::kDraining);
+      return CloseIfDrained(session);
+    default:
+      ++base_.stats.unexpected;
+  }
+}
+
+void ClientSessions::OnRefusal(ClientSession& session, const ExtendedHeader& header,
+                               absl::Span<const uint8_t> body) {
+  ++base_.stats.sessions_refused;
+  Lose(session, DropStatus(header.code, ReadDrop(body)), SessionEvent::Kind::kRefused,
+       Waiting::kEnd);
+}
+
+// --- Ending
+
+void ClientSessions::Lose(ClientSession& session, const absl::Status& error,
+                          SessionEvent::Kind kind, Waiting waiting) {
+  if (kind == SessionEvent::Kind::kLost) ++base_.stats.sessions_lost;
+  session.state = ClientSession::State::kIdle;
+  base_.loop.timers().Cancel(session.timer);
+  base_.loop.timers().Cancel(session.pacing);
+  const uint32_t generation = session.generation;
+  Report(session, kind);
+  EndCallsOf(session, error, waiting);
+  // The callbacks may have used it, or given it up.
+  if (session.generation != generation || session.state != ClientSession::State::kIdle) return;
+  if (!session.waiting.empty() || (session.own && waiting == Waiting::kReconnect)) {
+    StartConnecting(session);
+  }
+}
+
+void ClientSessions::EndCallsOf(ClientSession& session, const absl::Status& error,
+                                Waiting waiting) {
+  // First all that are meant: callbacks may call again, and that call has not failed.
+  std::vector<CallId> ending;
+  for (const ClientSession::Slot& slot : session.slots) {
+    if (slot.call != nullptr) ending.push_back(IdOf(*slot.call));
+  }
+  if (waiting == Waiting::kEnd) {
+    for (ClientCall* call = session.waiting.front(); call != nullptr; call = call->next) {
+      ending.push_back(IdOf(*call));
+    }
+  }
+  for (const CallId id : ending) {
+    ClientCall* call = Find(id);
+    if (call == nullptr) continue;
+    if (call->state == ClientCall::State::kCancelling) {
+      Release(*call);
+    } else {
+      Fail(*call, call->state == ClientCall::State::kWaiting ? NotExecuted(error) : error);
+    }
+  }
+}
+
+void ClientSessions::Disconnect(SessionId id) {
+  ClientSession* session = Find(id);
+  if (session == nullptr || !session->own || session->state == ClientSession::State::kClosing) {
+    return;
+  }
+  const bool open = session->state == ClientSession::State::kOpen ||
+                    session->state == ClientSession::State::kDraining;
+  session->state = ClientSession::State::kClosing;
+  session->tries = 0;
+  EndCallsOf(*session, absl::CancelledError("the session was disconnected"), Waiting::kEnd);
+  if (!open) return Forget(*session);
+  OnSessionTimer(session, base_.loop.now_ns());
+}
+
+void ClientSessions::Forget(ClientSession& session) {
+  base_.loop.timers().Cancel(session.timer);
+  base_.loop.timers().Cancel(session.pacing);
+  Report(session, SessionEvent::Kind::kClosed);
+  if (!session.own) {
+    session.state = ClientSession::State::kIdle;
+    return;
+  }
+  session.state = ClientSession::State::kFree;
+  session.slots.clear();
+  session.free_slots.clear();
+  free_sessions_.push_back(session.number);
+}
+
+void ClientSessions::CloseIfDrained(ClientSession& session) {
+  if (session.state != ClientSession::State::kDraining ||
+      session.free_slots.size() != session.slots.size()) {
+    return;
+  }
+  session.state = ClientSession::State::kClosing;
+  session.tries = 0;
+  OnSessionTimer(&session, base_.loop.now_ns());
+}
+
+void ClientSessions::Report(const ClientSession& session, SessionEvent::Kind kind) {
+  if (events_ == nullptr) return;
+  const int64_t age_ns = session.opened_ns == 0 ? 0 : base_.loop.now_ns() - session.opened_ns;
+  events_({.kind = kind, .session = session.number, .peer = session.peer, .age_ns = age_ns});
+}
+
+void ClientSessions::OnPeerEvent(const Peer& peer, const absl::Status& error) {
+  for (ClientSession& session : sessions_) {
+    if (session.peer != peer) continue;
+    switch (session.state) {
+      case ClientSession::State::kConnecting:
+      case ClientSession::State::kOpen:
+      case ClientSession::State::kDraining:
+        Lose(session, error, SessionEvent::Kind::kLost, Waiting::kEnd);
+        break;
+      case ClientSession::State::kClosing:
+        Forget(session);
+        break;
+      default:
+        break;
+    }
+  }
+}
+
+void ClientSessions::FailAll(const absl::Status& error) {
+  for (ClientSession& session : sessions_) {
+    if (session.state == ClientSession::State::kFree) continue;
+    EndCallsOf(session, error, Waiting::kEnd);
+  }
+}
+
+}  // namespace weft::rpc

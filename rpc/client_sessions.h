@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Calls of a client in the extended format, and the sessions that they go through
+// (docs/protocols/r2p2_extended.md). Not for users: `Client` (client.h) is.
+//
+// client_sessions.cc opens, watches and ends sessions; client_calls.cc sends requests, receives
+// replies and sends again; client_transfers.cc does what messages of several packets need beyond.
+#ifndef WEFT_RPC_CLIENT_SESSIONS_H_
+#define WEFT_RPC_CLIENT_SESSIONS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/random/random.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "weft/core/prng.h"
+#include "weft/rpc/client_base.h"
+#include "weft/rpc/client_session.h"
+#include "weft/rpc/extended_wire.h"
+#include "weft/rpc/original_calls.h"
+#include "weft/rpc/session_event.h"
+
+namespace weft::rpc {
+
+class ClientSessions {
+ public:
+  // `original` takes the calls to servers that speak the original format only.
+  ClientSessions(ClientBase& base, OriginalCalls& original);
+  // Tells the servers of open sessions, as far as the port takes it.
+  ~ClientSessions();
+
+  absl::StatusOr<CallId> Begin(const Target& target, Payload&& request, Callback&& callback,
+                               Policy policy, int64_t deadline_ns);
+  void Cancel(CallId id);
+
+  absl::StatusOr<SessionId> Connect(const Peer& server);
+  void Disconnect(SessionId id);
+
+  // A datagram with an extended header; EndBurst() after the last of those received together.
+  void OnDatagram(Buffer&& datagram);
+  void EndBurst();
+
+  void OnPeerEvent(const Peer& peer, const absl::Status& error);
+  void FailAll(const absl::Status& error);
+
+  void set_events(absl::AnyInvocable<void(const SessionEvent&)> events) {
+    events_ = std::move(events);
+  }
+  size_t outstanding() const { return outstanding_; }
+
+  static bool IsExtended(CallId id) { return (id.value & kExtendedCall) != 0; }
+
+  // Calls `f(const ClientSession&)` for each session that is in use.
+  template <typename F>
+  void ForEach(F f) const {
+    for (const ClientSession& session : sessions_) {
+      if (session.state != ClientSession::State::kFree) f(session);
+    }
+  }
+
+ private:
+  friend struct ClientCall;
+  friend struct ClientSession;
+  static constexpr uint64_t kExtendedCall = uint64_t{1} << 63;
+
+  // --- client_sessions.cc
+  absl::StatusOr<ClientSession*> FindOrOpen(const Target& target);
+  absl::StatusOr<ClientSession*> NewSession(const Peer& server, bool own);
+  ClientSession* Find(SessionId id);
+  static SessionId IdOf(const ClientSession& session);
+  void StartConnecting(ClientSession& session);
+  void SendHello(ClientSession& session);
+  size_t PacketBytesTo(const Peer& peer) const;
+  void OnHelloAck(const ExtendedHeader& header, absl::Span<const uint8_t> body);
+  void OnRefusal(ClientSession& session, const ExtendedHeader& header,
+                 absl::Span<const uint8_t> body);
+  void OnNegotiationTimeout(ClientSession& session, int64_t now_ns);
+  void FallBack(ClientSession& session);
+  void OnControl(ClientSession& session, const ExtendedHeader& header,
+                 absl::Span<const uint8_t> body);
+  void SendControl(ClientSession& session, ControlKind kind, uint64_t request_id = 0);
+  // Ends the session and what is in flight on it with `error`. Calls that wait end as well, or wait
+  // for a new one.
+  enum class Waiting { kEnd, kReconnect };
+  void Lose(ClientSession& session, const absl::Status& error, SessionEvent::Kind kind,
+            Waiting waiting);
+  void EndCallsOf(ClientSession& session, const absl::Status& error, Waiting waiting);
+  void Forget(ClientSession& session);
+  void CloseIfDrained(ClientSession& session);
+  void Report(const ClientSession& session, SessionEvent::Kind kind);
+  void KeepAlive(ClientSession& session, int64_t now_ns);
+  static void OnSessionTimer(void* session, int64_t now_ns);
+  static void OnPacingTimer(void* session, int64_t now_ns);
+
+  // --- client_calls.cc
+  ClientCall& NewCall();
+  ClientCall* Find(CallId id);
+  static CallId IdOf(const ClientCall& call);
+  size_t WindowOf(const ClientSession& session) const;
+  bool CanStart(const ClientSession& session) const;
+  void Start(ClientCall& call);
+  void Pump(ClientSession& session);
+  void SendRequest(ClientCall& call);
+  ExtendedHeader RequestHeader(const ClientCall& call, int64_t now_ns) const;
+  // Puts `header` and `bytes` together and into the sending queue. `view` where a port that gathers
+  // may read the bytes later, as they are those of a call's request.
+  void SendPacket(ClientSession& session, const ExtendedHeader& header,
+                  absl::Span<const uint8_t> bytes, ClientCall* view);
+  void Arm(ClientCall& call, int64_t now_ns, int64_t wait_ns);
+  void OnResponse(ClientSession& session, const ExtendedHeader& header, Buffer&& datagram);
+  void OnDrop(ClientSession& session, const ExtendedHeader& header,
+              absl::Span<const uint8_t> body);
+  void OnRoundTrip(ClientSession& session, const ExtendedHeader& header, uint32_t packets);
+  ClientCall* CallOf(ClientSession& session, const ExtendedHeader& header);
+  void End(ClientCall& call, absl::StatusOr<BufferChain>&& result);
+  void Fail(ClientCall& call, absl::Status error);
+  // Gives slot, timer and memory back; the callback stays.
+  void Release(ClientCall& call);
+  void ReleaseRequest(ClientCall& call);
+  void OnRetransmissionTimeout(ClientCall& call, int64_t now_ns);
+  void SlowDown(ClientSession& session, int64_t now_ns, int64_t wait_ns);
+  static void OnCallTimer(void* call, int64_t now_ns);
+
+  // --- client_transfers.cc
+  // Whether a request is longer than it may be at all, or than its session could number.
+  absl::Status CheckSize(const ClientSession& session, const Payload& request) const;
+  void StartTransfer(ClientCall& call);
+  void PumpTransfer(ClientCall& call);
+  void SendRequestPacket(ClientCall& call, size_t index);
+  void OnProgress(ClientSession& session, const ExtendedHeader& header,
+                  absl::Span<const uint8_t> body);
+  void OnReplyPacket(ClientCall& call, const ExtendedHeader& header, Buffer&& payload);
+  void OnTransferTimeout(ClientCall& call, int64_t now_ns);
+  void SendProgress(ClientCall& call, bool resent);
+  // All packets of the request have arrived.
+  void FinishRequest(ClientCall& call);
+  bool MakeRoom(ClientCall& call, const ExtendedHeader& header);
+  void EndTransfer(ClientCall& call);
+
+  uint32_t RandomWord() { return static_cast<uint32_t>(random_.Next()); }
+
+  ClientBase& base_;
+  OriginalCalls& original_;
+  const RttOptions rtt_;
+  const int64_t timeout_ns_;
+  Prng random_;
+  const uint64_t incarnation_;
+  std::deque<ClientSession> sessions_;  // by number
+  std::vector<uint32_t> free_sessions_;
+  absl::flat_hash_map<Peer, uint32_t> by_peer_;
+  Peer latest_peer_;  // and the session found for it
+  ClientSession* latest_ = nullptr;
+  std::deque<ClientCall> calls_;  // by index
+  std::vector<uint32_t> free_calls_;
+  size_t outstanding_ = 0;
+  size_t cancelling_ = 0;
+  ReceiveBudget budget_;
+  // Calls whose transfers have packets to acknowledge at the end of the burst.
+  std::vector<CallId> to_acknowledge_;
+  absl::AnyInvocable<void(const SessionEvent&)> events_;
+};
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_CLIENT_SESSIONS_H_

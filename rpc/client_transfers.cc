@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Requests and replies of several packets, as a client sends and receives them.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "weft/rpc/call_status.h"
+#include "weft/rpc/client_sessions.h"
+
+namespace weft::rpc {
+namespace {
+
+// What a long request leaves of its session's window to short ones.
+size_t TransferWindow(size_t window) { return window - window / 8; }
+
+}  // namespace
+
+absl::Status ClientSessions::CheckSize(const ClientSession& session, const Payload& request) const {
+  const size_t bytes_max = base_.options.session.message_bytes_max;
+  if (request.size() > bytes_max) {
+    return NotExecuted(absl::InvalidArgumentError(
+        absl::StrCat("the request has ", request.size(), " bytes; message_bytes_max allows ",
+                     bytes_max)));
+  }
+  if (session.packet_payload_bytes == 0 || request.size() <= session.packet_payload_bytes) {
+    return absl::OkStatus();
+  }
+  const size_t packets = OutgoingMessage::PacketsOf(request, session.packet_payload_bytes);
+  if (packets <= kExtendedPacketsMax) return absl::OkStatus();
+  return NotExecuted(absl::InvalidArgumentError(
+      absl::StrCat("the request takes ", packets, " packets; a message has at most ",
+                   kExtendedPacketsMax)));
+}
+
+// --- Requests
+
+void ClientSessions::StartTransfer(ClientCall& call) {
+  ClientSession& session = *call.session;
+  if (call.transfer == nullptr) call.transfer = std::make_unique<ClientTransfer>(&call);
+  OutgoingMessage& request = call.transfer->request;
+  request.Start(std::move(call.request), session.packet_payload_bytes, session.credits);
+  call.packets = static_cast<uint16_t>(request.packets());
+  call.state = ClientCall::State::kSending;
+  session.sending.PushBack(call);
+  PumpTransfer(call);
+  Arm(call, base_.loop.now_ns(), session.network_rtt.rto_ns(rtt_));
+}
+
+void ClientSessions::PumpTransfer(ClientCall& call) {
+  ClientSession& session = *call.session;
+  const size_t window = TransferWindow(WindowOf(session));
+  while (const std::optional<size_t> index = call.transfer->request.Next()) {
+    if (session.in_flight >= window || base_.sending.room() == 0) return;
+    const int64_t gap_ns = session.congestion == nullptr ? 0 : session.congestion->pacing_ns();
+    if (gap_ns > 0 && session.pacer.Allowed(base_.loop.now_ns(), gap_ns, kPacedBurst) == 0) return;
+    SendRequestPacket(call, *index);
+  }
+}
+
+void ClientSessions::SendRequestPacket(ClientCall& call, size_t index) {
+  ClientSession& session = *call.session;
+  OutgoingMessage& request = call.transfer->request;
+  const int64_t now_ns = base_.loop.now_ns();
+  ExtendedHeader header = RequestHeader(call, now_ns);
+  header.first = index == 0;
+  header.last = index + 1 == call.packets;
+  header.packet_order = index == 0 ? call.packets : static_cast<uint16_t>(index);
+  header.resent = request.WasSent(index);
+  if (header.resent) {
+    ++base_.stats.retransmissions;
+    ++session.retransmissions;
+  }
+  SendPacket(session, header, request.packet(index), &call);
+  const size_t before = request.in_flight();
+  request.OnSent(index, now_ns);
+  session.in_flight += request.in_flight() - before;
+}
+
+void ClientSessions::OnProgress(ClientSession& session, const ExtendedHeader& header,
+                                absl::Span<const uint8_t> body) {
+  Progress progress;
+  ClientCall* const call = CallOf(session, header);
+  // Without `last` it would be about a reply, which clients do not send.
+  if (call == nullptr || !header.last) {
+    ++base_.stats.unexpected;
+    return;
+  }
+  if (!ReadProgress(body, &progress)) {
+    ++base_.stats.malformed;
+    return;
+  }
+  if (call->state == ClientCall::State::kSent) {
+    call->state = ClientCall::State::kExecuting;
+    --session.in_flight;
+    OnRoundTrip(session, header, 1);
+    return Pump(session);
+  }
+  if (call->state != ClientCall::State::kSending) return;
+
+  OutgoingMessage& request = call->transfer->request;
+  const int64_t now_ns = base_.loop.now_ns();
+  const size_t before = request.in_flight();
+  const OutgoingMessage::Acked acked =
+      request.OnProgress(header, progress, now_ns, session.network_rtt.srtt_ns());
+  if (!acked.valid) {
+    ++base_.stats.malformed;
+    return;
+  }
+  if (acked.lost > 0 && session.congestion != nullptr) {
+    session.congestion->OnLoss({.now_ns = now_ns,
+                                .packets = acked.lost,
+                                .in_flight = static_cast<uint32_t>(session.in_flight)});
+  }
+  session.in_flight -= before - request.in_flight();
+  OnRoundTrip(session, header, acked.packets);
+  if (acked.packets > 0 || acked.moved_edge) {
+    call->tries = 0;
+    Arm(*call, now_ns, session.network_rtt.rto_ns(rtt_));
+  }
+  if (acked.complete) {
+    FinishRequest(*call);
+    call->state = ClientCall::State::kExecuting;
+    Arm(*call, now_ns, session.response_time.rto_ns(rtt_));
+  }
+  Pump(session);
+}
+
+void ClientSessions::FinishRequest(ClientCall& call) {
+  ClientSession& session = *call.session;
+  session.in_flight -= call.transfer->request.in_flight();
+  session.sending.Remove(call);
+  ReleaseRequest(call);
+}
+
+void ClientSessions::OnTransferTimeout(ClientCall& call, int64_t now_ns) {
+  ClientSession& session = *call.session;
+  OutgoingMessage& request = call.transfer->request;
+  const size_t before = request.in_flight();
+  SlowDown(session, now_ns, session.network_rtt.rto_ns(rtt_, call.tries - 1));
+  request.OnTimeout();
+  session.in_flight -= before - request.in_flight();
+  // Beyond the window too: one packet, so that the server says where it stands.
+  SendRequestPacket(call, request.Next().value_or(0));
+  PumpTransfer(call);
+}
+
+// --- Replies
+
+// Whether there is room for the reply that `header` is of. False: the packet is to be dropped; the
+// call may have ended.
+bool ClientSessions::MakeRoom(ClientCall& call, const ExtendedHeader& header) {
+  ReceiveBudget::Reservation& room = call.transfer->room;
+  if (room.held() > 0) [[likely]]
+    return true;
+  const size_t packets = header.total();
+  if (room.waiting() || packets == 0) return false;
+  const size_t bytes_max = base_.options.session.message_bytes_max;
+  const size_t least_bytes = (packets - 1) * std::min<size_t>(call.session->packet_payload_bytes, 1);
+  switch (budget_.Reserve(packets, &room)) {
+    case ReceiveBudget::Result::kReserved:
+      return true;
+    case ReceiveBudget::Result::kWaits:
+    case ReceiveBudget::Result::kTooMany:
+      return false;
+    case ReceiveBudget::Result::kNeverFits:
+      SendControl(*call.session, ControlKind::kCancel, call.request_id);
+      Fail(call, absl::OutOfRangeError(absl::StrCat(
+                     "the reply has ", packets, " packets; there is room for ", budget_.capacity(),
+                     " (half of transport.buffers.count)")));
+      return false;
+  }
+  return false;
+}
+
+void ClientSessions::OnReplyPacket(ClientCall& call, const ExtendedHeader& header,
+                                   Buffer&& payload) {
+  ClientSession& session = *call.session;
+  if (call.state == ClientCall::State::kSending) FinishRequest(call);
+  call.state = ClientCall::State::kReceiving;
+  ReleaseRequest(call);
+  if (call.transfer == nullptr) call.transfer = std::make_unique<ClientTransfer>(&call);
+  ClientTransfer& transfer = *call.transfer;
+  const CallId id = IdOf(call);
+  const bool room = MakeRoom(call, header);
+  if (!room && Find(id) == nullptr) return;
+
+  transfer.echo = header.timestamp;
+  transfer.echo_arrived_ns = base_.loop.now_ns();
+  if (!transfer.acknowledge) {
+    transfer.acknowledge = true;
+    to_acknowledge_.push_back(id);
+  }
+  if (!room) return;
+  switch (transfer.reply.Add(header, std::move(payload))) {
+    case IncomingMessage::Result::kIncomplete:
+      break;
+    case IncomingMessage::Result::kDuplicate:
+      ++base_.stats.unexpected;
+      break;
+    case IncomingMessage::Result::kContradiction:
+    case IncomingMessage::Result::kTooLong:
+      ++base_.stats.malformed;
+      break;
+    case IncomingMessage::Result::kComplete: {
+      SendProgress(call, /*resent=*/false);
+      BufferChain reply = transfer.reply.Take();
+      const size_t bytes_max = base_.options.session.message_bytes_max;
+      if (reply.size() > bytes_max) {
+        Fail(call, absl::OutOfRangeError(absl::StrCat("the reply has ", reply.size(),
+                                                      " bytes; message_bytes_max allows ",
+                                                      bytes_max)));
+      } else {
+        ++base_.stats.replies;
+        End(call, std::move(reply));
+      }
+      return Pump(session);
+    }
+  }
+}
+
+void ClientSessions::SendProgress(ClientCall& call, bool resent) {
+  ClientSession& session = *call.session;
+  ClientTransfer& transfer = *call.transfer;
+  const int64_t now_ns = base_.loop.now_ns();
+  const size_t here = transfer.reply.cumulative();
+  const size_t granted =
+      transfer.room.held() == 0
+          ? 0
+          : std::min(here + base_.options.session.credits, transfer.room.held());
+  uint8_t body[kProgressBytesMax];
+  uint8_t bits[Progress::kBitsMax / 8];
+  const size_t bytes = WriteProgress(
+      transfer.reply.FillProgress(static_cast<uint16_t>(granted), absl::MakeSpan(bits)), body);
+  const auto held_ns = static_cast<uint32_t>(now_ns - transfer.echo_arrived_ns);
+  SendPacket(session,
+             {.type = MessageType::kAck,
+              .first = true,
+              .resent = resent,
+              .echo_valid = transfer.acknowledge,
+              .packet_order = static_cast<uint16_t>(here),
+              .session = session.remote_number,
+              .from_session = session.number,
+              .key = session.key,
+              .request_id = call.request_id,
+              .timestamp = static_cast<uint32_t>(now_ns),
+              .echo = transfer.echo + held_ns,
+              .credits = static_cast<uint16_t>(base_.options.session.credits),
+              .kind = ControlKind::kProgress},
+             {body, bytes}, nullptr);
+  transfer.acknowledge = false;
+}
+
+void ClientSessions::EndBurst() {
+  if (to_acknowledge_.empty()) [[likely]]
+    return;
+  for (const CallId id : to_acknowledge_) {
+    ClientCall* const call = Find(id);
+    if (call == nullptr || call->state != ClientCall::State::kReceiving ||
+        !call->transfer->acknowledge) {
+      continue;
+    }
+    SendProgress(*call, /*resent=*/false);
+    call->tries = 0;
+    Arm(*call, base_.loop.now_ns(), call->session->network_rtt.rto_ns(rtt_));
+  }
+  to_acknowledge_.clear();
+}
+
+void ClientSessions::EndTransfer(ClientCall& call) {
+  if (call.state == ClientCall::State::kSending) FinishRequest(call);
+  call.transfer->reply.Reset();
+  call.transfer->acknowledge = false;
+  call.transfer->room.Reset();
+}
+
+}  // namespace weft::rpc
