@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kOutstandingLimit = 32768;  // half of the ids, so that the next free one is near
 
-absl::Status CheckOptions(const ClientOptions& options, const DatagramPort& port) {
+absl::Status CheckOptions(const ClientOptions& options) {
   if (options.outstanding_max == 0 || options.outstanding_max > kOutstandingLimit) {
     return absl::InvalidArgumentError(absl::StrCat("outstanding_max is ", options.outstanding_max,
                                                    "; it must be 1 to ", kOutstandingLimit));
@@ -23,8 +23,17 @@ absl::Status CheckOptions(const ClientOptions& options, const DatagramPort& port
   if (options.timeout <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError("timeout must be greater than zero");
   }
-  if (options.wire == Wire::kOriginal) return absl::OkStatus();
-  return CheckSessionOptions(options.session, port);
+  return options.wire == Wire::kOriginal ? absl::OkStatus() : options.session.Validate();
+}
+
+// Where packets are too short for sessions, the original format has to do, if it may.
+absl::StatusOr<Wire> WireFor(const ClientOptions& options, DatagramPort& port) {
+  const size_t room = std::min(port.capabilities().max_payload_bytes, port.pool().payload_bytes());
+  if (room >= kExtendedPacketBytesMin || options.wire == Wire::kOriginal) return options.wire;
+  if (options.wire == Wire::kAuto) return Wire::kOriginal;
+  return absl::InvalidArgumentError(
+      absl::StrCat("sessions need messages of ", kExtendedPacketBytesMin, " bytes; the port at ",
+                   port.local_address().ToString(), " carries ", room));
 }
 
 }  // namespace
@@ -32,10 +41,14 @@ absl::Status CheckOptions(const ClientOptions& options, const DatagramPort& port
 absl::StatusOr<std::unique_ptr<Client>> Client::Create(Loop& loop,
                                                        std::unique_ptr<DatagramPort> port,
                                                        const ClientOptions& options) {
-  if (absl::Status status = CheckOptions(options, *port); !status.ok()) return status;
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  absl::StatusOr<Wire> wire = WireFor(options, *port);
+  if (!wire.ok()) return wire.status();
   absl::StatusOr<size_t> payload = PacketPayloadBytes(*port);
   if (!payload.ok()) return payload.status();
-  return std::unique_ptr<Client>(new Client(loop, std::move(port), options, *payload));
+  ClientOptions chosen = options;
+  chosen.wire = *wire;
+  return std::unique_ptr<Client>(new Client(loop, std::move(port), chosen, *payload));
 }
 
 Client::Client(Loop& loop, std::unique_ptr<DatagramPort> port, const ClientOptions& options,

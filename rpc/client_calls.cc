@@ -17,8 +17,6 @@ constexpr uint8_t kCancels = 5;
 // Servers of the original format are asked now and then, when they are used, whether they have
 // learnt better.
 constexpr int64_t kAskAgainNs = 1'000'000'000;
-// Packets that may go out together where congestion control wants them apart.
-constexpr uint32_t kPacedBurst = 4;
 
 uint32_t MicrosecondsUntil(int64_t deadline_ns, int64_t now_ns) {
   const int64_t left_us = (deadline_ns - now_ns + 999) / 1000;

@@ -13,10 +13,11 @@
 #include "weft/core/timer_wheel.h"
 #include "weft/rpc/call.h"
 #include "weft/rpc/congestion_control.h"
-#include "weft/rpc/incoming_message.h"
+#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/outgoing_message.h"
 #include "weft/rpc/pacer.h"
 #include "weft/rpc/payload.h"
+#include "weft/rpc/reassembly.h"
 #include "weft/rpc/receive_budget.h"
 #include "weft/rpc/rtt_estimator.h"
 #include "weft/transports/port.h"
@@ -31,7 +32,7 @@ struct ClientCall;
 struct ClientTransfer {
   explicit ClientTransfer(ClientCall* call) : room(call) {}
   OutgoingMessage request;
-  IncomingMessage reply;
+  Reassembly reply{kExtendedPacketsMax};
   ReceiveBudget::Reservation room;  // for all of the reply
   bool acknowledge = false;         // packets have come since the last PROGRESS
   uint32_t echo = 0;                // timestamp of the latest of them

@@ -70,6 +70,8 @@ class ClientSessions {
   friend struct ClientCall;
   friend struct ClientSession;
   static constexpr uint64_t kExtendedCall = uint64_t{1} << 63;
+  // Packets that may go out together where congestion control wants them apart.
+  static constexpr uint32_t kPacedBurst = 4;
 
   // --- client_sessions.cc
   absl::StatusOr<ClientSession*> FindOrOpen(const Target& target);

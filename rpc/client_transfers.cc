@@ -155,8 +155,6 @@ bool ClientSessions::MakeRoom(ClientCall& call, const ExtendedHeader& header) {
     return true;
   const size_t packets = header.total();
   if (room.waiting() || packets == 0) return false;
-  const size_t bytes_max = base_.options.session.message_bytes_max;
-  const size_t least_bytes = (packets - 1) * std::min<size_t>(call.session->packet_payload_bytes, 1);
   switch (budget_.Reserve(packets, &room)) {
     case ReceiveBudget::Result::kReserved:
       return true;
@@ -192,17 +190,17 @@ void ClientSessions::OnReplyPacket(ClientCall& call, const ExtendedHeader& heade
     to_acknowledge_.push_back(id);
   }
   if (!room) return;
-  switch (transfer.reply.Add(header, std::move(payload))) {
-    case IncomingMessage::Result::kIncomplete:
+  switch (transfer.reply.Add(header.index(), header.total(), header.last, std::move(payload))) {
+    case Reassembly::Result::kIncomplete:
       break;
-    case IncomingMessage::Result::kDuplicate:
+    case Reassembly::Result::kDuplicate:
       ++base_.stats.unexpected;
       break;
-    case IncomingMessage::Result::kContradiction:
-    case IncomingMessage::Result::kTooLong:
+    case Reassembly::Result::kContradiction:
+    case Reassembly::Result::kTooLong:
       ++base_.stats.malformed;
       break;
-    case IncomingMessage::Result::kComplete: {
+    case Reassembly::Result::kComplete: {
       SendProgress(call, /*resent=*/false);
       BufferChain reply = transfer.reply.Take();
       const size_t bytes_max = base_.options.session.message_bytes_max;
@@ -229,9 +227,8 @@ void ClientSessions::SendProgress(ClientCall& call, bool resent) {
           ? 0
           : std::min(here + base_.options.session.credits, transfer.room.held());
   uint8_t body[kProgressBytesMax];
-  uint8_t bits[Progress::kBitsMax / 8];
-  const size_t bytes = WriteProgress(
-      transfer.reply.FillProgress(static_cast<uint16_t>(granted), absl::MakeSpan(bits)), body);
+  uint8_t bitmap[Reassembly::kBitmapBytes];
+  const size_t bytes = WriteProgress(transfer.reply.FillProgress(granted, bitmap), body);
   const auto held_ns = static_cast<uint32_t>(now_ns - transfer.echo_arrived_ns);
   SendPacket(session,
              {.type = MessageType::kAck,

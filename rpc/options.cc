@@ -3,8 +3,43 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "weft/rpc/extended_wire.h"
 
 namespace weft::rpc {
+namespace {
+
+constexpr size_t kSlotsMax = 4096;
+constexpr size_t kCreditsMax = 4096;
+constexpr size_t kSessionsMax = size_t{1} << 22;
+
+absl::Status CheckRange(const char* name, size_t value, size_t min, size_t max) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, " is ", value, "; it must be ", min, " to ", max));
+}
+
+}  // namespace
+
+absl::Status SessionOptions::Validate() const {
+  absl::Status status;
+  status.Update(CheckRange("slots", slots, 1, kSlotsMax));
+  status.Update(CheckRange("credits", credits, 1, kCreditsMax));
+  status.Update(CheckRange("sessions_max", sessions_max, 1, kSessionsMax));
+  status.Update(CheckRange("message_bytes_max", message_bytes_max, 1, size_t{1} << 30));
+  if (packet_bytes_max != 0) {
+    status.Update(
+        CheckRange("packet_bytes_max", packet_bytes_max, kExtendedPacketBytesMin, UINT16_MAX));
+  }
+  if (timeout < absl::Milliseconds(1) || timeout > absl::Hours(1)) {
+    status.Update(absl::InvalidArgumentError("timeout must be 1 ms to 1 h"));
+  }
+  if (rto_min <= absl::ZeroDuration() || rto_min > rto_max || rto_initial > rto_max) {
+    status.Update(absl::InvalidArgumentError(
+        "rto_min must be greater than zero, and neither it nor rto_initial more than rto_max"));
+  }
+  status.Update(congestion.Validate());
+  return status;
+}
 
 SessionOptions SessionOptions::From(const config::Rpc& config) {
   return {

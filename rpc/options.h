@@ -9,9 +9,11 @@
 #include <cstdint>
 #include <optional>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "weft/config/config.h"
+#include "weft/rpc/congestion_control.h"
 #include "weft/rpc/wire.h"
 #include "weft/transports/address.h"
 
@@ -36,7 +38,10 @@ struct SessionOptions {
   absl::Duration rto_min = absl::Microseconds(200);
   absl::Duration rto_max = absl::Milliseconds(100);
   absl::Duration rto_initial = absl::Milliseconds(1);
+  CongestionOptions congestion = {};
 
+  // InvalidArgument that names the field, for what is out of range.
+  absl::Status Validate() const;
   static SessionOptions From(const config::Rpc& config);
 };
 
