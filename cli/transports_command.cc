@@ -28,6 +28,7 @@ std::string Abilities(const Capabilities& can) {
   std::vector<std::string> abilities;
   if (can.reliable && can.ordered) abilities.push_back("reliable");
   if (can.can_wait) abilities.push_back("sleeps when idle");
+  if (can.gather) abilities.push_back("gathers");
   if (can.keeps_foreign_source) abilities.push_back("keeps foreign source");
   if (can.checksum_offload) abilities.push_back("checksum offload");
   if (can.segmentation_offload) abilities.push_back("segmentation offload");
@@ -72,6 +73,7 @@ void PrintJson(const std::vector<const TransportPlugin*>& plugins) {
     json.Field("ordered", can.ordered);
     json.Field("headroom_bytes", can.headroom_bytes);
     json.Field("max_burst", can.max_burst);
+    json.Field("gather", can.gather);
     json.Field("keeps_foreign_source", can.keeps_foreign_source);
     json.Field("can_wait", can.can_wait);
     json.Field("virtual_time", can.virtual_time);

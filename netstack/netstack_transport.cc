@@ -38,6 +38,7 @@ bool SpeaksIpv6(const StackOptions& options) {
 
 Capabilities Offered(const Capabilities& frames, const StackOptions& options) {
   Capabilities offered = frames;
+  offered.gather = false;
   offered.frames = false;
   offered.max_frame_bytes = 0;
   offered.streams = false;

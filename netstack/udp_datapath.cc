@@ -38,7 +38,7 @@ size_t UdpPort::Receive(absl::Span<Datagram> burst) {
 
 bool UdpPort::Sendable(const Datagram& datagram) const {
   const uint64_t port = datagram.peer.words[2];
-  return datagram.buffer && port - 1 < UINT16_MAX &&
+  return datagram.buffer && datagram.tail.empty() && port - 1 < UINT16_MAX &&
          datagram.buffer.size() <= capabilities_.max_payload_bytes;
 }
 
@@ -146,6 +146,7 @@ bool UdpPort::SendSlowly(Datagram& datagram) {
   if (!Sendable(datagram)) {
     ++stats_.send_failed;
     datagram.buffer.Reset();
+    datagram.tail = {};
     return true;
   }
   // Of any kind; its header is not used, so that it need not be ready.

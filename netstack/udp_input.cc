@@ -63,6 +63,7 @@ bool Stack::Deliver(UdpPort* port, const Peer& peer, Buffer payload) {
     port->CountReceived(payload.size());
     Datagram& out = direct_[direct_count_++];
     out.peer = peer;
+    out.tail = {};
     out.buffer = std::move(payload);
     return true;
   }

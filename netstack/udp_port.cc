@@ -8,6 +8,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "weft/netstack/wire/ipv4.h"
+#include "weft/netstack/wire/ipv6.h"
+#include "weft/netstack/wire/udp.h"
 
 namespace weft::netstack {
 namespace {
@@ -110,6 +113,21 @@ absl::StatusOr<Address> UdpPort::AddressOf(const Peer& peer) const {
     return absl::NotFoundError("the peer is not one of this port's");
   }
   return ip.ToAddress(static_cast<uint16_t>(peer.words[2]));
+}
+
+size_t UdpPort::MaxPayloadTo(const Peer& peer) const {
+  AssertOwner();
+  const IpAddress ip = IpOf(peer);
+  const Destination& to = stack_->LookAtDestination(ip);
+  size_t payload;
+  if (to.kind == Destination::Kind::kLocal) {  // comes back whole
+    payload = stack_->PayloadMax(ip.is_v4());
+  } else {
+    const bool has_route = to.kind != Destination::Kind::kNoRoute;
+    const size_t mtu = has_route ? to.mtu : stack_->interface().mtu;
+    payload = mtu - (ip.is_v4() ? kIpv4HeaderBytes : kIpv6HeaderBytes) - kUdpHeaderBytes;
+  }
+  return std::min(payload, capabilities_.max_payload_bytes);
 }
 
 bool UdpPort::Arm() {

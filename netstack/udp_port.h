@@ -36,6 +36,7 @@ class UdpPort final : public DatagramPort {
   Address local_address() const override;
   absl::StatusOr<Peer> Resolve(const Address& address) override;
   absl::StatusOr<Address> AddressOf(const Peer& peer) const override;
+  size_t MaxPayloadTo(const Peer& peer) const override;
   size_t Send(absl::Span<Datagram> burst) override;
   size_t Receive(absl::Span<Datagram> burst) override;
 

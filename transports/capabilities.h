@@ -29,6 +29,9 @@ struct Capabilities {
   // Messages a single Send() or Receive() handles at its best; larger bursts are allowed.
   size_t max_burst = 32;
 
+  // Datagrams: a message may lie in two places (Datagram::tail), and is not joined in a buffer
+  // first.
+  bool gather = false;
   // A datagram can be sent on under the address of its first sender.
   bool keeps_foreign_source = false;
   // Ports have a wait_fd(), so that an idle loop can sleep.

@@ -11,10 +11,16 @@
 //   Datagram in[32];
 //   const size_t n = port->Receive(absl::MakeSpan(in));
 //   for (Datagram& d : absl::MakeSpan(in, n)) Handle(d.peer, d.buffer);
+//
+// A payload may lie in two places, so that a slice of a large message goes out from where it is,
+// behind a small header of its own:
+//
+//   if (port->capabilities().gather) out[0].tail = slice;       // else append it to the buffer
 #ifndef WEFT_TRANSPORTS_DATAGRAM_PORT_H_
 #define WEFT_TRANSPORTS_DATAGRAM_PORT_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -26,7 +32,14 @@ namespace weft {
 
 struct Datagram {
   Peer peer;      // to, when sent; from, when received
-  Buffer buffer;  // the payload, 0 to max_payload_bytes
+  Buffer buffer;  // the payload; with its tail 0 to max_payload_bytes
+  // Sending, where capabilities().gather: bytes of the same message that follow the buffer's. Not
+  // owned; they must stay as they are until Send() has taken the datagram, and are not looked at
+  // afterwards. Receiving: empty, what arrives lies in the buffer.
+  absl::Span<const uint8_t> tail = {};
+
+  // Of the payload; `buffer` must not be null.
+  size_t size() const { return buffer.size() + tail.size(); }
 };
 
 class DatagramPort : public Port {
@@ -40,10 +53,19 @@ class DatagramPort : public Port {
   // The address of a peer that Resolve() or Receive() gave. NotFound when it has gone since.
   virtual absl::StatusOr<Address> AddressOf(const Peer& peer) const = 0;
 
+  // The largest payload that reaches `peer` in one piece, as far as this side knows now: a larger
+  // one may be cut below and is lost with any of its pieces. Never more than max_payload_bytes,
+  // which it is where nothing is cut. May ask the system: for when a connection is set up.
+  virtual size_t MaxPayloadTo(const Peer& peer) const {
+    static_cast<void>(peer);
+    return capabilities_.max_payload_bytes;
+  }
+
   // Sends a prefix of `burst` and returns its length. The buffers of the prefix are taken (null
-  // afterwards); the rest is untouched and stays the caller's, who tries again later. A message
-  // that can never be sent (too long, unknown peer, null buffer) is taken, dropped and counted as
-  // send_failed, so that it does not block those behind it.
+  // afterwards) and its tails are empty; the rest is untouched and stays the caller's, who tries
+  // again later. A message that can never be sent (too long, unknown peer, null buffer, a tail
+  // without capabilities().gather) is taken, dropped and counted as send_failed, so that it does
+  // not block those behind it.
   virtual size_t Send(absl::Span<Datagram> burst) = 0;
 
   // Fills a prefix of `burst` and returns its length, without waiting. What the elements held

@@ -33,18 +33,40 @@ class DatagramDecorator : public DatagramPort {
   absl::StatusOr<Address> AddressOf(const Peer& peer) const override {
     return inner_->AddressOf(peer);
   }
-  size_t Send(absl::Span<Datagram> burst) override { return inner_->Send(burst); }
+  size_t MaxPayloadTo(const Peer& peer) const override { return inner_->MaxPayloadTo(peer); }
+  size_t Send(absl::Span<Datagram> burst) final;
   size_t Receive(absl::Span<Datagram> burst) override { return inner_->Receive(burst); }
 
  protected:
   explicit DatagramDecorator(std::unique_ptr<DatagramPort> inner)
-      : DatagramPort(inner->capabilities(), *inner), inner_(std::move(inner)) {}
+      : DatagramPort(inner->capabilities(), *inner), inner_(std::move(inner)) {
+    // What a decorator sees and changes are whole messages.
+    capabilities_.gather = false;
+  }
+  // As Send(), of messages without tails.
+  virtual size_t SendWhole(absl::Span<Datagram> burst) { return inner_->Send(burst); }
   size_t DoTakeEvents(absl::Span<PortEvent> events) override { return inner_->TakeEvents(events); }
   DatagramPort& inner() { return *inner_; }
 
  private:
   const std::unique_ptr<DatagramPort> inner_;
 };
+
+inline size_t DatagramDecorator::Send(absl::Span<Datagram> burst) {
+  AssertOwner();
+  size_t done = 0;
+  while (done < burst.size()) {
+    size_t whole = done;
+    while (whole < burst.size() && burst[whole].tail.empty()) ++whole;
+    if (whole > done) done += SendWhole(burst.subspan(done, whole - done));
+    if (done < whole || done == burst.size()) break;
+    burst[done].buffer.Reset();
+    burst[done].tail = {};
+    ++stats_.send_failed;
+    ++done;
+  }
+  return done;
+}
 
 class FrameDecorator : public FramePort {
  public:

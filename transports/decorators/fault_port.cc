@@ -22,10 +22,7 @@ FaultDatagramPort::FaultDatagramPort(std::unique_ptr<DatagramPort> port,
   capabilities_ = WithFaults(capabilities_, faults);
 }
 
-size_t FaultDatagramPort::Send(absl::Span<Datagram> burst) {
-  AssertOwner();
-  return injector_.Send(burst);
-}
+size_t FaultDatagramPort::SendWhole(absl::Span<Datagram> burst) { return injector_.Send(burst); }
 
 size_t FaultDatagramPort::Receive(absl::Span<Datagram> burst) {
   AssertOwner();

@@ -36,13 +36,14 @@ class FaultDatagramPort final : public DatagramDecorator {
   FaultDatagramPort(std::unique_ptr<DatagramPort> inner, const config::Fault& faults,
                     const Clock& clock, TimerWheel* timers = nullptr);
 
-  size_t Send(absl::Span<Datagram> burst) override;
   size_t Receive(absl::Span<Datagram> burst) override;
   bool Arm() override;
 
   const FaultStats& fault_stats() const { return injector_.stats(); }
 
  private:
+  size_t SendWhole(absl::Span<Datagram> burst) override;
+
   internal::FaultInjector<DatagramPort, Datagram> injector_;
 };
 

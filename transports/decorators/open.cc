@@ -37,6 +37,7 @@ absl::string_view NameOf(const config::Decorator& decorator) {
 
 Capabilities Decorated(Capabilities capabilities, const Decorators& decorators) {
   capabilities.streams = false;
+  capabilities.gather = false;
   capabilities.checksum_offload = false;
   capabilities.segmentation_offload = false;
   for (const config::Decorator& decorator : decorators) {

@@ -85,14 +85,6 @@ class RecordingDatagramPort final : public DatagramDecorator {
         time_(time),
         local_(inner().local_address()) {}
 
-  size_t Send(absl::Span<Datagram> burst) override {
-    AssertOwner();
-    const int64_t now_ns = time_.NowNs();
-    return internal::RecordAndSend(
-        writer_, burst, [&](const Datagram& d) { Record(now_ns, /*sent=*/true, d); },
-        [&](absl::Span<Datagram> chunk) { return inner().Send(chunk); });
-  }
-
   size_t Receive(absl::Span<Datagram> burst) override {
     AssertOwner();
     const size_t n = inner().Receive(burst);
@@ -113,6 +105,13 @@ class RecordingDatagramPort final : public DatagramDecorator {
 
  private:
   static constexpr size_t kPeersKept = 4096;
+
+  size_t SendWhole(absl::Span<Datagram> burst) override {
+    const int64_t now_ns = time_.NowNs();
+    return internal::RecordAndSend(
+        writer_, burst, [&](const Datagram& d) { Record(now_ns, /*sent=*/true, d); },
+        [&](absl::Span<Datagram> chunk) { return inner().Send(chunk); });
+  }
 
   void Record(int64_t now_ns, bool sent, const Datagram& datagram) {
     writer_.WriteDatagram({now_ns, sent, internal::BytesOf(datagram.buffer)}, local_,

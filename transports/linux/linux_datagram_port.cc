@@ -13,6 +13,33 @@ namespace {
 // A coalesced message is at most this long, its first bytes in a buffer included.
 constexpr size_t kTailBytes = 65536;
 
+// What a packet of 1280 bytes carries, which every link with IPv6 takes (RFC 8200, 5), and in
+// practice every other.
+constexpr size_t kAnyPathPayload = 1280 - 40 - 8;
+
+// The UDP payload of the largest packet that the kernel would send whole from `local` to `to`, by
+// the route and by what errors have told it of the path; 0 when it knows no route. Only a connected
+// socket says so.
+size_t PathPayload(const Address& local, const Address& to) {
+  const bool ipv4 = to.kind() == Address::Kind::kIpv4;
+  Address from = ipv4 ? Address::Ipv4({}, 0) : Address::Ipv6({}, 0);
+  if (local.kind() == to.kind()) {
+    from = ipv4 ? Address::Ipv4(local.ipv4(), 0) : Address::Ipv6(local.ipv6(), 0, local.scope());
+  }
+  const absl::StatusOr<UniqueFd> fd = OpenBoundSocket(SOCK_DGRAM, from, false);
+  if (!fd.ok()) return 0;
+  const SocketAddress name = ToSocketAddress(to);
+  int mtu = 0;
+  socklen_t length = sizeof(mtu);
+  if (connect(fd->get(), &name.any, name.length) != 0 ||
+      getsockopt(fd->get(), ipv4 ? IPPROTO_IP : IPPROTO_IPV6, ipv4 ? IP_MTU : IPV6_MTU, &mtu,
+                 &length) != 0) {
+    return 0;
+  }
+  const int headers = (ipv4 ? 20 : 40) + 8;
+  return mtu > headers ? static_cast<size_t>(mtu - headers) : 0;
+}
+
 // A client does not know yet whom it will talk to: [::] reaches IPv6 and IPv4, the latter at the
 // same cost as an IPv4 socket.
 absl::StatusOr<UniqueFd> OpenAnywhere() {
@@ -127,6 +154,12 @@ absl::StatusOr<Address> LinuxDatagramPort::AddressOf(const Peer& peer) const {
   SocketAddress name;
   name.v6 = NameOf(peer);
   return ToAddress(name);
+}
+
+size_t LinuxDatagramPort::MaxPayloadTo(const Peer& peer) const {
+  const absl::StatusOr<Address> address = AddressOf(peer);
+  const size_t known = address.ok() ? PathPayload(local_address_, *address) : 0;
+  return std::min(known == 0 ? kAnyPathPayload : known, capabilities_.max_payload_bytes);
 }
 
 bool LinuxDatagramPort::Arm() {

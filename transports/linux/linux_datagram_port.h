@@ -38,6 +38,7 @@ class LinuxDatagramPort final : public DatagramPort {
   Address local_address() const override { return local_address_; }
   absl::StatusOr<Peer> Resolve(const Address& address) override;
   absl::StatusOr<Address> AddressOf(const Peer& peer) const override;
+  size_t MaxPayloadTo(const Peer& peer) const override;
   size_t Send(absl::Span<Datagram> burst) override;
   size_t Receive(absl::Span<Datagram> burst) override;
 
@@ -67,6 +68,7 @@ class LinuxDatagramPort final : public DatagramPort {
   static sockaddr_in6 NameOf(const Peer& peer);
   void SetName(const Peer& peer, SocketAddress* name) const;
 
+  static size_t LayOut(Datagram& datagram, iovec* pieces);
   // Sending. The first three return how many datagrams they took: 0 means that the socket is full.
   size_t SendOne(Datagram& datagram);
   size_t SendMany(absl::Span<Datagram> burst);
@@ -110,7 +112,7 @@ class LinuxDatagramPort final : public DatagramPort {
   // One sendmmsg(): messages_[i] carries segments_[i] datagrams.
   mmsghdr send_headers_[kSendMessages] = {};
   SocketAddress send_names_[kSendMessages];
-  iovec send_pieces_[kSegments];
+  iovec send_pieces_[2 * kSegments];  // a datagram's buffer, and its tail if it has one
   size_t segments_[kSendMessages];
   struct GsoControl {
     alignas(cmsghdr) char bytes[CMSG_SPACE(sizeof(uint16_t))];

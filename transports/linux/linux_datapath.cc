@@ -51,7 +51,7 @@ size_t LinuxDatagramPort::Send(absl::Span<Datagram> burst) {
 // To somebody this socket can reach, and not too long.
 bool LinuxDatagramPort::Sendable(const Datagram& datagram) const {
   const Peer& peer = datagram.peer;
-  return datagram.buffer && datagram.buffer.size() <= capabilities_.max_payload_bytes &&
+  return datagram.buffer && datagram.size() <= capabilities_.max_payload_bytes &&
          PortOf(peer) != 0 && (family_ == AF_INET6 || IsIpv4(peer));
 }
 
@@ -64,11 +64,29 @@ void LinuxDatagramPort::SetName(const Peer& peer, SocketAddress* name) const {
   }
 }
 
+// Its one or two pieces; returns how many.
+size_t LinuxDatagramPort::LayOut(Datagram& datagram, iovec* pieces) {
+  pieces[0] = {datagram.buffer.data(), datagram.buffer.size()};
+  if (datagram.tail.empty()) return 1;
+  pieces[1] = {const_cast<uint8_t*>(datagram.tail.data()), datagram.tail.size()};
+  return 2;
+}
+
 size_t LinuxDatagramPort::SendOne(Datagram& datagram) {
   SocketAddress& name = send_names_[0];
   SetName(datagram.peer, &name);
-  const Buffer& buffer = datagram.buffer;
-  while (sendto(fd_.get(), buffer.data(), buffer.size(), 0, &name.any, name.length) < 0) {
+  const auto send = [&] {
+    const Buffer& buffer = datagram.buffer;
+    if (datagram.tail.empty()) {
+      return sendto(fd_.get(), buffer.data(), buffer.size(), 0, &name.any, name.length);
+    }
+    msghdr& header = send_headers_[0].msg_hdr;
+    header.msg_iov = send_pieces_;
+    header.msg_iovlen = LayOut(datagram, send_pieces_);
+    header.msg_controllen = 0;
+    return sendmsg(fd_.get(), &header, 0);
+  };
+  while (send() < 0) {
     const int error = errno;  // which RetrySend() may overwrite
     if (error == EAGAIN) return 0;
     if (RetrySend(error)) continue;
@@ -106,25 +124,25 @@ size_t LinuxDatagramPort::SendMany(absl::Span<Datagram> burst) {
 // Lays out the beginning of `burst` as messages for one system call; returns how many.
 size_t LinuxDatagramPort::Gather(absl::Span<Datagram> burst) {
   size_t messages = 0;
-  size_t pieces = 0;
+  size_t datagrams = 0;
+  iovec* piece = send_pieces_;
   const size_t limit = std::min(burst.size(), kSegments);
-  while (pieces < limit && messages < kSendMessages && Sendable(burst[pieces])) {
+  while (datagrams < limit && messages < kSendMessages && Sendable(burst[datagrams])) {
     const absl::Span<Datagram> run =
-        burst.subspan(pieces, RunLength(burst.subspan(pieces, limit - pieces)));
+        burst.subspan(datagrams, RunLength(burst.subspan(datagrams, limit - datagrams)));
     msghdr& header = send_headers_[messages].msg_hdr;
     SetName(run[0].peer, &send_names_[messages]);
-    header.msg_iov = &send_pieces_[pieces];
-    header.msg_iovlen = run.size();
+    header.msg_iov = piece;
+    for (Datagram& datagram : run) piece += LayOut(datagram, piece);
+    header.msg_iovlen = static_cast<size_t>(piece - header.msg_iov);
     header.msg_controllen = 0;
     if (run.size() > 1) {
-      const auto segment_bytes = static_cast<uint16_t>(run[0].buffer.size());
+      const auto segment_bytes = static_cast<uint16_t>(run[0].size());
       std::memcpy(CMSG_DATA(reinterpret_cast<cmsghdr*>(gso_controls_[messages].bytes)),
                   &segment_bytes, sizeof(segment_bytes));
       header.msg_controllen = sizeof(gso_controls_[messages].bytes);
     }
-    for (Datagram& datagram : run) {
-      send_pieces_[pieces++] = {datagram.buffer.data(), datagram.buffer.size()};
-    }
+    datagrams += run.size();
     segments_[messages++] = run.size();
   }
   return messages;
@@ -133,14 +151,14 @@ size_t LinuxDatagramPort::Gather(absl::Span<Datagram> burst) {
 // How many from the front can go as one GSO message: to one peer and of one size, but for the last,
 // which may be shorter.
 size_t LinuxDatagramPort::RunLength(absl::Span<const Datagram> burst) const {
-  const size_t segment_bytes = burst[0].buffer.size();
+  const size_t segment_bytes = burst[0].size();
   if (segment_bytes == 0 || segment_bytes > gso_segment_max_) return 1;
   size_t total = segment_bytes;
   size_t n = 1;
   while (n < burst.size()) {
     const Datagram& next = burst[n];
     if (!next.buffer || next.peer != burst[0].peer) break;
-    const size_t size = next.buffer.size();
+    const size_t size = next.size();
     if (size == 0 || size > segment_bytes || total + size > kUdpPayloadMax) break;
     total += size;
     ++n;
@@ -152,7 +170,7 @@ size_t LinuxDatagramPort::RunLength(absl::Span<const Datagram> burst) const {
 // Sends `run`, which the kernel refused as a GSO message with `error`, one by one. If that
 // succeeds, it was the segmenting: it is not tried again for segments so long.
 size_t LinuxDatagramPort::SendUnsegmented(absl::Span<Datagram> run, int error) {
-  const size_t segment_bytes = run[0].buffer.size();
+  const size_t segment_bytes = run[0].size();
   const uint64_t failed = stats_.send_failed;
   size_t done = 0;
   while (done < run.size() && SendOne(run[done]) == 1) ++done;
@@ -171,8 +189,9 @@ bool LinuxDatagramPort::RetrySend(int error) {
 void LinuxDatagramPort::Sent(absl::Span<Datagram> datagrams) {
   size_t bytes = 0;
   for (Datagram& datagram : datagrams) {
-    bytes += datagram.buffer.size();
+    bytes += datagram.size();
     datagram.buffer.Reset();
+    datagram.tail = {};
   }
   stats_.sent += datagrams.size();
   stats_.sent_bytes += bytes;
@@ -180,7 +199,10 @@ void LinuxDatagramPort::Sent(absl::Span<Datagram> datagrams) {
 
 void LinuxDatagramPort::Drop(absl::Span<Datagram> datagrams) {
   stats_.send_failed += datagrams.size();
-  for (Datagram& datagram : datagrams) datagram.buffer.Reset();
+  for (Datagram& datagram : datagrams) {
+    datagram.buffer.Reset();
+    datagram.tail = {};
+  }
 }
 
 void LinuxDatagramPort::Fail(absl::Span<Datagram> datagrams, int error) {
@@ -295,8 +317,7 @@ bool LinuxDatagramPort::DeliverWhole(size_t index, Datagram& out) {
   buffer.Append(message.msg_len);
   ++stats_.received;
   stats_.received_bytes += message.msg_len;
-  out.peer = PeerOf(receive_names_[index]);
-  out.buffer = std::move(buffer);
+  out = {PeerOf(receive_names_[index]), std::move(buffer)};
   return true;
 }
 
@@ -315,9 +336,7 @@ size_t LinuxDatagramPort::DeliverSegments(size_t index, absl::Span<Datagram> bur
     Buffer buffer = pool_.Allocate();
     if (buffer && size <= buffer.tailroom()) [[likely]] {
       CopyOut(index, receive_offset_, {buffer.Append(size), size});
-      burst[n].peer = peer;
-      burst[n].buffer = std::move(buffer);
-      ++n;
+      burst[n++] = {peer, std::move(buffer)};
       bytes += size;
     } else {
       ++stats_.receive_dropped;

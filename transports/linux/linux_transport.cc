@@ -25,6 +25,7 @@ Capabilities Offered(size_t buffer_payload_bytes) {
   offered.streams = true;
   offered.max_payload_bytes = std::min(kUdpPayloadMax, buffer_payload_bytes);
   offered.max_burst = 64;
+  offered.gather = true;
   offered.can_wait = true;
   return offered;
 }

@@ -57,8 +57,8 @@ TEST(LayoutTest, Records) {
   ASSERT_TRUE(memory.ok());
   uint8_t* const ring = memory->my_ring();
   RecordWriter writer(ring, 4096, &memory->theirs().consumed);
-  writer.Put(reinterpret_cast<const uint8_t*>("hello"), 5);
-  writer.Put(reinterpret_cast<const uint8_t*>("123456789"), 9);
+  writer.Put({reinterpret_cast<const uint8_t*>("hello"), 5});
+  writer.Put({reinterpret_cast<const uint8_t*>("123456789"), 9});
   writer.Commit();
   const uint8_t expected[48] = {5,   0,   0,   0x80, 0,   0,   0,   0,   'h',  'e', 'l',
                                 'l', 'o', 0,   0,    0,   9,   0,   0,   0x80, 0,   0,
@@ -75,11 +75,11 @@ TEST(LayoutTest, PaddingAtTheEndOfTheRing) {
   std::atomic<uint64_t>& consumed = memory->theirs().consumed;
   RecordWriter writer(ring, 4096, &consumed);
   const std::vector<uint8_t> large(2040, 'x');
-  writer.Put(large.data(), large.size());
-  writer.Put(large.data(), 1000);
+  writer.Put(large);
+  writer.Put({large.data(), 1000});
   writer.Commit();
   consumed = 2048 + 1008;
-  EXPECT_EQ(writer.Put(large.data(), 1500), RecordWriter::Result::kDone);
+  EXPECT_EQ(writer.Put({large.data(), 1500}), RecordWriter::Result::kDone);
   writer.Commit();
   uint32_t word;
   std::memcpy(&word, ring + 2048 + 1008, 4);

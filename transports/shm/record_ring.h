@@ -26,6 +26,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "absl/types/span.h"
 #include "weft/transports/shm/copy.h"
 
 namespace weft::shm {
@@ -78,15 +79,19 @@ class RecordWriter {
 
   uint32_t max_payload() const { return MaxRecordPayload(static_cast<uint32_t>(ring_bytes_)); }
 
-  // Writes one message, which the reader sees after Commit() or a few more messages. `size` is at
-  // most max_payload().
-  Result Put(const uint8_t* payload, size_t size) {
+  // Writes one message, `payload` and `more` behind it, which the reader sees after Commit() or a
+  // few more messages. Its size is at most max_payload().
+  Result Put(absl::Span<const uint8_t> payload, absl::Span<const uint8_t> more = {}) {
+    const size_t size = payload.size() + more.size();
     const uint64_t bytes = RecordBytes(size);
     if (tail_ + bytes > limit_) [[unlikely]] {
       if (Result result = MakeRoom(bytes); result != Result::kDone) return result;
     }
     uint8_t* record = At(tail_);
-    CopyBytes(record + kRecordHeaderBytes, payload, size);
+    CopyBytes(record + kRecordHeaderBytes, payload.data(), payload.size());
+    if (!more.empty()) {
+      CopyBytes(record + kRecordHeaderBytes + payload.size(), more.data(), more.size());
+    }
     tail_ += bytes;
     RecordWord(At(tail_)).store(0, std::memory_order_relaxed);
     const uint32_t word = kRecordData | static_cast<uint32_t>(size);

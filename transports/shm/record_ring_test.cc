@@ -30,7 +30,7 @@ struct Ring {
     return result == RecordWriter::Result::kDone;
   }
   RecordWriter::Result Prepare(const std::string& text) {
-    return writer.Put(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+    return writer.Put({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
   }
   RecordReader::Result Get(std::string* text) {
     const uint8_t* payload;
@@ -171,7 +171,7 @@ TEST(RecordRingTest, AReaderThatClaimsTooMuchIsFoundOut) {
     while (ring.Put("fill")) {
     }
     ring.consumed = claim;
-    EXPECT_EQ(ring.writer.Put(nullptr, 0), RecordWriter::Result::kCorrupt) << claim;
+    EXPECT_EQ(ring.writer.Put({}), RecordWriter::Result::kCorrupt) << claim;
   }
 }
 

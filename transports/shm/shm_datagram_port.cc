@@ -94,6 +94,12 @@ absl::StatusOr<Address> ShmDatagramPort::AddressOf(const Peer& peer) const {
   return Address::Shm(link->session.peer_name);
 }
 
+size_t ShmDatagramPort::MaxPayloadTo(const Peer& peer) const {
+  const Link* link = Find(peer);
+  return link == nullptr ? max_payload_
+                         : std::min<size_t>(max_payload_, link->writer.max_payload());
+}
+
 absl::StatusOr<ShmDatagramPort::Link*> ShmDatagramPort::AddLink(Session&& session) {
   auto free = std::find_if(links_.begin(), links_.end(),
                            [](const auto& link) { return link->state == State::kFree; });

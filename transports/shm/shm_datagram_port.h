@@ -54,6 +54,7 @@ class ShmDatagramPort final : public DatagramPort, private ControlHandler {
 
   absl::StatusOr<Peer> Resolve(const Address& address) override;
   absl::StatusOr<Address> AddressOf(const Peer& peer) const override;
+  size_t MaxPayloadTo(const Peer& peer) const override;
   size_t Send(absl::Span<Datagram> burst) override;
   size_t Receive(absl::Span<Datagram> burst) override;
 

@@ -23,13 +23,13 @@ size_t ShmDatagramPort::Send(absl::Span<Datagram> burst) {
       continue;
     }
     Link* link = Find(datagram.peer);
-    const size_t size = datagram.buffer.size();
+    const size_t size = datagram.size();
     if (link == nullptr || link->state != State::kOpen || size > max_payload_ ||
         size > link->writer.max_payload()) [[unlikely]] {
       Drop(datagram);
       continue;
     }
-    const RecordWriter::Result result = link->writer.Put(datagram.buffer.data(), size);
+    const RecordWriter::Result result = link->writer.Put(datagram.buffer.bytes(), datagram.tail);
     if (result == RecordWriter::Result::kDone) [[likely]] {
       link->blocked = false;
       if (open != link) {
@@ -37,6 +37,7 @@ size_t ShmDatagramPort::Send(absl::Span<Datagram> burst) {
         open = link;
       }
       datagram.buffer.Reset();
+      datagram.tail = {};
       ++sent;
       bytes += size;
     } else if (result == RecordWriter::Result::kFull) {
@@ -66,6 +67,7 @@ void ShmDatagramPort::Show(Link& link) {
 
 void ShmDatagramPort::Drop(Datagram& datagram) {
   datagram.buffer.Reset();
+  datagram.tail = {};
   ++stats_.send_failed;
 }
 
@@ -131,6 +133,7 @@ size_t ShmDatagramPort::ReceiveFrom(Link& link, absl::Span<Datagram> burst) {
       CopyBytes(buffer.Append(size), payload, size);
       Datagram& datagram = burst[received++];
       datagram.peer = link.peer;
+      datagram.tail = {};
       datagram.buffer = std::move(buffer);
       bytes += size;
     } else {

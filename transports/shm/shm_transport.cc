@@ -27,6 +27,7 @@ Capabilities Offered() {
   // Small, so that the other side works on the first messages of a burst while this one makes the
   // rest.
   capabilities.max_burst = 16;
+  capabilities.gather = true;
   capabilities.can_wait = true;
   capabilities.max_payload_bytes = config::Shm().max_message_bytes();
   return capabilities;

@@ -111,13 +111,14 @@ void Network::Detach(NodeId node, Channel channel, uint32_t queue) {
 }
 
 void Network::Send(NodeId from, NodeId to, Channel channel, uint32_t from_queue, uint32_t flow,
-                   absl::Span<const uint8_t> bytes) {
+                   absl::Span<const uint8_t> bytes, absl::Span<const uint8_t> more) {
   ++stats_.sent;
   PacketPtr packet = NewPacket({from, to, channel, from_queue, flow, {}}, bytes);
+  packet->bytes.insert(packet->bytes.end(), more.begin(), more.end());
   Link* link = FindLink(from, to);
   const LinkOptions& options = link != nullptr ? link->options : defaults_;
   const auto departed =
-      Transmit(options, bytes.size(), link != nullptr ? &link->wire : &nodes_[from].up);
+      Transmit(options, packet->bytes.size(), link != nullptr ? &link->wire : &nodes_[from].up);
   if (!departed.has_value()) return Drop(std::move(packet), &stats_.queue_dropped);
   Travel(*departed, options, link != nullptr, std::move(packet));
 }

@@ -152,9 +152,10 @@ class Network final : public VirtualTime {
   // The calling thread uses the network, and all of its ports, from now on.
   void BindToThisThread() { thread_ = std::this_thread::get_id(); }
 
-  // Sends a copy of `bytes`. What becomes of it, the statistics show.
+  // Sends a copy of `bytes` and of `more` behind them, as one packet. What becomes of it, the
+  // statistics show.
   void Send(NodeId from, NodeId to, Channel channel, uint32_t from_queue, uint32_t flow,
-            absl::Span<const uint8_t> bytes);
+            absl::Span<const uint8_t> bytes, absl::Span<const uint8_t> more = {});
   // Sends a copy to every other node that somebody is attached to on this channel, once over the
   // uplink.
   void Broadcast(NodeId from, Channel channel, uint32_t flow, absl::Span<const uint8_t> bytes);

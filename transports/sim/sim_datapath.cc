@@ -67,16 +67,18 @@ size_t SimDatagramPort::Send(absl::Span<Datagram> burst) {
   AssertOwner();
   for (Datagram& datagram : burst) {
     const Buffer buffer = std::move(datagram.buffer);
+    const absl::Span<const uint8_t> tail = std::exchange(datagram.tail, {});
     const uint64_t to = datagram.peer.words[0] - 1;
-    if (!buffer || !network_->IsNode(to) || buffer.size() > capabilities_.max_payload_bytes) {
+    if (!buffer || !network_->IsNode(to) ||
+        buffer.size() + tail.size() > capabilities_.max_payload_bytes) {
       ++stats_.send_failed;
       continue;
     }
     const NodeId from = attachment_.node();
     network_->Send(from, static_cast<NodeId>(to), Channel::kDatagrams, attachment_.queue(),
-                   /*flow=*/from, buffer.bytes());
+                   /*flow=*/from, buffer.bytes(), tail);
     ++stats_.sent;
-    stats_.sent_bytes += buffer.size();
+    stats_.sent_bytes += buffer.size() + tail.size();
   }
   return burst.size();
 }
@@ -88,8 +90,7 @@ size_t SimDatagramPort::Receive(absl::Span<Datagram> burst) {
     NodeId from = 0;
     Buffer buffer = inbox_.Pop(&from);
     if (!buffer) break;
-    burst[n].peer = PeerOf(from);
-    burst[n].buffer = std::move(buffer);
+    burst[n] = {PeerOf(from), std::move(buffer)};
   }
   return n;
 }

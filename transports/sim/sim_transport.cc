@@ -29,6 +29,7 @@ Capabilities Offered(const BufferPoolOptions& buffers) {
   offered.frames = true;
   offered.max_payload_bytes = std::min(kMaxPayloadBytes, room);
   offered.max_frame_bytes = std::min(kMaxFrameBytes, room);
+  offered.gather = true;
   offered.virtual_time = true;
   return offered;
 }
