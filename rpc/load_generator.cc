@@ -64,7 +64,7 @@ void LoadGenerator::Pump(int64_t now_ns, bool held_back) {
 }
 
 bool LoadGenerator::SendOne(int64_t start_ns) {
-  const absl::Status begun = client_.Call(
+  const absl::StatusOr<CallId> begun = client_.Call(
       server_, request_,
       [this, start_ns](absl::StatusOr<BufferChain> reply) { OnEnd(start_ns, std::move(reply)); });
   if (begun.ok()) {
@@ -72,10 +72,10 @@ bool LoadGenerator::SendOne(int64_t start_ns) {
     ++outstanding_;
     return true;
   }
-  if (absl::IsResourceExhausted(begun)) {
+  if (absl::IsResourceExhausted(begun.status())) {
     client_.loop().timers().Schedule(timer_, client_.loop().clock().NowNs() + kRetryNs);
   } else {  // Such a request will never be accepted.
-    CountError(begun);
+    CountError(begun.status());
     Stop();
   }
   return false;

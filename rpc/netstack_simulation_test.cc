@@ -73,14 +73,14 @@ Outcome Simulate(bool v4, double loss, size_t bytes, uint64_t seed) {
   for (size_t i = 0; i < kCalls; ++i) {
     const std::string request =
         absl::StrCat(i, std::string(bytes, static_cast<char>('a' + i % 26)));
-    const absl::Status begun = (*client)->Call(
+    const absl::StatusOr<CallId> begun = (*client)->Call(
         peer, BytesOf(request), [&outcome, request](absl::StatusOr<BufferChain> reply) {
           ++(reply.ok() ? outcome.replies : outcome.failures);
           if (reply.ok()) {
             EXPECT_EQ(reply->ToString(), request);
           }
         });
-    EXPECT_TRUE(begun.ok()) << begun;
+    EXPECT_TRUE(begun.ok()) << begun.status();
   }
   RunVirtual(network, {&loop}, [&] { return (*client)->outstanding() == 0; });
   // Neighbours and groups are done with, too.

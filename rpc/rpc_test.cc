@@ -75,7 +75,7 @@ class RpcTest : public testing::Test {
   // Makes a call and runs it to its end.
   Result Call(const std::string& request, const CallOptions& options = {}) {
     std::optional<Result> result;
-    const absl::Status begun = client_->Call(
+    const absl::StatusOr<CallId> begun = client_->Call(
         peer_, Bytes(request), [&](Result r) { result = std::move(r); }, options);
     if (!begun.ok()) return begun;
     EXPECT_TRUE(RunUntil([&] { return result.has_value(); }));
@@ -172,7 +172,8 @@ TEST_F(RpcTest, ManyCallsAtOnceEachGetTheirOwnReply) {
                            })
                     .ok());
   }
-  const absl::Status refused = client_->Call(peer_, Bytes(""), [](Result) { FAIL(); });
+  const absl::Status refused =
+      client_->Call(peer_, Bytes(""), [](Result) { FAIL(); }).status();
   EXPECT_EQ(refused.message(), "300 calls are outstanding, as many as outstanding_max allows");
   EXPECT_TRUE(RunUntil([&] { return ended == 300; }));
   EXPECT_EQ(client_->stats().replies, 300u);

@@ -81,10 +81,10 @@ class SimulatedRun {
     if (scenario_.partition) SchedulePartition();
     for (size_t i = 0; i < scenario_.calls; ++i) {
       const std::string request = Text(scenario_.request_bytes, static_cast<uint32_t>(i));
-      const absl::Status begun = client_->Call(
+      const absl::StatusOr<CallId> begun = client_->Call(
           server, {reinterpret_cast<const uint8_t*>(request.data()), request.size()},
           [this, i](absl::StatusOr<BufferChain> reply) { OnEnd(i, std::move(reply)); });
-      EXPECT_TRUE(begun.ok()) << begun;
+      EXPECT_TRUE(begun.ok()) << begun.status();
     }
     RunVirtual(network_, {&loop_}, [&] { return client_->outstanding() == 0; });
     for (size_t ended : ended_) EXPECT_EQ(ended, 1u) << "a call ends exactly once";
