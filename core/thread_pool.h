@@ -23,15 +23,16 @@
 // Cancellation is destruction (task.h). When a coroutine that waits is destroyed, a function that
 // has not begun is destroyed there and then and its place in the queue is free; one that has begun
 // cannot be stopped, runs to its end, and its result is destroyed unseen, on the pool's thread or
-// the loop's. So a function may refer only to what outlives the pool; the rest it captures by value,
-// or by std::shared_ptr. What it captured is destroyed on the pool's thread before the coroutine
-// goes on.
+// the loop's. So a function may refer only to what outlives the pool; the rest it captures by
+// value, or by std::shared_ptr. What it captured is destroyed on the pool's thread before the
+// coroutine goes on.
 //
 // Threads: Run() may be called, and the pool be used, by any number of loops' threads; each
 // coroutine awaits on the thread of the `loop` that it names. A loop may go before the functions
 // end: nothing is resumed then. The functions themselves run on the pool's threads, where of a loop
-// only Post() and Stop() may be used, and the pool not at all. The pool must outlive calls of Run(),
-// but not the coroutines that wait; its destructor may run on any thread that is not its own.
+// only Post() and Stop() may be used, and the pool not at all. The pool must outlive calls of
+// Run(), but not the coroutines that wait; its destructor may run on any thread that is not its
+// own.
 //
 // The threads are named "weft-pool-N" and inherit the cores of the thread that makes the pool: make
 // it before the workers, not on one that is pinned. In a simulation, where threads would make runs
