@@ -2,7 +2,6 @@
 #include "weft/core/loop.h"
 
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,14 +36,14 @@ Loop::Loop(const LoopOptions& options, const Clock& clock)
       last_work_ns_(now_ns_),
       timers_(now_ns_),
       epoll_fd_(OrDie(epoll_create1(EPOLL_CLOEXEC), "weft::Loop: epoll_create1")),
-      wake_fd_(OrDie(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "weft::Loop: eventfd")) {
-  epoll_event event{.events = EPOLLIN, .data = {.fd = wake_fd_}};
-  OrDie(epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, wake_fd_, &event), "weft::Loop: epoll_ctl");
+      mailbox_(new Mailbox) {
+  epoll_event event{.events = EPOLLIN, .data = {.fd = mailbox_->wake_fd()}};
+  OrDie(epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, mailbox_->wake_fd(), &event), "weft::Loop: epoll_ctl");
 }
 
 Loop::~Loop() {
+  mailbox_->Close();
   close(epoll_fd_);
-  close(wake_fd_);
 }
 
 void Loop::Add(Pollable* pollable) {
@@ -89,8 +88,8 @@ size_t Loop::Round() {
     compact_ = false;
   }
   work += timers_.Advance(now_ns_);
-  if (has_posted_.load(std::memory_order_relaxed)) [[unlikely]] {
-    work += RunPosted();
+  if (mailbox_->has_posted()) [[unlikely]] {
+    work += mailbox_->RunPosted();
   }
   in_round_ = false;
   ++stats_.iterations;
@@ -128,15 +127,13 @@ void Loop::Run() {
 
 void Loop::MaybeSleep() {
   if (without_fd_ > 0) return;
-  // Announce first, look second: work added after the look finds the announcement and wakes us.
-  asleep_.store(true, std::memory_order_seq_cst);
-  if (!has_posted_.load(std::memory_order_seq_cst) && !stopped() && ArmAll()) {
+  if (mailbox_->AnnounceSleep() && !stopped() && ArmAll()) {
     WaitForEvents();
     DisarmFirst(pollables_.size());
     now_ns_ = clock_.NowNs();  // not for Run() to guess: it may have been a long sleep
     ++stats_.sleeps;
   }
-  asleep_.store(false, std::memory_order_relaxed);
+  mailbox_->EndSleep();
 }
 
 bool Loop::ArmAll() {
@@ -171,10 +168,7 @@ void Loop::WaitForEvents() {
     if (n < 0 && errno != EINTR) has_pwait2_ = false;
   }
   if (!has_pwait2_) n = WaitCoarsely(&event, wait_ns);
-  if (n == 1 && event.data.fd == wake_fd_) {
-    uint64_t count;
-    [[maybe_unused]] ssize_t got = read(wake_fd_, &count, sizeof(count));
-  }
+  if (n == 1 && event.data.fd == mailbox_->wake_fd()) mailbox_->DrainWake();
 }
 
 // In milliseconds, rounded up: a timer may be late, but the loop does not spin until it is due.
@@ -188,36 +182,7 @@ int Loop::WaitCoarsely(epoll_event* event, int64_t wait_ns) {
 
 void Loop::Stop() {
   stop_.store(true, std::memory_order_seq_cst);
-  Wake();
-}
-
-void Loop::Post(absl::AnyInvocable<void()> function) {
-  {
-    std::lock_guard lock(posted_mutex_);
-    posted_.push_back(std::move(function));
-  }
-  has_posted_.store(true, std::memory_order_seq_cst);
-  if (asleep_.load(std::memory_order_seq_cst)) Wake();
-}
-
-void Loop::Wake() {
-  const int saved_errno = errno;  // a signal handler must leave it as it was
-  const uint64_t one = 1;
-  // Fails only when the counter is full, and then the loop is being woken anyway.
-  [[maybe_unused]] ssize_t put = write(wake_fd_, &one, sizeof(one));
-  errno = saved_errno;
-}
-
-size_t Loop::RunPosted() {
-  has_posted_.store(false, std::memory_order_seq_cst);
-  {
-    std::lock_guard lock(posted_mutex_);
-    running_.swap(posted_);
-  }
-  const size_t count = running_.size();
-  for (auto& function : running_) function();
-  running_.clear();
-  return count;
+  mailbox_->Wake();
 }
 
 }  // namespace weft

@@ -23,12 +23,14 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/time/time.h"
 #include "weft/core/clock.h"
+#include "weft/core/mailbox.h"
 #include "weft/core/metrics.h"
 #include "weft/core/timer_wheel.h"
 
@@ -92,7 +94,10 @@ class Loop {
 
   // Runs `function` on the loop's thread, soon. Functions that were posted but not run are
   // destroyed with the loop.
-  void Post(absl::AnyInvocable<void()> function);
+  void Post(absl::AnyInvocable<void()> function) { mailbox_->Post(std::move(function)); }
+
+  // For threads that may still post when the loop is gone.
+  std::shared_ptr<Mailbox> mailbox() const { return mailbox_; }
 
   // What timers are set against: within a round, the time at which it, or one a few idle rounds
   // ago, began; outside of one, the clock's.
@@ -141,8 +146,6 @@ class Loop {
   void DisarmFirst(size_t count);
   void WaitForEvents();
   int WaitCoarsely(epoll_event* event, int64_t wait_ns);
-  size_t RunPosted();
-  void Wake();
 
   const LoopOptions options_;
   const Clock& clock_;
@@ -154,16 +157,11 @@ class Loop {
   bool compact_ = false;   // pollables_ has nulls
   size_t without_fd_ = 0;  // of pollables_, those that do not wait
   int epoll_fd_;
-  int wake_fd_;
   bool has_pwait2_ = true;  // until the kernel says otherwise
   LoopStats stats_;
 
   std::atomic<bool> stop_{false};
-  std::atomic<bool> has_posted_{false};
-  std::atomic<bool> asleep_{false};  // or about to be: whoever adds work must write wake_fd_
-  std::mutex posted_mutex_;
-  std::vector<absl::AnyInvocable<void()>> posted_;
-  std::vector<absl::AnyInvocable<void()>> running_;  // the owner's; keeps its memory between rounds
+  const std::shared_ptr<Mailbox> mailbox_;
 };
 
 }  // namespace weft
