@@ -118,7 +118,7 @@ class AllocationTest : public testing::TestWithParam<std::string> {
     ASSERT_TRUE(client_port.ok()) << client_port.status();
     // A stalled machine must not make a call fail.
     auto client =
-        Client::Create(*client_loop_, *std::move(client_port), {.timeout = absl::Seconds(60)});
+        Client::Create(*client_loop_, *std::move(client_port), {.timeout = absl::Seconds(60), .wire = Wire::kOriginal});
     ASSERT_TRUE(client.ok()) << client.status();
     client_ = *std::move(client);
     auto peer = client_->Resolve(server_->port().local_address());

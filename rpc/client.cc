@@ -165,6 +165,11 @@ Client::CallAwaiter Client::Call(const Target& target, Payload request,
   return CallAwaiter(*this, target, std::move(request), options);
 }
 
+Client::CallAwaiter Client::Call(const Target& target, Buffer request,
+                                 const CallOptions& options) {
+  return CallAwaiter(*this, target, Payload(std::move(request)), options);
+}
+
 bool Client::CallAwaiter::await_suspend(std::coroutine_handle<> awaiting) {
   awaiting_ = awaiting;
   absl::StatusOr<CallId> begun = client_.Begin(

@@ -93,6 +93,10 @@ class Client : public Pollable {
                               Callback callback, const CallOptions& options = {});
   absl::StatusOr<CallId> Call(const Target& target, Payload request, Callback callback,
                               const CallOptions& options = {});
+  absl::StatusOr<CallId> Call(const Target& target, Buffer request, Callback callback,
+                              const CallOptions& options = {}) {
+    return Call(target, Payload(std::move(request)), std::move(callback), options);
+  }
 
   // Gives up a call without running its callback, and tells the server; nothing happens if it has
   // ended.
@@ -104,6 +108,7 @@ class Client : public Pollable {
   CallAwaiter Call(const Target& target, absl::Span<const uint8_t> request,
                    const CallOptions& options = {});
   CallAwaiter Call(const Target& target, Payload request, const CallOptions& options = {});
+  CallAwaiter Call(const Target& target, Buffer request, const CallOptions& options = {});
 
   // Opens a session of the application's own beside the one that calls to `server` use: calls of
   // different sessions have nothing in common. Returns at once; calls wait for it to be open.

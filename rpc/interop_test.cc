@@ -66,7 +66,7 @@ class InteropTest : public testing::Test {
     server_ = *std::move(server);
   }
   void Connect() {
-    auto client = Client::Create(loop_, OpenPort(), {});
+    auto client = Client::Create(loop_, OpenPort(), {.wire = Wire::kOriginal});
     ASSERT_TRUE(client.ok()) << client.status();
     client_ = *std::move(client);
     peer_ = *client_->Resolve(address_);

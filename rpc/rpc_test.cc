@@ -55,7 +55,8 @@ class RpcTest : public testing::Test {
     Serve([](ServerCall call) { EXPECT_TRUE(call.Reply(std::move(call.request())).ok()); },
           options);
   }
-  void Connect(const ClientOptions& options = {}) {
+  void Connect(ClientOptions options = {}) {
+    options.wire = Wire::kOriginal;
     auto client = Client::Create(loop_, OpenPort("client"), options);
     ASSERT_TRUE(client.ok()) << client.status();
     client_ = *std::move(client);
@@ -77,7 +78,7 @@ class RpcTest : public testing::Test {
     std::optional<Result> result;
     const absl::StatusOr<CallId> begun = client_->Call(
         peer_, Bytes(request), [&](Result r) { result = std::move(r); }, options);
-    if (!begun.ok()) return begun;
+    if (!begun.ok()) return begun.status();
     EXPECT_TRUE(RunUntil([&] { return result.has_value(); }));
     return *std::move(result);
   }
