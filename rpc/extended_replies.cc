@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Replies and refusals: sent at once, kept for a while in case that they are lost.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "weft/rpc/extended_server.h"
+
+namespace weft::rpc {
+namespace {
+
+using State = ServerSlot::State;
+
+// Places that one search for replies to be freed looks at.
+constexpr size_t kPlacesPerSearch = 256;
+
+absl::Status NobodyWaits() {
+  return absl::CancelledError("the client gave the call up, is gone, or its deadline has passed");
+}
+
+}  // namespace
+
+absl::Status ExtendedServer::Reply(const ServerCall& call, Buffer reply) {
+  const Place place = Find(call);
+  if (place.slot == nullptr) return NobodyWaits();
+  if (reply.size() > place.session->payload_bytes()) {
+    return ReplyInSeveral(place, Payload(std::move(reply)));
+  }
+  if (reply.headroom() < kExtendedHeaderBytes) {
+    return ReplyWithPacket(place, reply.bytes(), CopyOf(core_.port->pool(), reply.bytes()));
+  }
+  const absl::Span<const uint8_t> bytes = reply.bytes();
+  return ReplyWithPacket(place, bytes, std::move(reply));
+}
+
+absl::Status ExtendedServer::Reply(const ServerCall& call, absl::Span<const uint8_t> reply) {
+  const Place place = Find(call);
+  if (place.slot == nullptr) return NobodyWaits();
+  if (reply.size() > place.session->payload_bytes()) {
+    return ReplyInSeveral(place, Payload::Copy(reply));
+  }
+  return ReplyWithPacket(place, reply, CopyOf(core_.port->pool(), reply));
+}
+
+absl::Status ExtendedServer::Reply(const ServerCall& call, Payload reply) {
+  const Place place = Find(call);
+  if (place.slot == nullptr) return NobodyWaits();
+  if (reply.size() > place.session->payload_bytes()) return ReplyInSeveral(place, std::move(reply));
+  Buffer packet = core_.port->pool().Allocate();
+  if (!packet) return core_.NoRoom(1);
+  reply.ForEachPiece([&packet](absl::Span<const uint8_t> piece) {
+    if (!piece.empty()) std::memcpy(packet.Append(piece.size()), piece.data(), piece.size());
+  });
+  const absl::Span<const uint8_t> bytes = packet.bytes();
+  return ReplyWithPacket(place, bytes, std::move(packet));
+}
+
+absl::Status ExtendedServer::ReplyWithPacket(const Place& place, absl::Span<const uint8_t> bytes,
+                                             Buffer packet) {
+  ServerSession& session = *place.session;
+  ServerSlot& slot = *place.slot;
+  const bool kept = Keep(session, slot, bytes);
+  if (packet && core_.sending.room() > 0) [[likely]] {
+    WriteExtendedHeader(AnswerTo(session, slot, MessageType::kResponse),
+                        packet.Prepend(kExtendedHeaderBytes));
+    core_.sending.Push(session.peer, std::move(packet));
+  } else if (kept) {
+    // The client will ask again.
+    ++core_.stats.send_overflows;
+  } else {
+    return core_.NoRoom(1);
+  }
+  Replied(session, slot, kept ? State::kReplied : State::kGone);
+  return absl::OkStatus();
+}
+
+absl::Status ExtendedServer::ReplyInSeveral(const Place& place, Payload reply) {
+  return absl::InvalidArgumentError(absl::StrCat("a reply of ", reply.size(),
+                                                 " bytes does not fit into one packet of ",
+                                                 place.session->payload_bytes()));
+}
+
+bool ExtendedServer::Keep(ServerSession& session, ServerSlot& slot,
+                          absl::Span<const uint8_t> reply) {
+  if (cache_.full()) [[unlikely]] {
+    MakeRoomForReplies();
+    if (cache_.full()) return false;
+  }
+  cache_.Reserve(session, slot, reply.size());
+  if (!reply.empty()) std::memcpy(slot.block, reply.data(), reply.size());
+  slot.size = static_cast<uint16_t>(reply.size());
+  return true;
+}
+
+void ExtendedServer::Replied(ServerSession& session, ServerSlot& slot, State state) {
+  Execution* execution = slot.execution;
+  slot.state = state;
+  slot.replied_ms = CoarseTime(NowNs());
+  --session.executing;
+  if (execution != nullptr) executions_.Return(execution);
+}
+
+void ExtendedServer::Drop(const ServerCall& call, DropReason reason) {
+  const Place place = Find(call);
+  if (place.slot == nullptr) return;
+  Replied(*place.session, *place.slot, State::kDropped);
+  place.slot->code = reason;
+  SendDrop(*place.session, *place.slot, core_.port->pool().Allocate());
+}
+
+void ExtendedServer::ResendKept(ServerSession& session, ServerSlot& slot, Buffer packet) {
+  ++core_.stats.retransmitted;
+  ExtendedHeader header = AnswerTo(session, slot, MessageType::kResponse);
+  header.resent = true;
+  Send(session.peer, header, {slot.block, slot.size}, std::move(packet));
+}
+
+void ExtendedServer::SendDrop(ServerSession& session, ServerSlot& slot, Buffer packet) {
+  ExtendedHeader header = AnswerTo(session, slot, MessageType::kDrop);
+  header.code = slot.code;
+  if (slot.state == State::kGone) {
+    ++core_.stats.replies_gone;
+    header.code = DropReason::kReplyGone;
+  }
+  std::array<uint8_t, kDropBytes> body;
+  WriteDrop(header.code == DropReason::kOverloaded ? core_.RetryAfterUs() : 0, body.data());
+  Send(session.peer, header, body, std::move(packet));
+}
+
+void ExtendedServer::SendProgress(ServerSession& session, ServerSlot& slot, uint16_t packets,
+                                  Buffer packet) {
+  ExtendedHeader header = AnswerTo(session, slot, MessageType::kAck);
+  header.kind = ControlKind::kProgress;
+  header.packet_order = packets;
+  std::array<uint8_t, kProgressBytesMax> body;
+  const size_t bytes = WriteProgress({.granted = packets}, body.data());
+  Send(session.peer, header, absl::MakeSpan(body).first(bytes), std::move(packet));
+}
+
+void ExtendedServer::FreeOldReplies(ServerSession& session, uint32_t now_ms) {
+  for (uint16_t i = 0; i < session.slot_count && session.blocks > 0; ++i) {
+    ServerSlot& slot = session.slots[i];
+    if (slot.block == nullptr) continue;
+    if (slot.state == State::kReplied) {
+      if (static_cast<int32_t>(now_ms - slot.replied_ms) <= static_cast<int32_t>(reply_cache_ms_)) {
+        continue;
+      }
+      slot.state = State::kGone;
+    } else if (slot.state == State::kExecuting) {
+      continue;  // and soon needed again
+    }
+    cache_.Release(session, slot);
+  }
+}
+
+void ExtendedServer::MakeRoomForReplies() {
+  const size_t places = sessions_.places();
+  for (size_t i = 0; i < std::min(kPlacesPerSearch, places) && !cache_.roomy(); ++i) {
+    if (reply_hand_ >= places) reply_hand_ = 0;
+    ServerSession& session = *sessions_.At(static_cast<uint32_t>(++reply_hand_));
+    for (uint16_t j = 0; j < session.slot_count && session.blocks > 0 && !cache_.roomy(); ++j) {
+      ServerSlot& slot = session.slots[j];
+      if (slot.state == State::kReplied) slot.state = State::kGone;
+      cache_.Release(session, slot);
+    }
+  }
+}
+
+}  // namespace weft::rpc

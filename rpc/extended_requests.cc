@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Requests: each is executed at most once, and ends when its client wants it no more.
+#include <utility>
+
+#include "weft/rpc/extended_server.h"
+
+namespace weft::rpc {
+namespace {
+
+using State = ServerSlot::State;
+
+}  // namespace
+
+void ExtendedServer::OnRequest(ServerSession& session, Datagram& datagram,
+                               const ExtendedHeader& header) {
+  if (header.slot() >= session.slots_max || header.request_id >> 16 == 0) [[unlikely]] {
+    ++core_.stats.malformed;
+    return;
+  }
+  ServerSlot& slot = SessionTable::SlotAt(session, header.slot());
+  if (header.request_id <= slot.request_id) [[unlikely]] {
+    if (header.request_id == slot.request_id) return OnDuplicate(session, slot, datagram, header);
+    ++core_.stats.duplicates;  // of a request that the client has the reply of
+    return;
+  }
+  // The client would not use the slot again if it still wanted anything of the request before.
+  Retire(session, slot);
+  slot.request_id = header.request_id;
+  slot.echo_base = header.timestamp - static_cast<uint32_t>(now_ns_);
+  const DropReason reason = ReasonToRefuse(datagram, header);
+  if (reason != DropReason::kNone) [[unlikely]] {
+    slot.state = State::kDropped;
+    slot.code = reason;
+    return SendDrop(session, slot, Recycle(datagram));
+  }
+  Execute(session, slot, header, BufferChain(std::move(datagram.buffer)), 1);
+}
+
+DropReason ExtendedServer::ReasonToRefuse(const Datagram& datagram, const ExtendedHeader& header) {
+  ServerStats& stats = core_.stats;
+  DropReason reason = DropReason::kNone;
+  if (header.policy == Policy::kReplicatedRoute || header.policy == Policy::kReplicatedRouteNoSe) {
+    ++stats.refused_unsupported;
+    reason = DropReason::kUnsupported;
+  } else if (core_.draining) {
+    ++stats.refused_shutting_down;
+    reason = DropReason::kShuttingDown;
+  } else if (!header.first || !header.last) {
+    ++stats.refused_too_large;
+    reason = DropReason::kTooLarge;
+  } else if (core_.Overloaded()) {
+    ++stats.refused_overloaded;
+    reason = DropReason::kOverloaded;
+  } else if (core_.admission && !core_.admission(datagram.peer, datagram.buffer.bytes())) {
+    ++stats.refused_by_application;
+    reason = DropReason::kRefused;
+  } else [[likely]] {
+    return reason;
+  }
+  ++stats.refused;
+  core_.DoneUnheard(datagram.peer, header.slot());
+  return reason;
+}
+
+void ExtendedServer::Execute(ServerSession& session, ServerSlot& slot, const ExtendedHeader& header,
+                             BufferChain request, uint16_t packets) {
+  slot.state = State::kExecuting;
+  slot.execution = nullptr;
+  slot.size = packets;
+  ++session.executing;
+  ++session.requests;
+  const int64_t deadline_ns =
+      header.deadline_us == 0 ? ServerCall::kNever : now_ns_ + int64_t{header.deadline_us} * 1000;
+  const ServerCall::Ids ids = {.request_id = header.request_id,
+                               .session = session.number,
+                               .key = session.key,
+                               .policy = header.policy};
+  HandlerTasks::Running* task = core_.Run(ids, session.peer, deadline_ns, std::move(request));
+  const Place place = Find(ids.session, ids.key, ids.request_id);
+  if (place.slot == nullptr) [[likely]]
+    return;
+  Execution& execution = ExecutionOf(*place.session, *place.slot);
+  if (task != nullptr) task->Watch(&execution.task);
+  if (deadline_ns != ServerCall::kNever) {
+    core_.loop.timers().Schedule(execution.deadline, deadline_ns);
+  }
+}
+
+Execution& ExtendedServer::ExecutionOf(ServerSession& session, ServerSlot& slot) {
+  if (slot.execution == nullptr) {
+    slot.execution = executions_.Take();
+    slot.execution->server = this;
+    slot.execution->session = session.number;
+    slot.execution->key = session.key;
+    slot.execution->request_id = slot.request_id;
+  }
+  return *slot.execution;
+}
+
+ExtendedServer::Place ExtendedServer::Find(uint32_t number, uint32_t key, uint64_t request_id) {
+  ServerSession* session = sessions_.Find(number, key);
+  const auto index = static_cast<uint16_t>(request_id);
+  if (session == nullptr || index >= session->slot_count) return {};
+  ServerSlot& slot = session->slots[index];
+  if (slot.request_id != request_id || slot.state != State::kExecuting) return {};
+  return {session, &slot};
+}
+
+void ExtendedServer::OnCancel(const ServerCall& call, absl::AnyInvocable<void()> callback) {
+  const Place place = Find(call);
+  if (place.slot == nullptr) return callback();
+  // What was registered before goes last, as it may hold calls.
+  std::swap(ExecutionOf(*place.session, *place.slot).on_cancel, callback);
+}
+
+void ExtendedServer::CancelExecution(ServerSession& session, ServerSlot& slot, DropReason reason) {
+  Execution* execution = slot.execution;
+  slot.state = State::kDropped;
+  slot.code = reason;
+  slot.execution = nullptr;
+  --session.executing;
+  // From here on the application's code runs and finds the call cancelled. What the callback does
+  // may end the coroutine, but not this session or server.
+  if (execution == nullptr) return;
+  core_.loop.timers().Cancel(execution->deadline);
+  absl::AnyInvocable<void()> callback = std::exchange(execution->on_cancel, nullptr);
+  if (callback) callback();
+  if (execution->task != nullptr) execution->task->Cancel();
+  executions_.Return(execution);
+}
+
+void ExtendedServer::Retire(ServerSession& session, ServerSlot& slot) {
+  if (slot.state == State::kExecuting) [[unlikely]] {
+    ++core_.stats.cancelled;
+    CancelExecution(session, slot, DropReason::kCancelled);
+  }
+}
+
+void ExtendedServer::OnDeadline(void* self, int64_t) {
+  const Execution& execution = *static_cast<Execution*>(self);
+  ExtendedServer& server = *execution.server;
+  const Place place = server.Find(execution.session, execution.key, execution.request_id);
+  if (place.slot == nullptr) return;
+  ++server.core_.stats.deadlines;
+  server.CancelExecution(*place.session, *place.slot, DropReason::kDeadline);
+  server.SendDrop(*place.session, *place.slot, server.core_.port->pool().Allocate());
+}
+
+void ExtendedServer::OnDuplicate(ServerSession& session, ServerSlot& slot, Datagram& datagram,
+                                 const ExtendedHeader& header) {
+  ++core_.stats.duplicates;
+  // A reply yet to come answers the packet that the handler was started for.
+  const uint32_t echo_base = slot.echo_base;
+  slot.echo_base = header.timestamp - static_cast<uint32_t>(now_ns_);
+  // Of a long request that is sent again, one packet a burst is answered.
+  if (header.total() != 1) {
+    if (session.answered_burst == burst_ && session.answered_slot == header.slot()) {
+      if (slot.state == State::kExecuting) slot.echo_base = echo_base;
+      return;
+    }
+    session.answered_burst = burst_;
+    session.answered_slot = header.slot();
+  }
+  Buffer packet = Recycle(datagram);
+  switch (slot.state) {
+    case State::kUnused:
+    case State::kReceiving:
+    case State::kReplying:
+      return;
+    case State::kExecuting:
+      SendProgress(session, slot, slot.size, std::move(packet));
+      slot.echo_base = echo_base;
+      return;
+    case State::kReplied:
+      ++core_.stats.duplicates_answered;
+      return ResendKept(session, slot, std::move(packet));
+    case State::kDropped:
+    case State::kGone:
+      ++core_.stats.duplicates_answered;
+      return SendDrop(session, slot, std::move(packet));
+  }
+}
+
+void ExtendedServer::OnCancelPacket(ServerSession& session, Datagram& datagram,
+                                    const ExtendedHeader& header) {
+  if (header.slot() >= session.slots_max || header.request_id >> 16 == 0) {
+    ++core_.stats.malformed;
+    return;
+  }
+  ServerSlot& slot = SessionTable::SlotAt(session, header.slot());
+  if (header.request_id < slot.request_id) {
+    ++core_.stats.duplicates;
+    return;
+  }
+  Retire(session, slot);
+  // If the request has not come yet, it finds itself answered when it does.
+  slot.request_id = header.request_id;
+  slot.echo_base = header.timestamp - static_cast<uint32_t>(now_ns_);
+  slot.state = State::kDropped;
+  slot.code = DropReason::kCancelled;
+  SendDrop(session, slot, Recycle(datagram));
+}
+
+}  // namespace weft::rpc

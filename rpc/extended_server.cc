@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/rpc/extended_server.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace weft::rpc {
+namespace {
+
+constexpr size_t kSlotsLimit = 4096;
+constexpr size_t kPacketBytesLimit = 65535;  // what a session's field holds
+// Of a burst, packets between two looks at the clock.
+constexpr size_t kPacketsPerClock = 4;
+// So many packets together make it worth to ask for memory ahead.
+constexpr size_t kPrefetchFrom = 4;
+
+absl::Status CheckOptions(const SessionOptions& options) {
+  if (options.slots == 0 || options.slots > kSlotsLimit || options.credits == 0 ||
+      options.credits > kSlotsLimit) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("session.slots and session.credits must be 1 to ", kSlotsLimit));
+  }
+  if (options.timeout < absl::Milliseconds(1)) {
+    return absl::InvalidArgumentError("session.timeout must be at least a millisecond");
+  }
+  if (options.packet_bytes_max != 0 && options.packet_bytes_max < kExtendedPacketBytesMin) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("session.packet_bytes_max must be at least ", kExtendedPacketBytesMin));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+ExtendedServer::ExtendedServer(ServerCore& core)
+    : core_(core),
+      timeout_ns_(TimeoutNs(std::min(core.options.session.timeout, absl::Hours(1)))),
+      reply_cache_ms_(CoarseTime(TimeoutNs(
+          std::clamp(core.options.reply_cache_time, absl::ZeroDuration(), absl::Hours(1))))),
+      sessions_(core.options.session.sessions_max, core.options.key_seed),
+      cache_(core.options.reply_cache_bytes_max, &core.stats.kept_reply_bytes),
+      executions_(core.loop.timers(), &ExtendedServer::OnDeadline),
+      sweep_(&ExtendedServer::OnSweep, this),
+      sweep_period_ns_(std::max<int64_t>(timeout_ns_ / 8, 1'000'000)) {
+  incarnation_ = sessions_.Random();
+}
+
+absl::Status ExtendedServer::Init() {
+  const SessionOptions& options = core_.options.session;
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  packet_bytes_max_ = std::min({core_.port->capabilities().max_payload_bytes,
+                                core_.port->pool().payload_bytes(), kPacketBytesLimit});
+  if (options.packet_bytes_max != 0) {
+    packet_bytes_max_ = std::min(packet_bytes_max_, options.packet_bytes_max);
+  }
+  return absl::OkStatus();
+}
+
+void ExtendedServer::OnBurst(absl::Span<Datagram* const> burst) {
+  const size_t n = burst.size();
+  std::array<bool, kMaxBurst> valid;
+  for (size_t i = 0; i < n; ++i) {
+    valid[i] = ReadExtendedHeader(burst[i]->buffer.bytes(), &headers_[i]);
+    if (!valid[i]) [[unlikely]] {
+      ++core_.stats.malformed;
+      headers_[i].session = 0;
+    } else if (n >= kPrefetchFrom) {
+      __builtin_prefetch(sessions_.At(headers_[i].session), /*rw=*/1);
+    }
+  }
+  if (n >= kPrefetchFrom) {
+    for (size_t i = 0; i < n; ++i) Prefetch(headers_[i]);
+  }
+  ++burst_;
+  in_burst_ = true;
+  for (size_t i = 0; i < n; ++i) {
+    if (i % kPacketsPerClock == 0) now_ns_ = core_.loop.clock().NowNs();
+    if (!valid[i]) [[unlikely]]
+      continue;
+    burst[i]->buffer.TrimFront(kExtendedHeaderBytes);
+    OnPacket(*burst[i], headers_[i]);
+  }
+  in_burst_ = false;
+}
+
+void ExtendedServer::Prefetch(const ExtendedHeader& header) {
+  const ServerSession* session = sessions_.At(header.session);
+  if (session != nullptr && header.slot() < session->slot_count) {
+    __builtin_prefetch(&session->slots[header.slot()], /*rw=*/1);
+  }
+}
+
+void ExtendedServer::OnPacket(Datagram& datagram, const ExtendedHeader& header) {
+  ServerSession* session = sessions_.Find(header.session, header.key);
+  if (session == nullptr) [[unlikely]] {
+    if (header.kind == ControlKind::kHello) return OnHello(datagram, header);
+    return SendReset(datagram, header);
+  }
+  if (session->client_number != header.from_session) [[unlikely]] {
+    ++core_.stats.malformed;
+    return;
+  }
+  session->heard_ms = CoarseTime(now_ns_);
+  session->peer = datagram.peer;
+  if (header.type == MessageType::kRequest) [[likely]] {
+    return OnRequest(*session, datagram, header);
+  }
+  if (header.type == MessageType::kAck) return OnControl(*session, datagram, header);
+  ++core_.stats.unexpected;
+}
+
+void ExtendedServer::OnControl(ServerSession& session, Datagram& datagram,
+                               const ExtendedHeader& header) {
+  switch (header.kind) {
+    case ControlKind::kCancel:
+      return OnCancelPacket(session, datagram, header);
+    case ControlKind::kPing: {
+      ExtendedHeader pong = HeaderTo(session, MessageType::kAck, header.request_id);
+      pong.kind = ControlKind::kPong;
+      pong.echo_valid = true;
+      pong.echo = header.timestamp;
+      return Send(session.peer, pong, {}, Recycle(datagram));
+    }
+    case ControlKind::kClose:
+      return OnClose(session, datagram, header);
+    default:
+      ++core_.stats.unexpected;
+  }
+}
+
+ExtendedHeader ExtendedServer::HeaderTo(const ServerSession& session, MessageType type,
+                                        uint64_t request_id) {
+  return {.type = type,
+          .first = true,
+          .last = true,
+          .session = session.client_number,
+          .from_session = session.number,
+          .key = session.key,
+          .request_id = request_id,
+          .timestamp = static_cast<uint32_t>(NowNs()),
+          .credits = core_.credits};
+}
+
+ExtendedHeader ExtendedServer::AnswerTo(const ServerSession& session, const ServerSlot& slot,
+                                        MessageType type) {
+  ExtendedHeader header = HeaderTo(session, type, slot.request_id);
+  header.echo_valid = true;
+  header.echo = slot.echo_base + header.timestamp;
+  return header;
+}
+
+ExtendedHeader ExtendedServer::Control(ControlKind kind, const ExtendedHeader& question) {
+  return {.type = MessageType::kAck,
+          .first = true,
+          .last = true,
+          .echo_valid = true,
+          .session = question.from_session,
+          .from_session = question.session,
+          .key = question.key,
+          .request_id = question.request_id,
+          .echo = question.timestamp,
+          .kind = kind};
+}
+
+Buffer ExtendedServer::Recycle(Datagram& datagram) {
+  Buffer packet = std::move(datagram.buffer);
+  packet.TrimBack(packet.size());
+  return packet;
+}
+
+void ExtendedServer::Send(const Peer& peer, const ExtendedHeader& header,
+                          absl::Span<const uint8_t> body, Buffer packet) {
+  if (packet && body.size() <= packet.tailroom() && packet.headroom() >= kExtendedHeaderBytes &&
+      core_.sending.room() > 0) [[likely]] {
+    if (!body.empty()) std::memcpy(packet.Append(body.size()), body.data(), body.size());
+    WriteExtendedHeader(header, packet.Prepend(kExtendedHeaderBytes));
+    core_.sending.Push(peer, std::move(packet));
+    return;
+  }
+  ++core_.stats.send_overflows;
+}
+
+}  // namespace weft::rpc

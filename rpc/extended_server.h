@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The part of a server that answers in the extended format: sessions, requests that are executed
+// once however often they come, replies that are kept until they have arrived
+// (docs/protocols/r2p2_extended.md). Not for users.
+//
+// One file for each part of the protocol:
+//   extended_server.cc    what arrives, and what a burst of it needs from memory
+//   extended_sessions.cc  HELLO, PING, CLOSE, RESET, DRAIN; sessions that have gone silent
+//   extended_requests.cc  REQUEST and CANCEL; handlers and their end
+//   extended_replies.cc   RESPONSE and DROP; what is kept of them and for how long
+#ifndef WEFT_RPC_EXTENDED_SERVER_H_
+#define WEFT_RPC_EXTENDED_SERVER_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "weft/core/buffer.h"
+#include "weft/core/timer_wheel.h"
+#include "weft/rpc/execution.h"
+#include "weft/rpc/extended_wire.h"
+#include "weft/rpc/packets.h"
+#include "weft/rpc/payload.h"
+#include "weft/rpc/reply_cache.h"
+#include "weft/rpc/server_call.h"
+#include "weft/rpc/server_core.h"
+#include "weft/rpc/server_session.h"
+#include "weft/rpc/session_event.h"
+#include "weft/rpc/session_table.h"
+
+namespace weft::rpc {
+
+class ExtendedServer {
+ public:
+  using Events = absl::AnyInvocable<void(const SessionEvent&)>;
+
+  explicit ExtendedServer(ServerCore& core);
+
+  // Errors: of the options.
+  absl::Status Init();
+
+  // At most kMaxBurst datagrams, each IsExtended().
+  void OnBurst(absl::Span<Datagram* const> burst);
+  // Ends the sessions of a client that has gone.
+  void Forget(const Peer& client);
+  // Tells sessions that the server drains; some of them at each call. True: all have been told.
+  bool TellOfDraining();
+  // Ends all sessions; clients are told, as far as the port takes it.
+  void CloseAll();
+
+  void set_events(Events events) { events_ = std::move(events); }
+  void ForEachSession(absl::FunctionRef<void(const ServerSession&)> f);
+  // Replies of several packets that have not arrived as a whole.
+  size_t replies_under_way() const { return 0; }
+
+  // For ServerCall.
+  bool IsExecuting(const ServerCall& call) { return Find(call).slot != nullptr; }
+  void OnCancel(const ServerCall& call, absl::AnyInvocable<void()> callback);
+  absl::Status Reply(const ServerCall& call, absl::Span<const uint8_t> reply);
+  absl::Status Reply(const ServerCall& call, Buffer reply);
+  absl::Status Reply(const ServerCall& call, Payload reply);
+  void Drop(const ServerCall& call, DropReason reason);
+
+ private:
+  // The slot in which a request is executed; nulls if it is not any more.
+  struct Place {
+    ServerSession* session = nullptr;
+    ServerSlot* slot = nullptr;
+  };
+
+  // --- What arrives. The header has been taken off the datagram.
+  void OnPacket(Datagram& datagram, const ExtendedHeader& header);
+  void OnControl(ServerSession& session, Datagram& datagram, const ExtendedHeader& header);
+  void Prefetch(const ExtendedHeader& header);
+
+  // --- Sessions.
+  void OnHello(Datagram& datagram, const ExtendedHeader& header);
+  ServerSession* OpenSession(const Datagram& datagram, const ExtendedHeader& header,
+                             const Hello& hello);
+  void RefuseHello(Datagram& datagram, const ExtendedHeader& header, DropReason reason);
+  void SendHelloAck(ServerSession& session, Datagram& datagram, const ExtendedHeader& header);
+  void OnClose(ServerSession& session, Datagram& datagram, const ExtendedHeader& header);
+  void SendReset(Datagram& datagram, const ExtendedHeader& header);
+  void EndSession(ServerSession& session, SessionEvent::Kind why);
+  static void OnSweep(void* self, int64_t now_ns);
+  void Sweep(int64_t now_ns);
+  void ScheduleSweep(int64_t now_ns);
+
+  // --- Requests.
+  void OnRequest(ServerSession& session, Datagram& datagram, const ExtendedHeader& header);
+  void OnDuplicate(ServerSession& session, ServerSlot& slot, Datagram& datagram,
+                   const ExtendedHeader& header);
+  void OnCancelPacket(ServerSession& session, Datagram& datagram, const ExtendedHeader& header);
+  DropReason ReasonToRefuse(const Datagram& datagram, const ExtendedHeader& header);
+  void Execute(ServerSession& session, ServerSlot& slot, const ExtendedHeader& header,
+               BufferChain request, uint16_t packets);
+  Execution& ExecutionOf(ServerSession& session, ServerSlot& slot);
+  // Ends what the slot's handler does; the slot is then as given.
+  void CancelExecution(ServerSession& session, ServerSlot& slot, DropReason reason);
+  // Lets go of what the slot still does or keeps for its latest request, but for the block.
+  void Retire(ServerSession& session, ServerSlot& slot);
+  static void OnDeadline(void* execution, int64_t now_ns);
+  Place Find(uint32_t number, uint32_t key, uint64_t request_id);
+  Place Find(const ServerCall& call) {
+    return Find(call.ids_.session, call.ids_.key, call.ids_.request_id);
+  }
+
+  // --- Replies. Packets are null, or empty and with room for a header.
+  bool Keep(ServerSession& session, ServerSlot& slot, absl::Span<const uint8_t> reply);
+  void Replied(ServerSession& session, ServerSlot& slot, ServerSlot::State state);
+  absl::Status ReplyWithPacket(const Place& place, absl::Span<const uint8_t> bytes, Buffer packet);
+  absl::Status ReplyInSeveral(const Place& place, Payload reply);
+  void ResendKept(ServerSession& session, ServerSlot& slot, Buffer packet);
+  void SendDrop(ServerSession& session, ServerSlot& slot, Buffer packet);
+  void SendProgress(ServerSession& session, ServerSlot& slot, uint16_t packets, Buffer packet);
+  void FreeOldReplies(ServerSession& session, uint32_t now_ms);
+  void MakeRoomForReplies();
+
+  // A header to the client of `session`.
+  ExtendedHeader HeaderTo(const ServerSession& session, MessageType type, uint64_t request_id);
+  ExtendedHeader AnswerTo(const ServerSession& session, const ServerSlot& slot, MessageType type);
+  static ExtendedHeader Control(ControlKind kind, const ExtendedHeader& question);
+  // Sends `body` behind `header` in `packet`, which may be null.
+  void Send(const Peer& peer, const ExtendedHeader& header, absl::Span<const uint8_t> body,
+            Buffer packet);
+  // An empty packet of the datagram's memory, so that answers need none of the pool's.
+  static Buffer Recycle(Datagram& datagram);
+  int64_t NowNs() const { return in_burst_ ? now_ns_ : core_.loop.clock().NowNs(); }
+
+  ServerCore& core_;
+  const int64_t timeout_ns_;
+  const uint32_t reply_cache_ms_;
+  size_t packet_bytes_max_ = 0;  // that this side takes and sends
+  uint64_t incarnation_ = 0;
+  SessionTable sessions_;
+  ReplyCache cache_;
+  ExecutionPool executions_;
+  Events events_;
+
+  bool in_burst_ = false;
+  int64_t now_ns_ = 0;  // while in_burst_
+  uint32_t burst_ = 0;  // counts them
+  std::array<ExtendedHeader, kMaxBurst> headers_;
+
+  Timer sweep_;
+  int64_t sweep_period_ns_;  // for all sessions
+  size_t sweep_hand_ = 0;    // places before it have been looked at
+  size_t reply_hand_ = 0;    // places before it have given up their replies
+  size_t drain_hand_ = 0;    // places before it have been told
+};
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_EXTENDED_SERVER_H_

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/rpc/server_call.h"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "weft/rpc/extended_server.h"
+#include "weft/rpc/original_server.h"
+#include "weft/rpc/server_core.h"
+
+namespace weft::rpc {
+
+Loop& ServerCall::loop() const { return core_->loop; }
+
+absl::Duration ServerCall::remaining() const {
+  if (deadline_ns_ == kNever) return absl::InfiniteDuration();
+  return absl::Nanoseconds(std::max<int64_t>(0, deadline_ns_ - core_->loop.now_ns()));
+}
+
+bool ServerCall::cancelled() const {
+  return core_ != nullptr && extended() && !core_->extended->IsExecuting(*this);
+}
+
+void ServerCall::OnCancel(absl::AnyInvocable<void()> callback) {
+  assert(core_ != nullptr);
+  if (extended()) core_->extended->OnCancel(*this, std::move(callback));
+}
+
+Buffer ServerCall::Allocate() { return core_->port->pool().Allocate(); }
+
+absl::Status ServerCall::Reply(absl::Span<const uint8_t> reply) {
+  assert(core_ != nullptr);
+  return Finish(extended() ? core_->extended->Reply(*this, reply)
+                           : core_->original->Reply(*this, reply));
+}
+
+absl::Status ServerCall::Reply(Buffer reply) {
+  assert(core_ != nullptr);
+  if (!reply) return absl::InvalidArgumentError("the reply is a null buffer");
+  return Finish(extended() ? core_->extended->Reply(*this, std::move(reply))
+                           : core_->original->Reply(*this, std::move(reply)));
+}
+
+absl::Status ServerCall::Reply(BufferChain reply) {
+  if (reply.pieces() == 1) return Reply(reply.PopFront());
+  return Reply(Payload(std::move(reply)));
+}
+
+absl::Status ServerCall::Reply(Payload reply) {
+  assert(core_ != nullptr);
+  return Finish(extended() ? core_->extended->Reply(*this, std::move(reply))
+                           : core_->original->Reply(*this, reply));
+}
+
+absl::Status ServerCall::Finish(absl::Status sent) {
+  if (sent.ok()) [[likely]] {
+    ++core_->stats.replies;
+    std::exchange(core_, nullptr)->Done(client_, static_cast<uint16_t>(ids_.request_id));
+  }
+  return sent;
+}
+
+void ServerCall::Drop() {
+  assert(core_ != nullptr);
+  ServerCore& core = *core_;
+  if (extended()) {
+    core.extended->Drop(*this, DropReason::kRefused);
+  } else {
+    core.original->Drop(*this);
+  }
+  ++core.stats.refused_by_application;
+  ++core.stats.refused;
+  std::exchange(core_, nullptr)->Done(client_, static_cast<uint16_t>(ids_.request_id));
+}
+
+void ServerCall::Abandon() {
+  // One that was cancelled has been counted as that.
+  if (!cancelled()) {
+    ++core_->stats.unanswered;
+    if (extended()) core_->extended->Drop(*this, DropReason::kUnanswered);
+  }
+  std::exchange(core_, nullptr)->Done(client_, static_cast<uint16_t>(ids_.request_id));
+}
+
+}  // namespace weft::rpc

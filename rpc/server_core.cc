@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/rpc/server_core.h"
+
+#include <algorithm>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "weft/core/bytes.h"
+#include "weft/rpc/wire.h"
+
+namespace weft::rpc {
+namespace {
+
+constexpr int64_t kPeriodNs = 10'000'000;
+constexpr double kRetryAfterUsMin = 100;
+constexpr double kRetryAfterUsMax = 1'000'000;
+constexpr uint32_t kRetryAfterUsUnknown = 10'000;
+
+}  // namespace
+
+ServerCore::ServerCore(Loop& loop, std::unique_ptr<DatagramPort> port, const ServerOptions& options)
+    : loop(loop),
+      port(std::move(port)),
+      options(options),
+      sending(this->port->pool().count(), &stats.send_overflows),
+      period_began_ns_(loop.now_ns()) {
+  BeginBurst();
+}
+
+void ServerCore::BeginBurst() {
+  const size_t available = port->pool().available();
+  const size_t count = port->pool().count();
+  buffers_low = available < count / 16;
+  const size_t most = std::max<size_t>(1, std::min(options.session.credits, count / 4));
+  credits = available < count / 4 ? 1 : static_cast<uint16_t>(most);
+}
+
+uint32_t ServerCore::RetryAfterUs() {
+  const uint64_t ended = stats.requests - static_cast<uint64_t>(stats.executing.value());
+  const int64_t elapsed_ns = loop.now_ns() - period_began_ns_;
+  if (elapsed_ns >= kPeriodNs) {
+    if (ended > period_began_at_) {
+      ns_per_call_ =
+          static_cast<double>(elapsed_ns) / static_cast<double>(ended - period_began_at_);
+    }
+    period_began_ns_ = loop.now_ns();
+    period_began_at_ = ended;
+  }
+  if (ns_per_call_ == 0) return kRetryAfterUsUnknown;
+  const double half = static_cast<double>(stats.executing.value()) / 2;
+  return static_cast<uint32_t>(
+      std::clamp(half * ns_per_call_ / 1000, kRetryAfterUsMin, kRetryAfterUsMax));
+}
+
+void ServerCore::SendFeedback(const Peer& client, uint16_t rid) {
+  const absl::StatusOr<Address> address = port->AddressOf(client);
+  if (!address.ok() || address->kind() != Address::Kind::kIpv4) return;
+  Buffer packet = port->pool().Allocate();
+  if (packet) {
+    const Address::Ipv4Bytes ip = address->ipv4();
+    WriteFeedback({rid, address->port(), LoadBig32(ip.data())}, packet.Append(kFeedbackBytes));
+    if (sending.Push(router, std::move(packet))) {
+      ++stats.feedbacks;
+      return;
+    }
+  }
+  ++stats.send_overflows;
+}
+
+absl::Status ServerCore::NoRoom(size_t packets) {
+  ++stats.send_overflows;
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "a reply of ", packets, " packets found no buffers, or no room to wait for the port"));
+}
+
+}  // namespace weft::rpc

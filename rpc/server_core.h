@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the parts of a server share. Not for users.
+#ifndef WEFT_RPC_SERVER_CORE_H_
+#define WEFT_RPC_SERVER_CORE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "weft/core/loop.h"
+#include "weft/rpc/handler_tasks.h"
+#include "weft/rpc/options.h"
+#include "weft/rpc/packet_queue.h"
+#include "weft/rpc/server_call.h"
+#include "weft/rpc/server_stats.h"
+#include "weft/transports/datagram_port.h"
+
+namespace weft::rpc {
+
+class ExtendedServer;
+class OriginalServer;
+
+struct ServerCore {
+  // Starts the handler; if it is a coroutine that has not ended, that.
+  using Handler = absl::AnyInvocable<HandlerTasks::Running*(ServerCall)>;
+  using Admission = absl::AnyInvocable<bool(Peer client, absl::Span<const uint8_t> first_payload)>;
+
+  ServerCore(Loop& loop, std::unique_ptr<DatagramPort> port, const ServerOptions& options);
+
+  // Starts the handler with a new call.
+  HandlerTasks::Running* Run(const ServerCall::Ids& ids, const Peer& client, int64_t deadline_ns,
+                             BufferChain request) {
+    ++stats.requests;
+    stats.executing.Add(1);
+    return handler(ServerCall(this, ids, client, deadline_ns, std::move(request)));
+  }
+  // Every request that was handed to the handler ends here, once, and so do those that were
+  // refused (DoneUnheard).
+  void Done(const Peer& client, uint16_t rid) {
+    stats.executing.Add(-1);
+    DoneUnheard(client, rid);
+  }
+  void DoneUnheard(const Peer& client, uint16_t rid) {
+    if (router) [[unlikely]]
+      SendFeedback(client, rid);
+  }
+
+  // Whether one request more would be too many: for the handlers, or for the buffers, some of which
+  // must stay for what ends the requests that are here.
+  bool Overloaded() const {
+    return static_cast<size_t>(stats.executing.value()) >= options.executing_max || buffers_low;
+  }
+  // In how many microseconds half of what executes will have ended, at the present rate.
+  uint32_t RetryAfterUs();
+
+  // Once a receive burst.
+  void BeginBurst();
+
+  absl::Status NoRoom(size_t packets);
+
+  Loop& loop;
+  const std::unique_ptr<DatagramPort> port;
+  const ServerOptions options;
+  ServerStats stats;
+  PacketQueue sending;
+  Peer router;
+  Admission admission;
+  bool draining = false;
+  bool buffers_low = false;  // as the burst began
+  uint16_t credits = 1;      // that each session has, by the buffers as the burst began
+
+  // The two formats; they outlive all calls.
+  OriginalServer* original = nullptr;
+  ExtendedServer* extended = nullptr;
+
+  Handler handler;     // may hold calls, which use what is above
+  HandlerTasks tasks;  // last: tasks use the handler too
+
+ private:
+  void SendFeedback(const Peer& client, uint16_t rid);
+
+  // The service rate is taken over periods of some milliseconds.
+  int64_t period_began_ns_;
+  uint64_t period_began_at_ = 0;  // calls ended by then
+  double ns_per_call_ = 0;        // 0: not known
+};
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_SERVER_CORE_H_

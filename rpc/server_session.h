@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a server knows of one session and of each of its slots. Small and flat, as there may be a
+// hundred thousand of them: a packet touches one cache line of the session and half of one of the
+// slot. Not for users.
+#ifndef WEFT_RPC_SERVER_SESSION_H_
+#define WEFT_RPC_SERVER_SESSION_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "weft/rpc/extended_wire.h"
+#include "weft/transports/port.h"
+
+namespace weft::rpc {
+
+struct Execution;
+struct LargeReply;
+struct LargeRequest;
+
+// Times to the millisecond (2^20 ns) in 32 bits, compared modulo 2^32.
+inline uint32_t CoarseTime(int64_t ns) { return static_cast<uint32_t>(ns >> 20); }
+
+// The latest request of a slot, and its answer.
+struct alignas(32) ServerSlot {
+  enum class State : uint8_t {
+    kUnused,     // there has been none
+    kReceiving,  // some of its packets are here
+    kExecuting,  // the handler has it
+    kReplied,    // `block` has the reply
+    kReplying,   // `reply` has it: it is one of several packets
+    kGone,       // replied, and the reply is not kept any more
+    kDropped,    // refused or ended without a reply: `code` says why
+  };
+
+  uint64_t request_id = 0;
+  // Memory for replies of one packet, used again and again; managed by ReplyCache.
+  uint8_t* block = nullptr;
+  union {
+    LargeRequest* request;           // kReceiving
+    Execution* execution = nullptr;  // kExecuting; null while the handler has not returned
+    LargeReply* reply;               // kReplying
+    uint32_t replied_ms;             // kReplied: CoarseTime
+  };
+  // Timestamp of the request's latest packet, less the time at which it came: the present time
+  // added, it is what `echo` must be.
+  uint32_t echo_base = 0;
+  uint16_t size = 0;        // kReplied: bytes in `block`. kExecuting: packets of the request
+  uint8_t block_class = 0;  // of the length of `block`
+  State state : 4 = State::kUnused;
+  DropReason code : 4 = DropReason::kNone;  // kDropped
+};
+static_assert(sizeof(ServerSlot) == 32);
+static_assert(kDropReasonMax < 16, "a code has four bits");
+
+struct alignas(64) ServerSession {
+  // What each packet needs.
+  uint32_t key = 0;  // 0: not open
+  uint32_t number = 0;
+  uint32_t client_number = 0;
+  uint32_t heard_ms = 0;  // CoarseTime
+  Peer peer;
+  ServerSlot* slots = nullptr;  // as many as were ever used, rounded up
+  uint64_t requests = 0;
+  uint16_t slot_count = 0;  // of `slots`
+  uint16_t slots_max = 0;   // as agreed
+  uint16_t packet_bytes = 0;
+  uint16_t executing = 0;
+
+  // The rest.
+  uint64_t client_id = 0;
+  int64_t opened_ns = 0;
+  uint32_t nonce = 0;
+  uint32_t previous_nonce = 0;  // of the same client's session before this one; 0: none
+  uint32_t timeout_ms = 0;      // CoarseTime
+  uint16_t blocks = 0;          // slots that have a block
+  uint16_t large = 0;           // slots in kReceiving and kReplying
+  uint16_t answered_slot = 0;   // in the burst `answered_burst` a duplicate of its request was
+  uint32_t answered_burst = 0;  // answered
+  bool told_to_drain = false;
+
+  size_t payload_bytes() const { return packet_bytes - kExtendedHeaderBytes; }
+};
+static_assert(sizeof(ServerSession) == 128);
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_SERVER_SESSION_H_

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a server counts.
+#ifndef WEFT_RPC_SERVER_STATS_H_
+#define WEFT_RPC_SERVER_STATS_H_
+
+#include "weft/core/metrics.h"
+
+namespace weft::rpc {
+
+// Of both formats, as far as nothing else is said. Any thread may read.
+struct ServerStats {
+  Counter requests;        // handed to the handler
+  Counter replies;         // of the handler
+  Counter unanswered;      // calls destroyed without a reply
+  Counter refused;         // requests and sessions, for whatever reason
+  Counter feedbacks;       // sent to the router
+  Counter send_overflows;  // replies and control messages that found no buffer or no room to wait
+  Counter malformed;       // datagrams that are not R2P2, or contradict what came before
+  Counter unexpected;  // well-formed packets of no request that is known, or of a type for others
+  Counter duplicates;  // packets that had come before
+  Counter expired;     // requests given up for lack of progress
+  Counter evicted;     // original format: requests given up for others, at a limit
+  Gauge executing;     // calls that are neither answered nor destroyed
+
+  // Why requests were refused.
+  Counter refused_by_application;  // by the admission or by ServerCall::Drop()
+  Counter refused_overloaded;      // executing_max or buffers reached
+  Counter refused_too_large;
+  Counter refused_shutting_down;
+  Counter refused_unsupported;
+
+  // Extended format only.
+  Gauge sessions;
+  Counter sessions_opened;
+  Counter sessions_closed;      // in good order
+  Counter sessions_lost;        // not heard of, not reachable, restarted
+  Counter sessions_refused;     // as many as allowed, or the server drains
+  Counter resets;               // packets for sessions that are not known
+  Counter duplicates_answered;  // requests that came again and got the same answer again
+  Counter replies_gone;         // requests that came again when their reply was not kept any more
+  Counter cancelled;            // requests that their client gave up
+  Counter deadlines;            // requests whose deadline passed before there was a reply
+  Counter retransmitted;        // packets of replies sent again
+  Gauge kept_reply_bytes;       // of replies kept in case that they are lost
+};
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_SERVER_STATS_H_
