@@ -56,7 +56,9 @@ ClientSessions::ClientSessions(ClientBase& base, OriginalCalls& original)
       budget_({.buffers = base.port->pool().count() / 2, .waiting_max = base.options.outstanding_max},
               [this](ReceiveBudget::Reservation& room) {
                 SendProgress(*static_cast<ClientCall*>(room.owner()), /*resent=*/false);
-              }) {}
+              }) {
+  sessions_.emplace_back(this, 0);  // number 0 is nobody's
+}
 
 ClientSessions::~ClientSessions() {
   for (ClientSession& session : sessions_) {
@@ -73,13 +75,13 @@ ClientSessions::~ClientSessions() {
 // --- Finding and opening
 
 SessionId ClientSessions::IdOf(const ClientSession& session) {
-  return {uint64_t{session.generation} << 32 | (session.number + 1)};
+  return {uint64_t{session.generation} << 32 | session.number};
 }
 
 ClientSession* ClientSessions::Find(SessionId id) {
-  const auto place = static_cast<uint32_t>(id.value) - 1;
-  if (place >= sessions_.size()) return nullptr;
-  ClientSession& session = sessions_[place];
+  const auto number = static_cast<uint32_t>(id.value);
+  if (number >= sessions_.size()) return nullptr;
+  ClientSession& session = sessions_[number];
   const bool same = session.generation == id.value >> 32;
   return same && session.state != ClientSession::State::kFree ? &session : nullptr;
 }
@@ -108,7 +110,7 @@ absl::StatusOr<ClientSession*> ClientSessions::FindOrOpen(const Target& target) 
 }
 
 absl::StatusOr<ClientSession*> ClientSessions::NewSession(const Peer& server, bool own) {
-  if (sessions_.size() - free_sessions_.size() >= base_.options.session.sessions_max) {
+  if (sessions_.size() - 1 - free_sessions_.size() >= base_.options.session.sessions_max) {
     return NotExecuted(absl::ResourceExhaustedError(
         absl::StrCat("there are as many sessions as rpc.session.sessions_max allows: ",
                      base_.options.session.sessions_max)));

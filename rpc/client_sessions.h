@@ -155,7 +155,7 @@ class ClientSessions {
   const int64_t timeout_ns_;
   Prng random_;
   const uint64_t incarnation_;
-  std::deque<ClientSession> sessions_;  // by number
+  std::deque<ClientSession> sessions_;  // by number, from 1
   std::vector<uint32_t> free_sessions_;
   absl::flat_hash_map<Peer, uint32_t> by_peer_;
   Peer latest_peer_;  // and the session found for it
