@@ -38,7 +38,9 @@ class LoadGeneratorTest : public testing::Test {
                                return Serve(std::move(call), service_time);
                              })
                   .value();
-    client_ = Client::Create(*client_loop_, transport_->OpenDatagramPort({}).value(), {}).value();
+    client_ = Client::Create(*client_loop_, transport_->OpenDatagramPort({}).value(),
+                             {.wire = Wire::kOriginal})
+                  .value();
   }
 
   Task<void> Serve(ServerCall call, absl::Duration service_time) {
