@@ -12,7 +12,8 @@
 //     each hop (3.5), which needs the TTL of arriving packets.
 //     Instead, a path whose round trips stay above twice the highest target even at the smallest
 //     window is taken for a long one, not for a congested one: the target is added to its shortest
-//     round trip. (About 60 round trips pass until that is known.)
+//     round trip. (About 60 round trips pass until that is known. Paths that are idle between the
+//     target and that need a higher target: they crawl.)
 //   - A window grows only while it is full (congestion_control.h).
 //   - The round trip that spaces decreases and paces packets is a mean over 8 (as RFC 6298's), so
 //     that one sample of a host that slept does not stretch it.
