@@ -13,11 +13,12 @@
 //   if (absl::Status status = options.Validate(); !status.ok()) return status;
 //   std::unique_ptr<CongestionControl> control = MakeCongestionControl(options);  // none: nullptr
 //   ...
-//   if (control) control->OnAck({.now_ns = now_ns, .rtt_ns = rtt_ns, .packets = 3, .in_flight = 5});
+//   if (control) control->OnAck({now_ns, rtt_ns, newly_acknowledged, in_flight});
 //   const uint32_t window = control ? control->window_packets() : credits;
 //
 // While a path is not congested it costs two compares for a burst of acknowledgements: OnAck()
-// returns at once if nothing would change. There is one virtual call a burst otherwise.
+// returns at once if the window would stay as it is. Otherwise there is one virtual call a burst.
+// Packets that are sent again keep to the window and to the pacing as new ones do.
 //
 // A new algorithm is a file and a line in the table of congestion_control.cc.
 #ifndef WEFT_RPC_CONGESTION_CONTROL_H_
@@ -41,8 +42,8 @@ struct CongestionOptions {
   uint32_t window_max_packets = 256;     // (max_cwnd) 1 to 65536
 
   // Of swift only.
-  double window_min_packets = 0.01;       // (min_cwnd) 0.001 to 1; below 1, packets are paced
-  int64_t target_delay_ns = 200'000;      // (base_target) 1 us to 10 s
+  double window_min_packets = 0.1;        // (min_cwnd) 0.001 to 1; below 1, packets are paced
+  int64_t target_delay_ns = 200'000;      // (base_target) 1 us to 10 s; above an idle round trip
   int64_t target_range_ns = 200'000;      // (fs_range) 0 to 10 s; added for small windows:
   double target_range_packets_min = 0.1;  // (fs_min_cwnd) all of it up to this window,
   double target_range_packets_max = 100;  // (fs_max_cwnd) nothing from this one on

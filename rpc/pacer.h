@@ -11,7 +11,8 @@
 //
 // Packets have slots, `gap_ns` apart. Whoever comes late, because the wheel ticks or the thread was
 // busy, may use the slots that passed meanwhile, but not more than `burst_packets` of them; so the
-// rate does not drift below 1 / gap_ns, and a pause earns no more than one burst. (A virtual
+// rate does not drift below 1 / gap_ns, and a pause, or the time before the first packet, earns no
+// more than one burst. (A virtual
 // scheduling algorithm as in ITU-T I.371.) To reach its rate, a gap shorter than the wheel's tick
 // needs a burst of at least tick / gap packets.
 #ifndef WEFT_RPC_PACER_H_

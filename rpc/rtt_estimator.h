@@ -84,10 +84,14 @@ class RttEstimator {
   void AddToMin(const RttOptions& options, int64_t now_ns, int64_t sample_ns) {
     const int64_t half_ns = options.min_window_ns / 2;
     const int64_t age_ns = now_ns - bucket_start_ns_;
-    if (age_ns >= half_ns || current_min_ns_ == kNone) {
-      previous_min_ns_ = age_ns < 2 * half_ns ? current_min_ns_ : kNone;
+    if (current_min_ns_ == kNone || age_ns >= 2 * half_ns) {
+      previous_min_ns_ = kNone;
       current_min_ns_ = sample_ns;
       bucket_start_ns_ = now_ns;
+    } else if (age_ns >= half_ns) {
+      previous_min_ns_ = current_min_ns_;
+      current_min_ns_ = sample_ns;
+      bucket_start_ns_ += half_ns;
     } else {
       current_min_ns_ = std::min(current_min_ns_, sample_ns);
     }

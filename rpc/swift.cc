@@ -11,6 +11,9 @@ namespace {
 // An hour. Longer round trips are taken as so long, so that no sum of them overflows.
 constexpr int64_t kRttMaxNs = 3'600'000'000'000;
 
+// Round trips at the smallest window that show a path to be long.
+constexpr uint32_t kLateMax = 4;
+
 }  // namespace
 
 Swift::Swift(const CongestionOptions& options)
@@ -32,7 +35,27 @@ Swift::Swift(const CongestionOptions& options)
 int64_t Swift::TargetDelayNs(double window) const {
   const double scaled_ns = std::clamp(scale_slope_ns_ / std::sqrt(window) + scale_offset_ns_, 0.0,
                                       static_cast<double>(options_.target_range_ns));
-  return options_.target_delay_ns + static_cast<int64_t>(scaled_ns);
+  return base_ns_ + options_.target_delay_ns + static_cast<int64_t>(scaled_ns);
+}
+
+// Finds out whether a path is long. Only the smallest window tells: at any other, those who come to
+// a congested path would take it for a long one, raise their targets, and keep it congested.
+void Swift::JudgePath(int64_t delay_ns) {
+  if (delay_ns <= 2 * (options_.target_delay_ns + options_.target_range_ns)) {
+    base_ns_ = 0;
+    late_ = 0;
+  } else if (delay_ns < target_ns_) {
+    base_ns_ = std::min(base_ns_, delay_ns);
+    late_ = 0;
+  } else if (window_ <= options_.window_min_packets) {
+    least_ns_ = late_ == 0 ? delay_ns : std::min(least_ns_, delay_ns);
+    if (++late_ < kLateMax) return;
+    base_ns_ = least_ns_;
+    late_ = 0;
+  } else {
+    return;
+  }
+  target_ns_ = TargetDelayNs(window_);
 }
 
 // "On receiving ACK".
@@ -42,6 +65,7 @@ void Swift::HandleAck(const Acked& acked) {
   if (acked.rtt_ns > 0) {
     const int64_t delay_ns = std::min(acked.rtt_ns, kRttMaxNs);
     rtt_ns_ += (delay_ns - rtt_ns_) / 8;
+    if (base_ns_ > 0 || window_ <= options_.window_min_packets) JudgePath(delay_ns);
     if (delay_ns < target_ns_) {
       if (WasFull(acked)) {
         const double increase = options_.increase_packets * acked.packets;
@@ -82,8 +106,10 @@ void Swift::SetWindow(double window, int64_t now_ns) {
     window_ = window;
     target_ns_ = TargetDelayNs(window);
   }
-  // A timeout is remembered until the next acknowledgement, which therefore matters.
-  Publish(window, options_.window_max_packets, timeouts_ == 0 ? target_ns_ : kNoRttNs,
+  // A timeout is remembered until the next acknowledgement, which therefore matters; of a long path
+  // all do, as each may be the shortest.
+  const bool quiet = timeouts_ == 0 && base_ns_ == 0;
+  Publish(window, options_.window_max_packets, quiet ? target_ns_ : kNoRttNs,
           window < 1 ? static_cast<int64_t>(static_cast<double>(rtt_ns_) / window) : 0);
 }
 

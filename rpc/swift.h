@@ -10,6 +10,10 @@
 //   - There is one target for the whole round trip. The paper has a second window against the delay
 //     of hosts (3.3), which needs time stamps of the NICs at both ends, and adds to the target for
 //     each hop (3.5), which needs the TTL of arriving packets.
+//     Instead, a path whose round trips stay above twice the highest target even at the smallest
+//     window is taken for a long one, not for a congested one: the target is added to its shortest
+//     round trip. (About 60 round trips pass until that is known. Paths that are idle between the
+//     target and that need a higher target: they crawl.)
 //   - A window grows only while it is full (congestion_control.h).
 //   - The round trip that spaces decreases and paces packets is a mean over 8 (as RFC 6298's), so
 //     that one sample of a host that slept does not stretch it.
@@ -33,7 +37,8 @@ class Swift final : public CongestionControl {
 
   double window() const override { return window_; }
 
-  // The delay that a window is held against.
+  // The round trip that a window is held against: target_delay_ns and a part of target_range_ns,
+  // on a long path on top of the shortest round trip.
   int64_t TargetDelayNs(double window) const;
 
  private:
@@ -41,6 +46,7 @@ class Swift final : public CongestionControl {
   void HandleLoss(const Lost& lost) override;
   void HandleTimeout(int64_t now_ns, uint32_t in_flight) override;
 
+  void JudgePath(int64_t delay_ns);
   bool CanDecrease(int64_t now_ns) const { return now_ns - decreased_ns_ >= rtt_ns_; }
   void SetWindow(double window, int64_t now_ns);
 
@@ -50,8 +56,11 @@ class Swift final : public CongestionControl {
   double window_;           // cwnd
   int64_t target_ns_ = 0;   // TargetDelayNs(window_)
   int64_t rtt_ns_;
+  int64_t base_ns_ = 0;    // shortest round trip of a long path; 0: not a long one
+  int64_t least_ns_ = 0;   // of the round trips counted by late_
   int64_t decreased_ns_;   // t_last_decrease
   uint32_t timeouts_ = 0;  // retransmit_cnt
+  uint32_t late_ = 0;      // round trips in a row at the smallest window that a short path has not
 };
 
 static_assert(sizeof(Swift) <= 128, "there is one for each direction of each session");
