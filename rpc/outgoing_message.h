@@ -111,6 +111,9 @@ class OutgoingMessage {
   // `header` is that of a PROGRESS about this message (the caller has compared session and request
   // id) and `progress` its body. `srtt_ns` is the smoothed round trip time; 0: not known.
   //  - Stale ones, which say less than is known, are valid and change nothing.
+  //  - One that is flagged as sent before comes from a receiver that waits in vain: what was sent a
+  //    round trip ago and is not acknowledged counts as lost. It stands in for OnTimeout() where the
+  //    receiver has the timer, as clients have for responses.
   //  - The granted edge never goes back, with one exception: until something has been acknowledged
   //    or granted by a PROGRESS, 0 means `refused`. An edge beyond the end grants everything: the
   //    receiver may not have learnt of the length yet.
@@ -161,7 +164,7 @@ class OutgoingMessage {
                    Acked& acked);
   void AcknowledgeBits(const ExtendedHeader& header, const Progress& progress, int64_t now_ns,
                        int64_t srtt_ns, Acked& acked);
-  uint32_t FindLost(int64_t srtt_ns);
+  uint32_t FindLost(int64_t due_ns, int64_t srtt_ns);
   void Refuse();
   void SkipAcknowledged();
 
