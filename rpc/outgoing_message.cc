@@ -15,6 +15,7 @@ namespace {
 constexpr int64_t kReorderMinNs = 10'000;
 // After as many reorderings the window is a whole round trip, RFC 8985's limit.
 constexpr uint32_t kWindowShiftMax = 2;
+constexpr int64_t kUnknownRttNs = 1'000'000;
 constexpr int64_t kNever = std::numeric_limits<int64_t>::min();
 
 }  // namespace
@@ -128,6 +129,7 @@ OutgoingMessage::Acked OutgoingMessage::OnProgress(const ExtendedHeader& header,
   acked.valid = true;
   acked.complete = complete();
   if (acked.complete) return acked;
+  if (srtt_ns == 0) srtt_ns = kUnknownRttNs;
   if (cumulative >= cumulative_) {
     for (size_t i = cumulative_; i < cumulative; ++i) {
       Acknowledge(i, header, now_ns, srtt_ns, acked);

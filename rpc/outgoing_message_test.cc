@@ -246,6 +246,18 @@ TEST_F(OutgoingMessageTest, AReceiverThatWaitsInVainIsSentWhatShouldHaveCome) {
   EXPECT_EQ(Send(3 * kRttNs), (Indices{6, 7}));
 }
 
+TEST_F(OutgoingMessageTest, WithoutARoundTripTimeARepeatedProgressIsNotBelievedAtOnce) {
+  Start(8, 8);
+  Send(0);
+  const ExtendedHeader header = {.type = MessageType::kAck,
+                                 .first = true,
+                                 .resent = true,
+                                 .packet_order = 0,
+                                 .kind = ControlKind::kProgress};
+  EXPECT_EQ(message_.OnProgress(header, {.granted = 8}, 999'999, 0).lost, 0u);
+  EXPECT_EQ(message_.OnProgress(header, {.granted = 8}, 1'000'000, 0).lost, 8u);
+}
+
 TEST_F(OutgoingMessageTest, ARefusedMessageBeginsAgain) {
   Start(6, 4);
   Send(0);
