@@ -230,6 +230,17 @@ TEST_F(OutgoingMessageTest, WhatArrivesLateAfterATimeoutIsNoReordering) {
   EXPECT_EQ(Send(7 * kRttNs), Indices{3});
 }
 
+TEST_F(OutgoingMessageTest, ATimeoutReplacesWhatWasGuessedBefore) {
+  Start(8, 8);
+  Send(0);
+  EXPECT_EQ(Tell({.cumulative = 0, .granted = 8, .here = "111"}).lost, 1u);
+  EXPECT_EQ(Send(kRttNs), Indices{0});
+  EXPECT_EQ(message_.OnTimeout(), 5u);
+  const OutgoingMessage::Acked acked = Tell({.cumulative = 8, .granted = 8}, 9 * kRttNs);
+  EXPECT_EQ(acked.packets, 5u);
+  EXPECT_EQ(acked.spurious, 0u);
+}
+
 TEST_F(OutgoingMessageTest, AReceiverThatWaitsInVainIsSentWhatShouldHaveCome) {
   Start(8, 6);
   Send(0, 3);
