@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cassert>
+#include <limits>
 #include <utility>
 
 namespace weft::rpc {
@@ -14,6 +15,8 @@ namespace {
 constexpr int64_t kReorderMinNs = 10'000;
 // After as many reorderings the window is a whole round trip, RFC 8985's limit.
 constexpr uint32_t kWindowShiftMax = 2;
+constexpr int64_t kUnknownRttNs = 1'000'000;
+constexpr int64_t kNever = std::numeric_limits<int64_t>::min();
 
 }  // namespace
 
@@ -126,13 +129,16 @@ OutgoingMessage::Acked OutgoingMessage::OnProgress(const ExtendedHeader& header,
   acked.valid = true;
   acked.complete = complete();
   if (acked.complete) return acked;
+  if (srtt_ns == 0) srtt_ns = kUnknownRttNs;
   if (cumulative >= cumulative_) {
     for (size_t i = cumulative_; i < cumulative; ++i) {
       Acknowledge(i, header, now_ns, srtt_ns, acked);
     }
     cumulative_ = cumulative;
     AcknowledgeBits(header, progress, now_ns, srtt_ns, acked);
-    if (acked.packets > 0) acked.lost = FindLost(srtt_ns);
+    // One that is repeated says that the receiver waits in vain: for all that should have come.
+    const int64_t due_ns = header.resent ? now_ns - srtt_ns : kNever;
+    if (acked.packets > 0 || header.resent) acked.lost = FindLost(due_ns, srtt_ns);
   }
   if (progress.granted > 0) {
     edge_known_ = true;
@@ -201,8 +207,8 @@ void OutgoingMessage::Acknowledge(size_t index, const ExtendedHeader& header, in
   }
 }
 
-// Of the packets in the order of sending, those that are lost are the first ones, by either rule.
-uint32_t OutgoingMessage::FindLost(int64_t srtt_ns) {
+// Of the packets in the order of sending, those that are lost are the first ones, by each rule.
+uint32_t OutgoingMessage::FindLost(int64_t due_ns, int64_t srtt_ns) {
   const int64_t window_ns = std::max(
       srtt_ns >> (kWindowShiftMax - std::min(reorderings_, kWindowShiftMax)), kReorderMinNs);
   uint32_t found = 0;
@@ -211,9 +217,9 @@ uint32_t OutgoingMessage::FindLost(int64_t srtt_ns) {
     if (packet.state == State::kInFlight) {
       const bool overtaken = reorderings_ == 0 && packet.order < latest_orders_[2];
       const bool late = latest_sent_ns_ - packet.sent_ns > window_ns;
-      if (!overtaken && !late) break;
+      if (!overtaken && !late && packet.sent_ns > due_ns) break;
       packet.state = State::kLost;
-      packet.guessed = true;
+      packet.guessed = overtaken || late;
       Append(lost_, PopFront(sent_));
       ++found;
     } else {

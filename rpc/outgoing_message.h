@@ -10,7 +10,10 @@
 //     message.OnSent(*index, now_ns);
 //   }
 //   message.OnProgress(header, progress, now_ns, srtt_ns);   // and go on with Next()
-//   if (message.OnTimeout() == 0) Send packet 0, flagged as sent before, and call OnSent(0);
+//   if (message.OnTimeout() == 0 && !message.Next()) {       // silence: a probe, again and again
+//     Send(message.packet(0), {.resent = true});
+//     message.OnSent(0, now_ns);
+//   }
 //
 // Which packets are lost is found as RACK does (RFC 8985), in the order in which packets were sent,
 // so that a packet that was sent again and is lost again is found as well: three that were sent
@@ -109,8 +112,12 @@ class OutgoingMessage {
     uint32_t spurious = 0;  // of those acknowledged: thought lost, by order or time, but only late
   };
   // `header` is that of a PROGRESS about this message (the caller has compared session and request
-  // id) and `progress` its body. `srtt_ns` is the smoothed round trip time; 0: not known.
+  // id) and `progress` its body. `srtt_ns` is the smoothed round trip time; 0: not known, and
+  // taken to be a millisecond.
   //  - Stale ones, which say less than is known, are valid and change nothing.
+  //  - One that is flagged as sent before comes from a receiver that waits in vain: what was sent a
+  //    round trip ago and is not acknowledged counts as lost. It stands in for OnTimeout() where the
+  //    receiver has the timer, as clients have for responses.
   //  - The granted edge never goes back, with one exception: until something has been acknowledged
   //    or granted by a PROGRESS, 0 means `refused`. An edge beyond the end grants everything: the
   //    receiver may not have learnt of the length yet.
@@ -161,7 +168,7 @@ class OutgoingMessage {
                    Acked& acked);
   void AcknowledgeBits(const ExtendedHeader& header, const Progress& progress, int64_t now_ns,
                        int64_t srtt_ns, Acked& acked);
-  uint32_t FindLost(int64_t srtt_ns);
+  uint32_t FindLost(int64_t due_ns, int64_t srtt_ns);
   void Refuse();
   void SkipAcknowledged();
 

@@ -42,7 +42,8 @@ class Reassembly {
   explicit Reassembly(size_t packets_max) : packets_max_(packets_max) {}
 
   // A packet without its header: which one it is, of how many if it says so (else 0), and whether
-  // it says that it is the last. `payload` is not null.
+  // it says that it is the last. `payload` is not null. Whoever has promised room for fewer packets
+  // than packets_max drops what lies beyond before it gets here.
   Result Add(size_t index, size_t total, bool last, Buffer payload);
   Result Add(const Header& header, Buffer payload);
 
