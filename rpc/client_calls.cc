@@ -96,6 +96,7 @@ absl::StatusOr<CallId> ClientSessions::Begin(const Target& target, Payload&& req
     call.state = ClientCall::State::kWaiting;
     session.waiting.PushBack(call);
     base_.loop.timers().Schedule(call.timer, deadline_ns);
+    SchedulePacing(session);
   }
   return IdOf(call);
 }
@@ -161,6 +162,11 @@ void ClientSessions::Pump(ClientSession& session) {
     session.waiting.Remove(call);
     Start(call);
   }
+  SchedulePacing(session);
+}
+
+// Where packets wait for their time rather than for an answer, nothing else would send them.
+void ClientSessions::SchedulePacing(ClientSession& session) {
   const int64_t gap_ns = session.congestion == nullptr ? 0 : session.congestion->pacing_ns();
   if (gap_ns > 0 && !session.pacing.armed() &&
       !(session.waiting.empty() && session.sending.empty())) {

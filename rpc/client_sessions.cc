@@ -151,7 +151,10 @@ void ClientSessions::StartConnecting(ClientSession& session) {
   session.tries = 0;
   session.in_flight = 0;
   session.network_rtt = session.response_time = RttEstimator();
-  session.congestion = MakeCongestionControl(base_.options.session.congestion);
+  // What neither loses nor drops packets holds its senders up by itself.
+  session.congestion = base_.port->capabilities().reliable
+                           ? nullptr
+                           : MakeCongestionControl(base_.options.session.congestion);
   SendHello(session);
 }
 

@@ -110,6 +110,7 @@ class ClientSessions {
   bool CanStart(const ClientSession& session) const;
   void Start(ClientCall& call);
   void Pump(ClientSession& session);
+  void SchedulePacing(ClientSession& session);
   void SendRequest(ClientCall& call);
   ExtendedHeader RequestHeader(const ClientCall& call, int64_t now_ns) const;
   // Puts `header` and `bytes` together and into the sending queue. `view` where a port that gathers

@@ -181,7 +181,8 @@ void ClientSessions::OnReplyPacket(ClientCall& call, const ExtendedHeader& heade
   ClientTransfer& transfer = *call.transfer;
   const CallId id = IdOf(call);
   const bool room = MakeRoom(call, header);
-  if (!room && Find(id) == nullptr) return;
+  // Without the length of the reply nothing can be said to it: it would look like a refusal.
+  if (!room && (Find(id) == nullptr || header.total() == 0)) return;
 
   transfer.echo = header.timestamp;
   transfer.echo_arrived_ns = base_.loop.now_ns();
