@@ -65,8 +65,8 @@ Client::~Client() { base_.loop.Remove(this); }
 
 size_t Client::outstanding() const { return original_.outstanding() + sessions_.outstanding(); }
 
-absl::StatusOr<CallId> Client::Begin(const Target& target, Payload&& request, Callback&& callback,
-                                     const CallOptions& options) {
+absl::StatusOr<CallId> Client::Begin(const Target& target, Payload&& request, bool copy,
+                                     Callback&& callback, const CallOptions& options) {
   if (!base_.port->status().ok()) return base_.port->status();
   if (base_.sending.room() == 0) {
     return NotExecuted(
@@ -81,7 +81,8 @@ absl::StatusOr<CallId> Client::Begin(const Target& target, Payload&& request, Ca
       base_.options.wire == Wire::kOriginal
           ? original_.Begin(target.server, {}, std::move(request), std::move(callback), policy,
                             std::max<int64_t>(deadline_ns - now_ns, 1))
-          : sessions_.Begin(target, std::move(request), std::move(callback), policy, deadline_ns);
+          : sessions_.Begin(target, std::move(request), copy, std::move(callback), policy,
+                            deadline_ns, now_ns);
   if (begun.ok()) ++base_.stats.calls;
   return begun;
 }
@@ -101,14 +102,17 @@ absl::StatusOr<Payload> Client::CopyOfRequest(absl::Span<const uint8_t> request)
 
 absl::StatusOr<CallId> Client::Call(const Target& target, absl::Span<const uint8_t> request,
                                     Callback callback, const CallOptions& options) {
+  if (request.size() <= ClientCall::kSmallBytes) {
+    return Begin(target, Payload::External(request), /*copy=*/true, std::move(callback), options);
+  }
   absl::StatusOr<Payload> copy = CopyOfRequest(request);
   if (!copy.ok()) return copy.status();
-  return Begin(target, *std::move(copy), std::move(callback), options);
+  return Begin(target, *std::move(copy), /*copy=*/false, std::move(callback), options);
 }
 
 absl::StatusOr<CallId> Client::Call(const Target& target, Payload request, Callback callback,
                                     const CallOptions& options) {
-  return Begin(target, std::move(request), std::move(callback), options);
+  return Begin(target, std::move(request), /*copy=*/false, std::move(callback), options);
 }
 
 void Client::Cancel(CallId id) {
@@ -173,7 +177,7 @@ Client::CallAwaiter Client::Call(const Target& target, Buffer request,
 bool Client::CallAwaiter::await_suspend(std::coroutine_handle<> awaiting) {
   awaiting_ = awaiting;
   absl::StatusOr<CallId> begun = client_.Begin(
-      target_, std::move(request_),
+      target_, std::move(request_), /*copy=*/false,
       [this](absl::StatusOr<BufferChain> result) {
         call_ = CallId();
         result_ = std::move(result);

@@ -139,8 +139,8 @@ class Client : public Pollable {
          size_t packet_payload_bytes);
 
   // What all faces of Call() do.
-  absl::StatusOr<CallId> Begin(const Target& target, Payload&& request, Callback&& callback,
-                               const CallOptions& options);
+  absl::StatusOr<CallId> Begin(const Target& target, Payload&& request, bool copy,
+                               Callback&& callback, const CallOptions& options);
   absl::StatusOr<Payload> CopyOfRequest(absl::Span<const uint8_t> request);
   size_t OnEvents();
 

@@ -3,6 +3,7 @@
 // A client's calls in the extended format: requests, replies, and what is sent again.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "weft/rpc/call_status.h"
@@ -42,25 +43,25 @@ CallId ClientSessions::IdOf(const ClientCall& call) {
 ClientCall* ClientSessions::Find(CallId id) {
   const size_t index = id.value & 0xFFFFFF;
   if (!IsExtended(id) || index >= calls_.size()) return nullptr;
-  ClientCall& call = calls_[index];
+  ClientCall& call = *calls_[index];
   return call.state != ClientCall::State::kFree && IdOf(call) == id ? &call : nullptr;
 }
 
 ClientCall& ClientSessions::NewCall() {
-  if (free_calls_.empty()) {
-    free_calls_.push_back(static_cast<uint32_t>(calls_.size()));
-    calls_.emplace_back(this, free_calls_.back());
+  if (free_calls_ == nullptr) {
+    calls_.push_back(std::make_unique<ClientCall>(this, static_cast<uint32_t>(calls_.size())));
+    free_calls_ = calls_.back().get();
   }
-  ClientCall& call = calls_[free_calls_.back()];
-  free_calls_.pop_back();
+  ClientCall& call = *free_calls_;
+  free_calls_ = std::exchange(call.next, nullptr);
   ++call.generation;
   ++outstanding_;
   return call;
 }
 
-absl::StatusOr<CallId> ClientSessions::Begin(const Target& target, Payload&& request,
+absl::StatusOr<CallId> ClientSessions::Begin(const Target& target, Payload&& request, bool copy,
                                              Callback&& callback, Policy policy,
-                                             int64_t deadline_ns) {
+                                             int64_t deadline_ns, int64_t now_ns) {
   if (outstanding_ >= base_.options.outstanding_max) {
     return NotExecuted(absl::ResourceExhaustedError(absl::StrCat(
         outstanding_, " calls are outstanding, as many as outstanding_max allows")));
@@ -68,8 +69,9 @@ absl::StatusOr<CallId> ClientSessions::Begin(const Target& target, Payload&& req
   absl::StatusOr<ClientSession*> found = FindOrOpen(target);
   if (!found.ok()) return found.status();
   ClientSession& session = **found;
-  if (absl::Status size = CheckSize(session, request); !size.ok()) return size;
-  const int64_t now_ns = base_.loop.now_ns();
+  if (!copy) {
+    if (absl::Status size = CheckSize(session, request); !size.ok()) return size;
+  }
   if (session.state != ClientSession::State::kOpen) [[unlikely]] {
     if (session.state == ClientSession::State::kDraining ||
         session.state == ClientSession::State::kClosing) {
@@ -87,11 +89,17 @@ absl::StatusOr<CallId> ClientSessions::Begin(const Target& target, Payload&& req
   call.session = &session;
   call.policy = policy;
   call.callback = std::move(callback);
-  call.request = std::move(request);
+  if (copy) {
+    const absl::Span<const uint8_t> bytes = request.front();
+    if (!bytes.empty()) std::memcpy(call.small, bytes.data(), bytes.size());
+    call.request = Payload::External({call.small, bytes.size()});
+  } else {
+    call.request = std::move(request);
+  }
   call.deadline_ns = deadline_ns;
   ++session.calls;
   if (session.waiting.empty() && CanStart(session)) [[likely]] {
-    Start(call);
+    Start(call, now_ns);
   } else {
     call.state = ClientCall::State::kWaiting;
     session.waiting.PushBack(call);
@@ -121,7 +129,7 @@ bool ClientSessions::CanStart(const ClientSession& session) const {
                                kPacedBurst) > 0;
 }
 
-void ClientSessions::Start(ClientCall& call) {
+void ClientSessions::Start(ClientCall& call, int64_t now_ns) {
   ClientSession& session = *call.session;
   if (session.free_slots.empty()) {
     session.free_slots.push_back(static_cast<uint16_t>(session.slots.size()));
@@ -134,13 +142,12 @@ void ClientSessions::Start(ClientCall& call) {
   call.request_id = ++slot.sequence << 16 | number;
   call.tries = 0;
   call.sent_twice = false;
-  const int64_t now_ns = base_.loop.now_ns();
   call.sent_ns = now_ns;
   if (call.request.size() <= session.packet_payload_bytes) [[likely]] {
     call.state = ClientCall::State::kSent;
     call.packets = 1;
     ++session.in_flight;
-    SendRequest(call);
+    SendRequest(call, now_ns);
     Arm(call, now_ns, session.response_time.rto_ns(rtt_));
   } else {
     StartTransfer(call);
@@ -160,7 +167,7 @@ void ClientSessions::Pump(ClientSession& session) {
       continue;
     }
     session.waiting.Remove(call);
-    Start(call);
+    Start(call, base_.loop.now_ns());
   }
   SchedulePacing(session);
 }
@@ -195,8 +202,8 @@ ExtendedHeader ClientSessions::RequestHeader(const ClientCall& call, int64_t now
           .credits = static_cast<uint16_t>(base_.options.session.credits)};
 }
 
-void ClientSessions::SendRequest(ClientCall& call) {
-  ExtendedHeader header = RequestHeader(call, base_.loop.now_ns());
+void ClientSessions::SendRequest(ClientCall& call, int64_t now_ns) {
+  ExtendedHeader header = RequestHeader(call, now_ns);
   if (call.packets > 1) {
     // A question whether it is still being executed: the server has the bytes.
     header.last = false;
@@ -249,12 +256,12 @@ void ClientSessions::OnDatagram(Buffer&& datagram) {
   const absl::Span<const uint8_t> body =
       absl::Span<const uint8_t>(datagram.bytes()).subspan(kExtendedHeaderBytes);
   if (header.kind == ControlKind::kHelloAck) return OnHelloAck(header, body);
-  if (header.session >= sessions_.size() || sessions_[header.session].key != header.key)
+  if (header.session >= sessions_.size() || sessions_[header.session]->key != header.key)
       [[unlikely]] {
     ++base_.stats.unexpected;
     return;
   }
-  ClientSession& session = sessions_[header.session];
+  ClientSession& session = *sessions_[header.session];
   if (!IsOpen(session)) [[unlikely]] {
     if (session.state == ClientSession::State::kConnecting && header.type == MessageType::kDrop) {
       OnRefusal(session, header, body);
@@ -314,6 +321,7 @@ void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& he
   datagram.TrimFront(kExtendedHeaderBytes);
   if (call->state == ClientCall::State::kCancelling) {
     Release(*call);
+    Free(*call);
     return Pump(session);
   }
   // Of a request that was sent twice, a server that said it was executing it tells at least that
@@ -345,6 +353,7 @@ void ClientSessions::OnDrop(ClientSession& session, const ExtendedHeader& header
   session.credits = std::max<uint16_t>(header.credits, 1);
   if (call->state == ClientCall::State::kCancelling) {
     Release(*call);
+    Free(*call);
     return Pump(session);
   }
   if (header.code == DropReason::kDeadline) {
@@ -396,14 +405,20 @@ void ClientSessions::Release(ClientCall& call) {
   if (call.state != ClientCall::State::kCancelling) --outstanding_;
   ReleaseRequest(call);
   call.state = ClientCall::State::kFree;
-  free_calls_.push_back(call.index);
+}
+
+void ClientSessions::Free(ClientCall& call) {
+  call.callback = nullptr;
+  call.next = free_calls_;
+  free_calls_ = &call;
 }
 
 void ClientSessions::End(ClientCall& call, absl::StatusOr<BufferChain>&& result) {
   ClientSession& session = *call.session;
-  Callback callback = std::move(call.callback);
   Release(call);
-  callback(std::move(result));
+  // Where it is: nobody else gets this call before it is freed.
+  call.callback(std::move(result));
+  Free(call);
   if (!session.waiting.empty() || !session.sending.empty()) Pump(session);
   if (session.state == ClientSession::State::kDraining) [[unlikely]]
     CloseIfDrained(session);
@@ -426,8 +441,8 @@ void ClientSessions::Cancel(CallId id) {
   const bool tell = !original && call->state != ClientCall::State::kWaiting && IsOpen(session) &&
                     cancelling_ < base_.options.outstanding_max;
   if (!tell) {
-    call->callback = nullptr;
-    return Release(*call);
+    Release(*call);
+    return Free(*call);
   }
   if (call->state == ClientCall::State::kSent) --session.in_flight;
   if (call->state == ClientCall::State::kSending || call->state == ClientCall::State::kReceiving) {
@@ -471,7 +486,7 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
       [[fallthrough]];
     case ClientCall::State::kExecuting:
       call.sent_twice = true;
-      SendRequest(call);
+      SendRequest(call, now_ns);
       break;
     case ClientCall::State::kSending:
       OnTransferTimeout(call, now_ns);
@@ -484,6 +499,7 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
     case ClientCall::State::kCancelling:
       if (call.tries > kCancels) {
         Release(call);
+        Free(call);
         return Pump(session);
       }
       SendControl(session, ControlKind::kCancel, call.request_id);

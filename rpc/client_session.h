@@ -52,6 +52,9 @@ struct ClientCall {
     kOriginal,    // goes on in the original format
   };
 
+  // Requests up to this length are copied, if they must be, into the call itself.
+  static constexpr size_t kSmallBytes = 128;
+
   explicit ClientCall(ClientSessions* sessions, uint32_t index);
 
   ClientSessions* const sessions;
@@ -72,9 +75,10 @@ struct ClientCall {
   Payload request;
   std::unique_ptr<ClientTransfer> transfer;  // kept from call to call
   CallId original;
-  // In the session's list of calls that wait, or in its list of those that send.
+  // In the session's list of calls that wait, in its list of those that send, or free.
   ClientCall* previous = nullptr;
   ClientCall* next = nullptr;
+  uint8_t small[kSmallBytes];
 };
 
 // Calls in the order in which they came. A call is in one list at most.

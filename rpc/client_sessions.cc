@@ -57,18 +57,18 @@ ClientSessions::ClientSessions(ClientBase& base, OriginalCalls& original)
               [this](ReceiveBudget::Reservation& room) {
                 SendProgress(*static_cast<ClientCall*>(room.owner()), /*resent=*/false);
               }) {
-  sessions_.emplace_back(this, 0);  // number 0 is nobody's
+  sessions_.push_back(std::make_unique<ClientSession>(this, 0));  // number 0 is nobody's
 }
 
 ClientSessions::~ClientSessions() {
-  for (ClientSession& session : sessions_) {
-    if (session.state == ClientSession::State::kOpen ||
-        session.state == ClientSession::State::kDraining) {
-      SendControl(session, ControlKind::kClose);
+  for (const auto& session : sessions_) {
+    if (session->state == ClientSession::State::kOpen ||
+        session->state == ClientSession::State::kDraining) {
+      SendControl(*session, ControlKind::kClose);
     }
   }
   // Views of requests that end with this.
-  for (ClientCall& call : calls_) ReleaseRequest(call);
+  for (const auto& call : calls_) ReleaseRequest(*call);
   base_.sending.Flush(*base_.port);
 }
 
@@ -81,7 +81,7 @@ SessionId ClientSessions::IdOf(const ClientSession& session) {
 ClientSession* ClientSessions::Find(SessionId id) {
   const auto number = static_cast<uint32_t>(id.value);
   if (number >= sessions_.size()) return nullptr;
-  ClientSession& session = sessions_[number];
+  ClientSession& session = *sessions_[number];
   const bool same = session.generation == id.value >> 32;
   return same && session.state != ClientSession::State::kFree ? &session : nullptr;
 }
@@ -97,7 +97,7 @@ absl::StatusOr<ClientSession*> ClientSessions::FindOrOpen(const Target& target) 
   if (latest_ != nullptr && latest_peer_ == target.server) [[likely]] return latest_;
   ClientSession* session = nullptr;
   if (const auto it = by_peer_.find(target.server); it != by_peer_.end()) {
-    session = &sessions_[it->second];
+    session = sessions_[it->second].get();
   } else {
     absl::StatusOr<ClientSession*> made = NewSession(target.server, /*own=*/false);
     if (!made.ok()) return made.status();
@@ -117,9 +117,9 @@ absl::StatusOr<ClientSession*> ClientSessions::NewSession(const Peer& server, bo
   }
   if (free_sessions_.empty()) {
     free_sessions_.push_back(static_cast<uint32_t>(sessions_.size()));
-    sessions_.emplace_back(this, free_sessions_.back());
+    sessions_.push_back(std::make_unique<ClientSession>(this, free_sessions_.back()));
   }
-  ClientSession& session = sessions_[free_sessions_.back()];
+  ClientSession& session = *sessions_[free_sessions_.back()];
   free_sessions_.pop_back();
   ++session.generation;
   session.own = own;
@@ -196,7 +196,7 @@ void ClientSessions::OnHelloAck(const ExtendedHeader& header, absl::Span<const u
     ++base_.stats.malformed;
     return;
   }
-  ClientSession& session = sessions_[header.session];
+  ClientSession& session = *sessions_[header.session];
   const bool asked = session.state == ClientSession::State::kConnecting ||
                      session.state == ClientSession::State::kOriginal;
   if (!asked || header.key != session.key) {
@@ -245,9 +245,9 @@ void ClientSessions::FallBack(ClientSession& session) {
     absl::StatusOr<CallId> begun = original_.Begin(
         session.peer, {}, std::move(call.request),
         [this, &call](absl::StatusOr<BufferChain> result) {
-          Callback callback = std::move(call.callback);
           Release(call);
-          callback(std::move(result));
+          call.callback(std::move(result));
+          Free(call);
         },
         call.policy, std::max<int64_t>(call.deadline_ns - now_ns, 1));
     if (begun.ok()) {
@@ -394,6 +394,7 @@ void ClientSessions::EndCallsOf(ClientSession& session, const absl::Status& erro
     if (call == nullptr) continue;
     if (call->state == ClientCall::State::kCancelling) {
       Release(*call);
+      Free(*call);
     } else {
       Fail(*call, call->state == ClientCall::State::kWaiting ? NotExecuted(error) : error);
     }
@@ -445,7 +446,8 @@ void ClientSessions::Report(const ClientSession& session, SessionEvent::Kind kin
 }
 
 void ClientSessions::OnPeerEvent(const Peer& peer, const absl::Status& error) {
-  for (ClientSession& session : sessions_) {
+  for (size_t i = 1; i < sessions_.size(); ++i) {  // which callbacks may lengthen
+    ClientSession& session = *sessions_[i];
     if (session.peer != peer) continue;
     switch (session.state) {
       case ClientSession::State::kConnecting:
@@ -463,9 +465,8 @@ void ClientSessions::OnPeerEvent(const Peer& peer, const absl::Status& error) {
 }
 
 void ClientSessions::FailAll(const absl::Status& error) {
-  for (ClientSession& session : sessions_) {
-    if (session.state == ClientSession::State::kFree) continue;
-    EndCallsOf(session, error, Waiting::kEnd);
+  for (size_t i = 1; i < sessions_.size(); ++i) {
+    EndCallsOf(*sessions_[i], error, Waiting::kEnd);
   }
 }
 

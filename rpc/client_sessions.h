@@ -10,7 +10,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -37,8 +36,10 @@ class ClientSessions {
   // Tells the servers of open sessions, as far as the port takes it.
   ~ClientSessions();
 
-  absl::StatusOr<CallId> Begin(const Target& target, Payload&& request, Callback&& callback,
-                               Policy policy, int64_t deadline_ns);
+  // `copy`: the bytes of `request`, ClientCall::kSmallBytes at most, live only until this returns.
+  absl::StatusOr<CallId> Begin(const Target& target, Payload&& request, bool copy,
+                               Callback&& callback, Policy policy, int64_t deadline_ns,
+                               int64_t now_ns);
   void Cancel(CallId id);
 
   absl::StatusOr<SessionId> Connect(const Peer& server);
@@ -61,8 +62,8 @@ class ClientSessions {
   // Calls `f(const ClientSession&)` for each session that is in use.
   template <typename F>
   void ForEach(F f) const {
-    for (const ClientSession& session : sessions_) {
-      if (session.state != ClientSession::State::kFree) f(session);
+    for (const auto& session : sessions_) {
+      if (session->state != ClientSession::State::kFree) f(*session);
     }
   }
 
@@ -108,10 +109,10 @@ class ClientSessions {
   static CallId IdOf(const ClientCall& call);
   size_t WindowOf(const ClientSession& session) const;
   bool CanStart(const ClientSession& session) const;
-  void Start(ClientCall& call);
+  void Start(ClientCall& call, int64_t now_ns);
   void Pump(ClientSession& session);
   void SchedulePacing(ClientSession& session);
-  void SendRequest(ClientCall& call);
+  void SendRequest(ClientCall& call, int64_t now_ns);
   ExtendedHeader RequestHeader(const ClientCall& call, int64_t now_ns) const;
   // Puts `header` and `bytes` together and into the sending queue. `view` where a port that gathers
   // may read the bytes later, as they are those of a call's request.
@@ -125,8 +126,9 @@ class ClientSessions {
   ClientCall* CallOf(ClientSession& session, const ExtendedHeader& header);
   void End(ClientCall& call, absl::StatusOr<BufferChain>&& result);
   void Fail(ClientCall& call, absl::Status error);
-  // Gives slot, timer and memory back; the callback stays.
+  // Gives slot, timer and memory back; Free() must follow. The callback stays until then.
   void Release(ClientCall& call);
+  void Free(ClientCall& call);
   void ReleaseRequest(ClientCall& call);
   void OnRetransmissionTimeout(ClientCall& call, int64_t now_ns);
   void SlowDown(ClientSession& session, int64_t now_ns, int64_t wait_ns);
@@ -156,13 +158,13 @@ class ClientSessions {
   const int64_t timeout_ns_;
   Prng random_;
   const uint64_t incarnation_;
-  std::deque<ClientSession> sessions_;  // by number, from 1
+  std::vector<std::unique_ptr<ClientSession>> sessions_;  // by number, from 1
   std::vector<uint32_t> free_sessions_;
   absl::flat_hash_map<Peer, uint32_t> by_peer_;
   Peer latest_peer_;  // and the session found for it
   ClientSession* latest_ = nullptr;
-  std::deque<ClientCall> calls_;  // by index
-  std::vector<uint32_t> free_calls_;
+  std::vector<std::unique_ptr<ClientCall>> calls_;  // by index
+  ClientCall* free_calls_ = nullptr;
   size_t outstanding_ = 0;
   size_t cancelling_ = 0;
   ReceiveBudget budget_;

@@ -43,31 +43,28 @@ class Payload {
                           absl::AnyInvocable<void()> release = nullptr) {
     Payload payload;
     payload.external_ = bytes;
-    payload.release_ = std::move(release);
+    if (release != nullptr) payload.release_ = std::make_unique<Release>(std::move(release));
     return payload;
   }
 
   static Payload Copy(absl::Span<const uint8_t> bytes) {
-    Payload payload;
-    if (bytes.empty()) return payload;
-    payload.copy_ = std::make_unique_for_overwrite<uint8_t[]>(bytes.size());
-    std::memcpy(payload.copy_.get(), bytes.data(), bytes.size());
-    payload.external_ = {payload.copy_.get(), bytes.size()};
-    return payload;
+    if (bytes.empty()) return Payload();
+    auto copy = std::make_unique_for_overwrite<uint8_t[]>(bytes.size());
+    std::memcpy(copy.get(), bytes.data(), bytes.size());
+    const uint8_t* const data = copy.get();
+    return External({data, bytes.size()}, [copy = std::move(copy)] {});
   }
 
   Payload(Payload&& other) noexcept
       : chain_(std::move(other.chain_)),
         external_(std::exchange(other.external_, {})),
-        copy_(std::move(other.copy_)),
-        release_(std::exchange(other.release_, nullptr)) {}
+        release_(std::move(other.release_)) {}
   Payload& operator=(Payload&& other) noexcept {
     if (this != &other) {
       Clear();
       chain_ = std::move(other.chain_);
       external_ = std::exchange(other.external_, {});
-      copy_ = std::move(other.copy_);
-      release_ = std::exchange(other.release_, nullptr);
+      release_ = std::move(other.release_);
     }
     return *this;
   }
@@ -77,8 +74,8 @@ class Payload {
   void Clear() {
     chain_.Clear();
     external_ = {};
-    copy_.reset();
-    if (release_ != nullptr) std::exchange(release_, nullptr)();
+    if (release_ != nullptr) [[unlikely]]
+      (*std::exchange(release_, nullptr))();
   }
 
   size_t size() const { return chain_.size() + external_.size(); }
@@ -110,11 +107,12 @@ class Payload {
   bool contiguous() const { return chain_.pieces() <= 1; }
 
  private:
+  using Release = absl::AnyInvocable<void()>;
+
   // Either the chain or the external bytes, never both.
   BufferChain chain_;
   absl::Span<const uint8_t> external_;
-  std::unique_ptr<uint8_t[]> copy_;
-  absl::AnyInvocable<void()> release_;
+  std::unique_ptr<Release> release_;  // apart, as few have one and all are moved
 };
 
 }  // namespace weft::rpc
