@@ -53,7 +53,8 @@ void Reassembly::MakeRoom(size_t index) {
   if (needed <= early_.size()) return;
   std::vector<Buffer> ring(std::max(kSmallestRing, std::bit_ceil(needed)));
   if (early_count_ > 0) {
-    for (size_t i = cumulative() + 1; i < end_; ++i) ring[i & (ring.size() - 1)] = std::move(early(i));
+    for (size_t i = cumulative() + 1; i < end_; ++i)
+      ring[i & (ring.size() - 1)] = std::move(early(i));
   }
   early_ = std::move(ring);
 }

@@ -23,7 +23,7 @@
 namespace weft::rpc {
 
 struct ReceiveBudgetOptions {
-  size_t buffers = 4096;   // promised at any time, at most
+  size_t buffers = 4096;    // promised at any time, at most
   size_t waiting_max = 64;  // reservations that wait, at most
 };
 
