@@ -189,8 +189,8 @@ void BM_PortOneThread(benchmark::State& state) {
     for (Datagram& d : got) d.buffer.Reset();
   }
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(kRawPackets * kPacketBytes));
-  state.counters["copied"] = static_cast<double>(in->stats().copied_buffers) /
-                             static_cast<double>(in->stats().received);
+  state.counters["copied"] =
+      static_cast<double>(in->stats().copied_buffers) / static_cast<double>(in->stats().received);
 }
 BENCHMARK(BM_PortOneThread);
 
