@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -162,6 +163,43 @@ void BM_RawOneThread(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(n));
 }
 BENCHMARK(BM_RawOneThread);
+
+// The same system calls with as many pieces as the port gives them: what nobody who gathers and
+// scatters can be faster than.
+void BM_RawPiecesOneThread(benchmark::State& state) {
+  const UniqueFd in = ValueOrDie(OpenBoundSocket(SOCK_DGRAM, At("127.0.0.1:0"), false));
+  const UniqueFd out = ValueOrDie(OpenBoundSocket(SOCK_DGRAM, At("127.0.0.1:0"), false));
+  if (!SetOption(in, IPPROTO_UDP, UDP_GRO, 1) ||
+      !SetOption(out, IPPROTO_UDP, UDP_SEGMENT, kPacketBytes)) {
+    state.SkipWithError("the kernel has neither UDP_SEGMENT nor UDP_GRO");
+    return;
+  }
+  const SocketAddress to = ValueOrDie(BoundAddress(in));
+  connect(out.get(), &to.any, to.length);
+  constexpr size_t kSlice = kPacketBytes - kHeaderBytes;
+  constexpr size_t kStride = 2112;  // of a pool's buffers
+  std::vector<char> memory(kPackets * kSlice, 'x');
+  std::vector<char> headers(kRawPackets * kStride), buffers(kRawPackets * kStride);
+  iovec sent[2 * kRawPackets], received[kRawPackets];
+  for (size_t i = 0; i < kRawPackets; ++i) received[i] = {&buffers[i * kStride], kPacketBytes};
+  size_t at = 0;
+  for (auto _ : state) {
+    if (at + kRawPackets * kSlice > memory.size()) at = 0;
+    for (size_t i = 0; i < kRawPackets; ++i, at += kSlice) {
+      sent[2 * i] = {&headers[i * kStride], kHeaderBytes};
+      sent[2 * i + 1] = {&memory[at], kSlice};
+    }
+    msghdr header = {};
+    header.msg_iov = sent;
+    header.msg_iovlen = std::size(sent);
+    benchmark::DoNotOptimize(sendmsg(out.get(), &header, 0));
+    header.msg_iov = received;
+    header.msg_iovlen = std::size(received);
+    benchmark::DoNotOptimize(recvmsg(in.get(), &header, 0));
+  }
+  state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(kRawPackets * kPacketBytes));
+}
+BENCHMARK(BM_RawPiecesOneThread);
 
 void BM_PortOneThread(benchmark::State& state) {
   const auto transport = OpenLinux();
