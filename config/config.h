@@ -11,6 +11,18 @@
 // GCC's GNU dialects define `linux` as 1, which would break the field of that name.
 #undef linux
 
+#include <cstdint>
+
 #include "weft/config/config.pb.h"  // IWYU pragma: export
+
+namespace weft::config {
+
+// Buffers.count of a transport that pins its buffers' memory for a device.
+inline uint32_t PinnedCount(const Buffers& buffers) {
+  constexpr uint32_t kDefault = 4096;
+  return buffers.has_count() ? buffers.count() : kDefault;
+}
+
+}  // namespace weft::config
 
 #endif  // WEFT_CONFIG_CONFIG_H_

@@ -46,7 +46,7 @@ struct SessionId {
 // Whom a call goes to: a server, through the session that the client has with it, which is opened
 // when it is needed; or one of the sessions that the application opened itself.
 struct Target {
-  Target(const Peer& server) : server(server) {}              // NOLINT(google-explicit-constructor)
+  Target(const Peer& server) : server(server) {}             // NOLINT(google-explicit-constructor)
   Target(SessionId session) : server(), session(session) {}  // NOLINT(google-explicit-constructor)
   Peer server;
   SessionId session;

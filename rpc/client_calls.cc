@@ -63,8 +63,8 @@ absl::StatusOr<CallId> ClientSessions::Begin(const Target& target, Payload&& req
                                              Callback&& callback, Policy policy,
                                              int64_t deadline_ns, int64_t now_ns) {
   if (outstanding_ >= base_.options.outstanding_max) {
-    return NotExecuted(absl::ResourceExhaustedError(absl::StrCat(
-        outstanding_, " calls are outstanding, as many as outstanding_max allows")));
+    return NotExecuted(absl::ResourceExhaustedError(
+        absl::StrCat(outstanding_, " calls are outstanding, as many as outstanding_max allows")));
   }
   absl::StatusOr<ClientSession*> found = FindOrOpen(target);
   if (!found.ok()) return found.status();
@@ -125,8 +125,8 @@ bool ClientSessions::CanStart(const ClientSession& session) const {
   if (session.congestion == nullptr || session.congestion->pacing_ns() == 0) [[likely]] {
     return true;
   }
-  return session.pacer.Allowed(base_.loop.now_ns(), session.congestion->pacing_ns(),
-                               kPacedBurst) > 0;
+  return session.pacer.Allowed(base_.loop.now_ns(), session.congestion->pacing_ns(), kPacedBurst) >
+         0;
 }
 
 void ClientSessions::Start(ClientCall& call, int64_t now_ns) {
@@ -326,8 +326,7 @@ void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& he
   }
   // Of a request that was sent twice, a server that said it was executing it tells at least that
   // it was not the network that took the time (Karn's algorithm, for all others).
-  if (call->packets == 1 &&
-      (!call->sent_twice || call->state == ClientCall::State::kExecuting)) {
+  if (call->packets == 1 && (!call->sent_twice || call->state == ClientCall::State::kExecuting)) {
     const int64_t now_ns = base_.loop.now_ns();
     session.response_time.Add(rtt_, now_ns, now_ns - call->sent_ns);
   }
@@ -479,7 +478,8 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
   }
   call.tries = static_cast<uint8_t>(std::min(call.tries + 1, 255));
   // A server that executes a long request answers that it has it; it need not be asked often.
-  int64_t wait_ns = std::min(session.response_time.rto_ns(rtt_, call.tries), session.timeout_ns / 4);
+  int64_t wait_ns =
+      std::min(session.response_time.rto_ns(rtt_, call.tries), session.timeout_ns / 4);
   switch (call.state) {
     case ClientCall::State::kSent:
       SlowDown(session, now_ns, wait_ns);

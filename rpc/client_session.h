@@ -142,15 +142,15 @@ struct ClientSession {
   int64_t began_ns = 0;  // to connect
   int64_t opened_ns = 0;
   int64_t heard_ns = 0;
-  int64_t hello_ns = 0;  // the last one
+  int64_t hello_ns = 0;   // the last one
   int64_t slowed_ns = 0;  // when congestion control was last told of a timeout
   RttEstimator network_rtt;
   RttEstimator response_time;
   std::unique_ptr<CongestionControl> congestion;  // null: none
   Pacer pacer;
-  Timer pacing;  // until the next packet may go
-  Timer timer;   // HELLO, PING or CLOSE, as the state has it
-  std::vector<Slot> slots;                        // as many as were ever used at once
+  Timer pacing;             // until the next packet may go
+  Timer timer;              // HELLO, PING or CLOSE, as the state has it
+  std::vector<Slot> slots;  // as many as were ever used at once
   std::vector<uint16_t> free_slots;
   ClientCallList waiting;
   ClientCallList sending;

@@ -48,9 +48,8 @@ ClientSessions::ClientSessions(ClientBase& base, OriginalCalls& original)
       original_(original),
       rtt_(RttOptionsOf(base.options.session)),
       timeout_ns_(TimeoutNs(base.options.session.timeout)),
-      random_(base.options.request_id_seed
-                  ? *base.options.request_id_seed
-                  : absl::Uniform<uint64_t>(SystemRandom())),
+      random_(base.options.request_id_seed ? *base.options.request_id_seed
+                                           : absl::Uniform<uint64_t>(SystemRandom())),
       incarnation_(random_.Next() | 1),
       // The other half stays for requests, and for replies of one packet.
       budget_({.buffers = base.port->pool().count() / 2, .waiting_max = base.options.outstanding_max},
@@ -94,7 +93,8 @@ absl::StatusOr<ClientSession*> ClientSessions::FindOrOpen(const Target& target) 
     }
     return session;
   }
-  if (latest_ != nullptr && latest_peer_ == target.server) [[likely]] return latest_;
+  if (latest_ != nullptr && latest_peer_ == target.server) [[likely]]
+    return latest_;
   ClientSession* session = nullptr;
   if (const auto it = by_peer_.find(target.server); it != by_peer_.end()) {
     session = sessions_[it->second].get();
@@ -178,8 +178,8 @@ void ClientSessions::SendHello(ClientSession& session) {
     WriteHello({.slots = static_cast<uint16_t>(base_.options.session.slots),
                 .packet_bytes = static_cast<uint32_t>(bytes),
                 .incarnation = incarnation_,
-                .timeout_us = static_cast<uint32_t>(
-                    std::clamp<int64_t>(timeout_ns_ / 1000, 1, UINT32_MAX))},
+                .timeout_us =
+                    static_cast<uint32_t>(std::clamp<int64_t>(timeout_ns_ / 1000, 1, UINT32_MAX))},
                out + kExtendedHeaderBytes);
     base_.sending.Push(session.peer, std::move(packet));
   }
@@ -266,8 +266,8 @@ void ClientSessions::OnSessionTimer(void* context, int64_t now_ns) {
   switch (session.state) {
     case ClientSession::State::kConnecting: {
       const bool negotiated = sessions.base_.options.wire == Wire::kAuto && !session.own;
-      const int64_t limit_ns = negotiated ? TimeoutNs(sessions.base_.options.negotiation_timeout)
-                                          : sessions.timeout_ns_;
+      const int64_t limit_ns =
+          negotiated ? TimeoutNs(sessions.base_.options.negotiation_timeout) : sessions.timeout_ns_;
       if (now_ns - session.began_ns >= limit_ns) {
         return sessions.OnNegotiationTimeout(session, now_ns);
       }
@@ -293,8 +293,8 @@ void ClientSessions::KeepAlive(ClientSession& session, int64_t now_ns) {
   const int64_t silent_ns = now_ns - session.heard_ns;
   if (silent_ns >= session.timeout_ns) {
     return Lose(session,
-                absl::UnavailableError(absl::StrCat("the server was not heard of for ",
-                                                    silent_ns / 1'000'000, " ms")),
+                absl::UnavailableError(
+                    absl::StrCat("the server was not heard of for ", silent_ns / 1'000'000, " ms")),
                 SessionEvent::Kind::kLost, Waiting::kReconnect);
   }
   const int64_t quarter_ns = session.timeout_ns / 4;

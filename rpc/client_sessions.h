@@ -120,8 +120,7 @@ class ClientSessions {
                   absl::Span<const uint8_t> bytes, ClientCall* view);
   void Arm(ClientCall& call, int64_t now_ns, int64_t wait_ns);
   void OnResponse(ClientSession& session, const ExtendedHeader& header, Buffer&& datagram);
-  void OnDrop(ClientSession& session, const ExtendedHeader& header,
-              absl::Span<const uint8_t> body);
+  void OnDrop(ClientSession& session, const ExtendedHeader& header, absl::Span<const uint8_t> body);
   void OnRoundTrip(ClientSession& session, const ExtendedHeader& header, uint32_t packets);
   ClientCall* CallOf(ClientSession& session, const ExtendedHeader& header);
   void End(ClientCall& call, absl::StatusOr<BufferChain>&& result);

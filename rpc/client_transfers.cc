@@ -19,18 +19,16 @@ size_t TransferWindow(size_t window) { return window - window / 8; }
 absl::Status ClientSessions::CheckSize(const ClientSession& session, const Payload& request) const {
   const size_t bytes_max = base_.options.session.message_bytes_max;
   if (request.size() > bytes_max) {
-    return NotExecuted(absl::InvalidArgumentError(
-        absl::StrCat("the request has ", request.size(), " bytes; message_bytes_max allows ",
-                     bytes_max)));
+    return NotExecuted(absl::InvalidArgumentError(absl::StrCat(
+        "the request has ", request.size(), " bytes; message_bytes_max allows ", bytes_max)));
   }
   if (session.packet_payload_bytes == 0 || request.size() <= session.packet_payload_bytes) {
     return absl::OkStatus();
   }
   const size_t packets = OutgoingMessage::PacketsOf(request, session.packet_payload_bytes);
   if (packets <= kExtendedPacketsMax) return absl::OkStatus();
-  return NotExecuted(absl::InvalidArgumentError(
-      absl::StrCat("the request takes ", packets, " packets; a message has at most ",
-                   kExtendedPacketsMax)));
+  return NotExecuted(absl::InvalidArgumentError(absl::StrCat(
+      "the request takes ", packets, " packets; a message has at most ", kExtendedPacketsMax)));
 }
 
 // --- Requests
@@ -163,9 +161,9 @@ bool ClientSessions::MakeRoom(ClientCall& call, const ExtendedHeader& header) {
       return false;
     case ReceiveBudget::Result::kNeverFits:
       SendControl(*call.session, ControlKind::kCancel, call.request_id);
-      Fail(call, absl::OutOfRangeError(absl::StrCat(
-                     "the reply has ", packets, " packets; there is room for ", budget_.capacity(),
-                     " (half of transport.buffers.count)")));
+      Fail(call, absl::OutOfRangeError(
+                     absl::StrCat("the reply has ", packets, " packets; there is room for ",
+                                  budget_.capacity(), " (half of transport.buffers.count)")));
       return false;
   }
   return false;
@@ -206,9 +204,9 @@ void ClientSessions::OnReplyPacket(ClientCall& call, const ExtendedHeader& heade
       BufferChain reply = transfer.reply.Take();
       const size_t bytes_max = base_.options.session.message_bytes_max;
       if (reply.size() > bytes_max) {
-        Fail(call, absl::OutOfRangeError(absl::StrCat("the reply has ", reply.size(),
-                                                      " bytes; message_bytes_max allows ",
-                                                      bytes_max)));
+        Fail(call,
+             absl::OutOfRangeError(absl::StrCat("the reply has ", reply.size(),
+                                                " bytes; message_bytes_max allows ", bytes_max)));
       } else {
         ++base_.stats.replies;
         End(call, std::move(reply));
@@ -223,10 +221,9 @@ void ClientSessions::SendProgress(ClientCall& call, bool resent) {
   ClientTransfer& transfer = *call.transfer;
   const int64_t now_ns = base_.loop.now_ns();
   const size_t here = transfer.reply.cumulative();
-  const size_t granted =
-      transfer.room.held() == 0
-          ? 0
-          : std::min(here + base_.options.session.credits, transfer.room.held());
+  const size_t granted = transfer.room.held() == 0
+                             ? 0
+                             : std::min(here + base_.options.session.credits, transfer.room.held());
   uint8_t body[kProgressBytesMax];
   uint8_t bitmap[Reassembly::kBitmapBytes];
   const size_t bytes = WriteProgress(transfer.reply.FillProgress(granted, bitmap), body);

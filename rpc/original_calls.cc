@@ -22,8 +22,8 @@ absl::StatusOr<CallId> OriginalCalls::Begin(const Peer& server, absl::Span<const
                                             int64_t timeout_ns) {
   Slot* slot = TakeSlot();
   if (slot == nullptr) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        outstanding_, " calls are outstanding, as many as outstanding_max allows"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat(outstanding_, " calls are outstanding, as many as outstanding_max allows"));
   }
   Buffer whole;
   std::unique_ptr<uint8_t[]> joined;
@@ -83,9 +83,9 @@ absl::Status OriginalCalls::PrepareRest(Slot& slot, absl::Span<const uint8_t> re
   const size_t packets = (rest.size() + packet_payload_bytes_ - 1) / packet_payload_bytes_;
   const size_t packets_max = base_.options.message_packets_max;
   if (packets + 1 > packets_max) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a request of ", rest.size() + kFirstPayloadBytes, " bytes takes ", packets + 1,
-        " packets; message_packets_max allows ", packets_max));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a request of ", rest.size() + kFirstPayloadBytes, " bytes takes ",
+                     packets + 1, " packets; message_packets_max allows ", packets_max));
   }
   header.first = false;
   slot.rest.reserve(packets);

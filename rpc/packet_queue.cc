@@ -13,6 +13,10 @@ constexpr ptrdiff_t kBlockedPacketsMax = 512;
 }  // namespace
 
 bool PacketQueue::MakeRoom() {
+  if (packets_.size() < capacity_) {
+    packets_.emplace_back();
+    return true;
+  }
   if (begin_ == 0) return false;
   std::move(packets_.begin() + begin_, packets_.begin() + end_, packets_.begin());
   end_ -= begin_;

@@ -21,7 +21,9 @@ namespace weft::rpc {
 class PacketQueue {
  public:
   // Packets that are dropped are counted in `dropped`.
-  PacketQueue(size_t capacity, Counter* dropped) : packets_(capacity), dropped_(dropped) {}
+  PacketQueue(size_t capacity, Counter* dropped) : capacity_(capacity), dropped_(dropped) {
+    packets_.reserve(capacity);
+  }
 
   // Takes the packet; false, and `buffer` untouched, when the queue is full. `tail`, only for a
   // port that gathers, is read when the packet is sent: whoever gives that memory back before must
@@ -60,13 +62,16 @@ class PacketQueue {
 
   bool empty() const { return begin_ == end_; }
   size_t size() const { return end_ - begin_; }
-  size_t capacity() const { return packets_.size(); }
+  size_t capacity() const { return capacity_; }
   size_t room() const { return capacity() - size(); }
 
  private:
   bool MakeRoom();
   void SetBlockedAside();
 
+  const size_t capacity_;
+  // Allocated for all at once, made when they are first needed: few queues are ever full, and what
+  // is not touched takes no memory.
   std::vector<Datagram> packets_;
   size_t begin_ = 0;
   size_t end_ = 0;

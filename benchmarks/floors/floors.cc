@@ -18,9 +18,11 @@ namespace weft::benchmarks::floors {
 namespace {
 
 constexpr PeerRole kRoles[] = {
-    {"floor-ring-server", &ServeRing}, {"floor-ring-client", &AskRing},
-    {"floor-udp-server", &ServeUdp},   {"floor-udp-client", &AskUdp},
-    {"floor-grpc-server", &ServeGrpc}, {"floor-grpc-client", &AskGrpc},
+    {"floor-ring-server", &ServeRing},    {"floor-ring-client", &AskRing},
+    {"floor-udp-server", &ServeUdp},      {"floor-udp-client", &AskUdp},
+    {"floor-grpc-server", &ServeGrpc},    {"floor-grpc-client", &AskGrpc},
+    {"floor-bulk-server", &ServeUdpBulk}, {"floor-bulk-client", &AskUdpBulk},
+    {"floor-memcpy-client", &CopyMemory},
 };
 
 constexpr absl::Duration kStartTimeout = absl::Seconds(10);
@@ -58,14 +60,30 @@ absl::StatusOr<double> RunPair(const Pair& pair, const Options& options) {
   return (*client)->AwaitReport(duration + kStartTimeout);
 }
 
-absl::StatusOr<double> MeasureRing(int outstanding, bool bursts, const Options& options) {
-  const int fd = memfd_create("weft-floor-ring", MFD_CLOEXEC);
+// As RunPair(), over `bytes` of zeroed memory that both share.
+absl::StatusOr<double> RunPairOver(size_t bytes, Pair pair, const Options& options) {
+  const int fd = memfd_create("weft-floor", MFD_CLOEXEC);
   if (fd < 0) return absl::ErrnoToStatus(errno, "memfd_create");
   const auto closer = absl::MakeCleanup([fd] { close(fd); });
-  if (ftruncate(fd, static_cast<off_t>(RingMemoryBytes())) != 0) {
-    return absl::ErrnoToStatus(errno, "cannot make the rings' memory");
+  if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
+    return absl::ErrnoToStatus(errno, "cannot make shared memory");
   }
-  return RunPair({"ring", outstanding, bursts ? "1" : "0", fd}, options);
+  pair.shared_fd = fd;
+  return RunPair(pair, options);
+}
+
+absl::StatusOr<double> MeasureRing(int outstanding, bool bursts, const Options& options) {
+  return RunPairOver(RingMemoryBytes(), {"ring", outstanding, bursts ? "1" : "0"}, options);
+}
+
+absl::StatusOr<double> MeasureMemcpy(const Options& options) {
+  const absl::Duration duration = std::min(options.duration, kDurationMax);
+  auto copier = PeerProcess::Start({.role = "floor-memcpy-client",
+                                    .core = options.client_core,
+                                    .arguments = {absl::StrCat(absl::ToInt64Nanoseconds(duration))},
+                                    .lifetime = duration + 3 * kStartTimeout});
+  if (!copier.ok()) return copier.status();
+  return (*copier)->AwaitReport(duration + kStartTimeout);
 }
 
 absl::StatusOr<double> MeasureUdp(int outstanding, bool blocking, const Options& options) {
@@ -107,6 +125,10 @@ absl::StatusOr<double> MeasureValue(Floor floor, const Options& options, std::st
       return MeasureGrpc(1, options, detail);
     case Floor::kGrpcThroughput:
       return MeasureGrpc(kThroughputOutstanding, options, detail);
+    case Floor::kUdpSegmentedBandwidth:
+      return RunPairOver(BulkMemoryBytes(), {"bulk", 1, ""}, options);
+    case Floor::kMemcpyBandwidth:
+      return MeasureMemcpy(options);
   }
   return absl::InvalidArgumentError("no such floor");
 }
@@ -114,6 +136,10 @@ absl::StatusOr<double> MeasureValue(Floor floor, const Options& options, std::st
 bool IsThroughput(Floor floor) {
   return floor == Floor::kRingThroughput || floor == Floor::kRingBurstThroughput ||
          floor == Floor::kUdpSpinningThroughput || floor == Floor::kGrpcThroughput;
+}
+
+bool IsBandwidth(Floor floor) {
+  return floor == Floor::kUdpSegmentedBandwidth || floor == Floor::kMemcpyBandwidth;
 }
 
 }  // namespace
@@ -136,6 +162,10 @@ const char* Name(Floor floor) {
       return "gRPC, p50";
     case Floor::kGrpcThroughput:
       return "gRPC, 32 outstanding";
+    case Floor::kUdpSegmentedBandwidth:
+      return "raw UDP with segmentation offload, bandwidth";
+    case Floor::kMemcpyBandwidth:
+      return "memcpy, bandwidth";
   }
   return "";
 }
@@ -144,8 +174,15 @@ absl::StatusOr<Figure> Measure(Floor floor, const Options& options) {
   Figure figure = {.name = Name(floor), .value = 0, .unit = "us", .detail = ""};
   const absl::StatusOr<double> value = MeasureValue(floor, options, &figure.detail);
   if (!value.ok()) return value.status();
-  figure.value = IsThroughput(floor) ? *value : *value / 1e3;
-  if (IsThroughput(floor)) figure.unit = "requests/s";
+  if (IsBandwidth(floor)) {
+    figure.value = *value / 1e9;
+    figure.unit = "GB/s";
+  } else if (IsThroughput(floor)) {
+    figure.value = *value;
+    figure.unit = "requests/s";
+  } else {
+    figure.value = *value / 1e3;
+  }
   return figure;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Floors: what the raw mechanisms beneath weft, and gRPC, do with 64-byte requests between two
-// processes on this machine. Absolute figures do not travel between machines, nor between hours on
+// processes on this machine, and how fast bytes move. Absolute figures do not travel between machines, nor between hours on
 // a virtual one, so a benchmark measures them in the same run as its own figures, interleaved, and
 // quotes ratios.
 //
@@ -24,6 +24,7 @@
 namespace weft::benchmarks::floors {
 
 // Latency is the median round trip with one request outstanding; throughput is with 32 of them.
+// Bandwidth is of bytes that go one way.
 enum class Floor {
   kRingLatency,          // core/spsc_ring.h over shared memory
   kRingThroughput,       // each message pushed and popped on its own
@@ -33,11 +34,14 @@ enum class Floor {
   kUdpBlockingLatency,  // the same, sleeping in recv
   kGrpcLatency,         // the best of gRPC's synchronous, callback and completion-queue servers
   kGrpcThroughput,
+  kUdpSegmentedBandwidth,  // 64 KB a call on loopback, cut to 1472 bytes and joined by the kernel
+  kMemcpyBandwidth,        // of one core, 8 MiB at a time from and to memory that is in no cache
 };
 inline constexpr Floor kAllFloors[] = {
     Floor::kRingLatency,        Floor::kRingThroughput,        Floor::kRingBurstThroughput,
     Floor::kUdpSpinningLatency, Floor::kUdpSpinningThroughput, Floor::kUdpBlockingLatency,
-    Floor::kGrpcLatency,        Floor::kGrpcThroughput,
+    Floor::kGrpcLatency,        Floor::kGrpcThroughput,        Floor::kUdpSegmentedBandwidth,
+    Floor::kMemcpyBandwidth,
 };
 
 inline constexpr int kThroughputOutstanding = 32;
@@ -57,12 +61,12 @@ struct Options {
 struct Figure {
   std::string name;
   double value;
-  std::string unit;    // "us" or "requests/s"
+  std::string unit;    // "us", "requests/s" or "GB/s" (10^9 bytes)
   std::string detail;  // What gRPC's best was; otherwise empty.
 };
 
 // Measures one floor. Fails with Unimplemented, saying what to install, for gRPC's where the build
-// did not have it.
+// did not have it, and where the kernel lacks segmentation offload.
 absl::StatusOr<Figure> Measure(Floor floor, const Options& options);
 
 // What a program that calls Measure() must be able to run (benchmarks/peer_process.h).

@@ -78,8 +78,10 @@ int Main() {
       failed = failed || !absl::IsUnimplemented(all[i].status);
     }
   }
-  std::printf("64-byte requests between two processes, client on core %d, server on core %d\n\n%s",
-              options.client_core, options.server_core, report.Table().c_str());
+  std::printf(
+      "64-byte requests between two processes, and bytes one way; client on core %d, server on "
+      "core %d\n\n%s",
+      options.client_core, options.server_core, report.Table().c_str());
   if (const std::string path = absl::GetFlag(FLAGS_json); !path.empty()) {
     if (const absl::Status status = report.WriteJson(path); !status.ok()) {
       std::fprintf(stderr, "floors: %s\n", std::string(status.message()).c_str());

@@ -25,6 +25,14 @@ absl::Status AskRing(Peer& peer);
 absl::Status ServeUdp(Peer& peer);
 absl::Status AskUdp(Peer& peer);
 
+// One way, over BulkMemoryBytes() of zeroed shared memory, where the server says how much has come.
+// The client reports bytes a second.
+size_t BulkMemoryBytes();
+absl::Status ServeUdpBulk(Peer& peer);
+absl::Status AskUdpBulk(Peer& peer);
+// A client without a server, which reports bytes a second.
+absl::Status CopyMemory(Peer& peer);
+
 // The server's argument: one of kGrpcServers.
 inline constexpr const char* kGrpcServers[] = {"sync", "callback", "async"};
 absl::Status GrpcAvailable();  // OK, or what to install.

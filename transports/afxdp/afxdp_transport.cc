@@ -48,7 +48,7 @@ absl::StatusOr<std::unique_ptr<Transport>> AfxdpTransport::Open(const config::Tr
 AfxdpTransport::AfxdpTransport(const config::Transport& config, Interface interface,
                                FrameLayout layout, FilterConfig filter)
     : config_(config.afxdp()),
-      buffers_(config.buffers().count()),
+      buffers_(config::PinnedCount(config.buffers())),
       interface_(std::move(interface)),
       layout_(layout),
       filter_(std::move(filter)),

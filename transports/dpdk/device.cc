@@ -68,7 +68,8 @@ size_t BufferBytes(const config::Buffers& buffers, size_t mtu) {
 }
 
 size_t BuffersOfAQueue(const config::Dpdk& config, const config::Buffers& buffers) {
-  return size_t{buffers.count()} + config.receive_descriptors() + config.send_descriptors();
+  return size_t{config::PinnedCount(buffers)} + config.receive_descriptors() +
+         config.send_descriptors();
 }
 
 // How many queues there will be is not known when EAL starts: as many as cores.

@@ -161,7 +161,8 @@ absl::Status Device::SetUpQueues() {
   const auto node = static_cast<unsigned>(socket);
   for (uint16_t i = 0; i < queues_.size(); ++i) {
     MbufPool& pool = queues_[i].pool;
-    absl::Status status = pool.Make(size_t{buffers_.count()} + receive + send, buffer_bytes_);
+    absl::Status status =
+        pool.Make(size_t{config::PinnedCount(buffers_)} + receive + send, buffer_bytes_);
     if (!status.ok()) return status;
     int error = rte_eth_rx_queue_setup(port_id_, i, receive, node, &receive_conf, pool.mempool());
     if (error == 0) error = rte_eth_tx_queue_setup(port_id_, i, send, node, &send_conf);

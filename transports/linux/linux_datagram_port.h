@@ -83,13 +83,19 @@ class LinuxDatagramPort final : public DatagramPort {
 
   // Receiving.
   bool Fill(size_t wanted);
+  bool FillScattered();
+  void MissScattered();
+  void ScatterBy(size_t bytes);
+  void ConsiderScattering(size_t segment_bytes);
   int ReceiveOne();
   void StartCoalescing();
   void ProvideBuffer(size_t index);
   void RenewHeader(size_t index);
   size_t Deliver(absl::Span<Datagram> burst);
   bool DeliverWhole(size_t index, Datagram& out);
-  size_t DeliverSegments(size_t index, absl::Span<Datagram> burst);
+  size_t SegmentBytes(size_t index) const;
+  size_t DeliverSegments(size_t index, size_t segment_bytes, absl::Span<Datagram> burst);
+  Buffer TakeSegment(size_t index, size_t segment_bytes, size_t size);
   void CopyOut(size_t index, size_t offset, absl::Span<uint8_t> out) const;
 
   static bool IsAboutMessage(int error);
@@ -133,6 +139,14 @@ class LinuxDatagramPort final : public DatagramPort {
   size_t receive_next_ = 0;
   size_t receive_filled_ = 0;
   size_t receive_offset_ = 0;  // of what is still to be delivered of a coalesced message
+
+  // A message that is expected to be coalesced from segments of scatter_bytes_ is received into a
+  // buffer for each, as the first of receive_headers_, and alone. 0 while none is expected.
+  size_t scatter_bytes_ = 0;
+  size_t scatter_room_ = 0;  // bytes of the last such message that the buffers hold
+  uint32_t scatter_misses_ = 0;
+  Buffer scatter_buffers_[kSegments];
+  iovec scatter_pieces_[kSegments + 1] = {};
 
   std::vector<PortEvent> events_;
 };

@@ -317,6 +317,34 @@ TEST(LinuxDatagramPort, OnlyWhatTheKernelHasCoalescedIsCopied) {
   EXPECT_EQ(b->stats().copied_bytes, 3 * b->stats().copied_buffers);
 }
 
+// Those of a large message come into buffers of their own; whatever comes instead arrives as well.
+TEST(LinuxDatagramPort, JoinedMessagesOfOneSizeAreNotCopied) {
+  for (const size_t at_once : {1, 7, 64}) {
+    const auto transport = OpenLinux();
+    const auto a = OpenAt(*transport, "127.0.0.1:0");
+    const auto b = OpenAt(*transport, "127.0.0.1:0");
+    const Peer to_b = a->Resolve(b->local_address()).value();
+    PileUp(*b);
+    const auto exchange = [&](size_t n, size_t bytes) {
+      std::vector<std::string> texts;
+      for (size_t i = 0; i < n; ++i) texts.emplace_back(bytes, static_cast<char>('0' + i));
+      texts.back().resize((bytes + 1) / 2);  // a last one that is shorter
+      SendAll(*a, to_b, texts);
+      const uint64_t before = b->stats().copied_buffers;
+      EXPECT_EQ(ReceiveTexts(*b, n, at_once), texts) << n << " of " << bytes;
+      return b->stats().copied_buffers - before;
+    };
+    exchange(40, 1400);
+    EXPECT_EQ(exchange(40, 1400), 0u);
+    EXPECT_EQ(exchange(1, 10), 0u);
+    EXPECT_EQ(exchange(40, 1400), 0u);
+    exchange(1, 3000);  // half of it: longer than a segment
+    for (const size_t bytes : {1400, 1400, 700, 700, 1900, 20, 20, 1400, 512, 511}) {
+      exchange(30, bytes);
+    }
+  }
+}
+
 TEST(LinuxDatagramPort, AClientWithoutAnAddressReachesBothFamilies) {
   const auto transport = OpenLinux();
   const auto client = ValueOrDie(transport->OpenDatagramPort({}));

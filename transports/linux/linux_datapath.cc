@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The data path of LinuxDatagramPort: at most one system call where one will do.
+// Sending by LinuxDatagramPort: at most one system call where one will do. Receiving is in
+// linux_receive.cc.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -10,10 +11,6 @@
 namespace weft::linux_transport {
 namespace {
 
-// Receives of one message that find one before the next asks for two. A loop that sleeps between
-// messages makes no empty receive, and must not pay for a second look each time.
-constexpr uint32_t kSinglesBeforeBatch = 8;
-
 // The kernel may refuse to segment: the segment does not fit the path's MTU (EINVAL, EMSGSIZE), or
 // the route cannot (EIO: IPsec, or a device without checksums).
 bool MayBeAboutSegmenting(int error) {
@@ -21,8 +18,6 @@ bool MayBeAboutSegmenting(int error) {
 }
 
 }  // namespace
-
-// --- Sending
 
 size_t LinuxDatagramPort::Send(absl::Span<Datagram> burst) {
   AssertOwner();
@@ -208,162 +203,6 @@ void LinuxDatagramPort::Drop(absl::Span<Datagram> datagrams) {
 void LinuxDatagramPort::Fail(absl::Span<Datagram> datagrams, int error) {
   if (!IsAboutMessage(error)) AddEvent(datagrams[0].peer, error);
   Drop(datagrams);
-}
-
-// --- Receiving
-
-size_t LinuxDatagramPort::Receive(absl::Span<Datagram> burst) {
-  AssertOwner();
-  if (receive_next_ == receive_filled_ && !Fill(burst.size())) return 0;
-  size_t n = 0;
-  while (n < burst.size() && receive_next_ < receive_filled_) n += Deliver(burst.subspan(n));
-  return n;
-}
-
-// One system call. It asks for a single message while messages come one at a time, as looking for a
-// second one costs; for more as soon as the last call got all it asked for.
-bool LinuxDatagramPort::Fill(size_t wanted) {
-  if (wanted == 0) return false;
-  const size_t batch = std::min(receive_batch_, wanted);
-  for (size_t i = 0; i < batch; ++i) {
-    if (!receive_buffers_[i]) ProvideBuffer(i);
-  }
-  const int filled =
-      batch == 1 ? ReceiveOne() : recvmmsg(fd_.get(), receive_headers_, batch, 0, nullptr);
-  if (filled <= 0) {
-    receive_batch_ = 1;
-    full_receives_ = 0;
-    if (errno != EAGAIN) TakeSocketErrors();
-    return false;
-  }
-  receive_next_ = 0;
-  receive_filled_ = static_cast<size_t>(filled);
-  if (receive_filled_ < batch) {
-    receive_batch_ = receive_filled_;
-    full_receives_ = 0;
-  } else if (batch > 1 || ++full_receives_ == kSinglesBeforeBatch) {
-    receive_batch_ = std::min(2 * batch, kReceiveMessages);
-    if (batch == kReceiveMessages && gro_ == Gro::kOnDemand) StartCoalescing();
-  }
-  return true;
-}
-
-// The plainest call that does it: 1, or -1 with errno set.
-int LinuxDatagramPort::ReceiveOne() {
-  mmsghdr& message = receive_headers_[0];
-  ssize_t bytes;
-  if (gro_ == Gro::kOn) {
-    bytes = recvmsg(fd_.get(), &message.msg_hdr, 0);
-  } else {
-    const iovec& piece = receive_pieces_[0][0];
-    bytes = recvfrom(fd_.get(), piece.iov_base, piece.iov_len, MSG_TRUNC, &receive_names_[0].any,
-                     &message.msg_hdr.msg_namelen);
-  }
-  message.msg_len = static_cast<unsigned>(bytes);
-  return bytes < 0 ? -1 : 1;
-}
-
-// From now on the kernel joins messages of one sender; what it has queued already stays as it is.
-// There is no way back: one that has been joined could no longer be told apart.
-void LinuxDatagramPort::StartCoalescing() {
-  gro_ = SetOption(fd_, IPPROTO_UDP, UDP_GRO, 1) ? Gro::kOn : Gro::kOff;
-  if (gro_ == Gro::kOff) return;
-  for (mmsghdr& message : receive_headers_) message.msg_hdr.msg_iovlen = 2;
-}
-
-// When the pool is empty, messages are still taken from the socket, and dropped: nothing else would
-// show that there are any.
-void LinuxDatagramPort::ProvideBuffer(size_t index) {
-  Buffer buffer = pool_.Allocate();
-  receive_pieces_[index][0] = {};
-  if (buffer) receive_pieces_[index][0] = {buffer.data(), buffer.tailroom()};
-  receive_buffers_[index] = std::move(buffer);
-}
-
-// Makes header `index`, which the kernel has written to, fit for another call.
-void LinuxDatagramPort::RenewHeader(size_t index) {
-  msghdr& header = receive_headers_[index].msg_hdr;
-  header.msg_namelen = sizeof(sockaddr_in6);
-  header.msg_flags = 0;
-  header.msg_controllen = gro_ == Gro::kOn ? sizeof(gro_controls_[index].bytes) : 0;
-}
-
-// Hands out as much of the current message as fits `burst`; returns how many datagrams that was.
-size_t LinuxDatagramPort::Deliver(absl::Span<Datagram> burst) {
-  const size_t index = receive_next_;
-  const mmsghdr& message = receive_headers_[index];
-  size_t delivered;
-  // There is a control message only if the kernel has coalesced.
-  if (gro_ == Gro::kOn && message.msg_hdr.msg_controllen != 0) {
-    delivered = DeliverSegments(index, burst);
-    if (receive_offset_ < message.msg_len) return delivered;
-    receive_offset_ = 0;
-  } else {
-    delivered = DeliverWhole(index, burst[0]) ? 1 : 0;
-  }
-  RenewHeader(index);
-  ++receive_next_;
-  return delivered;
-}
-
-bool LinuxDatagramPort::DeliverWhole(size_t index, Datagram& out) {
-  const mmsghdr& message = receive_headers_[index];
-  Buffer& buffer = receive_buffers_[index];
-  if (!buffer || message.msg_len > buffer.tailroom() ||
-      (message.msg_hdr.msg_flags & MSG_TRUNC) != 0) [[unlikely]] {
-    ++stats_.receive_dropped;
-    return false;
-  }
-  buffer.Append(message.msg_len);
-  ++stats_.received;
-  stats_.received_bytes += message.msg_len;
-  out = {PeerOf(receive_names_[index]), std::move(buffer)};
-  return true;
-}
-
-// Each segment is copied to a buffer of its own, the first too: its buffer holds the beginning of
-// others.
-size_t LinuxDatagramPort::DeliverSegments(size_t index, absl::Span<Datagram> burst) {
-  const mmsghdr& message = receive_headers_[index];
-  int segment_bytes;
-  std::memcpy(&segment_bytes, CMSG_DATA(reinterpret_cast<cmsghdr*>(gro_controls_[index].bytes)),
-              sizeof(segment_bytes));
-  const Peer peer = PeerOf(receive_names_[index]);
-  size_t n = 0;
-  size_t bytes = 0;
-  while (n < burst.size() && receive_offset_ < message.msg_len) {
-    const size_t size = std::min<size_t>(segment_bytes, message.msg_len - receive_offset_);
-    Buffer buffer = pool_.Allocate();
-    if (buffer && size <= buffer.tailroom()) [[likely]] {
-      CopyOut(index, receive_offset_, {buffer.Append(size), size});
-      burst[n++] = {peer, std::move(buffer)};
-      bytes += size;
-    } else {
-      ++stats_.receive_dropped;
-    }
-    receive_offset_ += size;
-  }
-  stats_.received += n;
-  stats_.received_bytes += bytes;
-  stats_.copied_buffers += n;
-  stats_.copied_bytes += bytes;
-  return n;
-}
-
-// Bytes of message `index` from `offset` on, of which some may lie in its buffer and some in its
-// tail.
-void LinuxDatagramPort::CopyOut(size_t index, size_t offset, absl::Span<uint8_t> out) const {
-  const iovec* pieces = receive_pieces_[index];
-  size_t from_buffer = 0;
-  if (offset < pieces[0].iov_len) {
-    from_buffer = std::min(out.size(), pieces[0].iov_len - offset);
-    std::memcpy(out.data(), static_cast<uint8_t*>(pieces[0].iov_base) + offset, from_buffer);
-    if (from_buffer == out.size()) return;
-    offset += from_buffer;
-  }
-  std::memcpy(out.data() + from_buffer,
-              static_cast<uint8_t*>(pieces[1].iov_base) + offset - pieces[0].iov_len,
-              out.size() - from_buffer);
 }
 
 }  // namespace weft::linux_transport
