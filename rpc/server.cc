@@ -49,6 +49,9 @@ absl::Status Server::Init() {
 size_t Server::Poll() {
   PacketQueue& sending = core_.sending;
   size_t work = sending.Flush(*core_.port);
+  if (extended_->SendWaiting()) [[unlikely]] {
+    work += 1 + sending.Flush(*core_.port);
+  }
   if (core_.port->has_events()) [[unlikely]] {
     work += OnEvents();
   }
