@@ -60,6 +60,8 @@ class ExtendedServer {
   void ForEachSession(absl::FunctionRef<void(const ServerSession&)> f);
   // Replies of several packets that have not arrived as a whole.
   size_t replies_under_way() const { return replies_under_way_; }
+  // Requests of which only some packets are here.
+  size_t incomplete() const { return incomplete_; }
   // Goes on with replies that found no room in the sending queue; false: nothing was sent.
   bool SendWaiting();
 
@@ -178,6 +180,7 @@ class ExtendedServer {
   ReceiveBudget budget_;
   ObjectPool<LargeRequest> requests_;
   ObjectPool<LargeReply> replies_;
+  size_t incomplete_ = 0;
   size_t replies_under_way_ = 0;
   std::vector<RequestName> to_acknowledge_;  // in this burst
   std::vector<RequestName> waiting_;         // sessions whose replies wait for room

@@ -32,6 +32,7 @@ void ExtendedServer::BeginRequest(ServerSession& session, ServerSlot& slot, bool
   slot.state = State::kReceiving;
   slot.request = request;
   ++session.large;
+  ++incomplete_;
 }
 
 void ExtendedServer::OnRequestPacket(ServerSession& session, ServerSlot& slot, Datagram& datagram,
@@ -146,6 +147,7 @@ void ExtendedServer::EndRequest(ServerSession& session, ServerSlot& slot) {
   std::unique_ptr<LargeRequest> request(std::exchange(slot.request, nullptr));
   slot.state = State::kUnused;
   --session.large;
+  --incomplete_;
   request->packets.Reset();
   request->bytes = 0;
   request->admitted = false;

@@ -87,7 +87,7 @@ size_t Server::OnEvents() {
   return n;
 }
 
-size_t Server::incomplete() const { return original_->incomplete(); }
+size_t Server::incomplete() const { return original_->incomplete() + extended_->incomplete(); }
 
 void Server::set_session_events(absl::AnyInvocable<void(const SessionEvent&)> events) {
   extended_->set_events(std::move(events));
