@@ -210,7 +210,7 @@ void ExtendedServer::CloseAll() {
   for (uint32_t number = 1; number <= sessions_.places(); ++number) {
     ServerSession& session = *sessions_.At(number);
     if (session.key == 0) continue;
-    if (core_.sending.room() == 0) core_.sending.Flush(*core_.port);
+    if (number % kMaxBurst == 0) core_.sending.Flush(*core_.port);
     ExtendedHeader close = HeaderTo(session, MessageType::kAck, 0);
     close.kind = ControlKind::kClose;
     close.code = DropReason::kShuttingDown;

@@ -200,7 +200,7 @@ void ExtendedServer::PumpReplies(ServerSession& session) {
   for (LargeReply* reply = flow.head; reply != nullptr; reply = reply->next) {
     while (const std::optional<size_t> index = reply->message.Next()) {
       if (flow.in_flight >= window) return;
-      if (core_.sending.room() <= core_.sending.capacity() / 4 || buffers <= reserve) {
+      if (core_.sending.room() <= core_.sending.capacity() / 2 || buffers <= reserve) {
         if (!std::exchange(flow.waits, true)) waiting_.push_back(flow.name);
         return;
       }
