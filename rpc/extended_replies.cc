@@ -17,6 +17,11 @@ using State = ServerSlot::State;
 // Places that one search for replies to be freed looks at.
 constexpr size_t kPlacesPerSearch = 256;
 
+// Whether more than `age_ms` have passed between `then_ms` and `now_ms`.
+bool IsOlder(uint32_t then_ms, uint32_t now_ms, uint32_t age_ms) {
+  return static_cast<int32_t>(now_ms - then_ms) > static_cast<int32_t>(age_ms);
+}
+
 absl::Status NobodyWaits() {
   return absl::CancelledError("the client gave the call up, is gone, or its deadline has passed");
 }
@@ -49,6 +54,7 @@ absl::Status ExtendedServer::Reply(const ServerCall& call, Payload reply) {
   const Place place = Find(call);
   if (place.slot == nullptr) return NobodyWaits();
   if (reply.size() > place.session->payload_bytes()) return ReplyInSeveral(place, std::move(reply));
+  if (Buffer buffer = reply.TakeBuffer()) return Reply(call, std::move(buffer));
   Buffer packet = core_.port->pool().Allocate();
   if (!packet) return core_.NoRoom(1);
   reply.ForEachPiece([&packet](absl::Span<const uint8_t> piece) {
@@ -75,12 +81,6 @@ absl::Status ExtendedServer::ReplyWithPacket(const Place& place, absl::Span<cons
   }
   Replied(session, slot, kept ? State::kReplied : State::kGone);
   return absl::OkStatus();
-}
-
-absl::Status ExtendedServer::ReplyInSeveral(const Place& place, Payload reply) {
-  return absl::InvalidArgumentError(absl::StrCat("a reply of ", reply.size(),
-                                                 " bytes does not fit into one packet of ",
-                                                 place.session->payload_bytes()));
 }
 
 bool ExtendedServer::Keep(ServerSession& session, ServerSlot& slot,
@@ -140,20 +140,32 @@ void ExtendedServer::SendProgress(ServerSession& session, ServerSlot& slot, uint
   Send(session.peer, header, absl::MakeSpan(body).first(bytes), std::move(packet));
 }
 
-void ExtendedServer::FreeOldReplies(ServerSession& session, uint32_t now_ms) {
-  for (uint16_t i = 0; i < session.slot_count && session.blocks > 0; ++i) {
+void ExtendedServer::FreeOld(ServerSession& session, uint32_t now_ms) {
+  for (uint16_t i = 0; i < session.slot_count; ++i) {
     ServerSlot& slot = session.slots[i];
-    if (slot.block == nullptr) continue;
-    if (slot.state == State::kReplied) {
-      if (static_cast<int32_t>(now_ms - slot.replied_ms) <= static_cast<int32_t>(reply_cache_ms_)) {
+    switch (slot.state) {
+      case State::kReceiving:
+        if (IsOlder(slot.request->progress_ms, now_ms, reassembly_ms_)) {
+          ++core_.stats.expired;
+          EndRequest(session, slot);
+          Refuse(session, slot, DropReason::kOverloaded, core_.port->pool().Allocate());
+        }
         continue;
-      }
-      slot.state = State::kGone;
-    } else if (slot.state == State::kExecuting) {
-      continue;  // and soon needed again
+      case State::kExecuting:
+        continue;  // its block is soon needed again
+      case State::kReplying:
+        if (IsOlder(slot.reply->heard_ms, now_ms, reply_cache_ms_)) EndReply(session, slot);
+        continue;
+      case State::kReplied:
+        if (!IsOlder(slot.replied_ms, now_ms, reply_cache_ms_)) continue;
+        slot.state = State::kGone;
+        break;
+      default:
+        break;
     }
     cache_.Release(session, slot);
   }
+  FreeUnusedFlow(session);
 }
 
 void ExtendedServer::MakeRoomForReplies() {

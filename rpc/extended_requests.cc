@@ -14,13 +14,18 @@ using State = ServerSlot::State;
 
 void ExtendedServer::OnRequest(ServerSession& session, Datagram& datagram,
                                const ExtendedHeader& header) {
-  if (header.slot() >= session.slots_max || header.request_id >> 16 == 0) [[unlikely]] {
+  ServerSlot* const found = SessionTable::SlotAt(session, header.slot());
+  if (found == nullptr || header.request_id >> 16 == 0) [[unlikely]] {
     ++core_.stats.malformed;
     return;
   }
-  ServerSlot& slot = SessionTable::SlotAt(session, header.slot());
+  ServerSlot& slot = *found;
+  session.client_credits = header.credits;
   if (header.request_id <= slot.request_id) [[unlikely]] {
-    if (header.request_id == slot.request_id) return OnDuplicate(session, slot, datagram, header);
+    if (header.request_id == slot.request_id) {
+      return slot.state == State::kReceiving ? OnRequestPacket(session, slot, datagram, header)
+                                             : OnDuplicate(session, slot, datagram, header);
+    }
     ++core_.stats.duplicates;  // of a request that the client has the reply of
     return;
   }
@@ -28,39 +33,58 @@ void ExtendedServer::OnRequest(ServerSession& session, Datagram& datagram,
   Retire(session, slot);
   slot.request_id = header.request_id;
   slot.echo_base = header.timestamp - static_cast<uint32_t>(now_ns_);
-  const DropReason reason = ReasonToRefuse(datagram, header);
+  const DropReason reason = ReasonToRefuse(session, datagram, header);
   if (reason != DropReason::kNone) [[unlikely]] {
-    slot.state = State::kDropped;
-    slot.code = reason;
-    return SendDrop(session, slot, Recycle(datagram));
+    return Refuse(session, slot, reason, Recycle(datagram));
+  }
+  if (!header.first || !header.last) [[unlikely]] {
+    BeginRequest(session, slot, /*admitted=*/header.first);
+    return OnRequestPacket(session, slot, datagram, header);
   }
   Execute(session, slot, header, BufferChain(std::move(datagram.buffer)), 1);
 }
 
-DropReason ExtendedServer::ReasonToRefuse(const Datagram& datagram, const ExtendedHeader& header) {
-  ServerStats& stats = core_.stats;
-  DropReason reason = DropReason::kNone;
+DropReason ExtendedServer::ReasonToRefuse(const ServerSession& session, const Datagram& datagram,
+                                          const ExtendedHeader& header) {
   if (header.policy == Policy::kReplicatedRoute || header.policy == Policy::kReplicatedRouteNoSe) {
-    ++stats.refused_unsupported;
-    reason = DropReason::kUnsupported;
-  } else if (core_.draining) {
-    ++stats.refused_shutting_down;
-    reason = DropReason::kShuttingDown;
-  } else if (!header.first || !header.last) {
-    ++stats.refused_too_large;
-    reason = DropReason::kTooLarge;
-  } else if (core_.Overloaded()) {
-    ++stats.refused_overloaded;
-    reason = DropReason::kOverloaded;
-  } else if (core_.admission && !core_.admission(datagram.peer, datagram.buffer.bytes())) {
-    ++stats.refused_by_application;
-    reason = DropReason::kRefused;
-  } else [[likely]] {
-    return reason;
+    return DropReason::kUnsupported;
+  }
+  if (core_.draining) return DropReason::kShuttingDown;
+  if (core_.Overloaded()) return DropReason::kOverloaded;
+  const bool whole = header.first && header.last;
+  if (!whole && session.large >= core_.options.messages_per_peer_max) {
+    return DropReason::kOverloaded;
+  }
+  if (header.first && core_.admission && !core_.admission(datagram.peer, datagram.buffer.bytes())) {
+    return DropReason::kRefused;
+  }
+  return DropReason::kNone;
+}
+
+void ExtendedServer::Refuse(ServerSession& session, ServerSlot& slot, DropReason reason,
+                            Buffer packet) {
+  ServerStats& stats = core_.stats;
+  switch (reason) {
+    case DropReason::kUnsupported:
+      ++stats.refused_unsupported;
+      break;
+    case DropReason::kShuttingDown:
+      ++stats.refused_shutting_down;
+      break;
+    case DropReason::kOverloaded:
+      ++stats.refused_overloaded;
+      break;
+    case DropReason::kTooLarge:
+      ++stats.refused_too_large;
+      break;
+    default:
+      ++stats.refused_by_application;
   }
   ++stats.refused;
-  core_.DoneUnheard(datagram.peer, header.slot());
-  return reason;
+  slot.state = State::kDropped;
+  slot.code = reason;
+  core_.DoneUnheard(session.peer, static_cast<uint16_t>(slot.request_id));
+  SendDrop(session, slot, std::move(packet));
 }
 
 void ExtendedServer::Execute(ServerSession& session, ServerSlot& slot, const ExtendedHeader& header,
@@ -134,6 +158,10 @@ void ExtendedServer::Retire(ServerSession& session, ServerSlot& slot) {
   if (slot.state == State::kExecuting) [[unlikely]] {
     ++core_.stats.cancelled;
     CancelExecution(session, slot, DropReason::kCancelled);
+  } else if (slot.state == State::kReceiving) {
+    EndRequest(session, slot);
+  } else if (slot.state == State::kReplying) {
+    EndReply(session, slot);
   }
 }
 
@@ -166,8 +194,10 @@ void ExtendedServer::OnDuplicate(ServerSession& session, ServerSlot& slot, Datag
   switch (slot.state) {
     case State::kUnused:
     case State::kReceiving:
-    case State::kReplying:
       return;
+    case State::kReplying:
+      // Nothing of it has arrived.
+      return RecoverReply(session, *slot.reply);
     case State::kExecuting:
       SendProgress(session, slot, slot.size, std::move(packet));
       slot.echo_base = echo_base;
@@ -184,11 +214,12 @@ void ExtendedServer::OnDuplicate(ServerSession& session, ServerSlot& slot, Datag
 
 void ExtendedServer::OnCancelPacket(ServerSession& session, Datagram& datagram,
                                     const ExtendedHeader& header) {
-  if (header.slot() >= session.slots_max || header.request_id >> 16 == 0) {
+  ServerSlot* const found = SessionTable::SlotAt(session, header.slot());
+  if (found == nullptr || header.request_id >> 16 == 0) {
     ++core_.stats.malformed;
     return;
   }
-  ServerSlot& slot = SessionTable::SlotAt(session, header.slot());
+  ServerSlot& slot = *found;
   if (header.request_id < slot.request_id) {
     ++core_.stats.duplicates;
     return;

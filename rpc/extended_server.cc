@@ -10,39 +10,35 @@
 namespace weft::rpc {
 namespace {
 
-constexpr size_t kSlotsLimit = 4096;
 constexpr size_t kPacketBytesLimit = 65535;  // what a session's field holds
 // Of a burst, packets between two looks at the clock.
 constexpr size_t kPacketsPerClock = 4;
 // So many packets together make it worth to ask for memory ahead.
 constexpr size_t kPrefetchFrom = 4;
 
-absl::Status CheckOptions(const SessionOptions& options) {
-  if (options.slots == 0 || options.slots > kSlotsLimit || options.credits == 0 ||
-      options.credits > kSlotsLimit) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("session.slots and session.credits must be 1 to ", kSlotsLimit));
-  }
-  if (options.timeout < absl::Milliseconds(1)) {
-    return absl::InvalidArgumentError("session.timeout must be at least a millisecond");
-  }
-  if (options.packet_bytes_max != 0 && options.packet_bytes_max < kExtendedPacketBytesMin) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("session.packet_bytes_max must be at least ", kExtendedPacketBytesMin));
-  }
-  return absl::OkStatus();
+int64_t BoundedNs(absl::Duration duration) {
+  return TimeoutNs(std::clamp(duration, absl::ZeroDuration(), absl::Hours(1)));
 }
 
 }  // namespace
 
 ExtendedServer::ExtendedServer(ServerCore& core)
     : core_(core),
-      timeout_ns_(TimeoutNs(std::min(core.options.session.timeout, absl::Hours(1)))),
-      reply_cache_ms_(CoarseTime(TimeoutNs(
-          std::clamp(core.options.reply_cache_time, absl::ZeroDuration(), absl::Hours(1))))),
+      timeout_ns_(BoundedNs(core.options.session.timeout)),
+      reassembly_ms_(CoarseTime(BoundedNs(core.options.reassembly_timeout))),
+      reply_cache_ms_(CoarseTime(BoundedNs(core.options.reply_cache_time))),
+      rtt_options_({.rto_initial_ns = BoundedNs(core.options.session.rto_initial),
+                    .rto_min_ns = BoundedNs(core.options.session.rto_min),
+                    .rto_max_ns = BoundedNs(core.options.session.rto_max)}),
+      gather_(core.port->capabilities().gather),
       sessions_(core.options.session.sessions_max, core.options.key_seed),
       cache_(core.options.reply_cache_bytes_max, &core.stats.kept_reply_bytes),
       executions_(core.loop.timers(), &ExtendedServer::OnDeadline),
+      // The other half stays for requests in one packet and for replies.
+      budget_({.buffers = core.port->pool().count() / 2, .waiting_max = core.options.messages_max},
+              [this](ReceiveBudget::Reservation& room) {
+                OnRoom(*static_cast<LargeRequest*>(room.owner()));
+              }),
       sweep_(&ExtendedServer::OnSweep, this),
       sweep_period_ns_(std::max<int64_t>(timeout_ns_ / 8, 1'000'000)) {
   incarnation_ = sessions_.Random();
@@ -50,7 +46,7 @@ ExtendedServer::ExtendedServer(ServerCore& core)
 
 absl::Status ExtendedServer::Init() {
   const SessionOptions& options = core_.options.session;
-  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  if (absl::Status status = options.Validate(); !status.ok()) return status;
   packet_bytes_max_ = std::min({core_.port->capabilities().max_payload_bytes,
                                 core_.port->pool().payload_bytes(), kPacketBytesLimit});
   if (options.packet_bytes_max != 0) {
@@ -83,6 +79,8 @@ void ExtendedServer::OnBurst(absl::Span<Datagram* const> burst) {
     burst[i]->buffer.TrimFront(kExtendedHeaderBytes);
     OnPacket(*burst[i], headers_[i]);
   }
+  if (!to_acknowledge_.empty()) [[unlikely]]
+    AcknowledgeRequests();
   in_burst_ = false;
 }
 
@@ -115,6 +113,8 @@ void ExtendedServer::OnPacket(Datagram& datagram, const ExtendedHeader& header) 
 void ExtendedServer::OnControl(ServerSession& session, Datagram& datagram,
                                const ExtendedHeader& header) {
   switch (header.kind) {
+    case ControlKind::kProgress:
+      return OnProgress(session, datagram, header);
     case ControlKind::kCancel:
       return OnCancelPacket(session, datagram, header);
     case ControlKind::kPing: {

@@ -9,12 +9,14 @@
 //   extended_sessions.cc  HELLO, PING, CLOSE, RESET, DRAIN; sessions that have gone silent
 //   extended_requests.cc  REQUEST and CANCEL; handlers and their end
 //   extended_replies.cc   RESPONSE and DROP; what is kept of them and for how long
+//   extended_transfers.cc PROGRESS; requests and replies of several packets
 #ifndef WEFT_RPC_EXTENDED_SERVER_H_
 #define WEFT_RPC_EXTENDED_SERVER_H_
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
@@ -30,6 +32,7 @@
 #include "weft/rpc/server_call.h"
 #include "weft/rpc/server_core.h"
 #include "weft/rpc/server_session.h"
+#include "weft/rpc/server_transfer.h"
 #include "weft/rpc/session_event.h"
 #include "weft/rpc/session_table.h"
 
@@ -56,7 +59,11 @@ class ExtendedServer {
   void set_events(Events events) { events_ = std::move(events); }
   void ForEachSession(absl::FunctionRef<void(const ServerSession&)> f);
   // Replies of several packets that have not arrived as a whole.
-  size_t replies_under_way() const { return 0; }
+  size_t replies_under_way() const { return replies_under_way_; }
+  // Requests of which only some packets are here.
+  size_t incomplete() const { return incomplete_; }
+  // Goes on with replies that found no room in the sending queue; false: nothing was sent.
+  bool SendWaiting();
 
   // For ServerCall.
   bool IsExecuting(const ServerCall& call) { return Find(call).slot != nullptr; }
@@ -96,7 +103,9 @@ class ExtendedServer {
   void OnDuplicate(ServerSession& session, ServerSlot& slot, Datagram& datagram,
                    const ExtendedHeader& header);
   void OnCancelPacket(ServerSession& session, Datagram& datagram, const ExtendedHeader& header);
-  DropReason ReasonToRefuse(const Datagram& datagram, const ExtendedHeader& header);
+  DropReason ReasonToRefuse(const ServerSession& session, const Datagram& datagram,
+                            const ExtendedHeader& header);
+  void Refuse(ServerSession& session, ServerSlot& slot, DropReason reason, Buffer packet);
   void Execute(ServerSession& session, ServerSlot& slot, const ExtendedHeader& header,
                BufferChain request, uint16_t packets);
   Execution& ExecutionOf(ServerSession& session, ServerSlot& slot);
@@ -114,12 +123,37 @@ class ExtendedServer {
   bool Keep(ServerSession& session, ServerSlot& slot, absl::Span<const uint8_t> reply);
   void Replied(ServerSession& session, ServerSlot& slot, ServerSlot::State state);
   absl::Status ReplyWithPacket(const Place& place, absl::Span<const uint8_t> bytes, Buffer packet);
-  absl::Status ReplyInSeveral(const Place& place, Payload reply);
   void ResendKept(ServerSession& session, ServerSlot& slot, Buffer packet);
   void SendDrop(ServerSession& session, ServerSlot& slot, Buffer packet);
   void SendProgress(ServerSession& session, ServerSlot& slot, uint16_t packets, Buffer packet);
-  void FreeOldReplies(ServerSession& session, uint32_t now_ms);
+  // Of one session: what was kept for long enough, and requests that do not go on.
+  void FreeOld(ServerSession& session, uint32_t now_ms);
   void MakeRoomForReplies();
+
+  // --- Requests of several packets.
+  void BeginRequest(ServerSession& session, ServerSlot& slot, bool admitted);
+  void OnRequestPacket(ServerSession& session, ServerSlot& slot, Datagram& datagram,
+                       const ExtendedHeader& header);
+  bool MakeRoom(ServerSession& session, ServerSlot& slot, size_t packets);
+  void OnRoom(const LargeRequest& request);
+  void AcknowledgeRequests();
+  void AcknowledgeRequest(ServerSession& session, ServerSlot& slot);
+  void EndRequest(ServerSession& session, ServerSlot& slot);
+
+  // --- Replies of several packets.
+  absl::Status ReplyInSeveral(const Place& place, Payload reply);
+  void OnProgress(ServerSession& session, Datagram& datagram, const ExtendedHeader& header);
+  // Sends what may be sent.
+  void PumpReplies(ServerSession& session);
+  void SendReplyPacket(ServerSession& session, LargeReply& reply, size_t index, int64_t now_ns);
+  // The client hears nothing: sends what is missing again, unless it was sent just now.
+  void RecoverReply(ServerSession& session, LargeReply& reply);
+  // Complete or not, the reply is not kept any more.
+  void EndReply(ServerSession& session, ServerSlot& slot);
+  ReplyFlow& FlowOf(ServerSession& session);
+  void FreeUnusedFlow(ServerSession& session);
+  void FreeFlow(ServerSession& session);
+  static void OnPacing(void* flow, int64_t now_ns);
 
   // A header to the client of `session`.
   ExtendedHeader HeaderTo(const ServerSession& session, MessageType type, uint64_t request_id);
@@ -134,12 +168,23 @@ class ExtendedServer {
 
   ServerCore& core_;
   const int64_t timeout_ns_;
+  const uint32_t reassembly_ms_;
   const uint32_t reply_cache_ms_;
+  const RttOptions rtt_options_;
+  const bool gather_;
   size_t packet_bytes_max_ = 0;  // that this side takes and sends
   uint64_t incarnation_ = 0;
   SessionTable sessions_;
   ReplyCache cache_;
   ExecutionPool executions_;
+  ReceiveBudget budget_;
+  ObjectPool<LargeRequest> requests_;
+  ObjectPool<LargeReply> replies_;
+  size_t incomplete_ = 0;
+  size_t replies_under_way_ = 0;
+  std::vector<RequestName> to_acknowledge_;  // in this burst
+  std::vector<RequestName> waiting_;         // sessions whose replies wait for room
+  std::vector<RequestName> resumed_;         // while they go on
   Events events_;
 
   bool in_burst_ = false;

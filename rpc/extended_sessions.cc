@@ -72,8 +72,9 @@ ServerSession* ExtendedServer::OpenSession(const Datagram& datagram, const Exten
   // A datagram as long as that has just got through; a longer one need not.
   const size_t proven =
       std::max(kExtendedHeaderBytes + datagram.buffer.size(), kExtendedPacketBytesMin);
-  session->packet_bytes =
-      static_cast<uint16_t>(std::min({size_t{hello.packet_bytes}, packet_bytes_max_, proven}));
+  session->packet_bytes = static_cast<uint16_t>(
+      std::min({size_t{hello.packet_bytes}, packet_bytes_max_, proven,
+                std::max(core_.port->MaxPayloadTo(datagram.peer), kExtendedPacketBytesMin)}));
   const int64_t timeout_ns = std::min(timeout_ns_, int64_t{hello.timeout_us} * 1000);
   session->timeout_ms = CoarseTime(timeout_ns) + 1;
   ++core_.stats.sessions_opened;
@@ -139,6 +140,7 @@ void ExtendedServer::EndSession(ServerSession& session, SessionEvent::Kind why) 
     Retire(session, session.slots[i]);
     cache_.Release(session, session.slots[i]);
   }
+  FreeFlow(session);
   const SessionEvent event = {.kind = why,
                               .session = session.number,
                               .peer = session.peer,
@@ -183,8 +185,8 @@ void ExtendedServer::Sweep(int64_t now_ns) {
     if (now_ms - session.heard_ms > session.timeout_ms &&
         static_cast<int32_t>(now_ms - session.heard_ms) > 0) {
       EndSession(session, SessionEvent::Kind::kLost);
-    } else if (session.blocks > 0) {
-      FreeOldReplies(session, now_ms);
+    } else if (session.blocks > 0 || session.flow != nullptr || session.large > 0) {
+      FreeOld(session, now_ms);
     }
   }
 }
@@ -208,7 +210,7 @@ void ExtendedServer::CloseAll() {
   for (uint32_t number = 1; number <= sessions_.places(); ++number) {
     ServerSession& session = *sessions_.At(number);
     if (session.key == 0) continue;
-    if (core_.sending.room() == 0) core_.sending.Flush(*core_.port);
+    if (number % kMaxBurst == 0) core_.sending.Flush(*core_.port);
     ExtendedHeader close = HeaderTo(session, MessageType::kAck, 0);
     close.kind = ControlKind::kClose;
     close.code = DropReason::kShuttingDown;

@@ -4,6 +4,30 @@
 #include <utility>
 
 namespace weft::rpc {
+namespace {
+
+// What only the extended format has.
+void AddSessionMetrics(MetricGroup& group, const ServerStats& s) {
+  group.Add("sessions", "Sessions that are open.", &s.sessions);
+  group.Add("sessions_opened_total", "Sessions opened.", &s.sessions_opened);
+  group.Add("sessions_closed_total", "Sessions closed in good order.", &s.sessions_closed);
+  group.Add("sessions_lost_total",
+            "Sessions whose client fell silent, restarted or was unreachable.", &s.sessions_lost);
+  group.Add("sessions_refused_total", "Sessions refused.", &s.sessions_refused);
+  group.Add("resets_total", "Packets of sessions that are not known.", &s.resets);
+  group.Add("duplicates_answered_total", "Requests that came again and got the same answer.",
+            &s.duplicates_answered);
+  group.Add("replies_gone_total", "Requests that came again when the reply was not kept any more.",
+            &s.replies_gone);
+  group.Add("cancelled_total", "Requests that their client gave up.", &s.cancelled);
+  group.Add("deadlines_total", "Requests whose deadline passed before there was a reply.",
+            &s.deadlines);
+  group.Add("retransmitted_total", "Packets of replies sent again.", &s.retransmitted);
+  group.Add("kept_reply_bytes", "Memory of replies kept in case that they are lost.",
+            &s.kept_reply_bytes);
+}
+
+}  // namespace
 
 MetricGroup RegisterMetrics(MetricRegistry& registry, const Client& client,
                             MetricGroup::Labels labels) {
@@ -30,6 +54,16 @@ MetricGroup RegisterMetrics(MetricRegistry& registry, const Server& server,
   group.Add("replies_total", "Replies sent.", &s.replies);
   group.Add("unanswered_total", "Requests that the handler left without a reply.", &s.unanswered);
   group.Add("refused_total", "Requests refused with DROP.", &s.refused);
+  group.Add("refused_by_application_total", "Requests refused by admission or handler.",
+            &s.refused_by_application);
+  group.Add("refused_overloaded_total", "Requests refused for want of buffers or handlers.",
+            &s.refused_overloaded);
+  group.Add("refused_too_large_total", "Requests refused for their length.", &s.refused_too_large);
+  group.Add("refused_shutting_down_total", "Requests refused while draining.",
+            &s.refused_shutting_down);
+  group.Add("refused_unsupported_total", "Requests for replicated execution refused.",
+            &s.refused_unsupported);
+  group.Add("executing", "Requests in handlers.", &s.executing);
   group.Add("feedbacks_total", "FEEDBACK sent to the router.", &s.feedbacks);
   group.Add("send_overflows_total", "Packets that found no buffer or no room to wait.",
             &s.send_overflows);
@@ -39,6 +73,7 @@ MetricGroup RegisterMetrics(MetricRegistry& registry, const Server& server,
   group.Add("duplicates_total", "Packets that had come before.", &s.duplicates);
   group.Add("expired_total", "Incomplete requests given up for lack of progress.", &s.expired);
   group.Add("evicted_total", "Incomplete requests given up for others.", &s.evicted);
+  AddSessionMetrics(group, s);
   return group;
 }
 

@@ -49,6 +49,9 @@ absl::Status Server::Init() {
 size_t Server::Poll() {
   PacketQueue& sending = core_.sending;
   size_t work = sending.Flush(*core_.port);
+  if (extended_->SendWaiting()) [[unlikely]] {
+    work += 1 + sending.Flush(*core_.port);
+  }
   if (core_.port->has_events()) [[unlikely]] {
     work += OnEvents();
   }
@@ -84,7 +87,7 @@ size_t Server::OnEvents() {
   return n;
 }
 
-size_t Server::incomplete() const { return original_->incomplete(); }
+size_t Server::incomplete() const { return original_->incomplete() + extended_->incomplete(); }
 
 void Server::set_session_events(absl::AnyInvocable<void(const SessionEvent&)> events) {
   extended_->set_events(std::move(events));

@@ -23,8 +23,7 @@ bool ServerCall::cancelled() const {
 }
 
 void ServerCall::OnCancel(absl::AnyInvocable<void()> callback) {
-  assert(core_ != nullptr);
-  if (extended()) core_->extended->OnCancel(*this, std::move(callback));
+  if (core_ != nullptr && extended()) core_->extended->OnCancel(*this, std::move(callback));
 }
 
 Buffer ServerCall::Allocate() { return core_->port->pool().Allocate(); }

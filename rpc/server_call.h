@@ -66,8 +66,8 @@ class ServerCall {
   // callback a call: a later one replaces it.
   void OnCancel(absl::AnyInvocable<void()> callback);
 
-  // A buffer for a reply of up to kPacketPayloadBytes that is sent without a copy; null when the
-  // pool is empty.
+  // A buffer that a reply of one packet can be written into, to be sent without a copy; null when
+  // the pool is empty.
   Buffer Allocate();
 
   // Sends the reply; afterwards the call is over and only to be destroyed. Bytes of a span are

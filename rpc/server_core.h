@@ -52,8 +52,9 @@ struct ServerCore {
 
   // Whether one request more would be too many: for the handlers, or for the buffers, some of which
   // must stay for what ends the requests that are here.
-  bool Overloaded() const {
-    return static_cast<size_t>(stats.executing.value()) >= options.executing_max || buffers_low;
+  bool Overloaded() const { return TooManyExecute() || buffers_low; }
+  bool TooManyExecute() const {
+    return static_cast<size_t>(stats.executing.value()) >= options.executing_max;
   }
   // In how many microseconds half of what executes will have ended, at the present rate.
   uint32_t RetryAfterUs();

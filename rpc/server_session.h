@@ -17,6 +17,7 @@ namespace weft::rpc {
 struct Execution;
 struct LargeReply;
 struct LargeRequest;
+struct ReplyFlow;
 
 // Times to the millisecond (2^20 ns) in 32 bits, compared modulo 2^32.
 inline uint32_t CoarseTime(int64_t ns) { return static_cast<uint32_t>(ns >> 20); }
@@ -62,17 +63,19 @@ struct alignas(64) ServerSession {
   Peer peer;
   ServerSlot* slots = nullptr;  // as many as were ever used, rounded up
   uint64_t requests = 0;
-  uint16_t slot_count = 0;  // of `slots`
-  uint16_t slots_max = 0;   // as agreed
+  uint16_t slot_count = 0;      // of `slots`
+  uint16_t client_credits = 1;  // packets of a reply that may be sent at first
   uint16_t packet_bytes = 0;
   uint16_t executing = 0;
 
   // The rest.
+  ReplyFlow* flow = nullptr;  // if replies of several packets were sent lately
   uint64_t client_id = 0;
   int64_t opened_ns = 0;
   uint32_t nonce = 0;
   uint32_t previous_nonce = 0;  // of the same client's session before this one; 0: none
   uint32_t timeout_ms = 0;      // CoarseTime
+  uint16_t slots_max = 0;       // as agreed
   uint16_t blocks = 0;          // slots that have a block
   uint16_t large = 0;           // slots in kReceiving and kReplying
   uint16_t answered_slot = 0;   // in the burst `answered_burst` a duplicate of its request was

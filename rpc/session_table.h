@@ -47,11 +47,13 @@ class SessionTable {
   void Close(ServerSession& session);
   void Free(ServerSession& session);
 
-  // Makes sure that there is a slot of that index, which is below slots_max.
-  static ServerSlot& SlotAt(ServerSession& session, uint16_t index) {
-    if (index >= session.slot_count) [[unlikely]]
+  // The slot of that index; null unless it is below slots_max.
+  static ServerSlot* SlotAt(ServerSession& session, uint16_t index) {
+    if (index >= session.slot_count) [[unlikely]] {
+      if (index >= session.slots_max) return nullptr;
       GrowSlots(session, index);
-    return session.slots[index];
+    }
+    return &session.slots[index];
   }
 
   size_t open() const { return clients_.size(); }

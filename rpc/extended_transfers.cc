@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Requests and replies of several packets.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "weft/rpc/extended_server.h"
+
+namespace weft::rpc {
+namespace {
+
+using State = ServerSlot::State;
+
+// Longer packets are sent from where they are, if the port can.
+constexpr size_t kCopyMaxBytes = 512;
+// Packets that may go at once where they are paced.
+constexpr uint32_t kPacedBurst = 4;
+
+}  // namespace
+
+// --- Requests
+
+void ExtendedServer::BeginRequest(ServerSession& session, ServerSlot& slot, bool admitted) {
+  LargeRequest* const request = requests_.Take().release();
+  request->name = {session.number, session.key, slot.request_id};
+  request->progress_ms = CoarseTime(now_ns_);
+  request->admitted = admitted;
+  slot.state = State::kReceiving;
+  slot.request = request;
+  ++session.large;
+  ++incomplete_;
+}
+
+void ExtendedServer::OnRequestPacket(ServerSession& session, ServerSlot& slot, Datagram& datagram,
+                                     const ExtendedHeader& header) {
+  LargeRequest& request = *slot.request;
+  slot.echo_base = header.timestamp - static_cast<uint32_t>(now_ns_);
+  if (header.first && !request.admitted) {
+    if (core_.admission && !core_.admission(datagram.peer, datagram.buffer.bytes())) {
+      EndRequest(session, slot);
+      return Refuse(session, slot, DropReason::kRefused, Recycle(datagram));
+    }
+    request.admitted = true;
+  }
+  if (!request.acknowledge) {
+    request.acknowledge = true;
+    to_acknowledge_.push_back(request.name);
+  }
+  if (request.room.held() == 0 && !MakeRoom(session, slot, header.total())) return;
+
+  const size_t bytes = datagram.buffer.size();
+  switch (request.packets.Add(header.index(), header.total(), header.last,
+                              std::move(datagram.buffer))) {
+    case Reassembly::Result::kIncomplete:
+    case Reassembly::Result::kComplete:
+      break;
+    case Reassembly::Result::kDuplicate:
+      ++core_.stats.duplicates;
+      return;
+    case Reassembly::Result::kContradiction:
+    case Reassembly::Result::kTooLong:
+      ++core_.stats.malformed;
+      return;
+  }
+  request.progress_ms = CoarseTime(now_ns_);
+  request.bytes += bytes;
+  if (request.bytes > core_.options.session.message_bytes_max) {
+    EndRequest(session, slot);
+    return Refuse(session, slot, DropReason::kTooLarge, core_.port->pool().Allocate());
+  }
+  if (!request.packets.complete()) return;
+  AcknowledgeRequest(session, slot);
+  const auto packets = static_cast<uint16_t>(request.packets.total());
+  BufferChain message = request.packets.Take();
+  EndRequest(session, slot);
+  // Much may have changed since it began.
+  if (core_.draining || core_.TooManyExecute()) {
+    return Refuse(session, slot,
+                  core_.draining ? DropReason::kShuttingDown : DropReason::kOverloaded,
+                  core_.port->pool().Allocate());
+  }
+  Execute(session, slot, header, std::move(message), packets);
+}
+
+// Whether there is room for the request, of so many packets (0: nobody knows yet). False: the
+// packet that came is to be dropped; the request may have been refused.
+bool ExtendedServer::MakeRoom(ServerSession& session, ServerSlot& slot, size_t packets) {
+  ReceiveBudget::Reservation& room = slot.request->room;
+  if (packets == 0 || room.waiting()) return false;
+  switch (budget_.Reserve(packets, &room)) {
+    case ReceiveBudget::Result::kReserved:
+      return true;
+    case ReceiveBudget::Result::kWaits:
+    case ReceiveBudget::Result::kTooMany:
+      return false;
+    case ReceiveBudget::Result::kNeverFits:
+      EndRequest(session, slot);
+      Refuse(session, slot, DropReason::kTooLarge, core_.port->pool().Allocate());
+      return false;
+  }
+  return false;
+}
+
+// It waited, and its turn has come.
+void ExtendedServer::OnRoom(const LargeRequest& request) {
+  ServerSession* const session = sessions_.Find(request.name.session, request.name.key);
+  if (session == nullptr) return;
+  ServerSlot& slot = session->slots[static_cast<uint16_t>(request.name.request_id)];
+  slot.request->progress_ms = CoarseTime(NowNs());
+  AcknowledgeRequest(*session, slot);
+}
+
+void ExtendedServer::AcknowledgeRequests() {
+  for (const RequestName& name : to_acknowledge_) {
+    ServerSession* const session = sessions_.Find(name.session, name.key);
+    if (session == nullptr) continue;
+    ServerSlot& slot = session->slots[static_cast<uint16_t>(name.request_id)];
+    if (slot.request_id == name.request_id && slot.state == State::kReceiving &&
+        slot.request->acknowledge) {
+      AcknowledgeRequest(*session, slot);
+    }
+  }
+  to_acknowledge_.clear();
+}
+
+void ExtendedServer::AcknowledgeRequest(ServerSession& session, ServerSlot& slot) {
+  LargeRequest& request = *slot.request;
+  request.acknowledge = false;
+  const size_t here = request.packets.cumulative();
+  const size_t held = request.room.held();
+  const size_t granted = held == 0 ? 0 : std::min(here + core_.credits, held);
+  ExtendedHeader header = AnswerTo(session, slot, MessageType::kAck);
+  header.kind = ControlKind::kProgress;
+  header.packet_order = static_cast<uint16_t>(here);
+  std::array<uint8_t, Reassembly::kBitmapBytes> bitmap;
+  std::array<uint8_t, kProgressBytesMax> body;
+  const size_t bytes =
+      WriteProgress(request.packets.FillProgress(granted, bitmap.data()), body.data());
+  Send(session.peer, header, absl::MakeSpan(body).first(bytes), core_.port->pool().Allocate());
+}
+
+void ExtendedServer::EndRequest(ServerSession& session, ServerSlot& slot) {
+  std::unique_ptr<LargeRequest> request(std::exchange(slot.request, nullptr));
+  slot.state = State::kUnused;
+  --session.large;
+  --incomplete_;
+  request->packets.Reset();
+  request->bytes = 0;
+  request->admitted = false;
+  request->acknowledge = false;
+  request->room.Reset();  // others may go on
+  requests_.Return(std::move(request));
+}
+
+// --- Replies
+
+absl::Status ExtendedServer::ReplyInSeveral(const Place& place, Payload payload) {
+  ServerSession& session = *place.session;
+  ServerSlot& slot = *place.slot;
+  const size_t bytes = payload.size();
+  const size_t packets = OutgoingMessage::PacketsOf(payload, session.payload_bytes());
+  if (bytes > core_.options.session.message_bytes_max || packets > kExtendedPacketsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a reply of ", bytes, " bytes takes ", packets,
+                     " packets; message_bytes_max allows ", core_.options.session.message_bytes_max,
+                     " bytes, and a message has at most ", kExtendedPacketsMax, " packets"));
+  }
+  if (cache_.full()) {
+    MakeRoomForReplies();
+    if (cache_.full()) return core_.NoRoom(packets);
+  }
+  cache_.Charge(static_cast<int64_t>(bytes));
+  LargeReply* const reply = replies_.Take().release();
+  reply->name = {session.number, session.key, slot.request_id};
+  reply->heard_ms = CoarseTime(NowNs());
+  reply->message.Start(std::move(payload), session.payload_bytes(),
+                       std::max<size_t>(session.client_credits, 1));
+  Replied(session, slot, State::kReplying);
+  slot.reply = reply;
+  ++session.large;
+  ++replies_under_way_;
+  FlowOf(session).PushBack(*reply);
+  PumpReplies(session);
+  return absl::OkStatus();
+}
+
+void ExtendedServer::PumpReplies(ServerSession& session) {
+  ReplyFlow& flow = *session.flow;
+  const int64_t now_ns = NowNs();
+  const size_t window = flow.window();
+  const int64_t gap_ns = flow.gap_ns();
+  // Some of the buffers, and of the queue, stay for short replies.
+  const BufferPool& pool = core_.port->pool();
+  const size_t reserve = pool.count() / 16;
+  size_t buffers = pool.available();
+  for (LargeReply* reply = flow.head; reply != nullptr; reply = reply->next) {
+    while (const std::optional<size_t> index = reply->message.Next()) {
+      if (flow.in_flight >= window) return;
+      if (core_.sending.room() <= core_.sending.capacity() / 2 || buffers <= reserve) {
+        if (!std::exchange(flow.waits, true)) waiting_.push_back(flow.name);
+        return;
+      }
+      if (gap_ns > 0 && flow.pacer.Allowed(now_ns, gap_ns, kPacedBurst) == 0) {
+        core_.loop.timers().Schedule(flow.pacing, flow.pacer.NextNs(gap_ns));
+        return;
+      }
+      SendReplyPacket(session, *reply, *index, now_ns);
+      --buffers;
+    }
+  }
+}
+
+void ExtendedServer::SendReplyPacket(ServerSession& session, LargeReply& reply, size_t index,
+                                     int64_t now_ns) {
+  ReplyFlow& flow = *session.flow;
+  OutgoingMessage& message = reply.message;
+  const ServerSlot& slot = session.slots[static_cast<uint16_t>(reply.name.request_id)];
+  const size_t packets = message.packets();
+  ExtendedHeader header = AnswerTo(session, slot, MessageType::kResponse);
+  header.timestamp = static_cast<uint32_t>(now_ns);
+  header.echo = slot.echo_base + header.timestamp;
+  header.first = index == 0;
+  header.last = index + 1 == packets;
+  header.packet_order = static_cast<uint16_t>(index == 0 ? packets : index);
+  header.resent = message.WasSent(index);
+  if (header.resent) ++core_.stats.retransmitted;
+
+  const absl::Span<const uint8_t> bytes = message.packet(index);
+  Buffer packet = core_.port->pool().Allocate();
+  if (gather_ && bytes.size() > kCopyMaxBytes && packet) {
+    WriteExtendedHeader(header, packet.Append(kExtendedHeaderBytes));
+    reply.tail_epoch = core_.sending.epoch();
+    if (!core_.sending.Push(session.peer, std::move(packet), bytes)) ++core_.stats.send_overflows;
+  } else {
+    Send(session.peer, header, bytes, std::move(packet));
+  }
+  const size_t before = message.in_flight();
+  message.OnSent(index, now_ns);
+  reply.sent_ns = now_ns;
+  flow.in_flight += message.in_flight() - before;
+  flow.pacer.OnSent(now_ns, flow.gap_ns(), kPacedBurst, 1);
+}
+
+void ExtendedServer::OnProgress(ServerSession& session, Datagram& datagram,
+                                const ExtendedHeader& header) {
+  // With `last` it would be about a request, which servers do not send.
+  if (header.slot() >= session.slot_count || header.last) {
+    ++core_.stats.unexpected;
+    return;
+  }
+  ServerSlot& slot = session.slots[header.slot()];
+  if (slot.request_id != header.request_id || slot.state != State::kReplying) {
+    // One that waits for more is told that there is no more.
+    const bool gone = slot.request_id == header.request_id && slot.state == State::kGone;
+    if (gone && header.resent) return SendDrop(session, slot, Recycle(datagram));
+    ++core_.stats.unexpected;
+    return;
+  }
+  Progress progress;
+  if (!ReadProgress(datagram.buffer.bytes(), &progress)) {
+    ++core_.stats.malformed;
+    return;
+  }
+  LargeReply& reply = *slot.reply;
+  ReplyFlow& flow = *session.flow;
+  int64_t rtt_ns = 0;
+  if (header.echo_valid) {
+    const auto elapsed = static_cast<int32_t>(static_cast<uint32_t>(now_ns_) - header.echo);
+    if (elapsed > 0) rtt_ns = elapsed;
+  }
+  const size_t before = reply.message.in_flight();
+  const OutgoingMessage::Acked acked =
+      reply.message.OnProgress(header, progress, now_ns_, flow.rtt.srtt_ns());
+  if (!acked.valid) {
+    ++core_.stats.malformed;
+    return;
+  }
+  reply.heard_ms = CoarseTime(now_ns_);
+  slot.echo_base = header.timestamp - static_cast<uint32_t>(now_ns_);
+  if (acked.lost > 0 && flow.congestion != nullptr) {
+    flow.congestion->OnLoss({.now_ns = now_ns_,
+                             .packets = acked.lost,
+                             .in_flight = static_cast<uint32_t>(flow.in_flight)});
+  }
+  flow.in_flight -= before - reply.message.in_flight();
+  if (rtt_ns > 0) flow.rtt.Add(rtt_options_, now_ns_, rtt_ns);
+  if (flow.congestion != nullptr && acked.packets > 0) {
+    flow.congestion->OnAck({.now_ns = now_ns_,
+                            .rtt_ns = rtt_ns,
+                            .packets = acked.packets,
+                            .in_flight = static_cast<uint32_t>(flow.in_flight)});
+  }
+  if (acked.complete) {
+    EndReply(session, slot);
+  } else if (header.resent) {
+    RecoverReply(session, reply);
+  }
+  PumpReplies(session);
+}
+
+void ExtendedServer::RecoverReply(ServerSession& session, LargeReply& reply) {
+  ReplyFlow& flow = *session.flow;
+  OutgoingMessage& message = reply.message;
+  const int64_t now_ns = NowNs();
+  const int64_t patience_ns =
+      flow.rtt.has_sample() ? flow.rtt.srtt_ns() : rtt_options_.rto_initial_ns;
+  if (now_ns - reply.sent_ns < patience_ns) return;
+  const size_t in_flight = flow.in_flight;
+  const size_t before = message.in_flight();
+  message.OnTimeout();
+  flow.in_flight -= before;
+  if (before > 0 && flow.congestion != nullptr) {
+    flow.congestion->OnTimeout(now_ns, static_cast<uint32_t>(in_flight));
+  }
+  // Beyond the window too: one packet, to which the client says where it stands.
+  SendReplyPacket(session, reply, message.Next().value_or(0), now_ns);
+  PumpReplies(session);
+}
+
+void ExtendedServer::EndReply(ServerSession& session, ServerSlot& slot) {
+  std::unique_ptr<LargeReply> reply(std::exchange(slot.reply, nullptr));
+  slot.state = State::kGone;
+  --session.large;
+  --replies_under_way_;
+  session.flow->in_flight -= reply->message.in_flight();
+  session.flow->Remove(*reply);
+  cache_.Charge(-static_cast<int64_t>(reply->message.bytes()));
+  const Payload sent = reply->message.Release();
+  if (reply->tail_epoch == core_.sending.epoch()) core_.sending.Withdraw(sent);
+  replies_.Return(std::move(reply));
+}
+
+bool ExtendedServer::SendWaiting() {
+  if (waiting_.empty()) [[likely]]
+    return false;
+  const size_t before = core_.sending.size();
+  resumed_.swap(waiting_);
+  for (const RequestName& name : resumed_) {
+    ServerSession* const session = sessions_.Find(name.session, name.key);
+    if (session == nullptr || session->flow == nullptr) continue;
+    session->flow->waits = false;
+    PumpReplies(*session);
+  }
+  resumed_.clear();
+  return core_.sending.size() > before;
+}
+
+ReplyFlow& ExtendedServer::FlowOf(ServerSession& session) {
+  if (session.flow == nullptr) {
+    session.flow = new ReplyFlow(this, &ExtendedServer::OnPacing, core_.options.session.congestion);
+    session.flow->name = {session.number, session.key, 0};
+  }
+  session.flow->unused = false;
+  return *session.flow;
+}
+
+void ExtendedServer::FreeUnusedFlow(ServerSession& session) {
+  if (session.flow == nullptr || session.flow->head != nullptr) return;
+  // What was learnt is kept for a while.
+  if (std::exchange(session.flow->unused, true)) FreeFlow(session);
+}
+
+void ExtendedServer::FreeFlow(ServerSession& session) {
+  delete std::exchange(session.flow, nullptr);
+}
+
+void ExtendedServer::OnPacing(void* self, int64_t) {
+  const ReplyFlow& flow = *static_cast<ReplyFlow*>(self);
+  ExtendedServer& server = *flow.server;
+  ServerSession* const session = server.sessions_.Find(flow.name.session, flow.name.key);
+  if (session != nullptr) server.PumpReplies(*session);
+}
+
+}  // namespace weft::rpc

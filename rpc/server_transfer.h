@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a server remembers, beyond the slot, of messages of several packets. Not for users.
+#ifndef WEFT_RPC_SERVER_TRANSFER_H_
+#define WEFT_RPC_SERVER_TRANSFER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "weft/core/timer_wheel.h"
+#include "weft/rpc/congestion_control.h"
+#include "weft/rpc/extended_wire.h"
+#include "weft/rpc/outgoing_message.h"
+#include "weft/rpc/pacer.h"
+#include "weft/rpc/reassembly.h"
+#include "weft/rpc/receive_budget.h"
+#include "weft/rpc/rtt_estimator.h"
+
+namespace weft::rpc {
+
+class ExtendedServer;
+
+// Names a request for later, when its session may have ended.
+struct RequestName {
+  uint32_t session = 0;
+  uint32_t key = 0;
+  uint64_t request_id = 0;
+};
+
+// A request of which some packets are here, or which waits for room for them.
+struct LargeRequest {
+  LargeRequest() : room(this) {}
+
+  RequestName name;
+  Reassembly packets{kExtendedPacketsMax};
+  ReceiveBudget::Reservation room;  // for all of its packets
+  size_t bytes = 0;                 // that are here
+  uint32_t progress_ms = 0;         // CoarseTime of the last packet that was new
+  bool admitted = false;            // the application has seen its first packet
+  bool acknowledge = false;         // packets have come since the last PROGRESS
+};
+
+// A reply that is on its way.
+struct LargeReply {
+  RequestName name;
+  OutgoingMessage message;
+  uint64_t tail_epoch = 0;  // of the sending queue when a view of the message was last put there
+  int64_t sent_ns = 0;      // the last packet
+  uint32_t heard_ms = 0;    // CoarseTime of the client's last word about it
+  // In the list of its session's flow.
+  LargeReply* previous = nullptr;
+  LargeReply* next = nullptr;
+};
+
+// All replies of a session that are on their way, and what was learnt of the way.
+struct ReplyFlow {
+  ReplyFlow(ExtendedServer* server, Timer::Callback on_pacing, const CongestionOptions& options)
+      : server(server), congestion(MakeCongestionControl(options)), pacing(on_pacing, this) {}
+
+  size_t window() const { return congestion == nullptr ? SIZE_MAX : congestion->window_packets(); }
+  int64_t gap_ns() const { return congestion == nullptr ? 0 : congestion->pacing_ns(); }
+
+  void PushBack(LargeReply& reply) {
+    reply.previous = tail;
+    reply.next = nullptr;
+    (tail != nullptr ? tail->next : head) = &reply;
+    tail = &reply;
+  }
+  void Remove(LargeReply& reply) {
+    (reply.previous != nullptr ? reply.previous->next : head) = reply.next;
+    (reply.next != nullptr ? reply.next->previous : tail) = reply.previous;
+    reply.previous = reply.next = nullptr;
+  }
+
+  ExtendedServer* const server;
+  RequestName name;  // of the session only
+  RttEstimator rtt;
+  const std::unique_ptr<CongestionControl> congestion;  // null: none
+  Pacer pacer;
+  Timer pacing;          // until the next packet may go
+  size_t in_flight = 0;  // packets of all replies
+  bool waits = false;    // for room in the sending queue
+  bool unused = false;   // when the session was last looked at
+  LargeReply* head = nullptr;
+  LargeReply* tail = nullptr;
+};
+
+// Objects to be used again, memory and all; a bounded number of them.
+template <typename T>
+class ObjectPool {
+ public:
+  std::unique_ptr<T> Take() {
+    if (unused_.empty()) return std::make_unique<T>();
+    std::unique_ptr<T> object = std::move(unused_.back());
+    unused_.pop_back();
+    return object;
+  }
+  void Return(std::unique_ptr<T> object) {
+    if (unused_.size() < kUnusedMax) unused_.push_back(std::move(object));
+  }
+
+ private:
+  static constexpr size_t kUnusedMax = 64;
+  std::vector<std::unique_ptr<T>> unused_;
+};
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_SERVER_TRANSFER_H_
