@@ -41,8 +41,8 @@ struct CongestionOptions {
   uint32_t window_max_packets = 256;     // (max_cwnd) 1 to 65536
 
   // Of swift only.
-  double window_min_packets = 0.01;       // (min_cwnd) 0.001 to 1; below 1, packets are paced
-  int64_t target_delay_ns = 200'000;      // (base_target) 1 us to 10 s
+  double window_min_packets = 0.1;        // (min_cwnd) 0.001 to 1; below 1, packets are paced
+  int64_t target_delay_ns = 200'000;      // (base_target) 1 us to 10 s; above an idle round trip
   int64_t target_range_ns = 200'000;      // (fs_range) 0 to 10 s; added for small windows:
   double target_range_packets_min = 0.1;  // (fs_min_cwnd) all of it up to this window,
   double target_range_packets_max = 100;  // (fs_max_cwnd) nothing from this one on
