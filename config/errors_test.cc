@@ -184,6 +184,59 @@ f:7:3: netstack.groups[1]: is empty; give an IP address such as "10.0.0.2" or "f
   EXPECT_TRUE(config.ok()) << config.status();
 }
 
+TEST(ErrorsTest, Rpc) {
+  for (
+      const Case& wrong : std::vector<Case>{
+          {R"(rpc { wire: EXTENDET })",
+           R"(f:1:13: rpc.wire: unknown value 'EXTENDET'; did you mean 'EXTENDED'?)"},
+          {R"(rpc { wire: AUTO message_bytes_max: 0 })",
+           R"(f:1:18: rpc.message_bytes_max: 0 is out of range; give a whole number from 1 to 1073741824)"},
+          {R"(rpc { session { slot: 5 } })",
+           R"(f:1:17: rpc.session: unknown field 'slot' in weft.config.Session; did you mean 'slots'?)"},
+          {R"(rpc {
+  session { timeout_us: 999 negotiation_timeout_us: 60000001 }
+  session { }
+})",
+           R"(f:3:3: rpc.session: given twice; remove one)"},
+          {R"(rpc {
+  session {
+    timeout_us: 999
+    negotiation_timeout_us: 60000001
+    slots: 4097
+    credits: 0
+    packet_bytes_max: 127
+    sessions_max: 0
+  }
+})",
+           R"(f:3:5: rpc.session.timeout_us: 999 is out of range; give a whole number from 1000 to 3600000000
+f:4:5: rpc.session.negotiation_timeout_us: 60000001 is out of range; give a whole number from 1000 to 60000000
+f:5:5: rpc.session.slots: 4097 is out of range; give a whole number from 1 to 4096
+f:6:5: rpc.session.credits: 0 is out of range; give a whole number from 1 to 4096
+f:7:5: rpc.session.packet_bytes_max: 127 is too small; give 0 or at least 128
+f:8:5: rpc.session.sessions_max: 0 is out of range; give a whole number from 1 to 4194304)"},
+          {R"(rpc { retransmission { rto_min_us: 9 } })",
+           R"(f:1:24: rpc.retransmission.rto_min_us: 9 is out of range; give a whole number from 10 to 60000000)"},
+          {R"(rpc { retransmission { rto_max_us: 100 rto_initial_us: 200 } })",
+           R"(f:1:7: rpc.retransmission.rto_min_us: 200 is more than rto_max_us, 100; give at most that
+f:1:40: rpc.retransmission.rto_initial_us: 200 is more than rto_max_us, 100; give at most that)"},
+          {R"(rpc { reply_cache { time_us: 1 bytes_max: 1 } overload { executing_max: 0 } })",
+           R"(f:1:21: rpc.reply_cache.time_us: 1 is out of range; give a whole number from 1000 to 3600000000
+f:1:32: rpc.reply_cache.bytes_max: 1 is out of range; give a whole number from 65536 to 68719476736
+f:1:58: rpc.overload.executing_max: 0 is out of range; give a whole number from 1 to 1048576)"},
+          {R"(rpc { congestion { algorithm: RENO } })",
+           R"(f:1:31: rpc.congestion.algorithm: unknown value 'RENO'; known are SWIFT, NEW_RENO, NONE)"},
+          {R"(rpc { congestion { window_max_packets: 16 swift { target_range_packets_min: 100 } } })",
+           R"(f:1:7: rpc.congestion.window_initial_packets: 32 is more than window_max_packets, 16; give at most that
+f:1:51: rpc.congestion.swift.target_range_packets_min: 100 is not less than target_range_packets_max, 100; give less)"},
+          {R"(rpc { congestion { swift { target_delay_us: 0 decrease_max: 1 window_min_packets: nan } } })",
+           R"(f:1:28: rpc.congestion.swift.target_delay_us: 0 is out of range; give a whole number from 1 to 10000000
+f:1:47: rpc.congestion.swift.decrease_max: 1 is out of range; give a number from 0.01 to 0.99
+f:1:63: rpc.congestion.swift.window_min_packets: nan is out of range; give a number from 0.001 to 1)"},
+      }) {
+    Check(wrong, Format::kText);
+  }
+}
+
 TEST(ErrorsTest, Json) {
   for (
       const Case& wrong : std::vector<Case>{

@@ -216,6 +216,15 @@ void CheckHost(const Config& config, Report* report) {
   }
 }
 
+// `name`, whose value is `value`, must not be more than `other`.
+template <typename T>
+void CheckAtMost(const std::string& name, T value, const std::string& other, T limit,
+                 Report* report) {
+  if (value <= limit) return;
+  report->Add(name,
+              absl::StrCat(value, " is more than ", other, ", ", limit, "; give at most that"));
+}
+
 // Whether the transport has frames is not known of one from outside.
 void CheckFrames(const Transport& transport, Report* report) {
   if (transport.name() == "shm") {
@@ -239,10 +248,32 @@ void CheckNetstack(const Config& config, Report* report) {
     report->Add("netstack.link_local",
                 "false, and there are no addresses; give one such as `addresses: \"10.0.0.2/24\"`");
   }
-  if (netstack.ephemeral_port_min() > netstack.ephemeral_port_max()) {
-    report->Add("netstack.ephemeral_port_min",
-                absl::StrCat(netstack.ephemeral_port_min(), " is more than ephemeral_port_max, ",
-                             netstack.ephemeral_port_max(), "; give at most that"));
+  CheckAtMost("netstack.ephemeral_port_min", netstack.ephemeral_port_min(), "ephemeral_port_max",
+              netstack.ephemeral_port_max(), report);
+}
+
+void CheckRpc(const Rpc& rpc, Report* report) {
+  // Less carries nothing useful beside the header.
+  constexpr uint32_t kPacketBytesMin = 128;
+  const uint32_t packet_bytes = rpc.session().packet_bytes_max();
+  if (packet_bytes != 0 && packet_bytes < kPacketBytesMin) {
+    report->Add("rpc.session.packet_bytes_max",
+                absl::StrCat(packet_bytes, " is too small; give 0 or at least ", kPacketBytesMin));
+  }
+  const Retransmission& rto = rpc.retransmission();
+  CheckAtMost("rpc.retransmission.rto_min_us", rto.rto_min_us(), "rto_max_us", rto.rto_max_us(),
+              report);
+  CheckAtMost("rpc.retransmission.rto_initial_us", rto.rto_initial_us(), "rto_max_us",
+              rto.rto_max_us(), report);
+  const Congestion& congestion = rpc.congestion();
+  CheckAtMost("rpc.congestion.window_initial_packets", congestion.window_initial_packets(),
+              "window_max_packets", congestion.window_max_packets(), report);
+  const Swift& swift = congestion.swift();
+  if (!(swift.target_range_packets_min() < swift.target_range_packets_max())) {
+    report->Add("rpc.congestion.swift.target_range_packets_min",
+                absl::StrCat(swift.target_range_packets_min(),
+                             " is not less than target_range_packets_max, ",
+                             swift.target_range_packets_max(), "; give less"));
   }
 }
 
@@ -254,6 +285,7 @@ std::vector<Problem> FindProblems(const Config& config, const Locations& locatio
   CheckTransport(config.transport(), &report);
   CheckHost(config, &report);
   CheckNetstack(config, &report);
+  CheckRpc(config.rpc(), &report);
   return report.Take();
 }
 

@@ -4,7 +4,9 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <future>
 #include <optional>
 #include <utility>
@@ -19,6 +21,7 @@
 namespace weft {
 namespace {
 
+constexpr std::chrono::seconds kFinishTime(1);
 constexpr size_t kMetricsMax = 1 << 16;  // Some dozens for each of 1024 workers.
 
 LoopOptions OptionsOf(const config::Loop& loop) {
@@ -120,7 +123,43 @@ void Host::Stop(absl::Status reason) {
     status_.Update(std::move(reason));
   }
   stopping_ = true;
+  finished_.notify_all();
   eventfd_write(stop_event_.get(), 1);
+}
+
+void Host::AddPage(const std::string& name) {
+  const std::lock_guard<std::mutex> lock(pages_mutex_);
+  std::unique_ptr<WorkerPage>& page = pages_[name];
+  if (page != nullptr || http_ == nullptr) return;
+  std::vector<Loop*> loops;
+  for (const auto& worker : workers_) loops.push_back(&worker->loop_);
+  page = std::make_unique<WorkerPage>(
+      std::move(loops), [this, name](size_t worker, size_t limit, JsonWriter& json) {
+        workers_[worker]->DescribeAll(name, limit, json);
+      });
+  http_->Add("/" + name, [page = page.get()](const HttpRequest& request) {
+    return page->Show(request);
+  });
+}
+
+void Host::FinishWorkers() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  // There is no loop to run on where a set-up failed, and no time in virtual time.
+  if (!status_.ok() || transport().virtual_time() != nullptr) return;
+  for (const auto& worker : workers_) {
+    if (worker->has_finished()) continue;
+    worker->loop_.Post([worker = worker.get()] { worker->BeginEnd(); });
+  }
+  finished_.wait_for(lock, kFinishTime, [this] {
+    return !status_.ok() || std::all_of(workers_.begin(), workers_.end(), [](const auto& worker) {
+      return worker->has_finished();
+    });
+  });
+}
+
+void Host::OnFinished() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  finished_.notify_all();
 }
 
 absl::Status Host::Run(const SetUp& set_up) {
@@ -140,6 +179,7 @@ absl::Status Host::Run(const SetUp& set_up) {
   while (poll(&stop, 1, -1) < 0 && errno == EINTR) {
   }
   stopping_ = true;
+  FinishWorkers();
   for (const auto& worker : workers_) worker->loop_.Stop();
   for (std::thread& thread : threads) thread.join();
   const std::lock_guard<std::mutex> lock(mutex_);

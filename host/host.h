@@ -17,12 +17,14 @@
 // own. On a transport with virtual time, all workers share one thread and that time.
 //
 // With `metrics.listen`, HTTP serves /metrics in Prometheus' text format and /healthz: 200 while
-// all workers are up, else 503. With `netstack`, also /net, the state of the network stacks as
+// all workers are up, else 503. Set-ups may add pages (Worker::Show()), as those of programs with
+// RPC do: /rpc. With `netstack`, there is also /net, the state of the network stacks as
 // JSON, and /net/ping, which sends echo requests from worker 0 (net_pages.h).
 #ifndef WEFT_HOST_HOST_H_
 #define WEFT_HOST_HOST_H_
 
 #include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -41,13 +43,14 @@
 #include "weft/host/net_pages.h"
 #include "weft/host/network.h"
 #include "weft/host/worker.h"
+#include "weft/host/worker_page.h"
 #include "weft/transports/transport.h"
 
 namespace weft {
 
 struct HostOptions {
-  // The first SIGINT or SIGTERM stops Run(), which then returns OK; one that comes more than 200 ms
-  // after it ends the process. One host of a process can have this.
+  // The first SIGINT or SIGTERM stops Run(), which then returns OK, after what Worker::BeforeEnd()
+  // asked for; one that comes more than 200 ms after it ends the process. One host of a process can have this.
   bool handle_signals = true;
 };
 
@@ -97,6 +100,12 @@ class Host {
   void RunWorker(Worker& worker);
   void RunAllVirtually(const SetUp& set_up);
   void TearDownWorker(Worker& worker);
+  // Adds a page that all workers write, unless it is there already or HTTP is off.
+  void AddPage(const std::string& name);
+  // Lets workers do what they were to do before their end, and waits for it.
+  void FinishWorkers();
+  // A worker has done so.
+  void OnFinished();
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
   // Opens `options.local`, whose port is 0, with the port number that the first worker got which
@@ -118,6 +127,10 @@ class Host {
   std::mutex mutex_;
   // Guarded by mutex_: the first error.
   absl::Status status_;
+  std::condition_variable finished_;
+  // Guarded by pages_mutex_, by name.
+  std::mutex pages_mutex_;
+  absl::flat_hash_map<std::string, std::unique_ptr<WorkerPage>> pages_;
   // Guarded by free_ports_mutex_: for each address with port 0, the complete ones chosen so far.
   std::mutex free_ports_mutex_;
   absl::flat_hash_map<Address, std::vector<Address>> free_ports_;

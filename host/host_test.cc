@@ -10,8 +10,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <set>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -154,6 +157,81 @@ TEST(HostTest, WithoutASignalNothingStaysOfTheHandler) {
   struct sigaction action;
   sigaction(SIGTERM, nullptr, &action);
   EXPECT_EQ(action.sa_handler, SIG_DFL);
+}
+
+// What has a while to end before the loop does: it takes until a timer fires.
+class SlowEnd {
+ public:
+  explicit SlowEnd(Worker& worker) : worker_(worker), timer_(&SlowEnd::End, this) {
+    worker.BeforeEnd([this](auto done) {
+      thread_ = std::this_thread::get_id();
+      done_ = std::move(done);
+      worker_.loop().timers().Schedule(timer_, worker_.loop().now_ns() + 5'000'000);
+    });
+  }
+  std::thread::id thread() const { return thread_; }
+  bool ended() const { return ended_; }
+
+ private:
+  static void End(void* self, int64_t) {
+    auto& slow = *static_cast<SlowEnd*>(self);
+    slow.ended_ = true;
+    slow.done_();
+  }
+
+  Worker& worker_;
+  Timer timer_;
+  absl::AnyInvocable<void()> done_;
+  std::thread::id thread_;
+  bool ended_ = false;
+};
+
+// Holds a SlowEnd until the worker's end and looks at it then.
+Application WithSlowEnds(Worker& worker, int count, std::atomic<int>* ended) {
+  auto ends = std::make_shared<std::vector<std::unique_ptr<SlowEnd>>>();
+  for (int i = 0; i < count; ++i) ends->push_back(std::make_unique<SlowEnd>(worker));
+  return std::make_shared<AtEnd>([ends, ended] {
+    for (const auto& end : *ends) {
+      if (!end->ended()) continue;
+      EXPECT_EQ(end->thread(), std::this_thread::get_id());
+      ++*ended;
+    }
+    ends->clear();
+  });
+}
+
+TEST(HostTest, WhatIsToBeDoneBeforeTheEndIsDone) {
+  const auto host = MustOpen("host { workers: 3 }");
+  std::atomic<int> ended{0};
+  const absl::Status status = host->Run([&](Worker& worker) -> Application {
+    if (worker.index() == 2) worker.loop().Post([] { kill(getpid(), SIGTERM); });
+    return WithSlowEnds(worker, worker.index(), &ended);
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(ended, 3);
+}
+
+TEST(HostTest, AnErrorLeavesNoTimeBeforeTheEnd) {
+  const auto host = MustOpen("host { workers: 2 }");
+  std::atomic<int> ended{0};
+  const absl::Status status = host->Run([&](Worker& worker) -> Application {
+    worker.loop().Post([&worker] { worker.Stop(absl::DataLossError("dead")); });
+    return WithSlowEnds(worker, 1, &ended);
+  });
+  EXPECT_EQ(status, absl::DataLossError("dead"));
+  EXPECT_EQ(ended, 0);
+}
+
+TEST(HostTest, WhatDoesNotEndDoesNotKeepTheOthers) {
+  const auto host = MustOpen("host { workers: 2 }");
+  std::atomic<int> ended{0};
+  const absl::Status status = host->Run([&](Worker& worker) -> Application {
+    if (worker.index() == 0) worker.BeforeEnd([](const auto&) {});
+    if (worker.index() == 1) worker.loop().Post([] { kill(getpid(), SIGTERM); });
+    return WithSlowEnds(worker, 1, &ended);
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(ended, 2);
 }
 
 // Sends it until the process ends.
@@ -353,6 +431,48 @@ TEST(HostTest, ShowsHealthAndMetricsOverHttp) {
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_TRUE(absl::EndsWith(AskHttp(host->http_address(), health), "\r\n\r\nstopping\n"));
   EXPECT_FALSE(absl::StrContains(AskHttp(host->http_address(), metrics), "weft_port_sent"));
+}
+
+TEST(HostTest, WorkersDescribeWhatTheyHaveOnAPage) {
+  const auto host = MustOpen("host { workers: 2 } metrics { listen: '0' }");
+  const auto get = [&](const std::string& target) {
+    return AskHttp(host->http_address(), absl::StrCat("GET ", target, " HTTP/1.0\r\n\r\n"));
+  };
+  EXPECT_TRUE(absl::StartsWith(get("/things"), "HTTP/1.1 404 "));
+  std::thread client([&] {
+    while (!absl::EndsWith(get("/healthz"), "\r\n\r\nok\n")) std::this_thread::yield();
+    EXPECT_TRUE(absl::EndsWith(get("/things?limit=7"), R"([
+  {
+    "worker": 0,
+    "items": [
+      "a 7",
+      "b"
+    ]
+  },
+  {
+    "worker": 1,
+    "items": []
+  }
+]
+)")) << get("/things?limit=7");
+    EXPECT_TRUE(absl::StrContains(get("/things"), "\"a 20\"")) << "without a limit";
+    EXPECT_TRUE(absl::EndsWith(get("/things?limit=1001"),
+                               "limit: '1001' is not a whole number from 0 to 1000\n"));
+    EXPECT_TRUE(absl::StartsWith(get("/thing"), "HTTP/1.1 404 "));
+    host->Stop();
+  });
+  const absl::Status status = host->Run([](Worker& worker) -> Application {
+    if (worker.index() > 0) return nullptr;
+    const auto thread = std::this_thread::get_id();
+    worker.Show("things", [thread](size_t limit, JsonWriter& json) {
+      EXPECT_EQ(std::this_thread::get_id(), thread);
+      json.Value(absl::StrCat("a ", limit));
+    });
+    worker.Show("things", [](size_t, JsonWriter& json) { json.Value("b"); });
+    return nullptr;
+  });
+  client.join();
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 }  // namespace

@@ -342,10 +342,21 @@ HttpResponse HttpServer::Answer(Connection& connection) const {
       absl::MakeConstSpan(lines).subspan(1, lines.size() - 3);
   if (!CheckFields(fields, line.version == "HTTP/1.1")) return Refuse(400);
   if (line.method != "GET" && line.method != "HEAD") return Refuse(405);
-  const auto page = pages_.find(line.path);
-  if (page == pages_.end()) return Refuse(404);
+  const Page* const page = FindPage(line.path);
+  if (page == nullptr) return Refuse(404);
   connection.with_body = line.method == "GET";
-  return page->second(ParseQuery(line.query));
+  return (*page)(ParseQuery(line.query));
+}
+
+void HttpServer::Add(const std::string& path, Page page) {
+  const std::lock_guard<std::mutex> lock(pages_mutex_);
+  pages_.emplace(path, std::move(page));
+}
+
+const HttpServer::Page* HttpServer::FindPage(const std::string& path) const {
+  const std::lock_guard<std::mutex> lock(pages_mutex_);
+  const auto page = pages_.find(path);
+  return page == pages_.end() ? nullptr : &page->second;
 }
 
 }  // namespace weft

@@ -19,6 +19,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -69,6 +70,10 @@ class HttpServer {
                                                            std::map<std::string, Page> pages,
                                                            const HttpLimits& limits = {});
 
+  // Answers one more path from now on; nothing happens if there is a page for it already. Any
+  // thread.
+  void Add(const std::string& path, Page page);
+
   // Closes all connections.
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
@@ -103,13 +108,16 @@ class HttpServer {
   bool Write(Connection& connection);
   // To the request that is complete in connection.in.
   HttpResponse Answer(Connection& connection) const;
+  const Page* FindPage(const std::string& path) const;
   // Makes `out` of it: head, and body unless it is to a HEAD request. Or remembers what gives it.
   static void Take(HttpResponse response, Connection* connection);
 
   const UniqueFd listener_;
   const UniqueFd wake_;  // An eventfd: readable when the thread is to end.
   const std::string address_;
-  const std::map<std::string, Page> pages_;
+  mutable std::mutex pages_mutex_;
+  // Guarded by pages_mutex_. What is there stays there.
+  std::map<std::string, Page> pages_;
   const HttpLimits limits_;
   std::vector<Connection> connections_;
   int64_t accept_after_ns_ = 0;  // A pause after the process ran out of descriptors.

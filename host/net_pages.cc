@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/host/net_pages.h"
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "weft/core/clock.h"
 #include "weft/core/json_writer.h"
 
@@ -17,7 +18,7 @@ namespace weft {
 namespace {
 
 constexpr int64_t kNsPerMs = 1'000'000;
-constexpr int64_t kAnswerNs = 1'000 * kNsPerMs;  // how long a worker is waited for
+constexpr int64_t kAnswerNs = 500 * kNsPerMs;  // how long the worker is waited for beyond
 constexpr int64_t kPingNsMax = 4'000 * kNsPerMs;
 
 HttpResponse Refuse(int status, absl::string_view why) {
@@ -34,38 +35,12 @@ HttpResponse Json(std::string text) {
   return {.content_type = "application/json", .body = std::move(text)};
 }
 
-std::string DescribeWorker(size_t worker, const netstack::Stack* stack) {
-  JsonWriter json;
-  json.BeginObject();
-  json.Field("worker", worker);
+void DescribeStack(const netstack::Stack* stack, JsonWriter& json) {
   if (stack != nullptr) {
     stack->Describe(json);
   } else {
     json.Field("error", "has no port open, and so no network stack");
   }
-  json.EndObject();
-  return json.text();
-}
-
-std::string DescribeSilent(size_t worker) {
-  JsonWriter json;
-  json.BeginObject();
-  json.Field("worker", worker);
-  json.Field("error", absl::StrCat("did not answer within ", kAnswerNs / kNsPerMs, " ms"));
-  json.EndObject();
-  return json.text();
-}
-
-// A number of the query, `*value` if it is not there.
-absl::Status GetNumber(const HttpRequest& request, const std::string& name, int64_t min,
-                       int64_t max, int64_t* value) {
-  const auto found = request.query.find(name);
-  if (found == request.query.end()) return absl::OkStatus();
-  if (absl::SimpleAtoi(found->second, value) && *value >= min && *value <= max) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, ": '", found->second, "' is not a whole number from ", min, " to ", max));
 }
 
 absl::StatusOr<Pinger::Request> ReadPing(const HttpRequest& request) {
@@ -135,47 +110,18 @@ HttpResponse Render(const netstack::IpAddress& to,
 }  // namespace
 
 NetPages::NetPages(std::vector<Loop*> loops, netstack::NetstackTransport* netstack)
-    : loops_(std::move(loops)), netstack_(netstack) {
-  if (netstack_ == nullptr) return;
-  for (size_t i = 0; i < loops_.size(); ++i) answers_.push_back(std::make_shared<Answer>());
-  pinger_ = std::make_unique<Pinger>(*loops_[0], *netstack_);
+    : loops_(std::move(loops)),
+      netstack_(netstack),
+      stacks_(loops_, [netstack](size_t, size_t, JsonWriter& json) {
+        DescribeStack(netstack->StackOfThisThread().get(), json);
+      }) {
+  if (netstack_ != nullptr) pinger_ = std::make_unique<Pinger>(*loops_[0], *netstack_);
 }
 
 NetPages::~NetPages() = default;
 
-uint64_t NetPages::Ask(size_t worker) {
-  const std::shared_ptr<Answer>& answer = answers_[worker];
-  const std::lock_guard<std::mutex> lock(answer->mutex);
-  if (!answer->asked) {
-    answer->asked = true;
-    loops_[worker]->Post([answer, worker, netstack = netstack_] {
-      std::string text = DescribeWorker(worker, netstack->StackOfThisThread().get());
-      const std::lock_guard<std::mutex> lock(answer->mutex);
-      answer->text = std::move(text);
-      answer->asked = false;
-      ++answer->count;
-    });
-  }
-  return answer->count + 1;
-}
-
-HttpResponse NetPages::Show(const HttpRequest&) {
-  if (netstack_ == nullptr) return NoStack();
-  std::vector<uint64_t> wanted;
-  for (size_t i = 0; i < loops_.size(); ++i) wanted.push_back(Ask(i));
-  const int64_t deadline_ns = MonotonicClock().NowNs() + kAnswerNs;
-  return {.later = [this, wanted, deadline_ns]() -> std::optional<HttpResponse> {
-    const bool late = MonotonicClock().NowNs() >= deadline_ns;
-    std::vector<std::string> texts;
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      const std::lock_guard<std::mutex> lock(answers_[i]->mutex);
-      const bool answered = answers_[i]->count >= wanted[i];
-      if (!answered && !late) return std::nullopt;
-      texts.push_back(answered ? answers_[i]->text : DescribeSilent(i));
-    }
-    const std::string all = absl::StrCat("\n", absl::StrJoin(texts, ",\n"));
-    return Json(absl::StrCat("[", absl::StrReplaceAll(all, {{"\n", "\n  "}}), "\n]\n"));
-  }};
+HttpResponse NetPages::Show(const HttpRequest& request) {
+  return netstack_ == nullptr ? NoStack() : stacks_.Show(request);
 }
 
 HttpResponse NetPages::Ping(const HttpRequest& request) {
@@ -193,7 +139,7 @@ HttpResponse NetPages::Ping(const HttpRequest& request) {
       result->echoes = std::move(echoes);
     });
   });
-  const int64_t deadline_ns = MonotonicClock().NowNs() + kPingNsMax + kAnswerNs / 2;
+  const int64_t deadline_ns = MonotonicClock().NowNs() + kPingNsMax + kAnswerNs;
   return {.later = [result, to = ping->to, deadline_ns]() -> std::optional<HttpResponse> {
     const std::lock_guard<std::mutex> lock(result->mutex);
     if (result->echoes.has_value()) return Render(to, *result->echoes);

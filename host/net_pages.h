@@ -6,21 +6,17 @@
 #define WEFT_HOST_NET_PAGES_H_
 
 #include <atomic>
-#include <cstdint>
 #include <memory>
-#include <mutex>
-#include <string>
 #include <vector>
 
 #include "weft/core/loop.h"
 #include "weft/host/http_server.h"
 #include "weft/host/pinger.h"
+#include "weft/host/worker_page.h"
 #include "weft/netstack/netstack_transport.h"
 
 namespace weft {
 
-// A stack is looked at by its own thread only, when its loop gets round to it; one that does not
-// within a second is said to be silent, and the page is served all the same.
 class NetPages {
  public:
   // `loops`: one for each thread with a stack. `netstack` null: the pages say that there is none.
@@ -29,8 +25,7 @@ class NetPages {
   NetPages(std::vector<Loop*> loops, netstack::NetstackTransport* netstack);
   ~NetPages();
 
-  // A JSON array with an object for each stack: what Stack::Describe() tells, and "worker"; or
-  // "worker" and "error".
+  // A WorkerPage with what Stack::Describe() tells.
   HttpResponse Show(const HttpRequest& request);
 
   // Sends echo requests from the first worker. Query: address; count (1 to 100; 1), interval_ms (10
@@ -42,23 +37,11 @@ class NetPages {
   void TearDown() { pinger_.reset(); }
 
  private:
-  // A worker's last answer. Asked for again only when it has come, so that a worker that is stuck
-  // has one question waiting, whatever the number of requests.
-  struct Answer {
-    std::mutex mutex;
-    bool asked = false;
-    uint64_t count = 0;  // answers so far
-    std::string text;
-  };
-
-  // Returns the `count` that the worker's next answer will have.
-  uint64_t Ask(size_t worker);
-
   const std::vector<Loop*> loops_;
   netstack::NetstackTransport* const netstack_;
-  std::vector<std::shared_ptr<Answer>> answers_;  // by worker
-  std::unique_ptr<Pinger> pinger_;                // of the first loop's thread
-  std::atomic<bool> ping_waits_{false};           // for that thread; further ones are refused
+  WorkerPage stacks_;
+  std::unique_ptr<Pinger> pinger_;         // of the first loop's thread
+  std::atomic<bool> ping_waits_{false};    // for that thread; further ones are refused
 };
 
 }  // namespace weft

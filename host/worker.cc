@@ -52,9 +52,39 @@ void Worker::Show(MetricGroup metrics) {
   shown_.push_back(std::move(metrics));
 }
 
+void Worker::Show(const std::string& page, Describe describe) {
+  described_[page].push_back(std::move(describe));
+  host_.AddPage(page);
+}
+
+void Worker::DescribeAll(const std::string& page, size_t limit, JsonWriter& json) const {
+  json.Key("items").BeginArray();
+  if (const auto found = described_.find(page); found != described_.end()) {
+    for (const Describe& describe : found->second) describe(limit, json);
+  }
+  json.EndArray();
+}
+
+void Worker::BeforeEnd(Finish finish) {
+  finish_.push_back(std::move(finish));
+  ++unfinished_;
+}
+
+void Worker::BeginEnd() {
+  for (Finish& finish : finish_) {
+    finish([this] {
+      if (--unfinished_ == 0) host_.OnFinished();
+    });
+  }
+}
+
 void Worker::TearDown() {
+  unfinished_ = 0;
+  host_.OnFinished();
+  described_.clear();
   shown_.clear();
   application_.reset();
+  finish_.clear();
 }
 
 }  // namespace weft

@@ -4,13 +4,19 @@
 #ifndef WEFT_HOST_WORKER_H_
 #define WEFT_HOST_WORKER_H_
 
+#include <atomic>
+#include <cstddef>
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "weft/config/config.h"
+#include "weft/core/json_writer.h"
 #include "weft/core/loop.h"
 #include "weft/core/metric_group.h"
 #include "weft/core/metrics.h"
@@ -52,6 +58,24 @@ class Worker {
   void Show(const Port& port);
   void Show(MetricGroup metrics);
 
+  // Adds one JSON value, which `describe` writes, to this worker's items of the page
+  // http://<metrics.listen>/<page> (worker_page.h), until just before the application's part is
+  // destroyed. `describe` runs on this worker's thread when somebody looks; it writes about no more
+  // than `limit` of what there may be any number of. Called by set-ups.
+  //
+  //   worker.Show("rpc", rpc::Description(*server));
+  using Describe = std::function<void(size_t limit, JsonWriter& json)>;
+  void Show(const std::string& page, Describe describe);
+
+  // Lets the application do what others would miss before it ends: when a signal or Stop(), without
+  // an error, has asked for the end, `finish` is called on this thread, and the loop runs on until
+  // it has called `done`, on this thread too, or a second has passed. Not in virtual time. Called
+  // by set-ups.
+  //
+  //   worker.BeforeEnd([server = server->get()](auto done) { server->Drain(std::move(done)); });
+  using Finish = absl::AnyInvocable<void(absl::AnyInvocable<void()> done)>;
+  void BeforeEnd(Finish finish);
+
   // Ends all workers; Host::Run() returns `reason`. For failures after set-up, such as a dead port.
   // Any thread.
   void Stop(absl::Status reason = absl::OkStatus());
@@ -61,6 +85,11 @@ class Worker {
 
   Worker(Host& host, int index, const LoopOptions& options, const Clock& clock);
 
+  // Writes the items of `page`.
+  void DescribeAll(const std::string& page, size_t limit, JsonWriter& json) const;
+  // Calls what BeforeEnd() was given.
+  void BeginEnd();
+  bool has_finished() const { return unfinished_.load() == 0; }
   // Destroys the application's part, and first what other threads see of it.
   void TearDown();
 
@@ -70,6 +99,9 @@ class Worker {
   absl::flat_hash_map<Address, size_t> free_ports_;  // asked for, by address
   std::shared_ptr<void> application_;
   std::vector<MetricGroup> shown_;
+  absl::flat_hash_map<std::string, std::vector<Describe>> described_;  // by page
+  std::vector<Finish> finish_;
+  std::atomic<int> unfinished_{0};  // of those that BeforeEnd() was given
   int ports_shown_ = 0;
   absl::Status show_status_;  // The first error of Show().
 };

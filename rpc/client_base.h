@@ -4,11 +4,13 @@
 #ifndef WEFT_RPC_CLIENT_BASE_H_
 #define WEFT_RPC_CLIENT_BASE_H_
 
+#include <array>
 #include <memory>
 #include <utility>
 
 #include "weft/core/loop.h"
 #include "weft/core/metrics.h"
+#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packet_queue.h"
 #include "weft/rpc/packets.h"
@@ -33,6 +35,9 @@ struct ClientStats {
   Counter sessions_lost;     // their server was not heard of, not reachable, or restarted
   Counter sessions_refused;  // their server has too many, or is shutting down
   Counter fallbacks;         // servers taken to speak the original format only
+
+  // Extended format: refused calls, and those whose deadline the server saw pass, by DropReason.
+  std::array<Counter, kDropReasonMax + 1> drops_by_reason;
 };
 
 struct ClientBase {

@@ -355,6 +355,7 @@ void ClientSessions::OnDrop(ClientSession& session, const ExtendedHeader& header
     Free(*call);
     return Pump(session);
   }
+  ++base_.stats.drops_by_reason[static_cast<size_t>(header.code)];
   if (header.code == DropReason::kDeadline) {
     ++base_.stats.timeouts;
   } else {

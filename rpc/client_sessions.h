@@ -56,6 +56,7 @@ class ClientSessions {
     events_ = std::move(events);
   }
   size_t outstanding() const { return outstanding_; }
+  const RttOptions& rtt_options() const { return rtt_; }
 
   static bool IsExtended(CallId id) { return (id.value & kExtendedCall) != 0; }
 

@@ -2,6 +2,7 @@
 #include "weft/rpc/options.h"
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "weft/rpc/extended_wire.h"
 
@@ -16,6 +17,25 @@ absl::Status CheckRange(const char* name, size_t value, size_t min, size_t max) 
   if (value >= min && value <= max) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(name, " is ", value, "; it must be ", min, " to ", max));
+}
+
+CongestionOptions FromCongestion(const config::Congestion& config) {
+  const config::Swift& swift = config.swift();
+  return {
+      .algorithm =
+          absl::AsciiStrToLower(config::Congestion::Algorithm_Name(config.algorithm())),
+      .window_initial_packets = config.window_initial_packets(),
+      .window_max_packets = config.window_max_packets(),
+      .window_min_packets = swift.window_min_packets(),
+      .target_delay_ns = int64_t{swift.target_delay_us()} * 1000,
+      .target_range_ns = int64_t{swift.target_range_us()} * 1000,
+      .target_range_packets_min = swift.target_range_packets_min(),
+      .target_range_packets_max = swift.target_range_packets_max(),
+      .increase_packets = swift.increase_packets(),
+      .decrease_factor = swift.decrease_factor(),
+      .decrease_max = swift.decrease_max(),
+      .timeouts_max = swift.timeouts_max(),
+  };
 }
 
 }  // namespace
@@ -52,6 +72,7 @@ SessionOptions SessionOptions::From(const config::Rpc& config) {
       .rto_min = absl::Microseconds(config.retransmission().rto_min_us()),
       .rto_max = absl::Microseconds(config.retransmission().rto_max_us()),
       .rto_initial = absl::Microseconds(config.retransmission().rto_initial_us()),
+      .congestion = FromCongestion(config.congestion()),
   };
 }
 

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/rpc/counters.h"
+
+namespace weft::rpc {
+namespace {
+
+constexpr Named<ClientStats> kClientCounters[] = {
+    {"calls", "Calls begun.", &ClientStats::calls},
+    {"replies", "Calls that ended with a reply.", &ClientStats::replies},
+    {"timeouts", "Calls that ended for want of a reply.", &ClientStats::timeouts},
+    {"drops", "Calls that a server refused.", &ClientStats::drops},
+    {"failures", "Calls that failed in another way.", &ClientStats::failures},
+    {"malformed", "Datagrams that are not R2P2 or contradict others.", &ClientStats::malformed},
+    {"unexpected", "Packets for no outstanding call: late, duplicate or forged.",
+     &ClientStats::unexpected},
+    {"send_overflows", "Packets given up because their server blocked the port.",
+     &ClientStats::send_overflows},
+    {"cancelled", "Calls that their caller gave up.", &ClientStats::cancelled},
+    {"retransmissions", "Packets sent again.", &ClientStats::retransmissions},
+    {"sessions_opened", "Sessions opened, and opened again.", &ClientStats::sessions_opened},
+    {"sessions_lost", "Sessions whose server was not heard of, not reachable, or has restarted.",
+     &ClientStats::sessions_lost},
+    {"sessions_refused", "Sessions that a server refused.", &ClientStats::sessions_refused},
+    {"fallbacks", "Servers taken to speak the original format only.", &ClientStats::fallbacks},
+};
+
+constexpr Named<ServerStats> kServerCounters[] = {
+    {"requests", "Requests handed to the handler.", &ServerStats::requests},
+    {"replies", "Replies sent.", &ServerStats::replies},
+    {"unanswered", "Requests that the handler left without a reply.", &ServerStats::unanswered},
+    {"refused", "Requests and sessions refused, for whatever reason.", &ServerStats::refused},
+    {"refused_by_application", "Requests that the application refused.",
+     &ServerStats::refused_by_application},
+    {"refused_overloaded", "Requests refused for want of handlers or buffers.",
+     &ServerStats::refused_overloaded},
+    {"refused_too_large", "Requests refused for their length.", &ServerStats::refused_too_large},
+    {"refused_shutting_down", "Requests refused because the server drains.",
+     &ServerStats::refused_shutting_down},
+    {"refused_unsupported", "Requests refused as they are for replicas.",
+     &ServerStats::refused_unsupported},
+    {"feedbacks", "FEEDBACK sent to the router.", &ServerStats::feedbacks},
+    {"send_overflows", "Packets that found no buffer or no room to wait.",
+     &ServerStats::send_overflows},
+    {"malformed", "Datagrams that are not R2P2 or contradict others.", &ServerStats::malformed},
+    {"unexpected", "Packets of no known request, or of a type for others.",
+     &ServerStats::unexpected},
+    {"duplicates", "Packets that had come before.", &ServerStats::duplicates},
+    {"expired", "Incomplete requests given up for lack of progress.", &ServerStats::expired},
+    {"evicted", "Incomplete requests given up for others.", &ServerStats::evicted},
+    {"sessions_opened", "Sessions that clients opened.", &ServerStats::sessions_opened},
+    {"sessions_closed", "Sessions that ended in good order.", &ServerStats::sessions_closed},
+    {"sessions_lost", "Sessions whose client was not heard of, not reachable, or has restarted.",
+     &ServerStats::sessions_lost},
+    {"sessions_refused", "Sessions that clients could not open.", &ServerStats::sessions_refused},
+    {"resets", "Packets for sessions that are not known.", &ServerStats::resets},
+    {"duplicates_answered", "Requests that came again and got the same answer again.",
+     &ServerStats::duplicates_answered},
+    {"replies_gone", "Requests that came again when their reply was not kept any more.",
+     &ServerStats::replies_gone},
+    {"cancelled", "Requests that their client gave up.", &ServerStats::cancelled},
+    {"deadlines", "Requests whose deadline passed before there was a reply.",
+     &ServerStats::deadlines},
+    {"retransmissions", "Packets of replies sent again.", &ServerStats::retransmitted},
+};
+
+constexpr Named<ServerStats, Gauge> kServerGauges[] = {
+    {"executing", "Requests that are neither answered nor given up.", &ServerStats::executing},
+    {"sessions", "Open sessions.", &ServerStats::sessions},
+    {"kept_reply_bytes", "Replies kept in case that they are lost.",
+     &ServerStats::kept_reply_bytes},
+};
+
+}  // namespace
+
+absl::Span<const Named<ClientStats>> ClientCounters() { return kClientCounters; }
+absl::Span<const Named<ServerStats>> ServerCounters() { return kServerCounters; }
+absl::Span<const Named<ServerStats, Gauge>> ServerGauges() { return kServerGauges; }
+
+const char* NameOf(DropReason reason) {
+  switch (reason) {
+    case DropReason::kNone:
+      return "unknown";
+    case DropReason::kRefused:
+      return "refused";
+    case DropReason::kOverloaded:
+      return "overloaded";
+    case DropReason::kTooLarge:
+      return "too_large";
+    case DropReason::kShuttingDown:
+      return "shutting_down";
+    case DropReason::kReplyGone:
+      return "reply_gone";
+    case DropReason::kCancelled:
+      return "cancelled";
+    case DropReason::kNoSessions:
+      return "no_sessions";
+    case DropReason::kDeadline:
+      return "deadline";
+    case DropReason::kUnanswered:
+      return "unanswered";
+    case DropReason::kUnsupported:
+      return "unsupported";
+  }
+  return "unknown";
+}
+
+}  // namespace weft::rpc
