@@ -105,4 +105,14 @@ absl::Status Report::WriteJson(const std::string& path) const {
   return absl::OkStatus();
 }
 
+std::string Bars::Table() const {
+  if (lines_.empty()) return "";
+  std::string text = absl::StrFormat("%-72s %8s  %8s\n", "bar", "is", "asked");
+  for (const Line& line : lines_) {
+    absl::StrAppendFormat(&text, "%-72s %8.3f  %s %5.2f  %s\n", line.what, line.is, line.relation,
+                          line.limit, line.met ? "met" : "MISSED");
+  }
+  return text;
+}
+
 }  // namespace weft::benchmarks

@@ -4,7 +4,9 @@
 //
 //   Report report;
 //   report.Add("udp busy, p50", "us", {5.1, 5.3, 5.2}, 4.8);
-//   std::cout << report.Table();
+//   Bars bars;
+//   bars.AtMost("udp busy, p50 / raw UDP, p50", 1.08, 1.15);
+//   std::cout << report.Table() << bars.Table();
 //   absl::Status status = report.WriteJson("figures.json");
 
 #ifndef WEFT_BENCHMARKS_REPORT_H_
@@ -12,6 +14,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -50,6 +53,31 @@ class Report {
   };
 
   std::vector<Row> rows_;
+};
+
+// What the project holds itself to, beside what was measured.
+class Bars {
+ public:
+  void AtMost(std::string what, double is, double limit) {
+    lines_.push_back({std::move(what), is, limit, is <= limit, "<="});
+  }
+  void AtLeast(std::string what, double is, double limit) {
+    lines_.push_back({std::move(what), is, limit, is >= limit, ">="});
+  }
+
+  // A line for each in the order they were added, below a heading; empty if there are none.
+  std::string Table() const;
+
+ private:
+  struct Line {
+    std::string what;
+    double is;
+    double limit;
+    bool met;
+    const char* relation;
+  };
+
+  std::vector<Line> lines_;
 };
 
 }  // namespace weft::benchmarks

@@ -39,12 +39,6 @@ bool IsLatency(const RpcWorkload& workload) {
   return workload.outstanding == 1 && workload.rate == 0;
 }
 
-std::string BarLine(const std::string& what, double is, bool at_most, double limit) {
-  const bool met = at_most ? is <= limit : is >= limit;
-  return absl::StrFormat("%-72s %8.3f  %s %5.2f  %s\n", what, is, at_most ? "<=" : ">=", limit,
-                         met ? "met" : "MISSED");
-}
-
 }  // namespace
 
 std::vector<RpcWorkload> BarWorkloads() {

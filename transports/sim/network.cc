@@ -161,6 +161,12 @@ std::optional<int64_t> Network::Transmit(const LinkOptions& options, size_t byte
   return wire->free_ns;
 }
 
+size_t Network::QueuedFor(NodeId node) const {
+  const std::deque<int64_t>& departures = nodes_[node].down.departures;
+  const auto gone = std::upper_bound(departures.begin(), departures.end(), NowNs());
+  return static_cast<size_t>(departures.end() - gone);
+}
+
 // From the moment when a packet has left its sender: loss and duplication, then flight.
 void Network::Travel(int64_t start_ns, const LinkOptions& options, bool direct, PacketPtr packet) {
   if (Separated(*packet)) return Drop(std::move(packet), &stats_.partitioned);

@@ -177,6 +177,9 @@ class Network final : public VirtualTime {
   // packet.
   void set_tick_ns(int64_t tick_ns) { tick_ns_ = tick_ns; }
 
+  // Packets from the switch to `node` that wait for its wire or are on it.
+  size_t QueuedFor(NodeId node) const;
+
   // Things to happen: changes to the network that a test plans, timers of ports.
   EventQueue& events() { return events_; }
   Prng& random() { return random_; }

@@ -92,6 +92,19 @@ TEST(SimNetworkTest, BandwidthDelaysAndQueues) {
   EXPECT_EQ(lab.sink(1).times_ns, (std::vector<int64_t>{1200, 1300, 1400}));
 }
 
+TEST(SimNetworkTest, TellsHowManyPacketsWaitForANode) {
+  Lab lab({.latency_ns = 1000, .bandwidth_bps = 8'000'000'000});
+  lab.Send(0, 2, std::vector<uint8_t>(100));
+  lab.Send(1, 2, std::vector<uint8_t>(100));
+  EXPECT_EQ(lab.network.QueuedFor(2), 0u);  // still on their own wires
+  lab.network.AdvanceTo(1100);
+  EXPECT_EQ(lab.network.QueuedFor(2), 2u);
+  lab.network.AdvanceTo(1200);
+  EXPECT_EQ(lab.network.QueuedFor(2), 1u);
+  lab.network.AdvanceTo(1300);
+  EXPECT_EQ(lab.network.QueuedFor(2), 0u);
+}
+
 TEST(SimNetworkTest, SendersShareTheReceiversDownlink) {
   Lab lab({.latency_ns = 1000, .bandwidth_bps = 8'000'000'000});
   lab.Send(0, 2, std::vector<uint8_t>(100));
