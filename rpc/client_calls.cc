@@ -175,10 +175,13 @@ void ClientSessions::Pump(ClientSession& session) {
 // Where packets wait for their time rather than for an answer, nothing else would send them.
 void ClientSessions::SchedulePacing(ClientSession& session) {
   const int64_t gap_ns = session.congestion == nullptr ? 0 : session.congestion->pacing_ns();
-  if (gap_ns > 0 && !session.pacing.armed() &&
-      !(session.waiting.empty() && session.sending.empty())) {
-    base_.loop.timers().Schedule(session.pacing, session.pacer.NextNs(gap_ns));
+  if (gap_ns == 0 || session.pacing.armed() ||
+      (session.waiting.empty() && session.sending.empty())) {
+    return;
   }
+  // If it has come, they wait for an answer after all.
+  const int64_t next_ns = session.pacer.NextNs(gap_ns);
+  if (next_ns > base_.loop.now_ns()) base_.loop.timers().Schedule(session.pacing, next_ns);
 }
 
 void ClientSessions::OnPacingTimer(void* context, int64_t) {
