@@ -61,7 +61,8 @@ Outcome Simulate(bool v4, double loss, size_t bytes, uint64_t seed) {
   const Address address = *Address::Parse(v4 ? "10.0.0.1:7000" : "[fd00::1]:7000");
   Loop loop({}, network);
   auto server = Server::Create(loop, server_host.Open(address),
-                               {.reassembly_timeout = absl::Milliseconds(20)}, [](ServerCall call) {
+                               {.reassembly_timeout = absl::Milliseconds(20), .key_seed = seed},
+                               [](ServerCall call) {
                                  const std::string echo = call.request().ToString();
                                  EXPECT_TRUE(call.Reply(BytesOf(echo)).ok());
                                });
