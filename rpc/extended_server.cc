@@ -73,7 +73,9 @@ void ExtendedServer::OnBurst(absl::Span<Datagram* const> burst) {
   ++burst_;
   in_burst_ = true;
   for (size_t i = 0; i < n; ++i) {
-    if (i % kPacketsPerClock == 0) now_ns_ = core_.loop.clock().NowNs();
+    if (i % kPacketsPerClock == 0) {
+      now_ns_ = i == 0 ? core_.loop.now_ns() : core_.loop.clock().NowNs();
+    }
     if (!valid[i]) [[unlikely]]
       continue;
     burst[i]->buffer.TrimFront(kExtendedHeaderBytes);

@@ -89,11 +89,78 @@ inline bool IsExtended(absl::Span<const uint8_t> datagram) {
          datagram[1] == kExtendedHeaderBytes;
 }
 
+namespace internal {
+
+inline constexpr uint8_t kResentFlag = 0x20;
+inline constexpr uint8_t kEchoFlag = 0x10;
+inline constexpr uint8_t kKnownFlags = kFirstFlag | kLastFlag | kResentFlag | kEchoFlag;
+// A bit for each of kRequest, kResponse, kAck and kDrop.
+inline constexpr uint32_t kKnownTypes = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4;
+
+// What the fields of a header must have in common.
+bool IsConsistent(const ExtendedHeader& header);
+
+}  // namespace internal
+
 // Reads the header in front of `datagram`.
-bool ReadExtendedHeader(absl::Span<const uint8_t> datagram, ExtendedHeader* header);
+inline bool ReadExtendedHeader(absl::Span<const uint8_t> datagram, ExtendedHeader* header) {
+  if (!IsExtended(datagram)) return false;
+  const uint8_t* const p = datagram.data();
+  const uint64_t word = LoadBig64(p);
+  const uint64_t sessions = LoadBig64(p + 8);
+  const uint64_t key_and_deadline = LoadBig64(p + 16);
+  const uint64_t request_id = LoadBig64(p + 24);
+  const uint64_t times = LoadBig64(p + 32);
+  const uint32_t rest = LoadBig32(p + 40);
+  const uint8_t type = (word >> 44) & 0xF;
+  const uint8_t policy = (word >> 40) & 0xF;
+  const uint8_t flags = (word >> 32) & 0xFF;
+  const uint8_t kind = (rest >> 8) & 0xFF;
+  const uint8_t code = rest & 0xFF;
+  if ((internal::kKnownTypes >> type & 1) == 0 || policy > 3 ||
+      (flags & ~internal::kKnownFlags) != 0 || ((word >> 16 ^ request_id) & 0xFFFF) != 0 ||
+      kind > static_cast<uint8_t>(ControlKind::kDrain) || code > kDropReasonMax) {
+    return false;
+  }
+  const ExtendedHeader read = {.type = static_cast<MessageType>(type),
+                               .policy = static_cast<Policy>(policy),
+                               .first = (flags & internal::kFirstFlag) != 0,
+                               .last = (flags & internal::kLastFlag) != 0,
+                               .resent = (flags & internal::kResentFlag) != 0,
+                               .echo_valid = (flags & internal::kEchoFlag) != 0,
+                               .packet_order = static_cast<uint16_t>(word),
+                               .session = static_cast<uint32_t>(sessions >> 32),
+                               .from_session = static_cast<uint32_t>(sessions),
+                               .key = static_cast<uint32_t>(key_and_deadline >> 32),
+                               .deadline_us = static_cast<uint32_t>(key_and_deadline),
+                               .request_id = request_id,
+                               .timestamp = static_cast<uint32_t>(times >> 32),
+                               .echo = static_cast<uint32_t>(times),
+                               .credits = static_cast<uint16_t>(rest >> 16),
+                               .kind = static_cast<ControlKind>(kind),
+                               .code = static_cast<DropReason>(code)};
+  if (!internal::IsConsistent(read)) return false;
+  *header = read;
+  return true;
+}
 
 // Writes the kExtendedHeaderBytes of `header` to `out`.
-void WriteExtendedHeader(const ExtendedHeader& header, uint8_t* out);
+inline void WriteExtendedHeader(const ExtendedHeader& h, uint8_t* out) {
+  const uint64_t type_and_policy =
+      static_cast<uint64_t>(h.type) << 4 | static_cast<uint64_t>(h.policy);
+  const uint64_t flags =
+      (h.first ? internal::kFirstFlag : 0) | (h.last ? internal::kLastFlag : 0) |
+      (h.resent ? internal::kResentFlag : 0) | (h.echo_valid ? internal::kEchoFlag : 0);
+  StoreBig64(out, uint64_t{internal::kMagic} << 56 | uint64_t{kExtendedHeaderBytes} << 48 |
+                      type_and_policy << 40 | flags << 32 | uint64_t{h.slot()} << 16 |
+                      h.packet_order);
+  StoreBig64(out + 8, uint64_t{h.session} << 32 | h.from_session);
+  StoreBig64(out + 16, uint64_t{h.key} << 32 | h.deadline_us);
+  StoreBig64(out + 24, h.request_id);
+  StoreBig64(out + 32, uint64_t{h.timestamp} << 32 | h.echo);
+  StoreBig32(out + 40, uint32_t{h.credits} << 16 | static_cast<uint32_t>(h.kind) << 8 |
+                           static_cast<uint32_t>(h.code));
+}
 
 // --- Bodies of control packets
 
