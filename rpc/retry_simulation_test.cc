@@ -197,7 +197,7 @@ class SimulatedRun {
   Loop loop_;
   std::deque<Call> calls_ = std::deque<Call>(kCalls);
   size_t begun_ = 0;
-  RetryBudget budget_{{.ratio = 1, .tokens_max = 20}};
+  RetryBudget budget_{{.ratio = 0.5, .tokens_max = 8}};
   std::unique_ptr<Client> client_;
   std::unique_ptr<Caller> caller_;
   std::vector<std::unique_ptr<Server>> servers_;
