@@ -78,7 +78,7 @@ class NestedCallTest : public testing::TestWithParam<bool> {
           loop_, OpenPort(name), {},
           [this](ServerCall call) { return AnswerLate(&seen_, delay_, std::move(call)); });
     }
-    middle_client_ = *Client::Create(loop_, OpenPort("middle client"), kExtended);
+    middle_client_ = *Client::Create(loop_, OpenPort("middle-client"), kExtended);
     const Peer back = *middle_client_->Resolve(Address::Sim("back"));
     caller_ = std::make_unique<Caller>(
         *middle_client_, std::vector<Peer>{back, *middle_client_->Resolve(Address::Sim("back2"))});
