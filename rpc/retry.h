@@ -81,8 +81,8 @@ class Caller {
   Caller(const Caller&) = delete;
   Caller& operator=(const Caller&) = delete;
 
-  // `co_await` gives absl::StatusOr<BufferChain>. The call begins when it is awaited; `request` must
-  // live, and stay as it is, until it has ended. A coroutine that is destroyed while it waits
+  // `co_await` gives absl::StatusOr<BufferChain>. The call begins when it is awaited; `request`
+  // must live, and stay as it is, until it has ended. A coroutine that is destroyed while it waits
   // cancels every attempt. `first` is the index of the server to ask first; by default calls begin
   // at one server after the other. InvalidArgument for a policy that does not Validate().
   CallAwaiter Call(absl::Span<const uint8_t> request, const RetryPolicy& policy = {},

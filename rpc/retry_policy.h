@@ -40,9 +40,9 @@ struct RetryPolicy {
   Jitter jitter = Jitter::kFull;
 
   // Idempotent calls only: when no reply has come for so long since the latest attempt, another
-  // server is asked as well; the first reply wins and the other attempts are cancelled. Zero: never.
-  // A good value is the 95th percentile of response times (Dean and Barroso, "The Tail at Scale",
-  // CACM 2013).
+  // server is asked as well; the first reply wins and the other attempts are cancelled. Zero:
+  // never. A good value is the 95th percentile of response times (Dean and Barroso, "The Tail at
+  // Scale", CACM 2013).
   absl::Duration hedge_after = absl::ZeroDuration();
   int hedges_max = 1;  // 0 to kHedgesLimit
 
