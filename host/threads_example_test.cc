@@ -51,7 +51,8 @@ Task<void> Read(ThreadPool& pool, rpc::ServerCall call) {
 Task<void> Relay(rpc::Client& client, Peer next, rpc::ServerCall call) {
   const std::string request = call.request().ToString();
   for (int attempt = 0; attempt < 3; ++attempt) {
-    absl::StatusOr<BufferChain> reply = co_await client.Call(next, Bytes(request));
+    absl::StatusOr<BufferChain> reply =
+        co_await client.Call(next, Bytes(request), {.deadline_ns = call.deadline_ns()});
     if (reply.ok()) {
       (void)call.Reply(*std::move(reply));
       co_return;

@@ -61,6 +61,11 @@ bool WasNotExecuted(const absl::Status& status) {
   return status.GetPayload(kNotExecutedUrl).has_value();
 }
 
+absl::Status PerhapsExecuted(absl::Status status) {
+  status.ErasePayload(kNotExecutedUrl);
+  return status;
+}
+
 absl::Duration RetryAfter(const absl::Status& status) {
   const absl::optional<absl::Cord> payload = status.GetPayload(kRetryAfterUrl);
   uint32_t microseconds = 0;

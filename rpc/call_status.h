@@ -27,8 +27,12 @@ absl::Status DropStatus(DropReason reason, uint32_t retry_after_us);
 // Marks `status`, an error, as that of a request that certainly was not executed.
 absl::Status NotExecuted(absl::Status status);
 // Whether the request of a call that ended with `status` certainly was not executed, so that even
-// one with side effects may be tried again. False when nobody knows.
+// one with side effects may be tried again. False when nobody knows. In the original format, which
+// cannot tell a duplicate from a new request, it takes a network that does not duplicate: else one
+// copy may be executed and another one refused.
 bool WasNotExecuted(const absl::Status& status);
+// Takes that mark away.
+absl::Status PerhapsExecuted(absl::Status status);
 
 // When the server that refused expects to have room; zero: it did not say.
 absl::Duration RetryAfter(const absl::Status& status);

@@ -65,25 +65,35 @@ Client::~Client() { base_.loop.Remove(this); }
 
 size_t Client::outstanding() const { return original_.outstanding() + sessions_.outstanding(); }
 
+int64_t Client::DeadlineNs(const CallOptions& options) const {
+  const int64_t timeout_ns =
+      options.timeout == absl::ZeroDuration() ? timeout_ns_ : TimeoutNs(options.timeout);
+  return std::min(options.deadline_ns, base_.loop.now_ns() + timeout_ns);
+}
+
 absl::StatusOr<CallId> Client::Begin(const Target& target, Payload&& request, bool copy,
                                      Callback&& callback, const CallOptions& options) {
-  if (!base_.port->status().ok()) return base_.port->status();
+  if (!base_.port->status().ok()) return NotExecuted(base_.port->status());
   if (base_.sending.room() == 0) {
     return NotExecuted(
         absl::ResourceExhaustedError("packets wait to be sent: the port is blocked"));
   }
   const Policy policy = options.policy.value_or(base_.options.policy);
-  const int64_t timeout_ns =
-      options.timeout == absl::ZeroDuration() ? timeout_ns_ : TimeoutNs(options.timeout);
   const int64_t now_ns = base_.loop.now_ns();
-  const int64_t deadline_ns = std::min(options.deadline_ns, now_ns + timeout_ns);
+  if (options.deadline_ns <= now_ns) [[unlikely]] {
+    return NotExecuted(absl::DeadlineExceededError("the deadline passed before the call began"));
+  }
+  const int64_t deadline_ns = DeadlineNs(options);
   absl::StatusOr<CallId> begun =
       base_.options.wire == Wire::kOriginal
           ? original_.Begin(target.server, {}, std::move(request), std::move(callback), policy,
                             std::max<int64_t>(deadline_ns - now_ns, 1))
           : sessions_.Begin(target, std::move(request), copy, std::move(callback), policy,
                             deadline_ns, now_ns);
-  if (begun.ok()) ++base_.stats.calls;
+  if (!begun.ok()) [[unlikely]] {
+    return NotExecuted(begun.status());
+  }
+  ++base_.stats.calls;
   return begun;
 }
 

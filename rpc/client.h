@@ -18,7 +18,7 @@
 // again, and a message has at most `message_packets_max` packets. ClientOptions::wire chooses.
 //
 // A call ends once, with the reply or with an error:
-//   DeadlineExceeded    no complete reply within the timeout
+//   DeadlineExceeded    no complete reply within the timeout or before the deadline
 //   ResourceExhausted   refused: by the server, which may say when to try again (RetryAfter()), or
 //                       on this side: too many calls outstanding, no buffers left, packets waiting
 //                       to be sent
@@ -122,6 +122,9 @@ class Client : public Pollable {
     sessions_.set_events(std::move(events));
   }
 
+  // When a call with these options that begins now ends at the latest, in the loop's time.
+  int64_t DeadlineNs(const CallOptions& options) const;
+
   // Calls that have not ended.
   size_t outstanding() const;
   const ClientStats& stats() const { return base_.stats; }
@@ -138,7 +141,7 @@ class Client : public Pollable {
   Client(Loop& loop, std::unique_ptr<DatagramPort> port, const ClientOptions& options,
          size_t packet_payload_bytes);
 
-  // What all faces of Call() do.
+  // What all faces of Call() do. Its errors are NotExecuted().
   absl::StatusOr<CallId> Begin(const Target& target, Payload&& request, bool copy,
                                Callback&& callback, const CallOptions& options);
   absl::StatusOr<Payload> CopyOfRequest(absl::Span<const uint8_t> request);

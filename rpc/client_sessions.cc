@@ -253,7 +253,7 @@ void ClientSessions::FallBack(ClientSession& session) {
     if (begun.ok()) {
       call.original = *begun;
     } else {
-      Fail(call, begun.status());
+      Fail(call, NotExecuted(begun.status()));
     }
   }
 }

@@ -33,6 +33,23 @@ MetricGroup RegisterMetrics(MetricRegistry& registry, const Client& client,
   return group;
 }
 
+MetricGroup RegisterMetrics(MetricRegistry& registry, const Caller& caller,
+                            MetricGroup::Labels labels) {
+  const CallerStats& s = caller.stats();
+  MetricGroup group(registry, "weft_rpc_caller_", std::move(labels));
+  group.Add("calls_total", "Calls begun.", &s.calls);
+  group.Add("replies_total", "Calls that ended with a reply.", &s.replies);
+  group.Add("failures_total", "Calls that failed after all attempts.", &s.failures);
+  group.Add("cancelled_total", "Calls whose caller went away.", &s.cancelled);
+  group.Add("attempts_total", "Attempts of all kinds.", &s.attempts);
+  group.Add("retries_total", "Attempts after another had failed.", &s.retries);
+  group.Add("hedges_total", "Attempts beside another that took long.", &s.hedges);
+  group.Add("hedges_won_total", "Hedges whose reply came first.", &s.hedges_won);
+  group.Add("budget_refusals_total", "Retries and hedges that the budget did not allow.",
+            &s.budget_refusals);
+  return group;
+}
+
 MetricGroup RegisterMetrics(MetricRegistry& registry, const Server& server,
                             MetricGroup::Labels labels) {
   const ServerStats& stats = server.stats();

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "weft/rpc/call_status.h"
 #include "weft/rpc/packets.h"
 
 namespace weft::rpc {
@@ -162,7 +163,8 @@ void OriginalCalls::OnDatagram(const Peer& from, Buffer&& datagram) {
       return OnAck(*slot, from);
     case MessageType::kDrop:
       ++base_.stats.drops;
-      return End(*slot, absl::ResourceExhaustedError("the server refused the request (DROP)"));
+      return End(*slot, NotExecuted(
+                            absl::ResourceExhaustedError("the server refused the request (DROP)")));
     default:
       ++base_.stats.unexpected;
   }
@@ -204,7 +206,9 @@ void OriginalCalls::OnAck(Slot& slot, const Peer& server) {
   // it.
   slot.server = server;
   if (base_.sending.room() < slot.rest.size()) {
-    return Fail(slot, absl::ResourceExhaustedError("packets wait to be sent: the port is blocked"));
+    return Fail(
+        slot,
+        NotExecuted(absl::ResourceExhaustedError("packets wait to be sent: the port is blocked")));
   }
   for (Buffer& packet : slot.rest) base_.sending.Push(server, std::move(packet));
   slot.rest.clear();
