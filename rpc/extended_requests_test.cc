@@ -3,6 +3,7 @@
 // What a server does with requests of one packet in the extended format: each is executed once,
 // and whoever asks again is told how it stands.
 
+#include <coroutine>
 #include <optional>
 #include <string>
 
@@ -222,6 +223,65 @@ TEST_F(ExtendedRequestsTest, ACoroutineIsDestroyedWhenItsCallIsCancelled) {
   EXPECT_EQ(Receive().body, "slow");
   EXPECT_EQ(ended, 1);
   EXPECT_EQ(destroyed, 2);
+  EXPECT_EQ(server_->stats().executing.value(), 0);
+}
+
+TEST_F(ExtendedRequestsTest, ACoroutineIsDestroyedAtItsDeadline) {
+  bool destroyed = false;
+  struct Guard {
+    bool& flag;
+    ~Guard() { flag = true; }
+  };
+  Serve([&](ServerCall call) -> Task<void> {
+    const Guard guard{destroyed};
+    co_await call.loop().Sleep(absl::Seconds(1));
+    ADD_FAILURE() << "it waits no more";
+  });
+  Open();
+  ExtendedHeader header = client_.Header(MessageType::kRequest, Id(1));
+  header.deadline_us = 2000;
+  client_.Send(header, "hurry");
+  EXPECT_EQ(Receive().header.code, DropReason::kDeadline);
+  EXPECT_TRUE(destroyed);
+  EXPECT_EQ(server_->stats().unanswered, 0u);
+}
+
+TEST_F(ExtendedRequestsTest, ACoroutineThatGivesItsCallAwayMayEnd) {
+  Serve([this](ServerCall call) -> Task<void> {
+    Loop& loop = call.loop();
+    held_.push_back(std::move(call));
+    co_await loop.Sleep(absl::Milliseconds(1));
+  });
+  Open();
+  Hold(Id(1));
+  RunFor(absl::Milliseconds(5));
+  EXPECT_FALSE(held_[0].cancelled());
+  client_.SendControl(ControlKind::kCancel, Id(1));
+  EXPECT_EQ(Receive().header.code, DropReason::kCancelled);
+  EXPECT_TRUE(held_[0].cancelled());
+}
+
+TEST_F(ExtendedRequestsTest, ACallbackMayEndTheCoroutineThatIsCancelled) {
+  std::coroutine_handle<> waiting;
+  struct Wait {
+    std::coroutine_handle<>& handle;
+    bool await_ready() const { return false; }
+    void await_suspend(std::coroutine_handle<> awaiting) { handle = awaiting; }
+    void await_resume() const {}
+  };
+  bool ended = false;
+  Serve([&](ServerCall call) -> Task<void> {
+    call.OnCancel([&] { waiting.resume(); });
+    co_await Wait{waiting};
+    EXPECT_TRUE(absl::IsCancelled(call.Reply(Bytes("too late"))));
+    ended = true;
+  });
+  Open();
+  client_.SendRequest(Id(1), "");
+  ASSERT_TRUE(RunUntil([&] { return waiting != nullptr; }));
+  client_.SendControl(ControlKind::kCancel, Id(1));
+  EXPECT_EQ(Receive().header.code, DropReason::kCancelled);
+  EXPECT_TRUE(ended);
   EXPECT_EQ(server_->stats().executing.value(), 0);
 }
 

@@ -9,7 +9,8 @@
 //   extended_sessions.cc  HELLO, PING, CLOSE, RESET, DRAIN; sessions that have gone silent
 //   extended_requests.cc  REQUEST and CANCEL; handlers and their end
 //   extended_replies.cc   RESPONSE and DROP; what is kept of them and for how long
-//   extended_transfers.cc PROGRESS; requests and replies of several packets
+//   extended_large_requests.cc, extended_large_replies.cc
+//                         PROGRESS; messages of several packets
 #ifndef WEFT_RPC_EXTENDED_SERVER_H_
 #define WEFT_RPC_EXTENDED_SERVER_H_
 

@@ -121,6 +121,15 @@ TEST_F(ExtendedTransfersTest, ARequestInAnyOrderAndMoreThanOnce) {
   EXPECT_EQ(held_.size(), 1u);
 }
 
+TEST_F(ExtendedTransfersTest, NothingIsSaidBeforeTheLengthIsKnown) {
+  ServeHolding();
+  Open();
+  SendPart(Id(1), 1, 3, Text(2500));
+  EXPECT_TRUE(Silence());
+  SendPart(Id(1), 0, 3, Text(2500));
+  EXPECT_EQ(ReceiveProgress().header.packet_order, 1);
+}
+
 TEST_F(ExtendedTransfersTest, TheEdgeMovesWithWhatHasArrived) {
   ServeHolding({.session = {.credits = 2}});
   Open();

@@ -14,10 +14,10 @@
 //   }
 //   auto server = rpc::Server::Create(loop, std::move(port), options, &Handle);
 //
-// Each client is answered in the format in which it asks. In the extended format, with which clients
-// begin by opening a session, a request is executed at most once however often its packets come,
-// and its reply is kept for a while in case that it is lost. The original format has no request ids
-// wide enough to recognise an old one, so a request that the network duplicates in one packet is
+// Each client is answered in the format in which it asks. In the extended format, in which clients
+// open a session first, a request is executed at most once however often its packets come, and its
+// reply is kept for a while in case that it is lost. The original format has no request ids wide
+// enough to recognise an old one, so a request that the network duplicates in one packet is
 // executed twice.
 //
 // What arrives and makes no sense is counted and dropped (ServerStats). A request that came in part

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Requests and replies of several packets.
+// Replies of several packets: sent as far as client and network allow, again where they were lost,
+// and kept until the client has them.
 #include <algorithm>
-#include <array>
-#include <cstring>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -21,142 +21,6 @@ constexpr size_t kCopyMaxBytes = 512;
 constexpr uint32_t kPacedBurst = 4;
 
 }  // namespace
-
-// --- Requests
-
-void ExtendedServer::BeginRequest(ServerSession& session, ServerSlot& slot, bool admitted) {
-  LargeRequest* const request = requests_.Take().release();
-  request->name = {session.number, session.key, slot.request_id};
-  request->progress_ms = CoarseTime(now_ns_);
-  request->admitted = admitted;
-  slot.state = State::kReceiving;
-  slot.request = request;
-  ++session.large;
-  ++incomplete_;
-}
-
-void ExtendedServer::OnRequestPacket(ServerSession& session, ServerSlot& slot, Datagram& datagram,
-                                     const ExtendedHeader& header) {
-  LargeRequest& request = *slot.request;
-  slot.echo_base = header.timestamp - static_cast<uint32_t>(now_ns_);
-  if (header.first && !request.admitted) {
-    if (core_.admission && !core_.admission(datagram.peer, datagram.buffer.bytes())) {
-      EndRequest(session, slot);
-      return Refuse(session, slot, DropReason::kRefused, Recycle(datagram));
-    }
-    request.admitted = true;
-  }
-  if (!request.acknowledge) {
-    request.acknowledge = true;
-    to_acknowledge_.push_back(request.name);
-  }
-  if (request.room.held() == 0 && !MakeRoom(session, slot, header.total())) return;
-
-  const size_t bytes = datagram.buffer.size();
-  switch (request.packets.Add(header.index(), header.total(), header.last,
-                              std::move(datagram.buffer))) {
-    case Reassembly::Result::kIncomplete:
-    case Reassembly::Result::kComplete:
-      break;
-    case Reassembly::Result::kDuplicate:
-      ++core_.stats.duplicates;
-      return;
-    case Reassembly::Result::kContradiction:
-    case Reassembly::Result::kTooLong:
-      ++core_.stats.malformed;
-      return;
-  }
-  request.progress_ms = CoarseTime(now_ns_);
-  request.bytes += bytes;
-  if (request.bytes > core_.options.session.message_bytes_max) {
-    EndRequest(session, slot);
-    return Refuse(session, slot, DropReason::kTooLarge, core_.port->pool().Allocate());
-  }
-  if (!request.packets.complete()) return;
-  AcknowledgeRequest(session, slot);
-  const auto packets = static_cast<uint16_t>(request.packets.total());
-  BufferChain message = request.packets.Take();
-  EndRequest(session, slot);
-  // Much may have changed since it began.
-  if (core_.draining || core_.TooManyExecute()) {
-    return Refuse(session, slot,
-                  core_.draining ? DropReason::kShuttingDown : DropReason::kOverloaded,
-                  core_.port->pool().Allocate());
-  }
-  Execute(session, slot, header, std::move(message), packets);
-}
-
-// Whether there is room for the request, of so many packets (0: nobody knows yet). False: the
-// packet that came is to be dropped; the request may have been refused.
-bool ExtendedServer::MakeRoom(ServerSession& session, ServerSlot& slot, size_t packets) {
-  ReceiveBudget::Reservation& room = slot.request->room;
-  if (packets == 0 || room.waiting()) return false;
-  switch (budget_.Reserve(packets, &room)) {
-    case ReceiveBudget::Result::kReserved:
-      return true;
-    case ReceiveBudget::Result::kWaits:
-    case ReceiveBudget::Result::kTooMany:
-      return false;
-    case ReceiveBudget::Result::kNeverFits:
-      EndRequest(session, slot);
-      Refuse(session, slot, DropReason::kTooLarge, core_.port->pool().Allocate());
-      return false;
-  }
-  return false;
-}
-
-// It waited, and its turn has come.
-void ExtendedServer::OnRoom(const LargeRequest& request) {
-  ServerSession* const session = sessions_.Find(request.name.session, request.name.key);
-  if (session == nullptr) return;
-  ServerSlot& slot = session->slots[static_cast<uint16_t>(request.name.request_id)];
-  slot.request->progress_ms = CoarseTime(NowNs());
-  AcknowledgeRequest(*session, slot);
-}
-
-void ExtendedServer::AcknowledgeRequests() {
-  for (const RequestName& name : to_acknowledge_) {
-    ServerSession* const session = sessions_.Find(name.session, name.key);
-    if (session == nullptr) continue;
-    ServerSlot& slot = session->slots[static_cast<uint16_t>(name.request_id)];
-    if (slot.request_id == name.request_id && slot.state == State::kReceiving &&
-        slot.request->acknowledge) {
-      AcknowledgeRequest(*session, slot);
-    }
-  }
-  to_acknowledge_.clear();
-}
-
-void ExtendedServer::AcknowledgeRequest(ServerSession& session, ServerSlot& slot) {
-  LargeRequest& request = *slot.request;
-  request.acknowledge = false;
-  const size_t here = request.packets.cumulative();
-  const size_t held = request.room.held();
-  const size_t granted = held == 0 ? 0 : std::min(here + core_.credits, held);
-  ExtendedHeader header = AnswerTo(session, slot, MessageType::kAck);
-  header.kind = ControlKind::kProgress;
-  header.packet_order = static_cast<uint16_t>(here);
-  std::array<uint8_t, Reassembly::kBitmapBytes> bitmap;
-  std::array<uint8_t, kProgressBytesMax> body;
-  const size_t bytes =
-      WriteProgress(request.packets.FillProgress(granted, bitmap.data()), body.data());
-  Send(session.peer, header, absl::MakeSpan(body).first(bytes), core_.port->pool().Allocate());
-}
-
-void ExtendedServer::EndRequest(ServerSession& session, ServerSlot& slot) {
-  std::unique_ptr<LargeRequest> request(std::exchange(slot.request, nullptr));
-  slot.state = State::kUnused;
-  --session.large;
-  --incomplete_;
-  request->packets.Reset();
-  request->bytes = 0;
-  request->admitted = false;
-  request->acknowledge = false;
-  request->room.Reset();  // others may go on
-  requests_.Return(std::move(request));
-}
-
-// --- Replies
 
 absl::Status ExtendedServer::ReplyInSeveral(const Place& place, Payload payload) {
   ServerSession& session = *place.session;
