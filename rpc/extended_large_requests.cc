@@ -13,6 +13,9 @@ namespace {
 
 using State = ServerSlot::State;
 
+// Of the buffers, what stays for requests in one packet and for replies.
+constexpr size_t kReservedPart = 16;
+
 }  // namespace
 
 void ExtendedServer::BeginRequest(ServerSession& session, ServerSlot& slot, bool admitted) {
@@ -63,6 +66,7 @@ void ExtendedServer::OnRequestPacket(ServerSession& session, ServerSlot& slot, D
   }
   request.progress_ms = CoarseTime(now_ns_);
   request.bytes += bytes;
+  ++arrived_;
   if (request.bytes > core_.options.session.message_bytes_max) {
     EndRequest(session, slot);
     return Refuse(session, slot, DropReason::kTooLarge, core_.port->pool().Allocate());
@@ -71,6 +75,7 @@ void ExtendedServer::OnRequestPacket(ServerSession& session, ServerSlot& slot, D
   AcknowledgeRequest(session, slot);
   const auto packets = static_cast<uint16_t>(request.packets.total());
   BufferChain message = request.packets.Take();
+  arrived_ -= packets;
   EndRequest(session, slot);
   // Much may have changed since it began.
   if (core_.draining || core_.TooManyExecute()) {
@@ -86,6 +91,13 @@ void ExtendedServer::OnRequestPacket(ServerSession& session, ServerSlot& slot, D
 bool ExtendedServer::MakeRoom(ServerSession& session, ServerSlot& slot, size_t packets) {
   ReceiveBudget::Reservation& room = slot.request->room;
   if (room.waiting()) return false;
+  // Handlers, and replies on their way, may have the buffers of requests that have left the budget.
+  const BufferPool& pool = core_.port->pool();
+  const size_t promised = budget_.in_use() - arrived_;
+  if (packets <= budget_.capacity() &&
+      pool.available() < packets + promised + pool.count() / kReservedPart) {
+    return false;  // the client asks again
+  }
   switch (budget_.Reserve(packets, &room)) {
     case ReceiveBudget::Result::kReserved:
       return true;
@@ -143,6 +155,7 @@ void ExtendedServer::EndRequest(ServerSession& session, ServerSlot& slot) {
   slot.state = State::kUnused;
   --session.large;
   --incomplete_;
+  arrived_ -= request->packets.held();
   request->packets.Reset();
   request->bytes = 0;
   request->admitted = false;

@@ -179,6 +179,7 @@ class ExtendedServer {
   ReplyCache cache_;
   ExecutionPool executions_;
   ReceiveBudget budget_;
+  size_t arrived_ = 0;  // buffers of requests that have come in part
   ObjectPool<LargeRequest> requests_;
   ObjectPool<LargeReply> replies_;
   size_t incomplete_ = 0;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "weft/core/task.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/extended_server_fixture.h"
 
@@ -447,6 +448,40 @@ TEST_P(TransfersInWeatherTest, EveryCallIsExecutedOnceAndAnswered) {
     EXPECT_EQ(server->stats().kept_reply_bytes.value(), 0);
     EXPECT_EQ(server->stats().executing.value(), 0);
   }
+}
+
+// Handlers hold the buffers of long requests after they have come.
+TEST_F(ExtendedTransfersTest, ManyLongMessagesMakeDoWithFewBuffers) {
+  transport_ = sim::OpenTransport(&network_, {.count = 512});
+  size_t running = 0;
+  size_t most = 0;
+  Serve([&](ServerCall call) -> Task<void> {
+    most = std::max(most, ++running);
+    co_await call.loop().Sleep(absl::Milliseconds(3));
+    --running;
+    EXPECT_TRUE(call.Reply(std::move(call.request())).ok());
+  });
+  auto rich = sim::OpenTransport(&network_, {.count = 16384});
+  auto client = *Client::Create(
+      loop_, *rich->OpenDatagramPort({.local = Address::Sim("rich")}),
+      {.timeout = absl::Seconds(30), .request_id_seed = 1, .wire = Wire::kExtended});
+  const Peer peer = *client->Resolve(Address::Sim("server"));
+  const std::string request = Text(280'000);
+  size_t replies = 0;
+  size_t failures = 0;
+  for (int i = 0; i < 16; ++i) {
+    ASSERT_TRUE(client
+                    ->Call(peer, Payload::External(Bytes(request)),
+                           [&](absl::StatusOr<BufferChain> reply) {
+                             ++(reply.ok() ? replies : failures);
+                             EXPECT_TRUE(reply.ok()) << reply.status();
+                           })
+                    .ok());
+  }
+  EXPECT_TRUE(RunUntil([&] { return replies + failures == 16; }));
+  EXPECT_EQ(replies, 16u);
+  EXPECT_EQ(server_->stats().requests, 16u);
+  EXPECT_LE(most, 2u) << "as many as there are buffers for";
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TransfersInWeatherTest,
