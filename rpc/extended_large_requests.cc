@@ -91,13 +91,7 @@ void ExtendedServer::OnRequestPacket(ServerSession& session, ServerSlot& slot, D
 bool ExtendedServer::MakeRoom(ServerSession& session, ServerSlot& slot, size_t packets) {
   ReceiveBudget::Reservation& room = slot.request->room;
   if (room.waiting()) return false;
-  // Handlers, and replies on their way, may have the buffers of requests that have left the budget.
-  const BufferPool& pool = core_.port->pool();
-  const size_t promised = budget_.in_use() - arrived_;
-  if (packets <= budget_.capacity() &&
-      pool.available() < packets + promised + pool.count() / kReservedPart) {
-    return false;  // the client asks again
-  }
+  if (packets <= budget_.capacity() && !HasBuffers(packets)) return false;  // the client asks again
   switch (budget_.Reserve(packets, &room)) {
     case ReceiveBudget::Result::kReserved:
       return true;
@@ -112,10 +106,19 @@ bool ExtendedServer::MakeRoom(ServerSession& session, ServerSlot& slot, size_t p
   return false;
 }
 
+// Handlers, and replies on their way, may still have the buffers of requests that have left the
+// budget.
+bool ExtendedServer::HasBuffers(size_t more) const {
+  const BufferPool& pool = core_.port->pool();
+  const size_t promised = budget_.in_use() - arrived_;
+  return pool.available() >= promised + more + pool.count() / kReservedPart;
+}
+
 // It waited, and its turn has come.
-void ExtendedServer::OnRoom(const LargeRequest& request) {
+void ExtendedServer::OnRoom(LargeRequest& request) {
   ServerSession* const session = sessions_.Find(request.name.session, request.name.key);
   if (session == nullptr) return;
+  if (!HasBuffers(0)) return request.room.Reset();  // the client asks again
   ServerSlot& slot = session->slots[static_cast<uint16_t>(request.name.request_id)];
   slot.request->progress_ms = CoarseTime(NowNs());
   AcknowledgeRequest(*session, slot);

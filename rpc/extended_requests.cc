@@ -50,8 +50,9 @@ DropReason ExtendedServer::ReasonToRefuse(const ServerSession& session, const Da
     return DropReason::kUnsupported;
   }
   if (core_.draining) return DropReason::kShuttingDown;
-  if (core_.Overloaded()) return DropReason::kOverloaded;
   const bool whole = header.first && header.last;
+  // Long ones are not let in before there are buffers; they may wait for them.
+  if (whole ? core_.Overloaded() : core_.TooManyExecute()) return DropReason::kOverloaded;
   if (!whole && session.large >= core_.options.messages_per_peer_max) {
     return DropReason::kOverloaded;
   }

@@ -136,7 +136,9 @@ class ExtendedServer {
   void OnRequestPacket(ServerSession& session, ServerSlot& slot, Datagram& datagram,
                        const ExtendedHeader& header);
   bool MakeRoom(ServerSession& session, ServerSlot& slot, size_t packets);
-  void OnRoom(const LargeRequest& request);
+  void OnRoom(LargeRequest& request);
+  // Whether there are buffers for what was promised and so many more.
+  bool HasBuffers(size_t more) const;
   void AcknowledgeRequests();
   void AcknowledgeRequest(ServerSession& session, ServerSlot& slot);
   void EndRequest(ServerSession& session, ServerSlot& slot);
