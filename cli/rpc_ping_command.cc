@@ -31,7 +31,6 @@
 namespace weft::cli {
 namespace {
 
-constexpr uint64_t kRequestBytesMax = 16 << 20;  // as rpc.message_bytes_max without a configuration
 constexpr uint64_t kSessionsMax = 65536;
 
 struct PingOptions {
@@ -135,14 +134,6 @@ absl::StatusOr<std::shared_ptr<void>> StartPinger(Worker& worker, const Address&
   return std::make_shared<Pinger>(*std::move(client), *server, worker, report);
 }
 
-// Replies that are to fit into half of the buffers need many of them.
-void ProvideBuffers(uint64_t reply_bytes, config::Transport* transport) {
-  config::Buffers& buffers = *transport->mutable_buffers();
-  if (buffers.has_count()) return;
-  const uint64_t packets = reply_bytes / (buffers.bytes() / 2) + 1;
-  buffers.set_count(std::max<uint32_t>(buffers.count(), static_cast<uint32_t>(2 * packets)));
-}
-
 absl::StatusOr<PingReport> Measure(Endpoint& endpoint, const PingOptions& options) {
   endpoint.config.mutable_host()->set_workers(1);
   ProvideBuffers(options.size, endpoint.config.mutable_transport());
@@ -199,7 +190,7 @@ int RpcPing(Arguments arguments) {
                  &options.endpoint.address);
   flags.Number("count", "N", "requests in all; 0: until interrupted", &options.count, 0,
                UINT64_MAX);
-  flags.Number("size", "BYTES", "payload of a request", &options.size, 0, kRequestBytesMax);
+  flags.Number("size", "BYTES", "payload of a request", &options.size, 0, kMessageBytesMax);
   flags.Number("rate", "N", "requests a second; 0: as fast as replies come", &options.rate, 0,
                1'000'000'000);
   flags.Number("outstanding", "N", "requests in flight at most", &options.outstanding, 1, 32768);

@@ -128,6 +128,7 @@ absl::Status ServeUntilSignal(Endpoint& endpoint, absl::Duration delay) {
 int RpcServe(Arguments arguments) {
   EndpointOptions options;
   absl::Duration delay;
+  uint64_t size = 0;
   Flags flags("rpc serve",
               "Answers each request by sending it back, until it is interrupted. It then answers\n"
               "what it has taken and asks clients to go elsewhere, for a second at most.\n"
@@ -138,11 +139,16 @@ int RpcServe(Arguments arguments) {
       "                         configuration's rpc.listen, or else 127.0.0.1:7000, port 7000 of\n"
       "                         the first of netstack.addresses, or shm:echo",
       &options.address);
+  flags.Number("size", "BYTES",
+               "have buffers for requests of such a size, if the configuration has no\n"
+               "                         transport.buffers.count",
+               &size, 0, kMessageBytesMax);
   flags.Duration("delay", "wait before each reply, to try timeouts out (0)", &delay);
   flags.Config(&options.config, &options.transport);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
 
   absl::StatusOr<Endpoint> endpoint = ChooseEndpoint(options);
+  if (endpoint.ok()) ProvideBuffers(size, endpoint->config.mutable_transport());
   const absl::Status status = endpoint.ok() ? ServeUntilSignal(*endpoint, delay) : endpoint.status();
   if (status.ok()) return kExitOk;
   flags.Complain(status.message());
