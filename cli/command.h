@@ -27,6 +27,7 @@ int NetStats(Arguments arguments);
 int NetPing(Arguments arguments);
 int RpcServe(Arguments arguments);
 int RpcPing(Arguments arguments);
+int RpcStats(Arguments arguments);
 
 }  // namespace weft::cli
 

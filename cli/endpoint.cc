@@ -2,6 +2,7 @@
 
 #include "weft/cli/endpoint.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -41,6 +42,14 @@ absl::StatusOr<Endpoint> ChooseEndpoint(const EndpointOptions& options) {
         "both client and server; 'bazel run //examples:quickstart' shows it"));
   }
   return Endpoint{*std::move(config), *std::move(address)};
+}
+
+void ProvideBuffers(uint64_t message_bytes, config::Transport* transport) {
+  config::Buffers& buffers = *transport->mutable_buffers();
+  if (buffers.has_count()) return;
+  // Of each, a part is headroom, and a packet may be shorter than it could be.
+  const uint64_t packets = message_bytes / (buffers.bytes() / 2) + 1;
+  buffers.set_count(std::max(buffers.count(), static_cast<uint32_t>(2 * packets)));
 }
 
 int ExitStatus(const absl::Status& error) {

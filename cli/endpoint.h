@@ -4,6 +4,7 @@
 #ifndef WEFT_CLI_ENDPOINT_H_
 #define WEFT_CLI_ENDPOINT_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -12,6 +13,9 @@
 #include "weft/transports/address.h"
 
 namespace weft::cli {
+
+// The default of rpc.message_bytes_max.
+inline constexpr uint64_t kMessageBytesMax = 16 << 20;
 
 struct EndpointOptions {
   std::string config;     // --config
@@ -28,6 +32,10 @@ struct Endpoint {
 // The transport is the one of `options.transport`, or of the configuration, or else the one that
 // the address is of. A transport that exists only within one process is refused.
 absl::StatusOr<Endpoint> ChooseEndpoint(const EndpointOptions& options);
+
+// Unless the configuration says how many buffers there are: enough that a message of so many bytes
+// fits into half of them, as it must to be received.
+void ProvideBuffers(uint64_t message_bytes, config::Transport* transport);
 
 // kExitUsage for an error that another command line or configuration would avoid, else kExitFailed.
 int ExitStatus(const absl::Status& error);

@@ -34,6 +34,7 @@ constexpr Command kCommands[] = {
     {"net stats", "show what a running host's network stack has counted", &NetStats},
     {"rpc ping", "send requests to a server and measure the replies", &RpcPing},
     {"rpc serve", "answer requests by sending them back", &RpcServe},
+    {"rpc stats", "show sessions and counters of a running program's RPC", &RpcStats},
     {"transports", "list the transports of this program and what they can do here", &Transports},
 };
 

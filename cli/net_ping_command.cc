@@ -16,7 +16,7 @@
 #include "weft/cli/command.h"
 #include "weft/cli/endpoint.h"
 #include "weft/cli/flags.h"
-#include "weft/cli/net_host.h"
+#include "weft/cli/host_json.h"
 #include "weft/core/json_writer.h"
 #include "weft/host/http_client.h"
 

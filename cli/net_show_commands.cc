@@ -12,7 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "weft/cli/command.h"
 #include "weft/cli/flags.h"
-#include "weft/cli/net_host.h"
+#include "weft/cli/host_json.h"
 #include "weft/cli/table.h"
 
 namespace weft::cli {
@@ -92,6 +92,10 @@ void PrintCounters(const std::vector<JsonObject>& stacks) {
     for (const double value : values) row.push_back(Whole(value));
   }
   PrintTable(rows);
+}
+
+int ShowStacks(Flags& flags, Arguments arguments, void (*show)(const std::vector<JsonObject>&)) {
+  return ShowWorkers(flags, arguments, [] { return "/net"; }, show);
 }
 
 }  // namespace

@@ -2,33 +2,36 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
-#include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
 #include "weft/cli/command.h"
 #include "weft/cli/endpoint.h"
 #include "weft/cli/flags.h"
-#include "weft/core/json_writer.h"
+#include "weft/cli/rpc_ping_report.h"
 #include "weft/core/loop.h"
+#include "weft/core/suggest.h"
 #include "weft/host/host.h"
 #include "weft/rpc/client.h"
+#include "weft/rpc/describe.h"
 #include "weft/rpc/load_generator.h"
+#include "weft/rpc/metrics.h"
 #include "weft/rpc/options.h"
 
 namespace weft::cli {
 namespace {
 
-// Without any reply to so many, the rest would only make the user wait.
-constexpr uint64_t kGiveUpAfter = 5;
-constexpr uint64_t kRequestBytesMax = 1 << 20;  // the protocol's own limit is lower and configured
+constexpr uint64_t kSessionsMax = 65536;
 
 struct PingOptions {
   EndpointOptions endpoint;
@@ -36,10 +39,19 @@ struct PingOptions {
   uint64_t size = 64;
   uint64_t rate = 0;
   uint64_t outstanding = 1;
+  uint64_t sessions = 0;
   absl::Duration timeout;  // zero: the configuration's
-  std::string wire = "original";
+  std::string wire;        // empty: the configuration's
   bool as_json = false;
 };
+
+struct WireName {
+  const char* name;
+  config::Rpc::Wire wire;
+};
+constexpr WireName kWires[] = {{"auto", config::Rpc::AUTO},
+                               {"original", config::Rpc::ORIGINAL},
+                               {"extended", config::Rpc::EXTENDED}};
 
 // A line on standard error now and then, so that a long run does not look like a hang.
 class Progress {
@@ -70,113 +82,45 @@ class Progress {
   Timer timer_{&Progress::Show, this};
 };
 
-struct Summary {
-  std::string transport;
-  std::string address;
-  rpc::LoadStats stats;
-  HistogramSnapshot latency;
-  absl::Status first_error;
-
-  // Requests that have had their end; those in flight when the user interrupts have not.
-  uint64_t ended() const { return stats.replies + stats.unanswered(); }
-  bool gave_up() const { return stats.replies == 0 && stats.unanswered() >= kGiveUpAfter; }
-  double seconds() const { return static_cast<double>(stats.end_ns - stats.begin_ns) / 1e9; }
-  double replies_per_s() const {
-    return seconds() > 0 ? static_cast<double>(stats.replies) / seconds() : 0;
-  }
-  double microseconds(double percent) const {
-    return static_cast<double>(latency.Percentile(percent)) / 1e3;
-  }
-};
-
-void PrintText(const Summary& s) {
-  const double lost_percent = s.ended() == 0 ? 0
-                                             : 100.0 * static_cast<double>(s.stats.unanswered()) /
-                                                   static_cast<double>(s.ended());
-  absl::PrintF("--- %s over %s ---\n", s.address, s.transport);
-  absl::PrintF("%d requests, %d replies, %.3g%% lost, %.3f s, %.0f replies/s\n", s.ended(),
-               s.stats.replies, lost_percent, s.seconds(), s.replies_per_s());
-  if (s.stats.unanswered() > 0) {
-    absl::PrintF("unanswered: %d timed out, %d refused, %d failed; the first: %s\n",
-                 s.stats.timeouts, s.stats.refused, s.stats.failed,
-                 std::string(s.first_error.message()));
-  }
-  if (s.gave_up()) absl::PrintF("gave up after %d requests without any reply\n", s.ended());
-  if (s.stats.different > 0) {
-    absl::PrintF("%d replies were not the request sent back\n", s.stats.different);
-  }
-  if (s.stats.replies == 0) return;
-  absl::PrintF("latency us: min %.1f  p50 %.1f  p90 %.1f  p99 %.1f  p99.9 %.1f  max %.1f\n",
-               s.microseconds(0), s.microseconds(50), s.microseconds(90), s.microseconds(99),
-               s.microseconds(99.9), s.microseconds(100));
-}
-
-void PrintJson(const Summary& s, const PingOptions& options) {
-  JsonWriter json;
-  json.BeginObject();
-  json.Field("address", s.address);
-  json.Field("transport", s.transport);
-  json.Field("wire", options.wire);
-  json.Field("request_bytes", options.size);
-  json.Field("outstanding", options.outstanding);
-  json.Field("rate", options.rate);
-  json.Field("requests", s.ended());
-  json.Field("replies", s.stats.replies);
-  json.Field("timeouts", s.stats.timeouts);
-  json.Field("refused", s.stats.refused);
-  json.Field("failed", s.stats.failed);
-  json.Field("different", s.stats.different);
-  json.Field("duration_s", s.seconds());
-  json.Field("replies_per_s", s.replies_per_s());
-  json.Key("latency_us").BeginObject();
-  for (const auto& [name, percent] : std::initializer_list<std::pair<const char*, double>>{
-           {"min", 0}, {"p50", 50}, {"p90", 90}, {"p99", 99}, {"p999", 99.9}, {"max", 100}}) {
-    json.Field(name, s.microseconds(percent));
-  }
-  json.Field("mean", s.latency.mean() / 1e3);
-  json.EndObject();
-  json.EndObject();
-  std::printf("%s\n", json.text().c_str());
-}
-
 // A client that asks as the options say, and tells how it went when it ends.
 class Pinger {
  public:
-  Pinger(std::unique_ptr<rpc::Client> client, const Peer& server, const PingOptions& options,
-         Worker& worker, Summary& summary)
+  Pinger(std::unique_ptr<rpc::Client> client, const Peer& server, Worker& worker,
+         PingReport& report)
       : client_(std::move(client)),
-        load_(*client_, server,
-              {.request_bytes = options.size,
-               .outstanding_max = options.outstanding,
-               .rate_per_s = static_cast<double>(options.rate),
-               .count = options.count,
-               .give_up_after = kGiveUpAfter}),
+        load_(*client_, server, report.load),
         progress_(worker.loop(), load_),
-        summary_(summary) {
+        report_(report) {
     load_.Start([&worker] { worker.Stop(); });
   }
   ~Pinger() {
-    summary_.stats = load_.stats();
-    summary_.latency = load_.latency().Snapshot();
-    summary_.first_error = load_.first_error();
+    report_.stats = load_.stats();
+    report_.latency = load_.latency().Snapshot();
+    report_.first_error = load_.first_error();
+    report_.Take(*client_);
   }
 
  private:
   const std::unique_ptr<rpc::Client> client_;
   rpc::LoadGenerator load_;
   const Progress progress_;
-  Summary& summary_;
+  PingReport& report_;
 };
 
+rpc::ClientOptions ClientOptionsFor(const config::Rpc& config, const PingOptions& options) {
+  rpc::ClientOptions client = rpc::ClientOptions::From(config);
+  if (options.timeout > absl::ZeroDuration()) client.timeout = options.timeout;
+  client.outstanding_max = options.outstanding;
+  client.session.sessions_max = std::max<size_t>(client.session.sessions_max, options.sessions);
+  return client;
+}
+
 absl::StatusOr<std::shared_ptr<void>> StartPinger(Worker& worker, const Address& address,
-                                                  const PingOptions& options, Summary& summary) {
+                                                  const PingOptions& options, PingReport& report) {
   absl::StatusOr<std::unique_ptr<DatagramPort>> port = worker.OpenDatagramPort();
   if (!port.ok()) return port.status();
-  rpc::ClientOptions client_options = rpc::ClientOptions::From(worker.config().rpc());
-  if (options.timeout > absl::ZeroDuration()) client_options.timeout = options.timeout;
-  client_options.outstanding_max = options.outstanding;
-  absl::StatusOr<std::unique_ptr<rpc::Client>> client =
-      rpc::Client::Create(worker.loop(), *std::move(port), client_options);
+  absl::StatusOr<std::unique_ptr<rpc::Client>> client = rpc::Client::Create(
+      worker.loop(), *std::move(port), ClientOptionsFor(worker.config().rpc(), options));
   if (!client.ok()) return client.status();
   absl::StatusOr<Peer> server = (*client)->Resolve(address);
   // Nobody there is the answer to this command, not a mistake in it.
@@ -184,24 +128,54 @@ absl::StatusOr<std::shared_ptr<void>> StartPinger(Worker& worker, const Address&
     return absl::UnavailableError(server.status().message());
   }
   if (!server.ok()) return server.status();
-  return std::make_shared<Pinger>(*std::move(client), *server, options, worker, summary);
+  worker.Show((*client)->port());
+  worker.Show(rpc::RegisterMetrics(worker.metrics(), **client, worker.labels()));
+  worker.Show("rpc", rpc::Description(**client));
+  return std::make_shared<Pinger>(*std::move(client), *server, worker, report);
 }
 
-absl::StatusOr<Summary> Measure(Endpoint& endpoint, const PingOptions& options) {
+absl::StatusOr<PingReport> Measure(Endpoint& endpoint, const PingOptions& options) {
   endpoint.config.mutable_host()->set_workers(1);
+  ProvideBuffers(options.size, endpoint.config.mutable_transport());
+  config::Rpc& rpc = *endpoint.config.mutable_rpc();
+  for (const WireName& wire : kWires) {
+    if (wire.name == options.wire) rpc.set_wire(wire.wire);
+  }
+  const std::string wire = kWires[rpc.wire()].name;
+  if (options.sessions > 0 && rpc.wire() == config::Rpc::ORIGINAL) {
+    return absl::InvalidArgumentError("--sessions: the original format has none");
+  }
   absl::StatusOr<std::unique_ptr<Host>> host = Host::Open(endpoint.config);
   if (!host.ok()) return host.status();
-  Summary summary{.transport = endpoint.config.transport().name(),
-                  .address = endpoint.address.ToString(),
-                  .stats = {},
-                  .latency = {},
-                  .first_error = {}};
+  PingReport report{.transport = endpoint.config.transport().name(),
+                    .address = endpoint.address.ToString(),
+                    .wire = wire,
+                    .load = {.request_bytes = options.size,
+                             .outstanding_max = options.outstanding,
+                             .rate_per_s = static_cast<double>(options.rate),
+                             .count = options.count,
+                             .sessions = options.sessions,
+                             .give_up_after = kGiveUpAfter},
+                    .stats = {},
+                    .latency = {},
+                    .first_error = {},
+                    .client = {}};
   absl::Status status = (*host)->Run(
-      [&](Worker& worker) { return StartPinger(worker, endpoint.address, options, summary); });
+      [&](Worker& worker) { return StartPinger(worker, endpoint.address, options, report); });
   if (!status.ok()) return status;
   // The very first was refused on this side: it is the request that is wrong.
-  if (summary.stats.sent == 0 && !summary.first_error.ok()) return summary.first_error;
-  return summary;
+  if (report.stats.sent == 0 && !report.first_error.ok()) return report.first_error;
+  return report;
+}
+
+absl::Status CheckWire(const std::string& name) {
+  std::vector<std::string> known;
+  for (const WireName& wire : kWires) known.emplace_back(wire.name);
+  if (name.empty() || std::find(known.begin(), known.end(), name) != known.end()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--wire: unknown format '", name, "'", Suggest(name, known)));
 }
 
 }  // namespace
@@ -216,30 +190,37 @@ int RpcPing(Arguments arguments) {
                  &options.endpoint.address);
   flags.Number("count", "N", "requests in all; 0: until interrupted", &options.count, 0,
                UINT64_MAX);
-  flags.Number("size", "BYTES", "payload of a request", &options.size, 0, kRequestBytesMax);
+  flags.Number("size", "BYTES", "payload of a request", &options.size, 0, kMessageBytesMax);
   flags.Number("rate", "N", "requests a second; 0: as fast as replies come", &options.rate, 0,
                1'000'000'000);
   flags.Number("outstanding", "N", "requests in flight at most", &options.outstanding, 1, 32768);
   flags.Duration("timeout",
-                 "until a request counts as lost (rpc.timeout_us of the configuration: 1s)",
+                 "until a request counts as lost; the server is told that nobody waits for longer\n"
+                 "                         (rpc.timeout_us of the configuration: 1s)",
                  &options.timeout);
-  flags.Text("wire", "FORMAT", "'original', the 8-byte header of R2P2 (original)", &options.wire);
+  flags.Text("wire", "FORMAT",
+             "'original', the 8-byte header of R2P2; 'extended', sessions that lose nothing; or\n"
+             "                         'auto', extended if the server knows it (rpc.wire of the\n"
+             "                         configuration: auto)",
+             &options.wire);
+  flags.Number("sessions", "N",
+               "spread the requests over N sessions; 0: the one that a client has with each server",
+               &options.sessions, 0, kSessionsMax);
   flags.Bool("json", "the summary for programs", &options.as_json);
   flags.Config(&options.endpoint.config, &options.endpoint.transport);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
-  if (options.wire != "original") {
-    return flags.UsageError(
-        absl::StrCat("--wire: '", options.wire, "' is not a wire format; there is: original"));
+  if (absl::Status wire = CheckWire(options.wire); !wire.ok()) {
+    return flags.UsageError(wire.message());
   }
   absl::StatusOr<Endpoint> endpoint = ChooseEndpoint(options.endpoint);
-  const absl::StatusOr<Summary> summary =
+  const absl::StatusOr<PingReport> report =
       endpoint.ok() ? Measure(*endpoint, options) : endpoint.status();
-  if (!summary.ok()) {
-    flags.Complain(summary.status().message());
-    return ExitStatus(summary.status());
+  if (!report.ok()) {
+    flags.Complain(report.status().message());
+    return ExitStatus(report.status());
   }
-  options.as_json ? PrintJson(*summary, options) : PrintText(*summary);
-  return summary->stats.unanswered() == 0 && summary->stats.replies > 0 ? kExitOk : kExitFailed;
+  options.as_json ? PrintJson(*report) : PrintText(*report);
+  return report->stats.unanswered() == 0 && report->stats.replies > 0 ? kExitOk : kExitFailed;
 }
 
 }  // namespace weft::cli

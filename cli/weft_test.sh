@@ -77,11 +77,11 @@ err_is "weft: unknown command 'rpc pnig'; did you mean 'rpc ping'?"
 weft_exits 2 rcp ping 127.0.0.1:1
 err_is "weft: unknown command 'rcp ping'; did you mean 'rpc ping'?"
 weft_exits 2 frobnicate
-err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, rpc ping, rpc serve, transports"
+err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, rpc ping, rpc serve, rpc stats, transports"
 weft_exits 2 --transport shm rpc ping
 err_is "weft: '--transport' comes before the command; options follow it"
 for name in 'config check' 'config print' 'net arp' 'net ping' 'net show' 'net stats' 'rpc ping' \
-  'rpc serve' transports; do
+  'rpc serve' 'rpc stats' transports; do
   # shellcheck disable=SC2086 # A name is one word or two.
   weft_exits 0 $name --help
   out_has "^Usage: weft $name "
@@ -153,14 +153,16 @@ weft_exits 2 rpc ping 127.0.0.1:1 --cuont 3
 err_is "weft rpc ping: unknown option '--cuont'; did you mean '--count'?
 Try 'weft rpc ping --help'."
 weft_exits 2 rpc ping 127.0.0.1:1 --size -3
-err_is "weft rpc ping: --size: '-3' is not a whole number from 0 to 1048576
+err_is "weft rpc ping: --size: '-3' is not a whole number from 0 to 16777216
 Try 'weft rpc ping --help'."
 weft_exits 2 rpc ping 127.0.0.1:1 --timeout fast
 err_has "weft rpc ping: --timeout: 'fast' is not a duration such as 100ms or 1.5s"
 weft_exits 2 rpc ping 127.0.0.1:1 --count
 err_has 'weft rpc ping: --count needs a value: --count N'
-weft_exits 2 rpc ping 127.0.0.1:1 --wire extended
-err_is "weft rpc ping: --wire: 'extended' is not a wire format; there is: original"
+weft_exits 2 rpc ping 127.0.0.1:1 --wire extnded
+err_is "weft rpc ping: --wire: unknown format 'extnded'; did you mean 'extended'?"
+weft_exits 2 rpc ping 127.0.0.1:1 --wire original --sessions 2
+err_is 'weft rpc ping: --sessions: the original format has none'
 weft_exits 2 rpc ping 127.0.0.1:1 --transport linus
 err_has "weft rpc ping: no transport 'linus' in this program; it has "
 weft_exits 2 rpc ping 127.0.0.1:1 --config missing.cfg
@@ -173,16 +175,29 @@ err_has 'weft rpc serve: '
 if serve linux --listen 127.0.0.1:0; then
   weft_exits 0 rpc ping "$address" --count 200
   out_has '^200 requests, 200 replies, 0% lost'
+  out_has '^wire: extended; sessions opened: 1, lost: 0; packets sent again: [0-9]+$'
+  out_has '^network: round trip [0-9.]+ us .* packets of up to [0-9]+ bytes$'
   out_has '^latency us: min [0-9.]+  p50 '
   weft_exits 0 rpc ping "$address" --count 500 --outstanding 16 --size 5000 --json --wire original
   out_is_json
   json_is "[j['replies'], j['different'], j['transport']]" "[500, 0, 'linux']"
+  json_is "[j['wire'], j['spoken'], j['sessions_opened']]" "['original', 'original', 0]"
   json_is "0 < j['latency_us']['min'] <= j['latency_us']['p50'] <= j['latency_us']['max']" True
   weft_exits 0 rpc ping "$address" --count 20 --rate 200 --config good.cfg
-  # As many bytes as a request may have, and one more.
-  weft_exits 0 rpc ping "$address" --count 2 --size 370406
-  weft_exits 2 rpc ping "$address" --size 370407
+  # As many bytes as a request may have in the original format, and one more.
+  weft_exits 0 rpc ping "$address" --count 2 --size 370406 --wire original
+  weft_exits 2 rpc ping "$address" --size 370407 --wire original
   err_has 'message_packets_max'
+  weft_exits 0 rpc ping "$address" --count 50 --wire extended --sessions 5 --outstanding 8 --json
+  json_is "[j['replies'], j['spoken'], j['sessions_opened']]" "[50, 'extended', 5]"
+  json_is "0 < j['network_us']['srtt']" True
+  # What a configuration says holds without --wire.
+  echo 'rpc { wire: ORIGINAL }' >original.cfg
+  weft_exits 0 rpc ping "$address" --count 5 --config original.cfg
+  out_has '^wire: original$'
+  # Longer than the server has buffers for.
+  weft_exits 1 rpc ping "$address" --count 2 --size 16777216
+  out_has '^refused by the server: too_large 2$'
   # Interrupted, once: what had its end until then was answered.
   timeout --foreground --signal=INT 1 "$weft" rpc ping "$address" --count 0 --rate 100 --timeout 100s >out
   command='interrupted ping'
@@ -190,6 +205,8 @@ if serve linux --listen 127.0.0.1:0; then
   weft_exits 1 rpc serve --listen "$address"
   err_has "weft rpc serve: "
   stop linux INT
+  grep -q '^served .*; [1-9][0-9]* sessions, [0-9]* lost; 2 refused' linux.out ||
+    fail "what was served: $(cat linux.out)"
   # Where nobody listens any more.
   weft_exits 1 rpc ping "$address" --count 3 --timeout 200ms
   out_has '^3 requests, 0 replies, 100% lost'
@@ -201,11 +218,61 @@ fi
 
 if serve shm --listen shm:weft-test; then
   weft_exits 0 rpc ping shm:weft-test --count 1000 --outstanding 8 --json
-  json_is "[j['replies'], j['transport']]" "[1000, 'shm']"
+  json_is "[j['replies'], j['transport'], j['spoken']]" "[1000, 'shm', 'extended']"
+  weft_exits 0 rpc ping shm:weft-test --count 100 --wire original
   stop shm TERM
 fi
 weft_exits 1 rpc ping shm:nobody --count 3 --timeout 200ms
 err_has 'weft rpc ping: nobody listens at '
+
+# --- rpc: large messages, timeouts, servers that end ---
+
+for address in 127.0.0.1:0 shm:weft-large; do
+  if serve large --listen "$address" --size 16777216; then
+    weft_exits 0 rpc ping "$address" --count 3 --size 16777216 --timeout 20s --json
+    json_is "[j['replies'], j['different']]" '[3, 0]'
+    stop large TERM
+  fi
+done
+
+if serve slow --listen 127.0.0.1:0 --delay 10s; then
+  weft_exits 1 rpc ping "$address" --count 2 --timeout 50ms
+  out_has '^unanswered: 2 timed out, 0 refused, 0 failed'
+  stop slow INT
+  grep -q ' 0 refused, [12] cancelled,' slow.out || fail "nothing was cancelled: $(cat slow.out)"
+fi
+
+# restart LISTEN SIGNAL ARGUMENT...: ends the server below a ping and starts another; the ping goes on.
+restart() {
+  local listen=$1 signal=$2
+  shift 2
+  command="rpc ping $listen $*, SIG$signal to the server"
+  serve first --listen "$listen" || return
+  listen=$address
+  "$weft" rpc ping "$listen" --count 0 --rate 500 --timeout 200ms --json "$@" >out 2>err &
+  local ping=$!
+  servers+=("$ping")
+  sleep 0.5
+  kill "-$signal" "$server"
+  wait "$server" 2>/dev/null
+  serve second --listen "$listen" || return
+  sleep 1.5
+  kill -INT "$ping"
+  wait "$ping"
+  json_is "j['replies'] > 200" True
+  stop second TERM
+  grep -Eq '^served [1-9][0-9]+ requests' second.out || fail "$command: $(cat second.out out)"
+}
+for listen in 127.0.0.1:0 shm:weft-restart; do
+  for signal in TERM KILL; do
+    restart "$listen" "$signal"
+    json_is "j['sessions_opened']" 2
+    restart "$listen" "$signal" --sessions 2
+    json_is "[j['spoken'], j['sessions_opened']]" "['extended', 4]"
+    restart "$listen" "$signal" --wire original
+    json_is "j['spoken']" original
+  done
+done
 
 weft_exits 2 rpc ping sim:server
 err_is "weft rpc ping: a network of transport 'sim' exists only within one process, which runs both client and server; 'bazel run //examples:quickstart' shows it"
@@ -229,6 +296,29 @@ if serve metrics --config metrics.cfg --listen 127.0.0.1:0; then
   err_is "weft net stats: $http: this host has no network stack of its own: its configuration has no netstack section"
   weft_exits 1 net ping "$http" 10.0.0.1
   err_has 'this host has no network stack of its own'
+
+  # --- rpc stats ---
+  weft_exits 0 rpc stats "$http"
+  out_has '^0 sessions$'
+  "$weft" rpc ping "$address" --count 0 --rate 100 --sessions 3 >/dev/null 2>&1 &
+  ping=$!
+  servers+=("$ping")
+  until weft_exits 0 rpc stats "$http" --json && [[ $(json "j[0]['items'][0]['sessions_total']") == 3 ]]; do
+    read -rt 0.05 <> <(:) || :
+  done
+  weft_exits 0 rpc stats "$http"
+  out_has '^3 sessions$'
+  out_has '^WORKER +SIDE +SESSION +PEER +STATE +AGE +REQUESTS +IN FLIGHT +SRTT US '
+  out_has '^0 +server +[123] +127.0.0.1:[0-9]+ +open '
+  out_has '^server.sessions_opened +3$'
+  weft_exits 0 rpc stats "$http" --limit 1
+  out_has '^3 sessions, the 1 busiest of them$'
+  weft_exits 0 rpc stats "$http" --limit 2 --json
+  json_is "[len(i['sessions']) for w in j for i in w['items']]" '[2]'
+  json_is "j[0]['items'][0]['kind']" server
+  weft_exits 2 rpc stats "$http" --limit 1001
+  kill -INT "$ping"
+  wait "$ping" || fail "a ping that was looked at: $?"
   stop metrics INT
   weft_exits 1 net arp "$http"
   err_is "weft net arp: nothing listens at $http; is the host running, with metrics.listen?"

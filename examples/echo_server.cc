@@ -19,6 +19,7 @@
 #include "weft/config/flags.h"
 #include "weft/host/host.h"
 #include "weft/host/network.h"
+#include "weft/rpc/describe.h"
 #include "weft/rpc/metrics.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/server.h"
@@ -49,6 +50,8 @@ absl::StatusOr<std::shared_ptr<void>> Serve(weft::Worker& worker) {
   if (!server.ok()) return server.status();
   worker.Show((*server)->port());
   worker.Show(weft::rpc::RegisterMetrics(worker.metrics(), **server, worker.labels()));
+  worker.Show("rpc", weft::rpc::Description(**server));  // for `weft rpc stats`
+  worker.BeforeEnd([server = server->get()](auto done) { server->Drain(std::move(done)); });
   std::printf("listening on %s (%s)\n", (*server)->port().local_address().ToString().c_str(),
               worker.config().transport().name().c_str());
   std::fflush(stdout);

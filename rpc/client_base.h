@@ -32,7 +32,7 @@ struct ClientStats {
   Counter cancelled;         // calls whose caller went away
   Counter retransmissions;   // packets sent again
   Counter sessions_opened;   // and opened again
-  Counter sessions_lost;     // their server was not heard of, not reachable, or restarted
+  Counter sessions_lost;     // of those: their server was not heard of, not reachable, or restarted
   Counter sessions_refused;  // their server has too many, or is shutting down
   Counter fallbacks;         // servers taken to speak the original format only
 

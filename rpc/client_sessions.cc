@@ -363,7 +363,9 @@ void ClientSessions::OnRefusal(ClientSession& session, const ExtendedHeader& hea
 
 void ClientSessions::Lose(ClientSession& session, const absl::Status& error,
                           SessionEvent::Kind kind, Waiting waiting) {
-  if (kind == SessionEvent::Kind::kLost) ++base_.stats.sessions_lost;
+  const bool was_open = session.state == ClientSession::State::kOpen ||
+                        session.state == ClientSession::State::kDraining;
+  if (kind == SessionEvent::Kind::kLost && was_open) ++base_.stats.sessions_lost;
   session.state = ClientSession::State::kIdle;
   base_.loop.timers().Cancel(session.timer);
   base_.loop.timers().Cancel(session.pacing);

@@ -71,6 +71,11 @@ void Write(const SessionInfo& session, const Server& server, const DatagramPort&
   json.Field("slots", session.slots);
   json.Field("packet_bytes", session.packet_bytes);
   json.Field("credits", session.credits);
+  if (session.window_packets > 0) json.Field("window", session.window_packets);
+  if (session.srtt_ns > 0) {
+    json.Field("srtt_us", static_cast<double>(session.srtt_ns) / kNsPerUs);
+    json.Field("rttvar_us", static_cast<double>(session.rttvar_ns) / kNsPerUs);
+  }
   json.EndObject();
 }
 

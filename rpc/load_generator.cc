@@ -4,11 +4,14 @@
 #include <cstring>
 #include <utility>
 
+#include "weft/rpc/payload.h"
+
 namespace weft::rpc {
 namespace {
 
-// When the client had no room for a request, the time until the next attempt.
+// When the client had no room for a request, or no server, the time until the next attempt.
 constexpr int64_t kRetryNs = 10'000;
+constexpr int64_t kUnavailableNs = 1'000'000;
 
 std::vector<uint8_t> Pattern(size_t size) {
   std::vector<uint8_t> bytes(size);
@@ -20,9 +23,11 @@ std::vector<uint8_t> Pattern(size_t size) {
 
 LoadGenerator::LoadGenerator(Client& client, const Peer& server, const LoadOptions& options)
     : client_(client),
+      address_(client.port().AddressOf(server)),
       server_(server),
       options_(options),
-      request_(Pattern(options.request_bytes)) {}
+      request_(Pattern(options.request_bytes)),
+      sessions_(options.sessions) {}
 
 void LoadGenerator::Start(absl::AnyInvocable<void()> on_done) {
   on_done_ = std::move(on_done);
@@ -43,12 +48,13 @@ int64_t LoadGenerator::DueNs() const {
 
 void LoadGenerator::OnTimer(void* self, int64_t) {
   auto& load = *static_cast<LoadGenerator*>(self);
+  if (load.server_lost_) load.FindServer();
   load.Pump(load.client_.loop().clock().NowNs(), /*held_back=*/false);
   load.EndIfDone();
 }
 
 void LoadGenerator::Pump(int64_t now_ns, bool held_back) {
-  while (may_send() && outstanding_ < options_.outstanding_max) {
+  while (may_send() && outstanding_ < options_.outstanding_max && !server_lost_) {
     int64_t start_ns = now_ns;
     if (options_.rate_per_s > 0) {
       const int64_t due_ns = DueNs();
@@ -63,17 +69,38 @@ void LoadGenerator::Pump(int64_t now_ns, bool held_back) {
   }
 }
 
+absl::StatusOr<CallId> LoadGenerator::Call(int64_t start_ns) {
+  const auto call = [&](const Target& target) {
+    return client_.Call(target, Payload::External(request_),
+                        [this, start_ns](absl::StatusOr<BufferChain> reply) {
+                          OnEnd(start_ns, std::move(reply));
+                        });
+  };
+  if (sessions_.empty()) return call(server_);
+  SessionId& session = sessions_[stats_.sent % sessions_.size()];
+  absl::StatusOr<CallId> begun = absl::NotFoundError("not opened yet");
+  if (session) begun = call(session);
+  if (!absl::IsNotFound(begun.status())) return begun;
+  const absl::StatusOr<SessionId> opened = client_.Connect(server_);
+  if (!opened.ok()) return opened.status();
+  session = *opened;
+  return call(session);
+}
+
 bool LoadGenerator::SendOne(int64_t start_ns) {
-  const absl::StatusOr<CallId> begun = client_.Call(
-      server_, request_,
-      [this, start_ns](absl::StatusOr<BufferChain> reply) { OnEnd(start_ns, std::move(reply)); });
+  const absl::StatusOr<CallId> begun = Call(start_ns);
   if (begun.ok()) {
     ++stats_.sent;
     ++outstanding_;
     return true;
   }
+  const int64_t now_ns = client_.loop().clock().NowNs();
   if (absl::IsResourceExhausted(begun.status())) {
-    client_.loop().timers().Schedule(timer_, client_.loop().clock().NowNs() + kRetryNs);
+    client_.loop().timers().Schedule(timer_, now_ns + kRetryNs);
+  } else if (absl::IsUnavailable(begun.status())) {
+    ++stats_.sent;
+    stats_.end_ns = now_ns;
+    CountError(begun.status());
   } else {  // Such a request will never be accepted.
     CountError(begun.status());
     Stop();
@@ -92,7 +119,6 @@ void LoadGenerator::OnEnd(int64_t start_ns, absl::StatusOr<BufferChain> reply) {
     if (!IsEcho(*reply)) ++stats_.different;
   } else {
     CountError(reply.status());
-    if (stats_.replies == 0 && stats_.unanswered() == options_.give_up_after) Stop();
   }
   // Release the reply's buffers before the next request wants some.
   reply = BufferChain();
@@ -111,6 +137,24 @@ void LoadGenerator::CountError(const absl::Status& error) {
       break;
     default:
       ++stats_.failed;
+  }
+  if (stats_.replies == 0 && stats_.unanswered() == options_.give_up_after) return Stop();
+  if (absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error)) {
+    server_lost_ = true;
+    client_.loop().timers().Schedule(
+        timer_, client_.loop().clock().NowNs() + (absl::IsUnavailable(error) ? kUnavailableNs : 0));
+  }
+}
+
+// Over some transports, a server that has come back is another peer.
+void LoadGenerator::FindServer() {
+  server_lost_ = false;
+  if (!address_.ok()) return;
+  const absl::StatusOr<Peer> found = client_.Resolve(*address_);
+  if (!found.ok() || *found == server_) return;
+  server_ = *found;
+  for (SessionId& session : sessions_) {
+    if (session) client_.Disconnect(std::exchange(session, {}));
   }
 }
 

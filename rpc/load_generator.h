@@ -13,6 +13,9 @@
 // One that finds `outstanding_max` calls in flight waits, and its latency counts from when it was
 // due: a server that stalls cannot hide it by also stalling the requests that would have shown it.
 //
+// While the server is shutting down, or gone, calls fail; the next one waits for a millisecond then.
+// One that comes back at the same address is found again.
+//
 // Threads: belongs to the client's loop.
 #ifndef WEFT_RPC_LOAD_GENERATOR_H_
 #define WEFT_RPC_LOAD_GENERATOR_H_
@@ -28,6 +31,7 @@
 #include "weft/core/histogram.h"
 #include "weft/core/timer_wheel.h"
 #include "weft/rpc/client.h"
+#include "weft/transports/address.h"
 
 namespace weft::rpc {
 
@@ -36,6 +40,9 @@ struct LoadOptions {
   size_t outstanding_max = 1;  // at least 1, and at most what the client allows
   double rate_per_s = 0;       // 0: closed loop
   uint64_t count = 0;          // requests in all; 0: until Stop()
+  // Sessions of its own that the requests go through in turn, opened again when the server has
+  // closed them; they stay open until the client's end. 0: the one that the client has.
+  size_t sessions = 0;
   uint64_t give_up_after = 0;  // Stop() when the first so many calls all fail; 0: never
 };
 
@@ -79,8 +86,10 @@ class LoadGenerator {
   // Sends what may be sent now. `held_back`: until now, too many calls were outstanding.
   void Pump(int64_t now_ns, bool held_back);
   bool SendOne(int64_t start_ns);
+  absl::StatusOr<CallId> Call(int64_t start_ns);
   void OnEnd(int64_t start_ns, absl::StatusOr<BufferChain> reply);
   void CountError(const absl::Status& error);
+  void FindServer();
   bool IsEcho(const BufferChain& reply) const;
   bool may_send() const {
     return !stopped_ && (options_.count == 0 || stats_.sent < options_.count);
@@ -90,9 +99,12 @@ class LoadGenerator {
   static void OnTimer(void* self, int64_t now_ns);
 
   Client& client_;
-  const Peer server_;
+  const absl::StatusOr<Address> address_;
+  Peer server_;
+  bool server_lost_ = false;
   const LoadOptions options_;
   const std::vector<uint8_t> request_;
+  std::vector<SessionId> sessions_;
   absl::AnyInvocable<void()> on_done_;
   Timer timer_{&LoadGenerator::OnTimer, this};
   size_t outstanding_ = 0;

@@ -32,14 +32,19 @@ class LoadGeneratorTest : public testing::Test {
     transport_ = OpenPlainTransport(config).value();
     server_loop_ = std::make_unique<Loop>(LoopOptions{}, *transport_->virtual_time());
     client_loop_ = std::make_unique<Loop>(LoopOptions{}, *transport_->virtual_time());
+    StartServer(service_time);
+    client_ = Client::Create(*client_loop_, transport_->OpenDatagramPort({}).value(),
+                             {.wire = wire_})
+                  .value();
+  }
+
+  void StartServer(absl::Duration service_time) {
+    server_.reset();  // its address is another's now
     auto server_port = transport_->OpenDatagramPort({.local = Address::Sim("server")}).value();
     server_ = Server::Create(*server_loop_, std::move(server_port), {},
                              [this, service_time](ServerCall call) {
                                return Serve(std::move(call), service_time);
                              })
-                  .value();
-    client_ = Client::Create(*client_loop_, transport_->OpenDatagramPort({}).value(),
-                             {.wire = Wire::kOriginal})
                   .value();
   }
 
@@ -73,6 +78,7 @@ class LoadGeneratorTest : public testing::Test {
   std::unique_ptr<LoadGenerator> load_;
   int64_t free_at_ns_ = 0;
   bool answers_ = true;
+  Wire wire_ = Wire::kOriginal;
   int dones_ = 0;
 };
 
@@ -130,6 +136,51 @@ TEST_F(LoadGeneratorTest, ARequestThatCannotBeSentIsTheEnd) {
   EXPECT_EQ(stats().sent, 0u);
   EXPECT_EQ(stats().failed, 1u);
   EXPECT_EQ(load_->first_error().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(LoadGeneratorTest, RequestsAreSpreadOverSessions) {
+  wire_ = Wire::kExtended;
+  SetUpPair(absl::ZeroDuration());
+  Run({.outstanding_max = 3, .count = 30, .sessions = 5});
+  EXPECT_EQ(stats().replies, 30u);
+  EXPECT_EQ(client_->stats().sessions_opened, 5u);
+  size_t sessions = 0;
+  server_->ForEachSession([&](const SessionInfo& session) {
+    ++sessions;
+    EXPECT_EQ(session.requests, 6u);
+  });
+  EXPECT_EQ(sessions, 5u);
+}
+
+TEST_F(LoadGeneratorTest, AServerThatHasGoneForAWhileIsAskedAgain) {
+  wire_ = Wire::kExtended;
+  for (const size_t sessions : {0, 2}) {
+    SetUpPair(absl::ZeroDuration());
+    load_ = std::make_unique<LoadGenerator>(
+        *client_, client_->Resolve(Address::Sim("server")).value(),
+        LoadOptions{.outstanding_max = 4, .count = 200, .sessions = sessions});
+    load_->Start(nullptr);
+    const auto run = [this](uint64_t replies) {
+      return RunVirtual(
+          *transport_->virtual_time(), {server_loop_.get(), client_loop_.get()},
+          [&] { return load_->done() || stats().replies >= replies; },
+          transport_->virtual_time()->NowNs() + 10'000'000'000);
+    };
+    ASSERT_TRUE(run(50));
+    // In good order, so that nothing that was executed is lost.
+    bool drained = false;
+    server_->Drain([&] { drained = true; });
+    const int64_t drain_ns = transport_->virtual_time()->NowNs();
+    ASSERT_TRUE(RunVirtual(*transport_->virtual_time(), {server_loop_.get(), client_loop_.get()},
+                           [&] { return drained; }, drain_ns + 1'000'000'000));
+    StartServer(absl::ZeroDuration());
+    ASSERT_TRUE(run(100'000));
+    EXPECT_EQ(stats().sent, 200u);
+    EXPECT_EQ(stats().replies + stats().unanswered(), 200u);
+    EXPECT_GT(stats().replies, 100u) << sessions;
+    load_.reset();
+    client_.reset();
+  }
 }
 
 TEST_F(LoadGeneratorTest, StopWaitsForWhatIsInFlight) {

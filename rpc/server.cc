@@ -8,6 +8,7 @@
 #include "weft/rpc/extended_server.h"
 #include "weft/rpc/extended_wire.h"
 #include "weft/rpc/original_server.h"
+#include "weft/rpc/server_transfer.h"
 
 namespace weft::rpc {
 namespace {
@@ -115,6 +116,8 @@ void Server::OnDrainTick(void* self, int64_t now_ns) {
 void Server::ForEachSession(absl::FunctionRef<void(const SessionInfo&)> f) const {
   const int64_t now_ns = core_.loop.now_ns();
   extended_->ForEachSession([&](const ServerSession& session) {
+    const ReplyFlow* const flow = session.flow;
+    const bool limited = flow != nullptr && flow->congestion != nullptr;
     f({.session = session.number,
        .peer = session.peer,
        .age_ns = now_ns - session.opened_ns,
@@ -124,7 +127,10 @@ void Server::ForEachSession(absl::FunctionRef<void(const SessionInfo&)> f) const
        .kept_replies = session.blocks,
        .slots = session.slots_max,
        .packet_bytes = session.packet_bytes,
-       .credits = core_.credits});
+       .credits = core_.credits,
+       .srtt_ns = flow != nullptr ? flow->rtt.srtt_ns() : 0,
+       .rttvar_ns = flow != nullptr ? flow->rtt.rttvar_ns() : 0,
+       .window_packets = limited ? flow->congestion->window() : 0});
   });
 }
 

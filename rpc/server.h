@@ -70,6 +70,11 @@ struct SessionInfo {
   size_t slots = 0;         // as agreed
   size_t packet_bytes = 0;  // as agreed
   size_t credits = 0;       // that it would be given now
+  // Learnt from replies of several packets, while there are such; else 0. The window is 0 without
+  // congestion control, too.
+  int64_t srtt_ns = 0;
+  int64_t rttvar_ns = 0;
+  double window_packets = 0;
 };
 
 class Server : public Pollable {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a running host tells of its network stacks (host/net_pages.h), for `weft net`.
-#ifndef WEFT_CLI_NET_HOST_H_
-#define WEFT_CLI_NET_HOST_H_
+// What a running host tells over HTTP of its workers (host/worker_page.h), for commands that show it.
+#ifndef WEFT_CLI_HOST_JSON_H_
+#define WEFT_CLI_HOST_JSON_H_
 
 #include <google/protobuf/struct.pb.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -31,9 +32,11 @@ const google::protobuf::ListValue& ListOf(const JsonObject& object, const std::s
 // A whole number, without an exponent.
 std::string Whole(double number);
 
-// A command that asks a host for its stacks and shows them: `show` prints those that answered.
-int ShowStacks(Flags& flags, Arguments arguments, void (*show)(const std::vector<JsonObject>&));
+// A command that asks a host for a page of its workers, and shows them: `target` gives the page
+// when the command line has been read, `show` prints those workers that answered.
+int ShowWorkers(Flags& flags, Arguments arguments, const std::function<std::string()>& target,
+                const std::function<void(const std::vector<JsonObject>& workers)>& show);
 
 }  // namespace weft::cli
 
-#endif  // WEFT_CLI_NET_HOST_H_
+#endif  // WEFT_CLI_HOST_JSON_H_

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/cli/net_host.h"
+#include "weft/cli/host_json.h"
 
 #include <google/protobuf/util/json_util.h>
 
 #include <cstdio>
 #include <optional>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/strip.h"
 #include "weft/cli/endpoint.h"
 #include "weft/host/http_client.h"
 
@@ -26,13 +26,13 @@ absl::StatusCode CodeOf(int http_status) {
   }
 }
 
-absl::StatusOr<std::vector<JsonObject>> ParseStacks(const std::string& text) {
+absl::StatusOr<std::vector<JsonObject>> ParseWorkers(const std::string& text) {
   const auto json = ParseJson(text);
   if (!json.ok()) return json.status();
-  std::vector<JsonObject> stacks;
-  for (const auto& value : json->list_value().values()) stacks.push_back(value.struct_value());
-  if (stacks.empty()) return absl::DataLossError("the host told of no worker; is it a weft host?");
-  return stacks;
+  std::vector<JsonObject> workers;
+  for (const auto& value : json->list_value().values()) workers.push_back(value.struct_value());
+  if (workers.empty()) return absl::DataLossError("the host told of no worker; is it a weft host?");
+  return workers;
 }
 
 }  // namespace
@@ -41,6 +41,10 @@ absl::StatusOr<std::string> Ask(const std::string& address, const std::string& t
   auto reply = HttpGet(address, target);
   if (!reply.ok()) return reply.status();
   if (reply->status == 200) return std::move(reply->body);
+  if (absl::StartsWith(reply->body, "404 ")) {
+    return absl::FailedPreconditionError(absl::StrCat(address, ": this program shows nothing at ",
+                                                      target.substr(0, target.find('?'))));
+  }
   const std::string line = reply->body.substr(0, reply->body.find('\n'));
   return absl::Status(CodeOf(reply->status), absl::StrCat(address, ": ", line));
 }
@@ -75,7 +79,8 @@ const google::protobuf::ListValue& ListOf(const JsonObject& object, const std::s
 
 std::string Whole(double number) { return absl::StrFormat("%.0f", number); }
 
-int ShowStacks(Flags& flags, Arguments arguments, void (*show)(const std::vector<JsonObject>&)) {
+int ShowWorkers(Flags& flags, Arguments arguments, const std::function<std::string()>& target,
+                const std::function<void(const std::vector<JsonObject>& workers)>& show) {
   std::string address;
   bool as_json = false;
   flags.Argument("HOST:PORT", "metrics.listen of the host; a bare port is one of 127.0.0.1",
@@ -83,19 +88,19 @@ int ShowStacks(Flags& flags, Arguments arguments, void (*show)(const std::vector
   flags.Bool("json", "the host's own words, for programs", &as_json);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
 
-  const absl::StatusOr<std::string> text = Ask(address, "/net");
-  const auto stacks = text.ok() ? ParseStacks(*text) : text.status();
-  if (!stacks.ok()) {
-    flags.Complain(stacks.status().message());
-    return ExitStatus(stacks.status());
+  const absl::StatusOr<std::string> text = Ask(address, target());
+  const auto workers = text.ok() ? ParseWorkers(*text) : text.status();
+  if (!workers.ok()) {
+    flags.Complain(workers.status().message());
+    return ExitStatus(workers.status());
   }
   std::vector<JsonObject> answered;
-  for (const JsonObject& stack : *stacks) {
-    const std::string error = TextOf(stack, "error");
+  for (const JsonObject& worker : *workers) {
+    const std::string error = TextOf(worker, "error");
     if (error.empty()) {
-      answered.push_back(stack);
+      answered.push_back(worker);
     } else {
-      flags.Complain(absl::StrCat("worker ", Whole(NumberOf(stack, "worker")), " ", error));
+      flags.Complain(absl::StrCat("worker ", Whole(NumberOf(worker, "worker")), " ", error));
     }
   }
   if (as_json) {
@@ -103,7 +108,7 @@ int ShowStacks(Flags& flags, Arguments arguments, void (*show)(const std::vector
   } else if (!answered.empty()) {
     show(answered);
   }
-  return answered.size() == stacks->size() ? kExitOk : kExitFailed;
+  return answered.size() == workers->size() ? kExitOk : kExitFailed;
 }
 
 }  // namespace weft::cli
