@@ -135,6 +135,7 @@ size_t Client::Poll() {
     work += OnEvents();
   }
   const size_t n = base_.port->Receive(absl::MakeSpan(received_).first(burst_));
+  base_.more_to_receive = n == burst_;
   if (n == 0) return work;
   for (size_t i = 0; i < n; ++i) {
     Datagram& datagram = received_[i];

@@ -52,6 +52,7 @@ struct ClientBase {
   const ClientOptions options;
   ClientStats stats;
   PacketQueue sending;
+  bool more_to_receive = false;  // perhaps: the last burst was full
 };
 
 }  // namespace weft::rpc

@@ -15,6 +15,8 @@ namespace {
 // Longer ones are sent from where they are, if the port can.
 constexpr size_t kCopyMaxBytes = 512;
 constexpr uint8_t kCancels = 5;
+// How long a timeout waits for this thread to receive what has come.
+constexpr int64_t kLateMaxNs = 10'000'000;
 // Servers of the original format are asked now and then, when they are used, whether they have
 // learnt better.
 constexpr int64_t kAskAgainNs = 1'000'000'000;
@@ -59,7 +61,8 @@ ClientCall& ClientSessions::NewCall() {
   return call;
 }
 
-absl::StatusOr<CallId> ClientSessions::Begin(const Target& target, Payload&& request, bool copy,
+// All that a short request needs, in one piece of code.
+[[gnu::flatten]] absl::StatusOr<CallId> ClientSessions::Begin(const Target& target, Payload&& request, bool copy,
                                              Callback&& callback, Policy policy,
                                              int64_t deadline_ns, int64_t now_ns) {
   if (outstanding_ >= base_.options.outstanding_max) {
@@ -103,7 +106,7 @@ absl::StatusOr<CallId> ClientSessions::Begin(const Target& target, Payload&& req
   } else {
     call.state = ClientCall::State::kWaiting;
     session.waiting.PushBack(call);
-    base_.loop.timers().Schedule(call.timer, deadline_ns);
+    Arm(call, now_ns, deadline_ns - now_ns);
     SchedulePacing(session);
   }
   return IdOf(call);
@@ -244,13 +247,19 @@ void ClientSessions::SendPacket(ClientSession& session, const ExtendedHeader& he
   }
 }
 
+// Nearly all calls end long before they are due, so their timers are neither set anew nor cancelled
+// for each: one that fires too early is set again, and then fires once a retransmission timeout.
 void ClientSessions::Arm(ClientCall& call, int64_t now_ns, int64_t wait_ns) {
-  base_.loop.timers().Schedule(call.timer, std::min(call.deadline_ns, now_ns + wait_ns));
+  call.due_ns = std::min(call.deadline_ns, now_ns + wait_ns);
+  if (!call.timer.armed() || call.timer.deadline_ns() > call.due_ns) [[unlikely]] {
+    base_.loop.timers().Schedule(call.timer, call.due_ns);
+  }
 }
 
 // --- Receiving
 
-void ClientSessions::OnDatagram(Buffer&& datagram) {
+// All that a short reply needs, in one piece of code.
+[[gnu::flatten]] void ClientSessions::OnDatagram(Buffer&& datagram) {
   ExtendedHeader header;
   if (!ReadExtendedHeader(datagram.bytes(), &header)) {
     ++base_.stats.malformed;
@@ -382,7 +391,7 @@ void ClientSessions::ReleaseRequest(ClientCall& call) {
 
 void ClientSessions::Release(ClientCall& call) {
   ClientSession& session = *call.session;
-  base_.loop.timers().Cancel(call.timer);
+  call.due_ns = INT64_MAX;
   switch (call.state) {
     case ClientCall::State::kWaiting:
       session.waiting.Remove(call);
@@ -459,6 +468,7 @@ void ClientSessions::Cancel(CallId id) {
   ReleaseRequest(*call);
   call->deadline_ns = INT64_MAX;
   OnRetransmissionTimeout(*call, base_.loop.now_ns());
+  Pump(session);
 }
 
 // --- Sending again
@@ -466,7 +476,19 @@ void ClientSessions::Cancel(CallId id) {
 void ClientSessions::OnCallTimer(void* context, int64_t now_ns) {
   auto& call = *static_cast<ClientCall*>(context);
   ClientSessions& sessions = *call.sessions;
-  if (now_ns < call.deadline_ns) return sessions.OnRetransmissionTimeout(call, now_ns);
+  if (call.state == ClientCall::State::kFree || call.due_ns == INT64_MAX) return;
+  if (now_ns < call.due_ns) {
+    sessions.base_.loop.timers().Schedule(call.timer, call.due_ns);
+    return;
+  }
+  if (now_ns < call.deadline_ns) {
+    // What lies in the port may be the answer: it was this thread that was late, not the network.
+    if (sessions.base_.more_to_receive && now_ns - call.due_ns < kLateMaxNs) {
+      sessions.base_.loop.timers().Schedule(call.timer, now_ns);
+      return;
+    }
+    return sessions.OnRetransmissionTimeout(call, now_ns);
+  }
   ++sessions.base_.stats.timeouts;
   absl::Status error = absl::DeadlineExceededError("no complete reply within the timeout");
   const bool sent = call.state != ClientCall::State::kWaiting;

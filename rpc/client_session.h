@@ -68,6 +68,7 @@ struct ClientCall {
   ClientSession* session = nullptr;
   uint64_t request_id = 0;
   int64_t deadline_ns = 0;
+  int64_t due_ns = INT64_MAX;  // what `timer` is for; it may be armed for earlier
   int64_t sent_ns = 0;
   uint64_t tail_epoch = 0;  // of the sending queue when a view of `request` was last put there
   Timer timer;

@@ -27,11 +27,15 @@ absl::BitGen& SystemRandom() {
   return random;
 }
 
-RttOptions RttOptionsOf(const SessionOptions& options) {
+// Over a port that loses nothing, a packet sent again only adds to what the peer is late with.
+constexpr int64_t kReliableRtoMinNs = 10'000'000;
+
+RttOptions RttOptionsOf(const SessionOptions& options, bool reliable) {
   RttOptions rtt;
-  rtt.rto_initial_ns = absl::ToInt64Nanoseconds(options.rto_initial);
-  rtt.rto_min_ns = absl::ToInt64Nanoseconds(options.rto_min);
-  rtt.rto_max_ns = absl::ToInt64Nanoseconds(options.rto_max);
+  const int64_t least_ns = reliable ? kReliableRtoMinNs : 0;
+  rtt.rto_max_ns = std::max(absl::ToInt64Nanoseconds(options.rto_max), least_ns);
+  rtt.rto_initial_ns = std::max(absl::ToInt64Nanoseconds(options.rto_initial), least_ns);
+  rtt.rto_min_ns = std::max(absl::ToInt64Nanoseconds(options.rto_min), least_ns);
   return rtt;
 }
 
@@ -46,7 +50,7 @@ ClientSession::ClientSession(ClientSessions* sessions, uint32_t number)
 ClientSessions::ClientSessions(ClientBase& base, OriginalCalls& original)
     : base_(base),
       original_(original),
-      rtt_(RttOptionsOf(base.options.session)),
+      rtt_(RttOptionsOf(base.options.session, base.port->capabilities().reliable)),
       timeout_ns_(TimeoutNs(base.options.session.timeout)),
       random_(base.options.request_id_seed ? *base.options.request_id_seed
                                            : absl::Uniform<uint64_t>(SystemRandom())),
@@ -240,7 +244,7 @@ void ClientSessions::FallBack(ClientSession& session) {
   while (!session.waiting.empty() && session.state == ClientSession::State::kOriginal) {
     ClientCall& call = *session.waiting.front();
     session.waiting.Remove(call);
-    base_.loop.timers().Cancel(call.timer);
+    call.due_ns = INT64_MAX;
     call.state = ClientCall::State::kOriginal;
     absl::StatusOr<CallId> begun = original_.Begin(
         session.peer, {}, std::move(call.request),
