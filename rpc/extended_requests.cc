@@ -101,7 +101,10 @@ void ExtendedServer::Execute(ServerSession& session, ServerSlot& slot, const Ext
                                .session = session.number,
                                .key = session.key,
                                .policy = header.policy};
+  running_ = &slot;
   HandlerTasks::Running* task = core_.Run(ids, session.peer, deadline_ns, std::move(request));
+  if (std::exchange(running_, nullptr) == nullptr) [[likely]]
+    return;
   const Place place = Find(ids.session, ids.key, ids.request_id);
   if (place.slot == nullptr) [[likely]]
     return;
@@ -121,15 +124,6 @@ Execution& ExtendedServer::ExecutionOf(ServerSession& session, ServerSlot& slot)
     slot.execution->request_id = slot.request_id;
   }
   return *slot.execution;
-}
-
-ExtendedServer::Place ExtendedServer::Find(uint32_t number, uint32_t key, uint64_t request_id) {
-  ServerSession* session = sessions_.Find(number, key);
-  const auto index = static_cast<uint16_t>(request_id);
-  if (session == nullptr || index >= session->slot_count) return {};
-  ServerSlot& slot = session->slots[index];
-  if (slot.request_id != request_id || slot.state != State::kExecuting) return {};
-  return {session, &slot};
 }
 
 void ExtendedServer::OnCancel(const ServerCall& call, absl::AnyInvocable<void()> callback) {

@@ -55,7 +55,8 @@ absl::Status ExtendedServer::Init() {
   return absl::OkStatus();
 }
 
-void ExtendedServer::OnBurst(absl::Span<Datagram* const> burst) {
+// All that short requests need before their handlers, in one piece of code.
+[[gnu::flatten]] void ExtendedServer::OnBurst(absl::Span<Datagram* const> burst) {
   const size_t n = burst.size();
   std::array<bool, kMaxBurst> valid;
   for (size_t i = 0; i < n; ++i) {

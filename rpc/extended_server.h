@@ -115,7 +115,14 @@ class ExtendedServer {
   // Lets go of what the slot still does or keeps for its latest request, but for the block.
   void Retire(ServerSession& session, ServerSlot& slot);
   static void OnDeadline(void* execution, int64_t now_ns);
-  Place Find(uint32_t number, uint32_t key, uint64_t request_id);
+  Place Find(uint32_t number, uint32_t key, uint64_t request_id) {
+    ServerSession* const session = sessions_.Find(number, key);
+    const auto index = static_cast<uint16_t>(request_id);
+    if (session == nullptr || index >= session->slot_count) return {};
+    ServerSlot& slot = session->slots[index];
+    if (slot.request_id != request_id || slot.state != ServerSlot::State::kExecuting) return {};
+    return {session, &slot};
+  }
   Place Find(const ServerCall& call) {
     return Find(call.ids_.session, call.ids_.key, call.ids_.request_id);
   }
@@ -191,6 +198,7 @@ class ExtendedServer {
   std::vector<RequestName> resumed_;         // while they go on
   Events events_;
 
+  const ServerSlot* running_ = nullptr;  // its handler was started and has not answered
   bool in_burst_ = false;
   int64_t now_ns_ = 0;  // while in_burst_
   uint32_t burst_ = 0;  // counts them
