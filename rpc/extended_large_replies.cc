@@ -198,9 +198,7 @@ void ExtendedServer::EndReply(ServerSession& session, ServerSlot& slot) {
   replies_.Return(std::move(reply));
 }
 
-bool ExtendedServer::SendWaiting() {
-  if (waiting_.empty()) [[likely]]
-    return false;
+bool ExtendedServer::Resume() {
   const size_t before = core_.sending.size();
   resumed_.swap(waiting_);
   for (const RequestName& name : resumed_) {

@@ -64,7 +64,7 @@ class ExtendedServer {
   // Requests of which only some packets are here.
   size_t incomplete() const { return incomplete_; }
   // Goes on with replies that found no room in the sending queue; false: nothing was sent.
-  bool SendWaiting();
+  bool SendWaiting() { return !waiting_.empty() && Resume(); }
 
   // For ServerCall.
   bool IsExecuting(const ServerCall& call) { return Find(call).slot != nullptr; }
@@ -75,6 +75,8 @@ class ExtendedServer {
   void Drop(const ServerCall& call, DropReason reason);
 
  private:
+  bool Resume();
+
   // The slot in which a request is executed; nulls if it is not any more.
   struct Place {
     ServerSession* session = nullptr;

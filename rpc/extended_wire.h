@@ -4,7 +4,8 @@
 // the layout and the reasons). Its first 8 bytes are those of the original header (wire.h) but for
 // header_size, which tells the two apart.
 //
-// Reading never trusts: false, and nothing written, for bytes that no correct sender makes.
+// Reading never trusts: false, and what was written means nothing, for bytes that no correct sender
+// makes.
 #ifndef WEFT_RPC_EXTENDED_WIRE_H_
 #define WEFT_RPC_EXTENDED_WIRE_H_
 
@@ -122,29 +123,28 @@ inline bool ReadExtendedHeader(absl::Span<const uint8_t> datagram, ExtendedHeade
       kind > static_cast<uint8_t>(ControlKind::kDrain) || code > kDropReasonMax) {
     return false;
   }
-  const ExtendedHeader read = {.type = static_cast<MessageType>(type),
-                               .policy = static_cast<Policy>(policy),
-                               .first = (flags & internal::kFirstFlag) != 0,
-                               .last = (flags & internal::kLastFlag) != 0,
-                               .resent = (flags & internal::kResentFlag) != 0,
-                               .echo_valid = (flags & internal::kEchoFlag) != 0,
-                               .packet_order = static_cast<uint16_t>(word),
-                               .session = static_cast<uint32_t>(sessions >> 32),
-                               .from_session = static_cast<uint32_t>(sessions),
-                               .key = static_cast<uint32_t>(key_and_deadline >> 32),
-                               .deadline_us = static_cast<uint32_t>(key_and_deadline),
-                               .request_id = request_id,
-                               .timestamp = static_cast<uint32_t>(times >> 32),
-                               .echo = static_cast<uint32_t>(times),
-                               .credits = static_cast<uint16_t>(rest >> 16),
-                               .kind = static_cast<ControlKind>(kind),
-                               .code = static_cast<DropReason>(code)};
+  // Field by field: a copy of a whole header right after its fields were written stalls.
+  header->type = static_cast<MessageType>(type);
+  header->policy = static_cast<Policy>(policy);
+  header->first = (flags & internal::kFirstFlag) != 0;
+  header->last = (flags & internal::kLastFlag) != 0;
+  header->resent = (flags & internal::kResentFlag) != 0;
+  header->echo_valid = (flags & internal::kEchoFlag) != 0;
+  header->packet_order = static_cast<uint16_t>(word);
+  header->session = static_cast<uint32_t>(sessions >> 32);
+  header->from_session = static_cast<uint32_t>(sessions);
+  header->key = static_cast<uint32_t>(key_and_deadline >> 32);
+  header->deadline_us = static_cast<uint32_t>(key_and_deadline);
+  header->request_id = request_id;
+  header->timestamp = static_cast<uint32_t>(times >> 32);
+  header->echo = static_cast<uint32_t>(times);
+  header->credits = static_cast<uint16_t>(rest >> 16);
+  header->kind = static_cast<ControlKind>(kind);
+  header->code = static_cast<DropReason>(code);
   // A message of one packet is; others are looked at more closely.
-  const bool simple = read.type <= MessageType::kResponse && read.first && read.last &&
-                      read.packet_order == 1 && read.kind == ControlKind::kNone;
-  if (!simple && !internal::IsConsistent(read)) return false;
-  *header = read;
-  return true;
+  const bool simple = type <= 1 && kind == 0 && static_cast<uint16_t>(word) == 1 &&
+                      (flags & internal::kFirstFlag) != 0 && (flags & internal::kLastFlag) != 0;
+  return simple || internal::IsConsistent(*header);
 }
 
 // Writes the kExtendedHeaderBytes of `header` to `out`.
