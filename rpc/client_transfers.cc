@@ -9,12 +9,6 @@
 #include "weft/rpc/client_sessions.h"
 
 namespace weft::rpc {
-namespace {
-
-// What a long request leaves of its session's window to short ones.
-size_t TransferWindow(size_t window) { return window - window / 8; }
-
-}  // namespace
 
 absl::Status ClientSessions::CheckSize(const ClientSession& session, const Payload& request) const {
   const size_t bytes_max = base_.options.session.message_bytes_max;
@@ -47,7 +41,10 @@ void ClientSessions::StartTransfer(ClientCall& call) {
 
 void ClientSessions::PumpTransfer(ClientCall& call) {
   ClientSession& session = *call.session;
-  const size_t window = TransferWindow(WindowOf(session));
+  // Some credits are left to short requests. Not some of the window of congestion control, which
+  // grows only when it is full.
+  const size_t credits = session.credits;
+  const size_t window = std::min(WindowOf(session), credits - credits / 8);
   while (const std::optional<size_t> index = call.transfer->request.Next()) {
     if (session.in_flight >= window || base_.sending.room() == 0) return;
     const int64_t gap_ns = session.congestion == nullptr ? 0 : session.congestion->pacing_ns();
