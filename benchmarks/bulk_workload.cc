@@ -23,29 +23,27 @@ namespace {
 using Direction = BulkWorkload::Direction;
 
 constexpr absl::Duration kStartTimeout = absl::Seconds(10);
-// What long messages are taken from in turn: more than caches hold, as for the copy that they are
+// Messages that are sent in turn: long ones are more than caches hold, as for the copy that they are
 // compared with.
-constexpr size_t kMemoryBytes = size_t{256} << 20;
+constexpr size_t kMessages = 16;
 // Half of them may hold one long message.
 constexpr uint32_t kBuffers = 16384;
 
-// Long messages of the application, one after the other.
+// Messages of the application, one after the other.
 class Messages {
  public:
   explicit Messages(size_t bytes)
-      : bytes_(bytes), memory_(std::max(kMemoryBytes, bytes), 'x') {}
+      : bytes_(bytes), memory_(kMessages * bytes, 'x') {}
 
   rpc::Payload Next() {
-    if (at_ + bytes_ > memory_.size()) at_ = 0;
-    const absl::Span<const uint8_t> message = absl::MakeConstSpan(memory_).subspan(at_, bytes_);
-    at_ += bytes_;
-    return rpc::Payload::External(message);
+    const size_t at = number_++ % kMessages * bytes_;
+    return rpc::Payload::External(absl::MakeConstSpan(memory_).subspan(at, bytes_));
   }
 
  private:
   const size_t bytes_;
   const std::vector<uint8_t> memory_;
-  size_t at_ = 0;
+  size_t number_ = 0;
 };
 
 // Arguments: transport, address to listen at, bytes of a reply. Reports the port that it got, or 0.
