@@ -107,9 +107,11 @@ absl::Status Report::WriteJson(const std::string& path) const {
 
 std::string Bars::Table() const {
   if (lines_.empty()) return "";
-  std::string text = absl::StrFormat("%-72s %8s  %8s\n", "bar", "is", "asked");
+  size_t width = 0;
+  for (const Line& line : lines_) width = std::max(width, line.what.size());
+  std::string text = absl::StrFormat("%-*s  %8s  %8s\n", width, "bar", "is", "asked");
   for (const Line& line : lines_) {
-    absl::StrAppendFormat(&text, "%-72s %8.3f  %s %5.2f  %s\n", line.what, line.is, line.relation,
+    absl::StrAppendFormat(&text, "%-*s  %8.3f  %s %5.2f  %s\n", width, line.what, line.is, line.relation,
                           line.limit, line.met ? "met" : "MISSED");
   }
   return text;

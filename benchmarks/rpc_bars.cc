@@ -32,6 +32,20 @@ constexpr Bar kBars[] = {
     {"rpc shm busy", Floor::kRingLatency, Bar::kAtMost, 4},
     {"rpc shm busy, 32 outstanding", Floor::kRingThroughput, Bar::kAtLeast, 0.3},
 };
+// The extended format against the original one, in the same run.
+constexpr double kExtendedLatencyMax = 1.1;
+constexpr double kExtendedThroughputMin = 0.9;
+
+struct BulkBar {
+  const char* transport;
+  Floor floor;
+  double at_least;
+};
+constexpr BulkBar kBulkBars[] = {
+    {"shm", Floor::kMemcpyBandwidth, 0.5},
+    {"linux", Floor::kUdpSegmentedBandwidth, 0.7},
+};
+
 constexpr double kIdleCpuPercentMax = 1;
 constexpr double kResidentMibMax = 20;
 
@@ -39,26 +53,66 @@ bool IsLatency(const RpcWorkload& workload) {
   return workload.outstanding == 1 && workload.rate == 0;
 }
 
+const BulkBar* BarOf(const BulkWorkload& workload) {
+  for (const BulkBar& bar : kBulkBars) {
+    if (workload.transport == bar.transport) return &bar;
+  }
+  return nullptr;
+}
+
+// The median of the ratios within each run, whose measurements follow one another.
+double MedianRatio(const std::vector<double>& figures, const std::vector<double>& others) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < std::min(figures.size(), others.size()); ++i) {
+    ratios.push_back(figures[i] / others[i]);
+  }
+  return Median(std::move(ratios));
+}
+
 }  // namespace
 
 std::vector<RpcWorkload> BarWorkloads() {
-  return {{.transport = "linux"},
-          {.transport = "linux", .outstanding = floors::kThroughputOutstanding},
-          {.transport = "linux", .mode = "sleep"},
-          {.transport = "shm"},
-          {.transport = "shm", .outstanding = floors::kThroughputOutstanding}};
-}
-
-Figures::Figures(const std::vector<RpcWorkload>& workloads) : floors_{Floor::kRingLatency} {
-  for (const RpcWorkload& workload : workloads) {
-    series_.emplace_back().workload = workload;
-    for (const Bar& bar : kBars) {
-      if (workload.Name() == bar.workload &&
-          std::find(floors_.begin(), floors_.end(), bar.floor) == floors_.end()) {
-        floors_.push_back(bar.floor);
+  std::vector<RpcWorkload> workloads;
+  for (const char* transport : {"linux", "shm"}) {
+    for (const uint64_t outstanding : {1, floors::kThroughputOutstanding}) {
+      // The two formats right after one another, as they are compared.
+      for (const char* wire : {"original", "extended"}) {
+        workloads.push_back({.transport = transport, .outstanding = outstanding, .wire = wire});
       }
     }
   }
+  workloads.push_back({.transport = "linux", .mode = "sleep"});
+  return workloads;
+}
+
+std::vector<BulkWorkload> BarBulkWorkloads() {
+  std::vector<BulkWorkload> workloads;
+  for (const BulkBar& bar : kBulkBars) {
+    for (const auto direction :
+         {BulkWorkload::Direction::kRequests, BulkWorkload::Direction::kReplies}) {
+      workloads.push_back({.transport = bar.transport, .direction = direction});
+    }
+  }
+  return workloads;
+}
+
+Figures::Figures(const std::vector<RpcWorkload>& workloads,
+                 const std::vector<BulkWorkload>& bulk_workloads)
+    : floors_{Floor::kRingLatency} {
+  for (const RpcWorkload& workload : workloads) {
+    series_.emplace_back().workload = workload;
+    for (const Bar& bar : kBars) {
+      if (workload.Name() == bar.workload) Want(bar.floor);
+    }
+  }
+  for (const BulkWorkload& workload : bulk_workloads) {
+    bulk_series_.emplace_back().workload = workload;
+    if (const BulkBar* const bar = BarOf(workload)) Want(bar->floor);
+  }
+}
+
+void Figures::Want(Floor floor) {
+  if (std::find(floors_.begin(), floors_.end(), floor) == floors_.end()) floors_.push_back(floor);
 }
 
 bool Figures::wants(Floor floor) const {
@@ -73,6 +127,12 @@ void Figures::Add(size_t workload, const absl::StatusOr<RpcResult>& result) {
   series.p50_us.push_back(result->p50_us);
   series.p99_us.push_back(result->p99_us);
   series.replies_per_s.push_back(result->replies_per_s);
+}
+
+void Figures::AddBulk(size_t workload, const absl::StatusOr<double>& gb_per_s) {
+  BulkSeries& series = bulk_series_[workload];
+  series.status = gb_per_s.status();
+  if (gb_per_s.ok()) series.gb_per_s.push_back(*gb_per_s);
 }
 
 void Figures::Add(Floor floor, const absl::StatusOr<floors::Figure>& figure) {
@@ -91,6 +151,8 @@ void Figures::AddFootprint(const std::string& transport,
 bool Figures::failed() const {
   return std::any_of(series_.begin(), series_.end(),
                      [](const Series& series) { return !series.status.ok(); }) ||
+         std::any_of(bulk_series_.begin(), bulk_series_.end(),
+                     [](const BulkSeries& series) { return !series.status.ok(); }) ||
          std::any_of(floor_series_.begin(), floor_series_.end(),
                      [](const auto& floor) {
                        return !floor.second.status.ok() &&
@@ -98,6 +160,19 @@ bool Figures::failed() const {
                      }) ||
          std::any_of(footprints_.begin(), footprints_.end(),
                      [](const auto& footprint) { return !footprint.second.ok(); });
+}
+
+const Figures::Series* Figures::Find(const std::string& workload) const {
+  for (const Series& series : series_) {
+    if (series.workload.Name() == workload && series.status.ok()) return &series;
+  }
+  return nullptr;
+}
+
+const Figures::Series* Figures::OriginalOf(const Series& series) const {
+  RpcWorkload original = series.workload;
+  original.wire = RpcWorkload().wire;
+  return original.wire == series.workload.wire ? nullptr : Find(original.Name());
 }
 
 std::optional<double> Figures::MedianOf(Floor floor) const {
@@ -123,7 +198,12 @@ void Figures::ReportMain(const Series& series, Report* report) const {
     }
     reported = true;
   }
-  if (!reported) report->Add(figure, unit, runs);
+  if (reported) return;
+  std::optional<double> floor;
+  if (const Series* const original = OriginalOf(series)) {
+    floor = Median(latency ? original->p50_us : original->replies_per_s);
+  }
+  report->Add(figure, unit, runs, floor);
 }
 
 void Figures::ReportSeries(const Series& series, Report* report) const {
@@ -150,6 +230,16 @@ Report Figures::ToReport() const {
     }
   }
   for (const Series& series : series_) ReportSeries(series, &report);
+  for (const BulkSeries& series : bulk_series_) {
+    const std::string name = series.workload.Name();
+    if (!series.status.ok()) {
+      report.AddMissing(name, std::string(series.status.message()));
+      continue;
+    }
+    const BulkBar* const bar = BarOf(series.workload);
+    report.Add(name, "GB/s", series.gb_per_s,
+               bar != nullptr ? MedianOf(bar->floor) : std::nullopt);
+  }
   for (const auto& [transport, footprint] : footprints_) {
     const std::string name = absl::StrCat("echo server ", transport);
     if (!footprint.ok()) {
@@ -162,33 +252,68 @@ Report Figures::ToReport() const {
   return report;
 }
 
-std::string Figures::BarTable() const {
-  std::string lines;
+void Figures::AddFloorBars(Bars* bars) const {
   for (const Bar& bar : kBars) {
-    const auto series = std::find_if(series_.begin(), series_.end(), [&bar](const Series& s) {
-      return s.workload.Name() == bar.workload && s.status.ok();
-    });
+    const Series* const series = Find(bar.workload);
     const std::optional<double> floor = MedianOf(bar.floor);
-    if (series == series_.end() || !floor.has_value()) continue;
+    if (series == nullptr || !floor.has_value()) continue;
     const bool latency = IsLatency(series->workload);
     const double is = Median(latency ? series->p50_us : series->replies_per_s);
     const std::string figure = latency ? absl::StrCat(bar.workload, ", p50") : bar.workload;
-    const bool inverse = bar.form == Bar::kTimesLower;
-    absl::StrAppend(
-        &lines, BarLine(inverse ? absl::StrCat(floors::Name(bar.floor), " / ", figure)
-                                : absl::StrCat(figure, " / ", floors::Name(bar.floor)),
-                        inverse ? *floor / is : is / *floor, bar.form == Bar::kAtMost, bar.limit));
+    const std::string name = floors::Name(bar.floor);
+    switch (bar.form) {
+      case Bar::kAtMost:
+        bars->AtMost(absl::StrCat(figure, " / ", name), is / *floor, bar.limit);
+        break;
+      case Bar::kAtLeast:
+        bars->AtLeast(absl::StrCat(figure, " / ", name), is / *floor, bar.limit);
+        break;
+      case Bar::kTimesLower:
+        bars->AtLeast(absl::StrCat(name, " / ", figure), *floor / is, bar.limit);
+        break;
+    }
   }
+}
+
+void Figures::AddWireBars(Bars* bars) const {
+  for (const Series& series : series_) {
+    const Series* const original = OriginalOf(series);
+    if (original == nullptr || !series.status.ok() || series.workload.rate != 0) continue;
+    const std::string what =
+        absl::StrCat(series.workload.Name(), IsLatency(series.workload) ? ", p50" : "",
+                     " / ", original->workload.Name());
+    if (IsLatency(series.workload)) {
+      bars->AtMost(what, MedianRatio(series.p50_us, original->p50_us), kExtendedLatencyMax);
+    } else {
+      bars->AtLeast(what, MedianRatio(series.replies_per_s, original->replies_per_s),
+                    kExtendedThroughputMin);
+    }
+  }
+}
+
+void Figures::AddBulkBars(Bars* bars) const {
+  for (const BulkSeries& series : bulk_series_) {
+    const BulkBar* const bar = BarOf(series.workload);
+    if (bar == nullptr || !series.status.ok()) continue;
+    const auto floor = floor_series_.find(bar->floor);
+    if (floor == floor_series_.end() || !floor->second.status.ok()) continue;
+    bars->AtLeast(absl::StrCat(series.workload.Name(), " / ", floors::Name(bar->floor)),
+                  MedianRatio(series.gb_per_s, floor->second.values), bar->at_least);
+  }
+}
+
+std::string Figures::BarTable() const {
+  Bars bars;
+  AddFloorBars(&bars);
+  AddWireBars(&bars);
+  AddBulkBars(&bars);
   for (const auto& [transport, footprint] : footprints_) {
     if (!footprint.ok()) continue;
     const std::string name = absl::StrCat("echo server ", transport);
-    absl::StrAppend(
-        &lines,
-        BarLine(name + ", idle CPU, %", footprint->idle_cpu_percent, true, kIdleCpuPercentMax),
-        BarLine(name + ", resident memory, MiB", footprint->resident_mib, true, kResidentMibMax));
+    bars.AtMost(name + ", idle CPU, %", footprint->idle_cpu_percent, kIdleCpuPercentMax);
+    bars.AtMost(name + ", resident memory, MiB", footprint->resident_mib, kResidentMibMax);
   }
-  if (lines.empty()) return "";
-  return absl::StrFormat("%-72s %8s  %8s\n%s", "bar", "is", "asked", lines);
+  return bars.Table();
 }
 
 }  // namespace weft::benchmarks

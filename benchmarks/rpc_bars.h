@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "weft/benchmarks/bulk_workload.h"
 #include "weft/benchmarks/floors/floors.h"
 #include "weft/benchmarks/footprint.h"
 #include "weft/benchmarks/report.h"
@@ -21,10 +22,12 @@ namespace weft::benchmarks {
 
 // The workloads that bars are about.
 std::vector<RpcWorkload> BarWorkloads();
+std::vector<BulkWorkload> BarBulkWorkloads();
 
 class Figures {
  public:
-  explicit Figures(const std::vector<RpcWorkload>& workloads);
+  explicit Figures(const std::vector<RpcWorkload>& workloads,
+                   const std::vector<BulkWorkload>& bulk_workloads = {});
 
   // Floors to measure beside the workloads; always with the ring's, which tells how far apart the
   // two cores are.
@@ -32,10 +35,12 @@ class Figures {
 
   // Whether another run makes sense: none has failed.
   bool wants(size_t workload) const { return series_[workload].status.ok(); }
+  bool wants_bulk(size_t workload) const { return bulk_series_[workload].status.ok(); }
   bool wants(floors::Floor floor) const;
 
   // Add a run.
   void Add(size_t workload, const absl::StatusOr<RpcResult>& result);
+  void AddBulk(size_t workload, const absl::StatusOr<double>& gb_per_s);
   void Add(floors::Floor floor, const absl::StatusOr<floors::Figure>& figure);
   void AddFootprint(const std::string& transport, const absl::StatusOr<Footprint>& footprint);
 
@@ -55,18 +60,32 @@ class Figures {
     std::vector<double> replies_per_s;
     absl::Status status;
   };
+  struct BulkSeries {
+    BulkWorkload workload;
+    std::vector<double> gb_per_s;
+    absl::Status status;
+  };
   struct FloorSeries {
     std::vector<double> values;
     std::string unit;
     absl::Status status;
   };
 
+  // Measures `floor` too.
+  void Want(floors::Floor floor);
+  const Series* Find(const std::string& workload) const;  // null if it is not there or failed
+  // The same workload in the original format; null for one that is in that itself.
+  const Series* OriginalOf(const Series& series) const;
   std::optional<double> MedianOf(floors::Floor floor) const;
+  void AddFloorBars(Bars* bars) const;
+  void AddWireBars(Bars* bars) const;
+  void AddBulkBars(Bars* bars) const;
   void ReportSeries(const Series& series, Report* report) const;
   // A row for the figure with its floor, and one more for each further floor that a bar names.
   void ReportMain(const Series& series, Report* report) const;
 
   std::vector<Series> series_;
+  std::vector<BulkSeries> bulk_series_;
   std::vector<floors::Floor> floors_;
   std::map<floors::Floor, FloorSeries> floor_series_;
   std::map<std::string, absl::StatusOr<Footprint>> footprints_;

@@ -6,6 +6,7 @@
 //   rpc_echo                                        every bar, and some more
 //   rpc_echo --quick                                the bars alone, in less than half a minute
 //   rpc_echo --transports=linux,shm --modes=busy --sizes=64,1024 --outstanding=1,32
+//   rpc_echo --transports=linux --wires=original,extended
 //   rpc_echo --transports=linux --rates=10000,100000   open loop
 
 #include <cstdio>
@@ -23,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "weft/benchmarks/bulk_workload.h"
 #include "weft/benchmarks/floors/floors.h"
 #include "weft/benchmarks/footprint.h"
 #include "weft/benchmarks/peer_process.h"
@@ -35,6 +37,7 @@ using Words = std::vector<std::string>;
 
 ABSL_FLAG(Words, transports, {}, "measure these, such as linux,shm, instead of the bars");
 ABSL_FLAG(Words, modes, {"busy"}, "how both loops wait: busy, adaptive, sleep");
+ABSL_FLAG(Words, wires, {"original"}, "the format: original, extended");
 ABSL_FLAG(Words, sizes, {"64"}, "bytes of a request and of its reply");
 ABSL_FLAG(Words, outstanding, {"1"}, "requests in flight; with --rates, 1024 at most");
 ABSL_FLAG(Words, rates, {"0"}, "requests a second; 0: as fast as replies come");
@@ -52,6 +55,7 @@ constexpr uint64_t kOpenLoopOutstanding = 1024;
 
 struct Plan {
   std::vector<RpcWorkload> workloads;
+  std::vector<BulkWorkload> bulk_workloads;
   bool footprint = false;
   int runs = 0;
   RpcOptions rpc;
@@ -83,11 +87,13 @@ absl::StatusOr<std::vector<RpcWorkload>> Grid() {
     for (const std::string& mode : absl::GetFlag(FLAGS_modes)) {
       for (const uint64_t size : *sizes) {
         for (const uint64_t rate : *rates) {
-          if (rate > 0) {
-            grid.push_back({transport, mode, size, kOpenLoopOutstanding, rate});
-            continue;
+          // In an open loop it is only a limit.
+          const std::vector<uint64_t> limit = {kOpenLoopOutstanding};
+          for (const uint64_t n : rate > 0 ? limit : *outstanding) {
+            for (const std::string& wire : absl::GetFlag(FLAGS_wires)) {
+              grid.push_back({transport, mode, size, n, rate, wire});
+            }
           }
-          for (const uint64_t n : *outstanding) grid.push_back({transport, mode, size, n, 0});
         }
       }
     }
@@ -127,6 +133,7 @@ absl::StatusOr<Plan> MakePlan() {
   if (absl::GetFlag(FLAGS_transports).empty()) {
     plan.footprint = true;
     plan.workloads = DefaultWorkloads(quick);
+    plan.bulk_workloads = BarBulkWorkloads();
     return plan;
   }
   absl::StatusOr<std::vector<RpcWorkload>> grid = Grid();
@@ -141,7 +148,7 @@ void Say(int run, int runs, const std::string& what) {
 }
 
 Figures MeasureAll(const Plan& plan) {
-  Figures figures(plan.workloads);
+  Figures figures(plan.workloads, plan.bulk_workloads);
   for (int run = 0; run < plan.runs; ++run) {
     // Whatever the machine does meanwhile, it does to all.
     for (const floors::Floor floor : figures.floors()) {
@@ -151,6 +158,10 @@ Figures MeasureAll(const Plan& plan) {
     for (size_t i = 0; i < plan.workloads.size(); ++i) {
       Say(run, plan.runs, plan.workloads[i].Name());
       if (figures.wants(i)) figures.Add(i, MeasureRpc(plan.workloads[i], plan.rpc));
+    }
+    for (size_t i = 0; i < plan.bulk_workloads.size(); ++i) {
+      Say(run, plan.runs, plan.bulk_workloads[i].Name());
+      if (figures.wants_bulk(i)) figures.AddBulk(i, MeasureBulk(plan.bulk_workloads[i], plan.rpc));
     }
   }
   if (plan.footprint) {
@@ -198,7 +209,7 @@ int Main() {
 
 std::vector<PeerRole> Roles() {
   std::vector<PeerRole> roles;
-  for (const auto part : {RpcRoles(), FootprintRoles(), floors::Roles()}) {
+  for (const auto part : {RpcRoles(), BulkRoles(), FootprintRoles(), floors::Roles()}) {
     roles.insert(roles.end(), part.begin(), part.end());
   }
   return roles;

@@ -2,13 +2,13 @@
 
 #include "weft/benchmarks/rpc_workload.h"
 
-#include <unistd.h>
-
+#include <cmath>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "weft/benchmarks/endpoint.h"
 #include "weft/core/clock.h"
 #include "weft/core/loop.h"
 #include "weft/core/task.h"
@@ -16,29 +16,12 @@
 #include "weft/rpc/client.h"
 #include "weft/rpc/load_generator.h"
 #include "weft/rpc/server.h"
-#include "weft/transports/registry.h"
 
 namespace weft::benchmarks {
 namespace {
 
 constexpr absl::Duration kStartTimeout = absl::Seconds(10);
 constexpr absl::Duration kFirstReplyTimeout = absl::Milliseconds(20);
-
-absl::StatusOr<LoopOptions> LoopOptionsOf(const std::string& mode) {
-  for (const auto& [name, value] :
-       {std::pair("busy", LoopMode::kBusy), std::pair("adaptive", LoopMode::kAdaptive),
-        std::pair("sleep", LoopMode::kSleep)}) {
-    if (mode == name) return LoopOptions{.mode = value};
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("no mode '", mode, "'; there are busy, adaptive and sleep"));
-}
-
-absl::StatusOr<std::unique_ptr<Transport>> OpenByName(const std::string& name) {
-  config::Transport config;
-  config.set_name(name);
-  return OpenPlainTransport(config);
-}
 
 absl::StatusOr<RpcResult> ResultOf(const rpc::LoadGenerator& load) {
   const rpc::LoadStats& stats = load.stats();
@@ -54,17 +37,18 @@ absl::StatusOr<RpcResult> ResultOf(const rpc::LoadGenerator& load) {
                                     static_cast<double>(stats.end_ns - stats.begin_ns)};
 }
 
-// Arguments: transport, mode, address to listen at. Reports the port that it got, or 0.
+// Arguments: transport, mode, address to listen at, packets of a million that are lost. Reports the
+// port that it got, or 0.
 absl::Status Serve(Peer& peer) {
   absl::StatusOr<LoopOptions> loop_options = LoopOptionsOf(peer.arguments()[1]);
   if (!loop_options.ok()) return loop_options.status();
-  auto transport = OpenByName(peer.arguments()[0]);
-  if (!transport.ok()) return transport.status();
-  absl::StatusOr<Address> address = Address::Parse(peer.arguments()[2]);
-  if (!address.ok()) return address.status();
-  auto port = (*transport)->OpenDatagramPort({.local = *address});
-  if (!port.ok()) return port.status();
-  return ServeRpc(*loop_options, *std::move(port), [&](uint16_t number) { peer.Report(number); });
+  absl::StatusOr<Endpoint> endpoint =
+      OpenEndpoint({.transport = peer.arguments()[0],
+                    .local = peer.arguments()[2],
+                    .loss = static_cast<double>(peer.Number(3)) / 1e6});
+  if (!endpoint.ok()) return endpoint.status();
+  return ServeRpc(*loop_options, std::move(endpoint->port),
+                  [&](uint16_t number) { peer.Report(number); });
 }
 
 Task<void> RunFor(Loop& loop, rpc::LoadGenerator& load, absl::Duration duration) {
@@ -104,18 +88,21 @@ Task<void> WarmUpAndMeasure(rpc::Client& client, ::weft::Peer server, rpc::LoadO
 }
 
 // Arguments: transport, mode, the server's address, bytes, outstanding, rate, duration in
-// nanoseconds. Reports the fields of RpcResult.
+// nanoseconds, wire, packets of a million that are lost. Reports the fields of RpcResult.
 absl::Status Ask(Peer& peer) {
   absl::StatusOr<LoopOptions> loop_options = LoopOptionsOf(peer.arguments()[1]);
   if (!loop_options.ok()) return loop_options.status();
-  auto transport = OpenByName(peer.arguments()[0]);
-  if (!transport.ok()) return transport.status();
   absl::StatusOr<Address> address = Address::Parse(peer.arguments()[2]);
   if (!address.ok()) return address.status();
-  auto port = (*transport)->OpenDatagramPort({});
-  if (!port.ok()) return port.status();
-  absl::StatusOr<RpcResult> result = AskRpc(*loop_options, *std::move(port),
+  absl::StatusOr<rpc::Wire> wire = WireOf(peer.arguments()[7]);
+  if (!wire.ok()) return wire.status();
+  absl::StatusOr<Endpoint> endpoint =
+      OpenEndpoint({.transport = peer.arguments()[0],
+                    .loss = static_cast<double>(peer.Number(8)) / 1e6});
+  if (!endpoint.ok()) return endpoint.status();
+  absl::StatusOr<RpcResult> result = AskRpc(*loop_options, std::move(endpoint->port),
                                             {.server = *address,
+                                             .wire = *wire,
                                              .bytes = static_cast<uint64_t>(peer.Number(3)),
                                              .outstanding = static_cast<uint64_t>(peer.Number(4)),
                                              .rate = static_cast<uint64_t>(peer.Number(5)),
@@ -127,16 +114,22 @@ absl::Status Ask(Peer& peer) {
   return absl::OkStatus();
 }
 
+std::string PerMillion(double probability) {
+  return absl::StrCat(std::llround(probability * 1e6));
+}
+
 constexpr PeerRole kRoles[] = {{"rpc-server", &Serve}, {"rpc-client", &Ask}};
 
 }  // namespace
 
 std::string RpcWorkload::Name() const {
-  std::string name = absl::StrCat("rpc ", transport, " ", mode);
+  std::string name =
+      absl::StrCat("rpc ", wire == "original" ? "" : wire + " ", transport, " ", mode);
   if (request_bytes != 64) absl::StrAppend(&name, ", ", request_bytes, " B");
   if (rate != 0) absl::StrAppend(&name, ", ", rate, "/s");
   // In an open loop it is only a limit.
   if (outstanding != 1 && rate == 0) absl::StrAppend(&name, ", ", outstanding, " outstanding");
+  if (loss != 0) absl::StrAppend(&name, ", ", loss * 100, " % lost");
   return name;
 }
 
@@ -148,7 +141,8 @@ absl::StatusOr<RpcResult> MeasureRpcAt(const std::string& address, const RpcWork
        .arguments = {workload.transport, workload.mode, address,
                      absl::StrCat(workload.request_bytes), absl::StrCat(workload.outstanding),
                      absl::StrCat(workload.rate),
-                     absl::StrCat(absl::ToInt64Nanoseconds(options.duration))},
+                     absl::StrCat(absl::ToInt64Nanoseconds(options.duration)), workload.wire,
+                     PerMillion(workload.loss)},
        .lifetime = options.duration + 2 * kStartTimeout});
   if (!client.ok()) return client.status();
   RpcResult result;
@@ -161,22 +155,17 @@ absl::StatusOr<RpcResult> MeasureRpcAt(const std::string& address, const RpcWork
 }
 
 absl::StatusOr<RpcResult> MeasureRpc(const RpcWorkload& workload, const RpcOptions& options) {
-  const TransportPlugin* plugin = FindTransport(workload.transport);
-  if (plugin != nullptr) {
-    if (absl::Status here = plugin->probe(); !here.ok()) return here;
-  }
-  const bool shm = plugin != nullptr && plugin->address_kinds.front() == Address::Kind::kShm;
-  const std::string listen =
-      shm ? absl::StrCat("shm:rpc-echo-", getpid()) : std::string("127.0.0.1:0");
-  auto server = PeerProcess::Start({.role = "rpc-server",
-                                    .core = options.server_core,
-                                    .arguments = {workload.transport, workload.mode, listen},
-                                    .lifetime = options.duration + 3 * kStartTimeout});
+  if (absl::Status here = TransportIsHere(workload.transport); !here.ok()) return here;
+  const std::string listen = ListenAddress(workload.transport);
+  auto server = PeerProcess::Start(
+      {.role = "rpc-server",
+       .core = options.server_core,
+       .arguments = {workload.transport, workload.mode, listen, PerMillion(workload.loss)},
+       .lifetime = options.duration + 3 * kStartTimeout});
   if (!server.ok()) return server.status();
   const absl::StatusOr<double> port = (*server)->AwaitReport(kStartTimeout);
   if (!port.ok()) return port.status();
-  return MeasureRpcAt(shm ? listen : absl::StrCat("127.0.0.1:", static_cast<int>(*port)), workload,
-                      options);
+  return MeasureRpcAt(ServerAddress(listen, *port), workload, options);
 }
 
 absl::Span<const PeerRole> RpcRoles() { return kRoles; }
@@ -197,7 +186,7 @@ absl::StatusOr<RpcResult> AskRpc(const LoopOptions& loop_options,
                                  std::unique_ptr<DatagramPort> port, const RpcRequests& requests) {
   Loop loop(loop_options, RealClock());
   // A machine that is busy with something else may make a reply late, not lose it.
-  auto client = rpc::Client::Create(loop, std::move(port), {.timeout = absl::Seconds(10)});
+  auto client = rpc::Client::Create(loop, std::move(port), {.timeout = absl::Seconds(10), .wire = requests.wire});
   if (!client.ok()) return client.status();
   absl::StatusOr<::weft::Peer> server = (*client)->Resolve(requests.server);
   if (!server.ok()) return server.status();

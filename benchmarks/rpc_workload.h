@@ -15,6 +15,7 @@
 #include "absl/types/span.h"
 #include "weft/benchmarks/peer_process.h"
 #include "weft/core/loop.h"
+#include "weft/rpc/options.h"
 #include "weft/transports/datagram_port.h"
 
 namespace weft::benchmarks {
@@ -25,8 +26,10 @@ struct RpcWorkload {
   uint64_t request_bytes = 64;  // the reply is as long
   uint64_t outstanding = 1;     // requests in flight at most
   uint64_t rate = 0;            // requests a second; 0: closed loop
+  std::string wire = "original";  // or extended: the format
+  double loss = 0;              // probability that a packet is lost, each way
 
-  // "rpc linux busy", and what is not the default: "rpc shm busy, 1024 B, 32 outstanding".
+  // "rpc linux busy", and what is not the default: "rpc extended shm busy, 1024 B, 32 outstanding".
   std::string Name() const;
 };
 
@@ -59,6 +62,7 @@ absl::Status ServeRpc(const LoopOptions& loop_options, std::unique_ptr<DatagramP
 
 struct RpcRequests {
   Address server;
+  rpc::Wire wire = rpc::Wire::kOriginal;
   uint64_t bytes = 64;
   uint64_t outstanding = 1;
   uint64_t rate = 0;  // a second; 0: closed loop
