@@ -151,7 +151,7 @@ void ClientSessions::Start(ClientCall& call, int64_t now_ns) {
     call.packets = 1;
     ++session.in_flight;
     SendRequest(call, now_ns);
-    Arm(call, now_ns, session.response_time.rto_ns(rtt_));
+    Arm(call, now_ns, RtoOf(session.response_time));
   } else {
     StartTransfer(call);
   }
@@ -343,6 +343,12 @@ void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& he
     session.response_time.Add(rtt_, now_ns, now_ns - call->sent_ns);
   }
   if (call->state == ClientCall::State::kSent) {
+    // A slow handler would have been reported (PROGRESS) when the request came again.
+    if (call->sent_twice && session.congestion != nullptr) [[unlikely]] {
+      session.congestion->OnLoss({.now_ns = base_.loop.now_ns(),
+                                  .packets = 1,
+                                  .in_flight = static_cast<uint32_t>(session.in_flight)});
+    }
     call->state = ClientCall::State::kExecuting;
     --session.in_flight;
     OnRoundTrip(session, header, 1);
@@ -505,7 +511,7 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
   call.tries = static_cast<uint8_t>(std::min(call.tries + 1, 255));
   // A server that executes a long request answers that it has it; it need not be asked often.
   int64_t wait_ns =
-      std::min(session.response_time.rto_ns(rtt_, call.tries), session.timeout_ns / 4);
+      std::min(RtoOf(session.response_time, call.tries), session.timeout_ns / 4);
   switch (call.state) {
     case ClientCall::State::kSent:
       SlowDown(session, now_ns, wait_ns);
@@ -516,11 +522,11 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
       break;
     case ClientCall::State::kSending:
       OnTransferTimeout(call, now_ns);
-      wait_ns = session.network_rtt.rto_ns(rtt_, call.tries);
+      wait_ns = RtoOf(session.network_rtt, call.tries);
       break;
     case ClientCall::State::kReceiving:
       SendProgress(call, /*resent=*/true);
-      wait_ns = session.network_rtt.rto_ns(rtt_, call.tries);
+      wait_ns = RtoOf(session.network_rtt, call.tries);
       break;
     case ClientCall::State::kCancelling:
       if (call.tries > kCancels) {

@@ -8,6 +8,7 @@
 #ifndef WEFT_RPC_CLIENT_SESSIONS_H_
 #define WEFT_RPC_CLIENT_SESSIONS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -120,6 +121,11 @@ class ClientSessions {
   void SendPacket(ClientSession& session, const ExtendedHeader& header,
                   absl::Span<const uint8_t> bytes, ClientCall* view);
   void Arm(ClientCall& call, int64_t now_ns, int64_t wait_ns);
+  // How long to wait for an answer. Twice the usual time at least: in a queue that congestion
+  // control keeps short, round trips vary too little for RFC 6298 to allow for its next packet.
+  int64_t RtoOf(const RttEstimator& rtt, uint32_t tries = 0) const {
+    return std::max(rtt.rto_ns(rtt_, tries), std::min(2 * rtt.srtt_ns(), rtt_.rto_max_ns));
+  }
   void OnResponse(ClientSession& session, const ExtendedHeader& header, Buffer&& datagram);
   void OnDrop(ClientSession& session, const ExtendedHeader& header, absl::Span<const uint8_t> body);
   void OnRoundTrip(ClientSession& session, const ExtendedHeader& header, uint32_t packets);

@@ -36,7 +36,7 @@ void ClientSessions::StartTransfer(ClientCall& call) {
   call.state = ClientCall::State::kSending;
   session.sending.PushBack(call);
   PumpTransfer(call);
-  Arm(call, base_.loop.now_ns(), session.network_rtt.rto_ns(rtt_));
+  Arm(call, base_.loop.now_ns(), RtoOf(session.network_rtt));
 }
 
 void ClientSessions::PumpTransfer(ClientCall& call) {
@@ -111,12 +111,12 @@ void ClientSessions::OnProgress(ClientSession& session, const ExtendedHeader& he
   OnRoundTrip(session, header, acked.packets);
   if (acked.packets > 0 || acked.moved_edge) {
     call->tries = 0;
-    Arm(*call, now_ns, session.network_rtt.rto_ns(rtt_));
+    Arm(*call, now_ns, RtoOf(session.network_rtt));
   }
   if (acked.complete) {
     FinishRequest(*call);
     call->state = ClientCall::State::kExecuting;
-    Arm(*call, now_ns, session.response_time.rto_ns(rtt_));
+    Arm(*call, now_ns, RtoOf(session.response_time));
   }
   Pump(session);
 }
@@ -132,7 +132,7 @@ void ClientSessions::OnTransferTimeout(ClientCall& call, int64_t now_ns) {
   ClientSession& session = *call.session;
   OutgoingMessage& request = call.transfer->request;
   const size_t before = request.in_flight();
-  SlowDown(session, now_ns, session.network_rtt.rto_ns(rtt_, call.tries - 1));
+  SlowDown(session, now_ns, RtoOf(session.network_rtt, call.tries - 1));
   request.OnTimeout();
   session.in_flight -= before - request.in_flight();
   // Beyond the window too: one packet, so that the server says where it stands.
@@ -254,7 +254,7 @@ void ClientSessions::EndBurst() {
     }
     SendProgress(*call, /*resent=*/false);
     call->tries = 0;
-    Arm(*call, base_.loop.now_ns(), call->session->network_rtt.rto_ns(rtt_));
+    Arm(*call, base_.loop.now_ns(), RtoOf(call->session->network_rtt));
   }
   to_acknowledge_.clear();
 }
