@@ -249,16 +249,19 @@ void OutgoingMessage::SkipAcknowledged() {
 }
 
 uint32_t OutgoingMessage::OnTimeout() {
-  while (sent_.head != kNone) {
-    const uint16_t index = PopFront(sent_);
+  sent_ = {};
+  lost_ = {};
+  lost_count_ = 0;
+  in_flight_ = 0;
+  // In their order, as nothing is kept of a message before its first packet has come.
+  for (size_t index = cumulative_; index < states_.size(); ++index) {
     PacketState& packet = states_[index];
-    if (packet.state != State::kInFlight) continue;
+    if (packet.state != State::kInFlight && packet.state != State::kLost) continue;
+    if (packet.state == State::kInFlight) packet.guessed = false;
     packet.state = State::kLost;
-    packet.guessed = false;
-    Append(lost_, index);
+    Append(lost_, static_cast<uint16_t>(index));
     ++lost_count_;
   }
-  in_flight_ = 0;
   return static_cast<uint32_t>(lost_count_);
 }
 
