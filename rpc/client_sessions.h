@@ -145,7 +145,7 @@ class ClientSessions {
   absl::Status CheckSize(const ClientSession& session, const Payload& request) const;
   void StartTransfer(ClientCall& call);
   void PumpTransfer(ClientCall& call);
-  void SendRequestPacket(ClientCall& call, size_t index);
+  void SendRequestPacket(ClientCall& call, size_t index, int64_t now_ns);
   void OnProgress(ClientSession& session, const ExtendedHeader& header,
                   absl::Span<const uint8_t> body);
   void OnReplyPacket(ClientCall& call, const ExtendedHeader& header, Buffer&& payload);

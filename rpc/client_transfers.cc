@@ -36,7 +36,7 @@ void ClientSessions::StartTransfer(ClientCall& call) {
   call.state = ClientCall::State::kSending;
   session.sending.PushBack(call);
   PumpTransfer(call);
-  Arm(call, base_.loop.now_ns(), RtoOf(session.network_rtt));
+  Arm(call, base_.loop.clock().NowNs(), RtoOf(session.network_rtt));
 }
 
 void ClientSessions::PumpTransfer(ClientCall& call) {
@@ -45,18 +45,19 @@ void ClientSessions::PumpTransfer(ClientCall& call) {
   // grows only when it is full.
   const size_t credits = session.credits;
   const size_t window = std::min(WindowOf(session), credits - credits / 8);
+  // The round may have begun long ago: the application has just filled a long request, perhaps.
+  const int64_t now_ns = base_.loop.clock().NowNs();
   while (const std::optional<size_t> index = call.transfer->request.Next()) {
     if (session.in_flight >= window || base_.sending.room() == 0) return;
     const int64_t gap_ns = session.congestion == nullptr ? 0 : session.congestion->pacing_ns();
-    if (gap_ns > 0 && session.pacer.Allowed(base_.loop.now_ns(), gap_ns, kPacedBurst) == 0) return;
-    SendRequestPacket(call, *index);
+    if (gap_ns > 0 && session.pacer.Allowed(now_ns, gap_ns, kPacedBurst) == 0) return;
+    SendRequestPacket(call, *index, now_ns);
   }
 }
 
-void ClientSessions::SendRequestPacket(ClientCall& call, size_t index) {
+void ClientSessions::SendRequestPacket(ClientCall& call, size_t index, int64_t now_ns) {
   ClientSession& session = *call.session;
   OutgoingMessage& request = call.transfer->request;
-  const int64_t now_ns = base_.loop.now_ns();
   ExtendedHeader header = RequestHeader(call, now_ns);
   header.first = index == 0;
   header.last = index + 1 == call.packets;
@@ -136,7 +137,7 @@ void ClientSessions::OnTransferTimeout(ClientCall& call, int64_t now_ns) {
   request.OnTimeout();
   session.in_flight -= before - request.in_flight();
   // Beyond the window too: one packet, so that the server says where it stands.
-  SendRequestPacket(call, request.Next().value_or(0));
+  SendRequestPacket(call, request.Next().value_or(0), base_.loop.clock().NowNs());
   PumpTransfer(call);
 }
 

@@ -54,7 +54,7 @@ absl::Status ExtendedServer::ReplyInSeveral(const Place& place, Payload payload)
 
 void ExtendedServer::PumpReplies(ServerSession& session) {
   ReplyFlow& flow = *session.flow;
-  const int64_t now_ns = NowNs();
+  const int64_t now_ns = core_.loop.clock().NowNs();  // after the handler, which may have taken long
   const size_t window = flow.window();
   const int64_t gap_ns = flow.gap_ns();
   // Some of the buffers, and of the queue, stay for short replies.
@@ -169,7 +169,7 @@ void ExtendedServer::OnProgress(ServerSession& session, Datagram& datagram,
 void ExtendedServer::RecoverReply(ServerSession& session, LargeReply& reply) {
   ReplyFlow& flow = *session.flow;
   OutgoingMessage& message = reply.message;
-  const int64_t now_ns = NowNs();
+  const int64_t now_ns = core_.loop.clock().NowNs();
   const int64_t patience_ns =
       flow.rtt.has_sample() ? flow.rtt.srtt_ns() : rtt_options_.rto_initial_ns;
   if (now_ns - reply.sent_ns < patience_ns) return;
@@ -213,7 +213,11 @@ bool ExtendedServer::Resume() {
 
 ReplyFlow& ExtendedServer::FlowOf(ServerSession& session) {
   if (session.flow == nullptr) {
-    session.flow = new ReplyFlow(this, &ExtendedServer::OnPacing, core_.options.session.congestion);
+    // What neither loses nor drops packets holds its senders up by itself.
+    const bool reliable = core_.port->capabilities().reliable;
+    session.flow = new ReplyFlow(
+        this, &ExtendedServer::OnPacing,
+        reliable ? nullptr : MakeCongestionControl(core_.options.session.congestion));
     session.flow->name = {session.number, session.key, 0};
   }
   session.flow->unused = false;

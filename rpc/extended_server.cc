@@ -13,6 +13,9 @@ namespace {
 constexpr size_t kPacketBytesLimit = 65535;  // what a session's field holds
 // Of a burst, packets between two looks at the clock.
 constexpr size_t kPacketsPerClock = 4;
+// A packet that takes longer makes it worth while to read the clock for each, as handlers' time
+// must not look like the network's.
+constexpr int64_t kSlowNs = 1'000;
 // So many packets together make it worth to ask for memory ahead.
 constexpr size_t kPrefetchFrom = 4;
 
@@ -74,8 +77,10 @@ absl::Status ExtendedServer::Init() {
   ++burst_;
   in_burst_ = true;
   for (size_t i = 0; i < n; ++i) {
-    if (i % kPacketsPerClock == 0) {
-      now_ns_ = i == 0 ? core_.loop.now_ns() : core_.loop.clock().NowNs();
+    if (i == 0) {
+      now_ns_ = core_.loop.now_ns();
+    } else if (i % kPacketsPerClock == 0 || slow_handlers_) {
+      now_ns_ = core_.loop.clock().NowNs();
     }
     if (!valid[i]) [[unlikely]]
       continue;
@@ -85,6 +90,11 @@ absl::Status ExtendedServer::Init() {
   if (!to_acknowledge_.empty()) [[unlikely]]
     AcknowledgeRequests();
   in_burst_ = false;
+}
+
+void ExtendedServer::AfterBurst(size_t packets) {
+  const int64_t took_ns = core_.loop.clock().NowNs() - core_.loop.now_ns();
+  slow_handlers_ = took_ns > static_cast<int64_t>(packets) * kSlowNs;
 }
 
 void ExtendedServer::Prefetch(const ExtendedHeader& header) {

@@ -50,6 +50,8 @@ class ExtendedServer {
 
   // At most kMaxBurst datagrams, each IsExtended().
   void OnBurst(absl::Span<Datagram* const> burst);
+  // Once its answers have been sent.
+  void AfterBurst(size_t packets);
   // Ends the sessions of a client that has gone.
   void Forget(const Peer& client);
   // Tells sessions that the server drains; some of them at each call. True: all have been told.
@@ -176,7 +178,9 @@ class ExtendedServer {
             Buffer packet);
   // An empty packet of the datagram's memory, so that answers need none of the pool's.
   static Buffer Recycle(Datagram& datagram);
-  int64_t NowNs() const { return in_burst_ ? now_ns_ : core_.loop.clock().NowNs(); }
+  int64_t NowNs() const {
+    return in_burst_ && !slow_handlers_ ? now_ns_ : core_.loop.clock().NowNs();
+  }
 
   ServerCore& core_;
   const int64_t timeout_ns_;
@@ -201,6 +205,7 @@ class ExtendedServer {
   Events events_;
 
   const ServerSlot* running_ = nullptr;  // its handler was started and has not answered
+  bool slow_handlers_ = false;           // in the last burst
   bool in_burst_ = false;
   int64_t now_ns_ = 0;  // while in_burst_
   uint32_t burst_ = 0;  // counts them

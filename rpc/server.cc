@@ -74,6 +74,7 @@ size_t Server::Poll() {
   if (extended_count > 0) extended_->OnBurst({extended.data(), extended_count});
   for (size_t i = 0; i < n; ++i) received_[i].buffer.Reset();  // what was dropped
   sending.Flush(*core_.port);
+  if (extended_count > 0) extended_->AfterBurst(extended_count);
   return work + n;
 }
 

@@ -57,8 +57,9 @@ struct LargeReply {
 
 // All replies of a session that are on their way, and what was learnt of the way.
 struct ReplyFlow {
-  ReplyFlow(ExtendedServer* server, Timer::Callback on_pacing, const CongestionOptions& options)
-      : server(server), congestion(MakeCongestionControl(options)), pacing(on_pacing, this) {}
+  ReplyFlow(ExtendedServer* server, Timer::Callback on_pacing,
+            std::unique_ptr<CongestionControl> congestion_or_null)
+      : server(server), congestion(std::move(congestion_or_null)), pacing(on_pacing, this) {}
 
   size_t window() const { return congestion == nullptr ? SIZE_MAX : congestion->window_packets(); }
   int64_t gap_ns() const { return congestion == nullptr ? 0 : congestion->pacing_ns(); }
