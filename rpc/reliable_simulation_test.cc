@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sessions over a simulated network that does not behave: calls of all sizes, some cancelled, some
+// with little time, while packets are lost, doubled, overtaken and damaged, wires are narrow, nodes
+// are cut off and servers restart. A weather and a seed fix everything that happens:
+//
+//   bazel test //rpc:reliable_simulation_test               some hundred runs
+//   bazel test //rpc:reliable_simulation_long_test          some ten thousand
+//   bazel run //rpc:reliable_simulation_test -- 1 4711      one seed of every weather, from 4711 on
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "weft/core/prng.h"
+#include "weft/core/task.h"
+#include "weft/core/virtual_time.h"
+#include "weft/rpc/call_status.h"
+#include "weft/rpc/client.h"
+#include "weft/rpc/server.h"
+#include "weft/transports/sim/network.h"
+#include "weft/transports/sim/sim_transport.h"
+
+namespace weft::rpc {
+namespace {
+
+uint64_t seeds = 12;
+uint64_t first_seed = 1;
+
+constexpr size_t kServers = 2;
+constexpr size_t kClients = 2;
+constexpr size_t kCalls = 30;  // of each client
+constexpr int64_t kCallTimeNs = 4'000'000'000;
+
+struct Weather {
+  const char* name;
+  sim::LinkOptions link;
+  bool cancels = false;    // the caller gives up, or has little time
+  bool partition = false;  // a client is cut off for longer than a session lives
+  bool restart = false;    // a server ends and begins anew
+
+  // Whether every call must succeed that is not given up.
+  bool survivable() const { return link.corrupt == 0 && !partition && !restart; }
+};
+
+std::vector<Weather> Weathers() {
+  return {
+      {.name = "fair", .link = {.latency_ns = 5000}},
+      {.name = "loss", .link = {.latency_ns = 5000, .loss = 0.05}},
+      {.name = "heavy loss", .link = {.latency_ns = 5000, .jitter_ns = 3000, .loss = 0.2}},
+      {.name = "disorder",
+       .link = {.latency_ns = 5000, .jitter_ns = 20'000, .duplicate = 0.2, .reorder = 0.3}},
+      {.name = "narrow wires",
+       .link = {.latency_ns = 50'000, .bandwidth_bps = 100'000'000, .queue_packets = 20}},
+      {.name = "all of it, with cancellation",
+       .link = {.latency_ns = 8000, .loss = 0.03, .duplicate = 0.05, .reorder = 0.1},
+       .cancels = true},
+      {.name = "damage", .link = {.latency_ns = 5000, .loss = 0.01, .corrupt = 0.1}},
+      {.name = "partition", .link = {.latency_ns = 5000, .loss = 0.02}, .partition = true},
+      {.name = "restart", .link = {.latency_ns = 5000, .loss = 0.02}, .restart = true},
+  };
+}
+
+// The first bytes of a request say which it is, and how long the reply is to be.
+struct Request {
+  uint32_t number;
+  uint32_t reply_bytes;
+};
+
+std::string Text(size_t size, uint32_t state) {
+  std::string text(size, '\0');
+  for (char& c : text) c = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
+  return text;
+}
+
+std::string RequestText(const Request& request, size_t size) {
+  std::string text = Text(std::max(size, sizeof(Request)), request.number);
+  std::memcpy(text.data(), &request, sizeof(request));
+  return text;
+}
+
+class SimulatedRun {
+ public:
+  SimulatedRun(const Weather& weather, uint64_t seed)
+      : weather_(weather),
+        random_(seed),
+        network_(seed, weather.link),
+        transport_(sim::OpenTransport(&network_, {.count = 2048})),
+        loop_({}, network_) {
+    for (size_t i = 0; i < kServers; ++i) StartServer(i);
+    for (size_t i = 0; i < kClients; ++i) {
+      clients_.push_back(*Client::Create(loop_, Open(absl::StrCat("client", i)),
+                                         {.timeout = absl::Nanoseconds(kCallTimeNs),
+                                          .request_id_seed = seed * 10 + i,
+                                          .wire = Wire::kExtended,
+                                          .session = Session()}));
+    }
+  }
+
+  // The hash of all that was delivered.
+  uint64_t Go() {
+    const int64_t begin_ns = network_.NowNs();
+    for (size_t client = 0; client < kClients; ++client) {
+      for (size_t i = 0; i < kCalls; ++i) {
+        network_.events().At(begin_ns + static_cast<int64_t>(random_.Below(60'000'000)),
+                             [this, client] { Begin(*clients_[client]); });
+      }
+    }
+    if (weather_.partition) SchedulePartition(begin_ns);
+    if (weather_.restart) {
+      network_.events().At(begin_ns + 30'000'000, [this] {
+        servers_[0].reset();
+        StartServer(0);
+      });
+    }
+    RunUntil(begin_ns + 60'000'000 + kCallTimeNs + 200'000'000);
+    Check();
+    return network_.digest();
+  }
+
+ private:
+  struct Outcome {
+    int ended = 0;
+    int executed = 0;
+    bool given_up = false;
+    size_t size = 0;
+    uint32_t reply_bytes = 0;
+    absl::Status status;
+  };
+
+  static SessionOptions Session() {
+    return {.timeout = absl::Milliseconds(200), .slots = 8, .rto_max = absl::Milliseconds(20)};
+  }
+
+  std::unique_ptr<DatagramPort> Open(const std::string& name) {
+    return *transport_->OpenDatagramPort({.local = Address::Sim(name)});
+  }
+
+  void StartServer(size_t i) {
+    servers_.resize(std::max(servers_.size(), i + 1));
+    servers_[i] = *Server::Create(loop_, Open(absl::StrCat("server", i)),
+                                  {.session = Session(), .key_seed = random_.Next()},
+                                  [this](ServerCall call) { return Serve(std::move(call)); });
+  }
+
+  Task<void> Serve(ServerCall call) {
+    const std::string text = call.request().ToString();
+    Request request = {};
+    if (text.size() < sizeof(request)) co_return;  // only if it was damaged
+    std::memcpy(&request, text.data(), sizeof(request));
+    if (request.number >= outcomes_.size()) co_return;  // likewise
+    Outcome& outcome = outcomes_[request.number];
+    ++outcome.executed;
+    if (weather_.link.corrupt == 0) {
+      EXPECT_TRUE(text == RequestText(request, outcome.size)) << "a request that nobody sent";
+    }
+    if (request.number % 3 == 0) {
+      co_await loop_.Sleep(absl::Microseconds(100 * (request.number % 30)));
+    }
+    const std::string reply = Text(outcomes_[request.number].reply_bytes, request.number);
+    (void)call.Reply({reinterpret_cast<const uint8_t*>(reply.data()), reply.size()});
+  }
+
+  size_t RandomSize() {
+    constexpr size_t kMax[] = {10, 1000, 3000, 20'000, 200'000};
+    return random_.Below(kMax[random_.Below(std::size(kMax))]);
+  }
+
+  void Begin(Client& client) {
+    const auto number = static_cast<uint32_t>(outcomes_.size());
+    Outcome& outcome = outcomes_.emplace_back();
+    outcome.size = RandomSize();
+    outcome.reply_bytes = static_cast<uint32_t>(RandomSize());
+    const std::string text = RequestText({number, outcome.reply_bytes}, outcome.size);
+    const Peer server =
+        *client.Resolve(Address::Sim(absl::StrCat("server", random_.Below(kServers))));
+    CallOptions options;
+    const bool hasty = weather_.cancels && random_.Chance(0.2);
+    if (hasty) options.timeout = absl::Microseconds(1 + random_.Below(2000));
+    outcome.given_up = hasty;
+    const absl::StatusOr<CallId> begun = client.Call(
+        server, {reinterpret_cast<const uint8_t*>(text.data()), text.size()},
+        [this, number](absl::StatusOr<BufferChain> reply) { OnEnd(number, std::move(reply)); },
+        options);
+    ASSERT_TRUE(begun.ok()) << begun.status();
+    if (!weather_.cancels || hasty || !random_.Chance(0.3)) return;
+    network_.events().At(network_.NowNs() + static_cast<int64_t>(random_.Below(500'000)),
+                         [this, &client, number, id = *begun] {
+                           if (outcomes_[number].ended > 0) return;
+                           client.Cancel(id);
+                           outcomes_[number].given_up = true;
+                           ++outcomes_[number].ended;
+                         });
+  }
+
+  void OnEnd(uint32_t number, absl::StatusOr<BufferChain> reply) {
+    Outcome& outcome = outcomes_[number];
+    ++outcome.ended;
+    outcome.status = reply.status();
+    if (!reply.ok() || weather_.link.corrupt > 0) return;
+    EXPECT_TRUE(reply->ToString() == Text(outcome.reply_bytes, number)) << "not its reply";
+  }
+
+  void SchedulePartition(int64_t begin_ns) {
+    network_.events().At(begin_ns + 20'000'000, [this] {
+      const std::vector<sim::NodeId> alone = {*network_.AddNode("client0")};
+      EXPECT_TRUE(network_.Partition({alone}).ok());
+    });
+    network_.events().At(begin_ns + 700'000'000, [this] { network_.Heal(); });
+  }
+
+  void RunUntil(int64_t end_ns) {
+    bool over = false;
+    network_.events().At(end_ns, [&over] { over = true; });
+    RunVirtual(network_, {&loop_}, [&over] { return over; });
+  }
+
+  void Check() {
+    ASSERT_EQ(outcomes_.size(), kClients * kCalls);
+    for (const Outcome& outcome : outcomes_) {
+      EXPECT_EQ(outcome.ended, 1) << "a call ends exactly once";
+      if (weather_.link.corrupt > 0) continue;  // a damaged number may be anybody's
+      EXPECT_LE(outcome.executed, 1) << "a request is executed at most once";
+      if (outcome.given_up) continue;
+      EXPECT_TRUE(outcome.status.ok() || !weather_.survivable()) << outcome.status;
+      if (WasNotExecuted(outcome.status)) {
+        EXPECT_EQ(outcome.executed, 0) << outcome.status;
+      }
+      if (outcome.status.ok()) {
+        EXPECT_EQ(outcome.executed, 1);
+      }
+    }
+    for (const auto& client : clients_) {
+      EXPECT_EQ(client->outstanding(), 0u);
+      EXPECT_EQ(client->port().pool().available(), client->port().pool().count());
+    }
+    for (const auto& server : servers_) {
+      EXPECT_EQ(server->stats().executing.value(), 0);
+      EXPECT_EQ(server->incomplete(), 0u);
+      EXPECT_EQ(server->port().pool().available(), server->port().pool().count());
+    }
+  }
+
+  const Weather weather_;
+  Prng random_;
+  sim::Network network_;
+  std::unique_ptr<Transport> transport_;
+  Loop loop_;
+  std::vector<Outcome> outcomes_;
+  std::vector<std::unique_ptr<Server>> servers_;
+  std::vector<std::unique_ptr<Client>> clients_;
+};
+
+TEST(ReliableSimulationTest, EveryCallEndsOnceAndRunsAtMostOnce) {
+  for (const Weather& weather : Weathers()) {
+    for (uint64_t seed = first_seed; seed < first_seed + seeds; ++seed) {
+      SCOPED_TRACE(absl::StrCat(weather.name, ", seed ", seed));
+      SimulatedRun(weather, seed).Go();
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(ReliableSimulationTest, TheSameSeedIsTheSameRun) {
+  for (const Weather& weather : Weathers()) {
+    const uint64_t once = SimulatedRun(weather, first_seed).Go();
+    EXPECT_EQ(SimulatedRun(weather, first_seed).Go(), once) << weather.name;
+    EXPECT_NE(SimulatedRun(weather, first_seed + 1).Go(), once) << weather.name;
+  }
+}
+
+}  // namespace
+}  // namespace weft::rpc
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  if (argc > 1) weft::rpc::seeds = std::strtoull(argv[1], nullptr, 10);
+  if (argc > 2) weft::rpc::first_seed = std::strtoull(argv[2], nullptr, 10);
+  return RUN_ALL_TESTS();
+}
