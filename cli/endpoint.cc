@@ -15,6 +15,9 @@
 namespace weft::cli {
 namespace {
 
+// What every transport has by default: more costs some of them memory.
+constexpr uint64_t kBuffersAnywhere = 4096;
+
 bool NamesTransport(const config::Config& config) {
   return config.transport().has_name() ||
          config.transport().settings_case() != config::Transport::SETTINGS_NOT_SET;
@@ -45,11 +48,12 @@ absl::StatusOr<Endpoint> ChooseEndpoint(const EndpointOptions& options) {
 }
 
 void ProvideBuffers(uint64_t message_bytes, config::Transport* transport) {
+  if (transport->buffers().has_count()) return;
   config::Buffers& buffers = *transport->mutable_buffers();
-  if (buffers.has_count()) return;
   // Of each, a part is headroom, and a packet may be shorter than it could be.
-  const uint64_t packets = message_bytes / (buffers.bytes() / 2) + 1;
-  buffers.set_count(std::max(buffers.count(), static_cast<uint32_t>(2 * packets)));
+  const uint64_t wanted = 2 * (message_bytes / (buffers.bytes() / 2) + 1);
+  if (wanted <= kBuffersAnywhere) return;
+  buffers.set_count(std::max(buffers.count(), static_cast<uint32_t>(wanted)));
 }
 
 int ExitStatus(const absl::Status& error) {

@@ -95,7 +95,8 @@ void PrintCounters(const std::vector<JsonObject>& stacks) {
 }
 
 int ShowStacks(Flags& flags, Arguments arguments, void (*show)(const std::vector<JsonObject>&)) {
-  return ShowWorkers(flags, arguments, [] { return "/net"; }, show);
+  return ShowWorkers(
+      flags, arguments, [] { return "/net"; }, show);
 }
 
 }  // namespace

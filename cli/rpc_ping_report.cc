@@ -39,8 +39,8 @@ void PrintWire(const PingReport& report) {
                client.sessions_opened.value(), client.sessions_lost.value(),
                client.retransmissions.value());
   if (report.packet_bytes > 0) {
-    absl::PrintF("network: round trip %.1f us +- %.1f, packets of up to %d bytes\n",
-                 report.srtt_us, report.rttvar_us, report.packet_bytes);
+    absl::PrintF("network: round trip %.1f us +- %.1f, packets of up to %d bytes\n", report.srtt_us,
+                 report.rttvar_us, report.packet_bytes);
   }
 }
 
@@ -74,16 +74,16 @@ const char* PingReport::spoken() const {
 
 void PrintText(const PingReport& report) {
   const rpc::LoadStats& stats = report.stats;
-  const double lost_percent = report.ended() == 0 ? 0
-                                                  : 100.0 * static_cast<double>(stats.unanswered()) /
-                                                        static_cast<double>(report.ended());
+  const double lost_percent =
+      report.ended() == 0
+          ? 0
+          : 100.0 * static_cast<double>(stats.unanswered()) / static_cast<double>(report.ended());
   absl::PrintF("--- %s over %s ---\n", report.address, report.transport);
   absl::PrintF("%d requests, %d replies, %.3g%% lost, %.3f s, %.0f replies/s\n", report.ended(),
                stats.replies, lost_percent, report.seconds(), report.replies_per_s());
   if (stats.unanswered() > 0) {
-    absl::PrintF("unanswered: %d timed out, %d refused, %d failed; the first: %s\n",
-                 stats.timeouts, stats.refused, stats.failed,
-                 std::string(report.first_error.message()));
+    absl::PrintF("unanswered: %d timed out, %d refused, %d failed; the first: %s\n", stats.timeouts,
+                 stats.refused, stats.failed, std::string(report.first_error.message()));
   }
   if (const auto drops = Drops(report); !drops.empty()) {
     absl::PrintF("refused by the server: %s\n",

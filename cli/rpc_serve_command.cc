@@ -72,9 +72,9 @@ absl::StatusOr<std::unique_ptr<rpc::Server>> MakeServer(Loop& loop,
                                                         const rpc::ServerOptions& options,
                                                         absl::Duration delay) {
   if (delay > absl::ZeroDuration()) {
-    return rpc::Server::Create(
-        loop, std::move(port), options,
-        [delay](rpc::ServerCall call) { return EchoLater(std::move(call), delay); });
+    return rpc::Server::Create(loop, std::move(port), options, [delay](rpc::ServerCall call) {
+      return EchoLater(std::move(call), delay);
+    });
   }
   return rpc::Server::Create(loop, std::move(port), options, [](rpc::ServerCall call) {
     (void)call.Reply(std::move(call.request()));  // the server counts what it cannot send
@@ -111,8 +111,8 @@ absl::Status ServeUntilSignal(Endpoint& endpoint, absl::Duration delay) {
   }
   Totals totals;
   const int64_t begin_ns = RealClock().NowNs();
-  absl::Status status = (*host)->Run(
-      [&](Worker& worker) { return Serve(worker, endpoint.address, delay, totals); });
+  absl::Status status =
+      (*host)->Run([&](Worker& worker) { return Serve(worker, endpoint.address, delay, totals); });
   if (!status.ok()) return status;
   absl::PrintF(
       "served %d requests in %.1f s; %d sessions, %d lost; %d refused, %d cancelled, %d malformed, "
@@ -149,7 +149,8 @@ int RpcServe(Arguments arguments) {
 
   absl::StatusOr<Endpoint> endpoint = ChooseEndpoint(options);
   if (endpoint.ok()) ProvideBuffers(size, endpoint->config.mutable_transport());
-  const absl::Status status = endpoint.ok() ? ServeUntilSignal(*endpoint, delay) : endpoint.status();
+  const absl::Status status =
+      endpoint.ok() ? ServeUntilSignal(*endpoint, delay) : endpoint.status();
   if (status.ok()) return kExitOk;
   flags.Complain(status.message());
   return ExitStatus(status);

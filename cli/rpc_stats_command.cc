@@ -41,20 +41,13 @@ std::vector<std::string> Row(const Session& session) {
   const JsonObject& json = session.json;
   const auto whole = [&json](const char* name) { return Cell(json, name, 0); };
   const auto tenths = [&json](const char* name) { return Cell(json, name, 1); };
-  return {session.worker,
-          session.kind,
-          whole("session"),
-          TextOf(json, "peer"),
-          TextOf(json, "state"),
-          absl::StrFormat("%.1f s", NumberOf(json, "age_ms") / 1e3),
-          whole("requests"),
-          whole("in_flight"),
-          tenths("srtt_us"),
-          tenths("rttvar_us"),
-          tenths("rto_us"),
-          whole("retransmissions"),
-          whole("credits"),
-          tenths("window"),
+  return {session.worker,        session.kind,
+          whole("session"),      TextOf(json, "peer"),
+          TextOf(json, "state"), absl::StrFormat("%.1f s", NumberOf(json, "age_ms") / 1e3),
+          whole("requests"),     whole("in_flight"),
+          tenths("srtt_us"),     tenths("rttvar_us"),
+          tenths("rto_us"),      whole("retransmissions"),
+          whole("credits"),      tenths("window"),
           whole("kept_replies")};
 }
 
@@ -71,9 +64,8 @@ void PrintSessions(const std::vector<JsonObject>& workers, uint64_t limit) {
       }
     }
   }
-  std::stable_sort(sessions.begin(), sessions.end(), [](const Session& a, const Session& b) {
-    return a.activity() > b.activity();
-  });
+  std::stable_sort(sessions.begin(), sessions.end(),
+                   [](const Session& a, const Session& b) { return a.activity() > b.activity(); });
   sessions.resize(std::min<size_t>(sessions.size(), limit));
   std::printf("%s sessions", Whole(total).c_str());
   if (static_cast<double>(sessions.size()) < total && !sessions.empty()) {
@@ -119,9 +111,10 @@ void PrintCounters(const std::vector<JsonObject>& workers) {
 
 int RpcStats(Arguments arguments) {
   uint64_t limit = 20;
-  Flags flags("rpc stats",
-              "Shows the RPC servers and clients of a running program: their sessions, and what\n"
-              "they have counted, without what is zero. Exit status 1 if a worker does not answer.");
+  Flags flags(
+      "rpc stats",
+      "Shows the RPC servers and clients of a running program: their sessions, and what\n"
+      "they have counted, without what is zero. Exit status 1 if a worker does not answer.");
   flags.Number("limit", "N", "of the sessions, the N with most requests in flight or ever", &limit,
                0, 1000);
   return ShowWorkers(

@@ -133,13 +133,12 @@ void Host::AddPage(const std::string& name) {
   if (page != nullptr || http_ == nullptr) return;
   std::vector<Loop*> loops;
   for (const auto& worker : workers_) loops.push_back(&worker->loop_);
-  page = std::make_unique<WorkerPage>(
-      std::move(loops), [this, name](size_t worker, size_t limit, JsonWriter& json) {
-        workers_[worker]->DescribeAll(name, limit, json);
-      });
-  http_->Add("/" + name, [page = page.get()](const HttpRequest& request) {
-    return page->Show(request);
-  });
+  page = std::make_unique<WorkerPage>(std::move(loops),
+                                      [this, name](size_t worker, size_t limit, JsonWriter& json) {
+                                        workers_[worker]->DescribeAll(name, limit, json);
+                                      });
+  http_->Add("/" + name,
+             [page = page.get()](const HttpRequest& request) { return page->Show(request); });
 }
 
 void Host::FinishWorkers() {
@@ -151,9 +150,8 @@ void Host::FinishWorkers() {
     worker->loop_.Post([worker = worker.get()] { worker->BeginEnd(); });
   }
   finished_.wait_for(lock, kFinishTime, [this] {
-    return !status_.ok() || std::all_of(workers_.begin(), workers_.end(), [](const auto& worker) {
-      return worker->has_finished();
-    });
+    return !status_.ok() || std::all_of(workers_.begin(), workers_.end(),
+                                        [](const auto& worker) { return worker->has_finished(); });
   });
 }
 

@@ -40,8 +40,8 @@ class NetPages {
   const std::vector<Loop*> loops_;
   netstack::NetstackTransport* const netstack_;
   WorkerPage stacks_;
-  std::unique_ptr<Pinger> pinger_;         // of the first loop's thread
-  std::atomic<bool> ping_waits_{false};    // for that thread; further ones are refused
+  std::unique_ptr<Pinger> pinger_;       // of the first loop's thread
+  std::atomic<bool> ping_waits_{false};  // for that thread; further ones are refused
 };
 
 }  // namespace weft

@@ -40,8 +40,7 @@ absl::Status GetNumber(const HttpRequest& request, const std::string& name, int6
 }
 
 WorkerPage::WorkerPage(std::vector<Loop*> loops, Describe describe)
-    : loops_(std::move(loops)),
-      describe_(std::make_shared<const Describe>(std::move(describe))) {
+    : loops_(std::move(loops)), describe_(std::make_shared<const Describe>(std::move(describe))) {
   for (size_t i = 0; i < loops_.size(); ++i) answers_.push_back(std::make_shared<Answer>());
 }
 

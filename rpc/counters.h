@@ -17,7 +17,7 @@ template <typename Stats, typename Metric = Counter>
 struct Named {
   const char* name;
   const char* help;
-  Metric Stats::* metric;
+  Metric Stats::*metric;
 };
 
 absl::Span<const Named<ClientStats>> ClientCounters();

@@ -71,10 +71,9 @@ void LoadGenerator::Pump(int64_t now_ns, bool held_back) {
 
 absl::StatusOr<CallId> LoadGenerator::Call(int64_t start_ns) {
   const auto call = [&](const Target& target) {
-    return client_.Call(target, Payload::External(request_),
-                        [this, start_ns](absl::StatusOr<BufferChain> reply) {
-                          OnEnd(start_ns, std::move(reply));
-                        });
+    return client_.Call(
+        target, Payload::External(request_),
+        [this, start_ns](absl::StatusOr<BufferChain> reply) { OnEnd(start_ns, std::move(reply)); });
   };
   if (sessions_.empty()) return call(server_);
   SessionId& session = sessions_[stats_.sent % sessions_.size()];

@@ -33,9 +33,9 @@ class LoadGeneratorTest : public testing::Test {
     server_loop_ = std::make_unique<Loop>(LoopOptions{}, *transport_->virtual_time());
     client_loop_ = std::make_unique<Loop>(LoopOptions{}, *transport_->virtual_time());
     StartServer(service_time);
-    client_ = Client::Create(*client_loop_, transport_->OpenDatagramPort({}).value(),
-                             {.wire = wire_})
-                  .value();
+    client_ =
+        Client::Create(*client_loop_, transport_->OpenDatagramPort({}).value(), {.wire = wire_})
+            .value();
   }
 
   void StartServer(absl::Duration service_time) {
@@ -171,8 +171,9 @@ TEST_F(LoadGeneratorTest, AServerThatHasGoneForAWhileIsAskedAgain) {
     bool drained = false;
     server_->Drain([&] { drained = true; });
     const int64_t drain_ns = transport_->virtual_time()->NowNs();
-    ASSERT_TRUE(RunVirtual(*transport_->virtual_time(), {server_loop_.get(), client_loop_.get()},
-                           [&] { return drained; }, drain_ns + 1'000'000'000));
+    ASSERT_TRUE(RunVirtual(
+        *transport_->virtual_time(), {server_loop_.get(), client_loop_.get()},
+        [&] { return drained; }, drain_ns + 1'000'000'000));
     StartServer(absl::ZeroDuration());
     ASSERT_TRUE(run(100'000));
     EXPECT_EQ(stats().sent, 200u);
@@ -180,6 +181,7 @@ TEST_F(LoadGeneratorTest, AServerThatHasGoneForAWhileIsAskedAgain) {
     EXPECT_GT(stats().replies, 100u) << sessions;
     load_.reset();
     client_.reset();
+    server_.reset();
   }
 }
 

@@ -13,8 +13,7 @@ namespace {
 template <typename Stats>
 void AddCounters(const Stats& stats, absl::Span<const Named<Stats>> counters, MetricGroup& group) {
   for (const Named<Stats>& counter : counters) {
-    group.Add(absl::StrCat(counter.name, "_total").c_str(), counter.help,
-              &(stats.*counter.metric));
+    group.Add(absl::StrCat(counter.name, "_total").c_str(), counter.help, &(stats.*counter.metric));
   }
 }
 

@@ -68,10 +68,9 @@ class MetricsTest : public testing::Test {
     ended_ = 0;
     const std::vector<uint8_t> request(64);
     for (const Target& target : targets) {
-      ASSERT_TRUE(client_
-                      ->Call(target, request,
-                             [this](const absl::StatusOr<BufferChain>&) { ++ended_; })
-                      .ok());
+      ASSERT_TRUE(
+          client_->Call(target, request, [this](const absl::StatusOr<BufferChain>&) { ++ended_; })
+              .ok());
     }
     const int64_t end_ns = transport_->virtual_time()->NowNs() + 100'000'000;
     RunVirtual(

@@ -22,8 +22,7 @@ absl::Status CheckRange(const char* name, size_t value, size_t min, size_t max) 
 CongestionOptions FromCongestion(const config::Congestion& config) {
   const config::Swift& swift = config.swift();
   return {
-      .algorithm =
-          absl::AsciiStrToLower(config::Congestion::Algorithm_Name(config.algorithm())),
+      .algorithm = absl::AsciiStrToLower(config::Congestion::Algorithm_Name(config.algorithm())),
       .window_initial_packets = config.window_initial_packets(),
       .window_max_packets = config.window_max_packets(),
       .window_min_packets = swift.window_min_packets(),
