@@ -14,7 +14,7 @@ namespace weft::rpc {
 namespace {
 
 constexpr int64_t kHelloFirstNs = 1'000'000;
-constexpr int64_t kHelloMaxNs = 100'000'000;
+constexpr int64_t kHelloMaxNs = 100'000'000;  // and a tenth of the session's timeout
 // A HELLO is as long as the packets that it proposes. When so many were not answered, perhaps the
 // path does not carry them: from then on they are as long as any path's.
 constexpr uint32_t kLongHellos = 2;
@@ -130,6 +130,7 @@ absl::StatusOr<ClientSession*> ClientSessions::NewSession(const Peer& server, bo
   session.peer = server;
   session.state = ClientSession::State::kIdle;
   session.calls = session.retransmissions = 0;
+  session.opened_ns = 0;
   return &session;
 }
 
@@ -190,7 +191,8 @@ void ClientSessions::SendHello(ClientSession& session) {
   ++session.tries;
   session.hello_ns = now_ns;
   if (session.state != ClientSession::State::kConnecting) return;
-  const int64_t wait_ns = std::min(kHelloFirstNs << std::min(session.tries - 1, 16u), kHelloMaxNs);
+  const int64_t wait_ns = std::min(
+      {kHelloFirstNs << std::min(session.tries - 1, 16u), kHelloMaxNs, timeout_ns_ / 10});
   base_.loop.timers().Schedule(session.timer, now_ns + wait_ns);
 }
 
@@ -230,10 +232,15 @@ void ClientSessions::OnHelloAck(const ExtendedHeader& header, absl::Span<const u
 // --- Servers of the original format
 
 void ClientSessions::OnNegotiationTimeout(ClientSession& session, int64_t now_ns) {
-  if (base_.options.wire == Wire::kAuto && !session.own) return FallBack(session);
+  if (MayFallBack(session)) return FallBack(session);
   if (now_ns - session.began_ns < timeout_ns_) return SendHello(session);
   Lose(session, NotExecuted(absl::UnavailableError("no answer to the session's HELLO")),
        SessionEvent::Kind::kLost, Waiting::kEnd);
+}
+
+// A server that has spoken the extended format is only away.
+bool ClientSessions::MayFallBack(const ClientSession& session) const {
+  return base_.options.wire == Wire::kAuto && !session.own && session.opened_ns == 0;
 }
 
 void ClientSessions::FallBack(ClientSession& session) {

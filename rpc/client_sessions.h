@@ -88,6 +88,7 @@ class ClientSessions {
   void OnRefusal(ClientSession& session, const ExtendedHeader& header,
                  absl::Span<const uint8_t> body);
   void OnNegotiationTimeout(ClientSession& session, int64_t now_ns);
+  bool MayFallBack(const ClientSession& session) const;
   void FallBack(ClientSession& session);
   void OnControl(ClientSession& session, const ExtendedHeader& header,
                  absl::Span<const uint8_t> body);

@@ -133,8 +133,11 @@ class SimulatedRun {
     absl::Status status;
   };
 
-  static SessionOptions Session() {
-    return {.timeout = absl::Milliseconds(200), .slots = 8, .rto_max = absl::Milliseconds(20)};
+  SessionOptions Session() const {
+    const bool lost = weather_.partition || weather_.restart;
+    return {.timeout = lost ? absl::Milliseconds(200) : absl::Seconds(2),
+            .slots = 8,
+            .rto_max = absl::Milliseconds(20)};
   }
 
   std::unique_ptr<DatagramPort> Open(const std::string& name) {
