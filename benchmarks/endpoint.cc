@@ -38,9 +38,9 @@ absl::StatusOr<Endpoint> OpenEndpoint(const EndpointOptions& options) {
   config::Transport config;
   config.set_name(options.transport);
   if (options.buffers > 0) config.mutable_buffers()->set_count(options.buffers);
-  if (options.loss > 0) {
+  if (options.loss.has_value()) {
     config::Fault& fault = *config.add_decorators()->mutable_fault();
-    fault.set_loss(options.loss);
+    fault.set_loss(*options.loss);
     // Both ends of a path must not lose packets in the same rhythm.
     fault.set_seed(options.local.empty() ? 1 : 2);
   }

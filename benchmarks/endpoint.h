@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -25,10 +26,12 @@ absl::StatusOr<LoopOptions> LoopOptionsOf(const std::string& mode);
 absl::StatusOr<rpc::Wire> WireOf(const std::string& name);
 
 struct EndpointOptions {
-  std::string transport;  // a name in the registry
+  std::string transport;   // a name in the registry
   std::string local = {};  // address; empty for a client
-  double loss = 0;        // probability that what is sent is lost, each on its own
-  uint32_t buffers = 0;   // of the port; 0: the default
+  // Probability that what is sent is lost, each on its own; none: without the decorator that does
+  // it, which costs a little.
+  std::optional<double> loss = std::nullopt;
+  uint32_t buffers = 0;  // of the port; 0: the default
 };
 
 // A port; the transport must stay as long as it.

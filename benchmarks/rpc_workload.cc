@@ -37,15 +37,24 @@ absl::StatusOr<RpcResult> ResultOf(const rpc::LoadGenerator& load) {
                                     static_cast<double>(stats.end_ns - stats.begin_ns)};
 }
 
-// Arguments: transport, mode, address to listen at, packets of a million that are lost. Reports the
-// port that it got, or 0.
+// As an argument of a process, and back.
+std::string PerMillion(std::optional<double> loss) {
+  return absl::StrCat(loss.has_value() ? std::llround(*loss * 1e6) : -1);
+}
+std::optional<double> LossOf(int64_t per_million) {
+  if (per_million < 0) return std::nullopt;
+  return static_cast<double>(per_million) / 1e6;
+}
+
+// Arguments: transport, mode, address to listen at, packets of a million that are lost (below 0:
+// no decorator). Reports the port that it got, or 0.
 absl::Status Serve(Peer& peer) {
   absl::StatusOr<LoopOptions> loop_options = LoopOptionsOf(peer.arguments()[1]);
   if (!loop_options.ok()) return loop_options.status();
   absl::StatusOr<Endpoint> endpoint =
       OpenEndpoint({.transport = peer.arguments()[0],
                     .local = peer.arguments()[2],
-                    .loss = static_cast<double>(peer.Number(3)) / 1e6});
+                    .loss = LossOf(peer.Number(3))});
   if (!endpoint.ok()) return endpoint.status();
   return ServeRpc(*loop_options, std::move(endpoint->port),
                   [&](uint16_t number) { peer.Report(number); });
@@ -88,7 +97,8 @@ Task<void> WarmUpAndMeasure(rpc::Client& client, ::weft::Peer server, rpc::LoadO
 }
 
 // Arguments: transport, mode, the server's address, bytes, outstanding, rate, duration in
-// nanoseconds, wire, packets of a million that are lost. Reports the fields of RpcResult.
+// nanoseconds, wire, packets of a million that are lost (see above). Reports the fields of
+// RpcResult.
 absl::Status Ask(Peer& peer) {
   absl::StatusOr<LoopOptions> loop_options = LoopOptionsOf(peer.arguments()[1]);
   if (!loop_options.ok()) return loop_options.status();
@@ -98,7 +108,7 @@ absl::Status Ask(Peer& peer) {
   if (!wire.ok()) return wire.status();
   absl::StatusOr<Endpoint> endpoint =
       OpenEndpoint({.transport = peer.arguments()[0],
-                    .loss = static_cast<double>(peer.Number(8)) / 1e6});
+                    .loss = LossOf(peer.Number(8))});
   if (!endpoint.ok()) return endpoint.status();
   absl::StatusOr<RpcResult> result = AskRpc(*loop_options, std::move(endpoint->port),
                                             {.server = *address,
@@ -114,10 +124,6 @@ absl::Status Ask(Peer& peer) {
   return absl::OkStatus();
 }
 
-std::string PerMillion(double probability) {
-  return absl::StrCat(std::llround(probability * 1e6));
-}
-
 constexpr PeerRole kRoles[] = {{"rpc-server", &Serve}, {"rpc-client", &Ask}};
 
 }  // namespace
@@ -129,7 +135,7 @@ std::string RpcWorkload::Name() const {
   if (rate != 0) absl::StrAppend(&name, ", ", rate, "/s");
   // In an open loop it is only a limit.
   if (outstanding != 1 && rate == 0) absl::StrAppend(&name, ", ", outstanding, " outstanding");
-  if (loss != 0) absl::StrAppend(&name, ", ", loss * 100, " % lost");
+  if (loss.has_value()) absl::StrAppend(&name, ", ", *loss * 100, " % lost");
   return name;
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/functional/function_ref.h"
@@ -21,13 +22,14 @@
 namespace weft::benchmarks {
 
 struct RpcWorkload {
-  std::string transport;        // a name in the registry
-  std::string mode = "busy";    // busy, adaptive or sleep: how both loops wait
-  uint64_t request_bytes = 64;  // the reply is as long
-  uint64_t outstanding = 1;     // requests in flight at most
-  uint64_t rate = 0;            // requests a second; 0: closed loop
+  std::string transport;          // a name in the registry
+  std::string mode = "busy";      // busy, adaptive or sleep: how both loops wait
+  uint64_t request_bytes = 64;    // the reply is as long
+  uint64_t outstanding = 1;       // requests in flight at most
+  uint64_t rate = 0;              // requests a second; 0: closed loop
   std::string wire = "original";  // or extended: the format
-  double loss = 0;              // probability that a packet is lost, each way
+  // Probability that a packet is lost, each way. None: without the decorator that loses packets.
+  std::optional<double> loss = std::nullopt;
 
   // "rpc linux busy", and what is not the default: "rpc extended shm busy, 1024 B, 32 outstanding".
   std::string Name() const;

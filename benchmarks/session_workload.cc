@@ -65,7 +65,7 @@ class Sessions {
   absl::Status Open(size_t count) {
     wanted_ = count;
     for (size_t i = 0; i < std::min(count, kConnecting); ++i) Connect();
-    loop_.Run();
+    RunUntilDone();
     Prng random(1);
     for (size_t i = sessions_.size(); i > 1; --i) {
       std::swap(sessions_[i - 1], sessions_[random.Below(i)]);
@@ -81,7 +81,7 @@ class Sessions {
     over_ = false;
     if (count == 0) loop_.timers().Schedule(over_timer_, RealClock().NowNs() + duration_ns);
     for (size_t i = 0; i < outstanding && left_ > 0; ++i) CallNext();
-    if (status_.ok()) loop_.Run();
+    RunUntilDone();
     if (!status_.ok()) return status_;
     return replies_;
   }
@@ -90,13 +90,18 @@ class Sessions {
     over_ = true;
     loop_.timers().Schedule(over_timer_,
                             RealClock().NowNs() + absl::ToInt64Nanoseconds(duration));
-    loop_.Run();
+    RunUntilDone();
   }
 
  private:
+  // A loop that was stopped does not run again.
+  void RunUntilDone() {
+    done_ = false;
+    while (!done_ && status_.ok()) loop_.RunOnce();
+  }
+
   void Fail(const absl::Status& status) {
     if (status_.ok()) status_ = status;
-    loop_.Stop();
   }
 
   void Connect() {
@@ -111,7 +116,7 @@ class Sessions {
                                                       open_, " were opened")));
     }
     if (sessions_.size() < wanted_) Connect();
-    if (++open_ == wanted_) loop_.Stop();
+    if (++open_ == wanted_) done_ = true;
   }
 
   void CallNext() {
@@ -125,7 +130,7 @@ class Sessions {
           if (!over_ && left_ > 0) {
             CallNext();
           } else if (outstanding_ == 0) {
-            loop_.Stop();
+            done_ = true;
           }
         });
     if (!begun.ok()) return Fail(begun.status());
@@ -135,7 +140,7 @@ class Sessions {
   static void OnOver(void* self, int64_t) {
     auto& sessions = *static_cast<Sessions*>(self);
     sessions.over_ = true;
-    if (sessions.outstanding_ == 0) sessions.loop_.Stop();
+    if (sessions.outstanding_ == 0) sessions.done_ = true;
   }
 
   Loop& loop_;
@@ -149,7 +154,8 @@ class Sessions {
   size_t outstanding_ = 0;
   uint64_t left_ = 0;
   uint64_t replies_ = 0;
-  bool over_ = false;
+  bool over_ = false;  // no more calls
+  bool done_ = false;
   Timer over_timer_{&Sessions::OnOver, this};
   absl::Status status_;
 };

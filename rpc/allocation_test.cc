@@ -16,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
@@ -96,7 +97,7 @@ namespace {
 constexpr uint64_t kWarmUpReplies = 5000;
 constexpr uint64_t kReplies = 5000;
 
-class AllocationTest : public testing::TestWithParam<std::string> {
+class AllocationTest : public testing::TestWithParam<std::tuple<std::string, Wire>> {
  protected:
   // A client and, behind `handler`, a server, both run by this thread.
   template <typename F>
@@ -117,8 +118,8 @@ class AllocationTest : public testing::TestWithParam<std::string> {
     auto client_port = client_transport()->OpenDatagramPort({});
     ASSERT_TRUE(client_port.ok()) << client_port.status();
     // A stalled machine must not make a call fail.
-    auto client =
-        Client::Create(*client_loop_, *std::move(client_port), {.timeout = absl::Seconds(60), .wire = Wire::kOriginal});
+    auto client = Client::Create(*client_loop_, *std::move(client_port),
+                                 {.timeout = absl::Seconds(60), .wire = std::get<1>(GetParam())});
     ASSERT_TRUE(client.ok()) << client.status();
     client_ = *std::move(client);
     auto peer = client_->Resolve(server_->port().local_address());
@@ -127,16 +128,18 @@ class AllocationTest : public testing::TestWithParam<std::string> {
     AwaitServer();
   }
 
+  static const std::string& transport_name() { return std::get<0>(GetParam()); }
+
   void OpenTransports() {
-    if (GetParam() == "dpdk") {
+    if (transport_name() == "dpdk") {
       const std::string socket = directory_ + "/wire";
       OpenNetstack("net_vhost0,iface=" + socket, "10.0.0.1/24", &server_transport_);
       OpenNetstack("net_virtio_user0,path=" + socket, "10.0.0.2/24", &own_client_transport_);
       return;
     }
     config::Transport config;
-    config.set_name(GetParam());
-    if (GetParam() == "shm") config.mutable_shm()->set_directory(directory_);
+    config.set_name(transport_name());
+    if (transport_name() == "shm") config.mutable_shm()->set_directory(directory_);
     auto transport = OpenPlainTransport(config);
     ASSERT_TRUE(transport.ok()) << transport.status();
     server_transport_ = *std::move(transport);
@@ -186,8 +189,8 @@ class AllocationTest : public testing::TestWithParam<std::string> {
   }
 
   Address ListenAddress() const {
-    if (GetParam() == "dpdk") return Address::Ipv4({10, 0, 0, 1}, 7000);
-    if (GetParam() == "shm") return Address::Shm("server");
+    if (transport_name() == "dpdk") return Address::Ipv4({10, 0, 0, 1}, 7000);
+    if (transport_name() == "shm") return Address::Shm("server");
     return Address::Ipv4({127, 0, 0, 1}, 0);
   }
 
@@ -226,6 +229,7 @@ TEST_P(AllocationTest, Callbacks) {
   ExpectNoneInSteadyState([&] { return load.stats().replies; });
   EXPECT_EQ(load.stats().unanswered(), 0u);
   EXPECT_EQ(load.stats().different, 0u);
+  EXPECT_EQ(server_->stats().sessions.value(), std::get<1>(GetParam()) == Wire::kExtended ? 1 : 0);
   client_.reset();
 }
 
@@ -268,8 +272,13 @@ TEST(AllocationCounterTest, SeesAllocationsAndLocks) {
   EXPECT_GT(locks, locks_before);
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, AllocationTest, testing::Values("linux", "shm", "dpdk"),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Transports, AllocationTest,
+                         testing::Combine(testing::Values("linux", "shm", "dpdk"),
+                                          testing::Values(Wire::kOriginal, Wire::kExtended)),
+                         [](const auto& info) {
+                           const bool extended = std::get<1>(info.param) == Wire::kExtended;
+                           return std::get<0>(info.param) + (extended ? "_extended" : "_original");
+                         });
 
 }  // namespace
 }  // namespace weft::rpc
