@@ -115,10 +115,10 @@ ClientCall& ClientSessions::NewCall() {
 // --- Sending
 
 size_t ClientSessions::WindowOf(const ClientSession& session) const {
-  const size_t credits = session.credits;
+  const size_t window = std::min<size_t>(session.credits, session.window_max);
   return session.congestion == nullptr
-             ? credits
-             : std::min<size_t>(credits, session.congestion->window_packets());
+             ? window
+             : std::min<size_t>(window, session.congestion->window_packets());
 }
 
 bool ClientSessions::CanStart(const ClientSession& session) const {

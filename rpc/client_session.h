@@ -137,6 +137,7 @@ struct ClientSession {
   uint32_t key = 0;    // of the session; before it is open, the nonce of its HELLO
   uint32_t tries = 0;  // HELLOs or CLOSEs
   size_t packet_payload_bytes = 0;
+  size_t window_max = 1;  // packets in flight
   size_t slots_max = 0;
   size_t in_flight = 0;  // packets of requests that are not acknowledged
   int64_t timeout_ns = 0;

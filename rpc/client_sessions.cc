@@ -215,6 +215,7 @@ void ClientSessions::OnHelloAck(const ExtendedHeader& header, absl::Span<const u
   session.key = hello.key;
   session.packet_payload_bytes =
       std::min<size_t>(hello.packet_bytes, PacketBytesTo(session.peer)) - kExtendedHeaderBytes;
+  session.window_max = WindowPackets(session.packet_payload_bytes);
   session.slots_max = std::min<size_t>(hello.slots, base_.options.session.slots);
   session.credits = std::max<uint16_t>(header.credits, 1);
   session.timeout_ns = std::min(timeout_ns_, int64_t{hello.timeout_us} * 1000);

@@ -43,8 +43,8 @@ void ClientSessions::PumpTransfer(ClientCall& call) {
   ClientSession& session = *call.session;
   // Some credits are left to short requests. Not some of the window of congestion control, which
   // grows only when it is full.
-  const size_t credits = session.credits;
-  const size_t window = std::min(WindowOf(session), credits - credits / 8);
+  const size_t most = std::min<size_t>(session.credits, session.window_max);
+  const size_t window = std::min(WindowOf(session), most - most / 8);
   // The round may have begun long ago: the application has just filled a long request, perhaps.
   const int64_t now_ns = base_.loop.clock().NowNs();
   while (const std::optional<size_t> index = call.transfer->request.Next()) {

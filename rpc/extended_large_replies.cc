@@ -55,7 +55,7 @@ absl::Status ExtendedServer::ReplyInSeveral(const Place& place, Payload payload)
 void ExtendedServer::PumpReplies(ServerSession& session) {
   ReplyFlow& flow = *session.flow;
   const int64_t now_ns = core_.loop.clock().NowNs();  // after the handler, which may have taken long
-  const size_t window = flow.window();
+  const size_t window = std::min(flow.window(), WindowPackets(session.packet_bytes));
   const int64_t gap_ns = flow.gap_ns();
   // Some of the buffers, and of the queue, stay for short replies.
   const BufferPool& pool = core_.port->pool();

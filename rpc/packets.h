@@ -29,6 +29,14 @@ inline size_t BurstOf(const DatagramPort& port) {
   return std::clamp<size_t>(port.capabilities().max_burst, 1, kMaxBurst);
 }
 
+// Packets of a session that may be in flight at most, however many credits there are: so many bytes
+// are enough for any path, and no more than a port or a socket holds, whose packets may be long.
+inline size_t WindowPackets(size_t packet_bytes) {
+  constexpr size_t kWindowBytes = 512 * 1024;
+  constexpr size_t kLeast = 16;
+  return std::max(kLeast, kWindowBytes / packet_bytes);
+}
+
 // Nanoseconds; at most 100 years, so that a deadline can be computed of it.
 inline int64_t TimeoutNs(absl::Duration timeout) {
   return absl::ToInt64Nanoseconds(std::min(timeout, absl::Hours(24 * 365 * 100)));
