@@ -154,7 +154,6 @@ void ClientSessions::StartConnecting(ClientSession& session) {
   session.began_ns = session.heard_ns = base_.loop.now_ns();
   session.key = RandomWord();
   session.tries = 0;
-  session.in_flight = 0;
   session.network_rtt = session.response_time = RttEstimator();
   // What neither loses nor drops packets holds its senders up by itself.
   session.congestion = base_.port->capabilities().reliable
