@@ -355,12 +355,23 @@ void ClientSessions::OnControl(ClientSession& session, const ExtendedHeader& hea
       return;
     case ControlKind::kDrain:
       if (session.state != ClientSession::State::kOpen) return;
-      session.state = ClientSession::State::kDraining;
-      Report(session, SessionEvent::Kind::kDraining);
-      return CloseIfDrained(session);
+      return OnDrain(session);
     default:
       ++base_.stats.unexpected;
   }
+}
+
+// What is in flight ends as it will; what has not been sent can go to another server at once.
+void ClientSessions::OnDrain(ClientSession& session) {
+  const uint32_t generation = session.generation;
+  session.state = ClientSession::State::kDraining;
+  Report(session, SessionEvent::Kind::kDraining);
+  // Callbacks may disconnect the session and open another in its place.
+  while (session.generation == generation && !session.waiting.empty()) {
+    Fail(*session.waiting.front(),
+         NotExecuted(absl::UnavailableError("the server is shutting down")));
+  }
+  CloseIfDrained(session);
 }
 
 void ClientSessions::OnRefusal(ClientSession& session, const ExtendedHeader& header,

@@ -87,6 +87,7 @@ class ClientSessions {
   void OnHelloAck(const ExtendedHeader& header, absl::Span<const uint8_t> body);
   void OnRefusal(ClientSession& session, const ExtendedHeader& header,
                  absl::Span<const uint8_t> body);
+  void OnDrain(ClientSession& session);
   void OnNegotiationTimeout(ClientSession& session, int64_t now_ns);
   bool MayFallBack(const ClientSession& session) const;
   void FallBack(ClientSession& session);

@@ -63,6 +63,24 @@ TEST_F(RestartTest, CallbacksOfALostSessionMayCallAgain) {
   ExpectNothingLeft();
 }
 
+TEST_F(RestartTest, AServerThatDrainsTakesNoneOfTheCallsThatWait) {
+  std::vector<size_t> calls;
+  for (size_t i = 0; i < 2 * session_.slots; ++i) calls.push_back(Begin(50'000));
+  RunFor(1'000'000);
+  server_->Drain(nullptr);
+  RunFor(2'000'000);
+  for (size_t i = 0; i < calls.size(); ++i) {
+    const Outcome& outcome = outcomes_[calls[i]];
+    EXPECT_EQ(outcome.ended, i < session_.slots ? 0 : 1) << "those that wait end at once";
+    if (outcome.ended == 0) continue;
+    EXPECT_TRUE(absl::IsUnavailable(outcome.status)) << outcome.status;
+    EXPECT_TRUE(WasNotExecuted(outcome.status));
+  }
+  ASSERT_TRUE(Finish());
+  for (size_t i = 0; i < session_.slots; ++i) EXPECT_TRUE(StatusOf(calls[i]).ok());
+  ExpectNothingLeft();
+}
+
 TEST_F(RestartTest, CallsSurviveAPartitionShorterThanTheTimeout) {
   Begin();
   ASSERT_TRUE(Finish());
