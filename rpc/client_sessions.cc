@@ -335,6 +335,12 @@ void ClientSessions::SendControl(ClientSession& session, ControlKind kind, uint6
 
 void ClientSessions::OnControl(ClientSession& session, const ExtendedHeader& header,
                                absl::Span<const uint8_t> body) {
+  if (session.state == ClientSession::State::kClosing &&
+      (header.kind == ControlKind::kReset || header.kind == ControlKind::kClose)) {
+    // The server has ended it too: that is as good as a CLOSE_ACK, which may have been lost.
+    if (header.kind == ControlKind::kClose) SendControl(session, ControlKind::kCloseAck);
+    return Forget(session);
+  }
   switch (header.kind) {
     case ControlKind::kProgress:
       return OnProgress(session, header, body);
