@@ -134,6 +134,7 @@ struct ClientSession {
   uint16_t credits = 1;
   Peer peer;
   uint32_t remote_number = 0;
+  uint32_t nonce = 0;  // of the latest HELLO; the next one's is higher, in serial arithmetic
   uint32_t key = 0;    // of the session; before it is open, the nonce of its HELLO
   uint32_t tries = 0;  // HELLOs or CLOSEs
   size_t packet_payload_bytes = 0;

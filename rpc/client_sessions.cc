@@ -19,6 +19,7 @@ constexpr int64_t kHelloMaxNs = 100'000'000;  // and a tenth of the session's ti
 // path does not carry them: from then on they are as long as any path's.
 constexpr uint32_t kLongHellos = 2;
 constexpr size_t kSafePacketBytes = 1472;  // UDP payload of an Ethernet frame
+constexpr uint32_t kNonceStepMax = 1 << 16;
 constexpr uint32_t kCloses = 3;
 constexpr int64_t kCloseNs = 5'000'000;
 
@@ -152,7 +153,9 @@ size_t ClientSessions::PacketBytesTo(const Peer& peer) const {
 void ClientSessions::StartConnecting(ClientSession& session) {
   session.state = ClientSession::State::kConnecting;
   session.began_ns = session.heard_ns = base_.loop.now_ns();
-  session.key = RandomWord();
+  // Servers tell by it a late HELLO from a client that has come back.
+  session.nonce += session.nonce == 0 ? RandomWord() : 1 + RandomWord() % kNonceStepMax;
+  session.key = session.nonce;
   session.tries = 0;
   session.network_rtt = session.response_time = RttEstimator();
   // What neither loses nor drops packets holds its senders up by itself.
@@ -335,6 +338,12 @@ void ClientSessions::SendControl(ClientSession& session, ControlKind kind, uint6
 
 void ClientSessions::OnControl(ClientSession& session, const ExtendedHeader& header,
                                absl::Span<const uint8_t> body) {
+  if (session.state == ClientSession::State::kClosing &&
+      (header.kind == ControlKind::kReset || header.kind == ControlKind::kClose)) {
+    // The server has ended it too: that is as good as a CLOSE_ACK, which may have been lost.
+    if (header.kind == ControlKind::kClose) SendControl(session, ControlKind::kCloseAck);
+    return Forget(session);
+  }
   switch (header.kind) {
     case ControlKind::kProgress:
       return OnProgress(session, header, body);

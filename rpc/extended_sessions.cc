@@ -36,15 +36,13 @@ void ExtendedServer::OnHello(Datagram& datagram, const ExtendedHeader& header) {
   }
   ServerSession* session = sessions_.FindClient(hello.incarnation, header.from_session);
   if (session != nullptr && session->nonce != header.key) {
-    if (session->previous_nonce == header.key) {
-      // Late: the client has opened this session since.
+    if (static_cast<int32_t>(header.key - session->nonce) < 0) {
+      // Late: the client has opened this session since. It counts its nonces up.
       ++core_.stats.duplicates;
       return;
     }
-    const uint32_t previous_nonce = session->nonce;
     EndSession(*session, SessionEvent::Kind::kLost);
     session = OpenSession(datagram, header, hello);
-    if (session != nullptr) session->previous_nonce = previous_nonce;
   } else if (session == nullptr) {
     session = OpenSession(datagram, header, hello);
   } else {

@@ -73,7 +73,6 @@ struct alignas(64) ServerSession {
   uint64_t client_id = 0;
   int64_t opened_ns = 0;
   uint32_t nonce = 0;
-  uint32_t previous_nonce = 0;  // of the same client's session before this one; 0: none
   uint32_t timeout_ms = 0;      // CoarseTime
   uint16_t slots_max = 0;       // as agreed
   uint16_t blocks = 0;          // slots that have a block
