@@ -173,6 +173,9 @@ void ClientSessions::Pump(ClientSession& session) {
     Start(call, base_.loop.now_ns());
   }
   SchedulePacing(session);
+  // Its last call may have been one that was cancelled.
+  if (session.state == ClientSession::State::kDraining) [[unlikely]]
+    CloseIfDrained(session);
 }
 
 // Where packets wait for their time rather than for an answer, nothing else would send them.

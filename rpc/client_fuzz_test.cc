@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A client whose server says anything at any time. The input is a list of steps of eight bytes:
+// the first of them is the wire mode, the others are calls, packets of the session, right or bent,
+// and time that passes. Each call that is not cancelled ends exactly once, by its deadline, and all
+// buffers come back.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "weft/core/clock.h"
+#include "weft/core/loop.h"
+#include "weft/rpc/client.h"
+#include "weft/rpc/extended_wire.h"
+
+namespace weft::rpc {
+namespace {
+
+class FuzzPort final : public DatagramPort {
+ public:
+  FuzzPort()
+      : DatagramPort({.datagrams = true, .max_payload_bytes = 1472},
+                     BufferPoolOptions{.count = 64}) {}
+
+  void Deliver(const std::vector<uint8_t>& bytes) {
+    Buffer buffer = pool().Allocate();
+    if (!buffer) return;
+    std::memcpy(buffer.Append(bytes.size()), bytes.data(), bytes.size());
+    arriving_.push_back({{{1}}, std::move(buffer)});
+  }
+
+  Address local_address() const override { return Address::Sim("fuzz"); }
+  absl::StatusOr<Peer> Resolve(const Address&) override { return Peer{{1}}; }
+  absl::StatusOr<Address> AddressOf(const Peer&) const override { return local_address(); }
+  size_t Receive(absl::Span<Datagram> burst) override {
+    const size_t n = std::min(burst.size(), arriving_.size());
+    std::move(arriving_.begin(), arriving_.begin() + static_cast<ptrdiff_t>(n), burst.begin());
+    arriving_.erase(arriving_.begin(), arriving_.begin() + static_cast<ptrdiff_t>(n));
+    return n;
+  }
+  size_t Send(absl::Span<Datagram> burst) override {
+    for (Datagram& datagram : burst) {
+      ExtendedHeader header;
+      const absl::Span<const uint8_t> bytes = datagram.buffer.bytes();
+      if (IsExtended(bytes)) {
+        if (!ReadExtendedHeader(bytes, &header)) std::abort();
+        number = header.from_session;
+        key = header.key;
+        if (header.type == MessageType::kRequest) ids[header.slot() % 4] = header.request_id;
+      } else if (bytes.size() >= 8) {
+        original.assign(bytes.begin(), bytes.begin() + 8);
+      }
+      datagram.buffer.Reset();
+    }
+    return burst.size();
+  }
+
+  uint32_t number = 0;
+  uint32_t key = 0;
+  uint64_t ids[4] = {};
+  std::vector<uint8_t> original;  // header of the latest request in that format
+
+ private:
+  size_t DoTakeEvents(absl::Span<PortEvent>) override { return 0; }
+  std::vector<Datagram> arriving_;
+};
+
+class Run {
+ public:
+  explicit Run(Wire wire) : loop_({}, clock_) {
+    auto port = std::make_unique<FuzzPort>();
+    port_ = port.get();
+    auto client = Client::Create(loop_, std::move(port),
+                                 {.timeout = absl::Milliseconds(200),
+                                  .outstanding_max = 12,
+                                  .request_id_seed = 1,
+                                  .wire = wire,
+                                  .negotiation_timeout = absl::Milliseconds(10),
+                                  .session = {.timeout = absl::Seconds(1),
+                                              .slots = 4,
+                                              .credits = 8,
+                                              .sessions_max = 3,
+                                              .message_bytes_max = 20'000}});
+    if (!client.ok()) std::abort();
+    client_ = *std::move(client);
+  }
+
+  void Step(const uint8_t* s) {
+    const uint64_t id = port_->ids[s[1] % 4];
+    switch (s[0] % 10) {
+      case 0:
+        return Begin(s[1] % 3 == 0 ? s[2] * 70u : s[2], s[3]);
+      case 1: {
+        uint8_t body[kHelloBytes];
+        WriteHello({.slots = s[1],
+                    .packet_bytes = 100u + 8 * s[2],
+                    .timeout_us = (s[3] + 1u) * 4000,
+                    .key = s[4]},
+                   body);
+        return Packet({.type = MessageType::kAck,
+                       .first = true,
+                       .last = true,
+                       .credits = s[5],
+                       .kind = ControlKind::kHelloAck},
+                      body, sizeof(body));
+      }
+      case 2: {
+        static constexpr uint8_t kZeros[900] = {};
+        const uint16_t order = s[3] == 0 ? s[4] : s[3];
+        return Packet({.type = MessageType::kResponse,
+                       .first = s[3] == 0 || (s[7] & 4) != 0,
+                       .last = (s[7] & 1) != 0,
+                       .echo_valid = (s[7] & 2) != 0,
+                       .packet_order = order,
+                       .request_id = id,
+                       .credits = s[5]},
+                      kZeros, 4u * s[6] % 900);
+      }
+      case 3: {
+        uint8_t bits[4] = {s[4], s[5], 0, 0};
+        uint8_t body[kProgressBytesMax];
+        const size_t size = WriteProgress(
+            {.granted = s[6], .bits = static_cast<uint16_t>(s[7] % 20), .bitmap = bits}, body);
+        return Packet({.type = MessageType::kAck,
+                       .first = true,
+                       .last = (s[7] & 0x80) == 0,
+                       .echo_valid = (s[7] & 0x20) != 0,
+                       .packet_order = s[3],
+                       .request_id = id,
+                       .credits = s[2],
+                       .kind = ControlKind::kProgress},
+                      body, size);
+      }
+      case 4:
+        return Packet({.type = MessageType::kAck,
+                       .first = true,
+                       .last = true,
+                       .request_id = id,
+                       .kind = static_cast<ControlKind>(s[3] % 11)},
+                      s, 4);
+      case 5:
+        return Packet({.type = MessageType::kDrop,
+                       .first = true,
+                       .last = true,
+                       .request_id = id,
+                       .code = static_cast<DropReason>(s[3] % (kDropReasonMax + 1))},
+                      s, 4);
+      case 6:
+        clock_.Advance(int64_t{s[1]} << (s[2] % 20));
+        break;
+      case 7:
+        if (calls_.empty()) break;
+        Cancel(s[1] % calls_.size());
+        break;
+      case 8: {
+        std::vector<uint8_t> bytes = port_->original;
+        if ((s[1] & 1) != 0 || bytes.size() < 8) return port_->Deliver({s + 1, s + 8});
+        bytes[2] = static_cast<uint8_t>(s[2] << 4);
+        bytes[3] = s[3] & 0xC0;
+        bytes[7] = s[4] % 8;
+        bytes.insert(bytes.end(), s, s + 4);
+        return port_->Deliver(bytes);
+      }
+      default:
+        bend_ = s[1] % 44;
+        bend_by_ = (s[2] & 1) != 0 ? s[3] : 0;
+        loop_.RunOnce();
+    }
+  }
+
+  void End() {
+    again_ = false;
+    for (int i = 0; i < 100; ++i) {
+      clock_.Advance(100'000'000);
+      loop_.RunOnce();
+    }
+    if (client_->outstanding() != 0) std::abort();
+    for (const auto& call : calls_) {
+      if (call->ended != (call->cancelled ? 0 : 1)) std::abort();
+    }
+    if (port_->pool().available() != port_->pool().count()) std::abort();
+  }
+
+ private:
+  struct Outcome {
+    CallId id;
+    int ended = 0;
+    bool cancelled = false;
+  };
+
+  void Begin(size_t bytes, uint8_t what) {
+    static const std::vector<uint8_t> request(256 * 70);
+    calls_.push_back(std::make_unique<Outcome>());
+    Outcome* const outcome = calls_.back().get();
+    absl::StatusOr<CallId> id = client_->Call(
+        Peer{{1}}, Payload::External({request.data(), bytes}),
+        [this, outcome, what](absl::StatusOr<BufferChain>) {
+          if (++outcome->ended > 1 || outcome->cancelled) std::abort();
+          if (again_ && what % 4 == 1 && calls_.size() < 1000) Begin(what, 0);
+          if (again_ && what % 4 == 2) Cancel(what % calls_.size());
+        });
+    if (id.ok()) {
+      outcome->id = *id;
+    } else {
+      std::erase_if(calls_, [outcome](const auto& call) { return call.get() == outcome; });
+    }
+  }
+  void Cancel(size_t index) {
+    Outcome& call = *calls_[index];
+    client_->Cancel(call.id);
+    if (call.ended == 0) call.cancelled = true;
+  }
+  void Packet(ExtendedHeader header, const uint8_t* body, size_t size) {
+    header.session = port_->number;
+    header.from_session = 5;
+    header.key = port_->key;
+    std::vector<uint8_t> bytes(kExtendedHeaderBytes + size);
+    WriteExtendedHeader(header, bytes.data());
+    std::memcpy(bytes.data() + kExtendedHeaderBytes, body, size);
+    bytes[bend_] ^= std::exchange(bend_by_, 0);
+    port_->Deliver(bytes);
+  }
+
+  ManualClock clock_;
+  Loop loop_;
+  FuzzPort* port_ = nullptr;
+  std::vector<std::unique_ptr<Outcome>> calls_;
+  std::unique_ptr<Client> client_;
+  bool again_ = true;
+  size_t bend_ = 0;
+  uint8_t bend_by_ = 0;
+};
+
+}  // namespace
+}  // namespace weft::rpc
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using weft::rpc::Wire;
+  weft::rpc::Run run(size > 1 && (data[1] & 1) != 0 ? Wire::kExtended : Wire::kAuto);
+  for (; size >= 8; data += 8, size -= 8) run.Step(data);
+  run.End();
+  return 0;
+}
