@@ -157,7 +157,18 @@ void ClientSessions::Start(ClientCall& call, int64_t now_ns) {
   }
 }
 
+// Whether a call that has waited would hardly be answered in time. Sending it would keep the server
+// from those that can be: under overload all would wait until it is too late, and nothing but that
+// be executed. Those that need not wait go in any case, so times that have become shorter are seen.
+bool ClientSessions::IsTooLate(const ClientSession& session, const ClientCall& call,
+                               int64_t now_ns) {
+  return call.deadline_ns - now_ns < 2 * session.response_time.srtt_ns();
+}
+
 void ClientSessions::Pump(ClientSession& session) {
+  // Calls that end below lead here again: however many there are, one after the other.
+  if (session.pumping) return;
+  session.pumping = true;
   for (ClientCall* call = session.sending.front(); call != nullptr;) {
     ClientCall* const next = call->next;
     PumpTransfer(*call);
@@ -169,9 +180,16 @@ void ClientSessions::Pump(ClientSession& session) {
       Fail(call, std::move(size));  // it was begun before the session knew the length of packets
       continue;
     }
+    const int64_t now_ns = base_.loop.now_ns();
+    if (IsTooLate(session, call, now_ns)) {
+      ++base_.stats.timeouts;
+      End(call, NotExecuted(absl::DeadlineExceededError("no time left for a reply")));
+      continue;
+    }
     session.waiting.Remove(call);
-    Start(call, base_.loop.now_ns());
+    Start(call, now_ns);
   }
+  session.pumping = false;
   SchedulePacing(session);
   // Its last call may have been one that was cancelled.
   if (session.state == ClientSession::State::kDraining) [[unlikely]]

@@ -131,6 +131,7 @@ struct ClientSession {
   uint32_t generation = 0;
   State state = State::kFree;
   bool own = false;  // opened by the application, not for a peer's calls
+  bool pumping = false;  // Pump() is running
   uint16_t credits = 1;
   Peer peer;
   uint32_t remote_number = 0;

@@ -114,6 +114,7 @@ class ClientSessions {
   size_t WindowOf(const ClientSession& session) const;
   bool CanStart(const ClientSession& session) const;
   void Start(ClientCall& call, int64_t now_ns);
+  static bool IsTooLate(const ClientSession& session, const ClientCall& call, int64_t now_ns);
   void Pump(ClientSession& session);
   void SchedulePacing(ClientSession& session);
   void SendRequest(ClientCall& call, int64_t now_ns);
