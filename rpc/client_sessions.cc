@@ -65,6 +65,10 @@ ClientSessions::ClientSessions(ClientBase& base, OriginalCalls& original)
 }
 
 ClientSessions::~ClientSessions() {
+  // While the budget and those who wait for it are still here.
+  for (const auto& call : calls_) {
+    if (call->transfer != nullptr) call->transfer->room.Reset();
+  }
   for (const auto& session : sessions_) {
     if (session->state == ClientSession::State::kOpen ||
         session->state == ClientSession::State::kDraining) {
