@@ -32,8 +32,7 @@ constexpr uint32_t kBuffers = 16384;
 // Messages of the application, one after the other.
 class Messages {
  public:
-  explicit Messages(size_t bytes)
-      : bytes_(bytes), memory_(kMessages * bytes, 'x') {}
+  explicit Messages(size_t bytes) : bytes_(bytes), memory_(kMessages * bytes, 'x') {}
 
   rpc::Payload Next() {
     const size_t at = number_++ % kMessages * bytes_;
@@ -48,9 +47,8 @@ class Messages {
 
 // Arguments: transport, address to listen at, bytes of a reply. Reports the port that it got, or 0.
 absl::Status Serve(Peer& peer) {
-  absl::StatusOr<Endpoint> endpoint = OpenEndpoint({.transport = peer.arguments()[0],
-                                                    .local = peer.arguments()[1],
-                                                    .buffers = kBuffers});
+  absl::StatusOr<Endpoint> endpoint = OpenEndpoint(
+      {.transport = peer.arguments()[0], .local = peer.arguments()[1], .buffers = kBuffers});
   if (!endpoint.ok()) return endpoint.status();
   Messages replies(static_cast<size_t>(peer.Number(2)));
   Loop loop({.mode = LoopMode::kBusy}, RealClock());

@@ -24,10 +24,10 @@ using Victim = DeathWorkload::Victim;
 constexpr absl::Duration kStartTimeout = absl::Seconds(10);
 // What a call is given: that alone would not end it in time.
 constexpr absl::Duration kCallTimeout = absl::Seconds(50);
-constexpr size_t kOutstanding = 32;     // echoed at once, again and again
-constexpr size_t kHeld = 8;             // which the server never answers
-constexpr uint64_t kReplies = 10'000;   // before there is load
-constexpr uint8_t kHold = 1;            // a request's first byte
+constexpr size_t kOutstanding = 32;    // echoed at once, again and again
+constexpr size_t kHeld = 8;            // which the server never answers
+constexpr uint64_t kReplies = 10'000;  // before there is load
+constexpr uint8_t kHold = 1;           // a request's first byte
 
 Task<void> EchoOrHold(rpc::ServerCall call) {
   const absl::Span<const uint8_t> request = call.request().front();
@@ -42,9 +42,9 @@ absl::Status Serve(Peer& peer) {
       OpenEndpoint({.transport = peer.arguments()[0], .local = peer.arguments()[1]});
   if (!endpoint.ok()) return endpoint.status();
   Loop loop({.mode = LoopMode::kBusy}, RealClock());
-  auto created = rpc::Server::Create(loop, std::move(endpoint->port),
-                                     {.session = {.timeout = absl::Nanoseconds(peer.Number(2))}},
-                                     &EchoOrHold);
+  auto created =
+      rpc::Server::Create(loop, std::move(endpoint->port),
+                          {.session = {.timeout = absl::Nanoseconds(peer.Number(2))}}, &EchoOrHold);
   if (!created.ok()) return created.status();
   rpc::Server& server = **created;
   server.set_session_events([&](const rpc::SessionEvent& event) {
@@ -78,8 +78,7 @@ class Caller {
   void Call(uint8_t first_byte) {
     std::array<uint8_t, 64> request = {first_byte};
     const absl::StatusOr<rpc::CallId> begun = client_.Call(
-        server_, request,
-        [this](const absl::StatusOr<BufferChain>& reply) { OnEnd(reply.ok()); });
+        server_, request, [this](const absl::StatusOr<BufferChain>& reply) { OnEnd(reply.ok()); });
     if (begun.ok()) {
       ++outstanding_;
       return;
@@ -118,11 +117,10 @@ absl::Status Ask(Peer& peer) {
   absl::StatusOr<Endpoint> endpoint = OpenEndpoint({.transport = peer.arguments()[0]});
   if (!endpoint.ok()) return endpoint.status();
   Loop loop({.mode = LoopMode::kBusy}, RealClock());
-  auto client =
-      rpc::Client::Create(loop, std::move(endpoint->port),
-                          {.timeout = kCallTimeout,
-                           .wire = rpc::Wire::kExtended,
-                           .session = {.timeout = absl::Nanoseconds(peer.Number(2))}});
+  auto client = rpc::Client::Create(loop, std::move(endpoint->port),
+                                    {.timeout = kCallTimeout,
+                                     .wire = rpc::Wire::kExtended,
+                                     .session = {.timeout = absl::Nanoseconds(peer.Number(2))}});
   if (!client.ok()) return client.status();
   absl::StatusOr<::weft::Peer> server = (*client)->Resolve(*address);
   if (!server.ok()) return server.status();

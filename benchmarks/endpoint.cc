@@ -65,8 +65,7 @@ absl::Status TransportIsHere(const std::string& transport) {
 
 std::string ListenAddress(const std::string& transport) {
   const TransportPlugin* const plugin = FindTransport(transport);
-  const bool shm =
-      plugin != nullptr && plugin->address_kinds.front() == Address::Kind::kShm;
+  const bool shm = plugin != nullptr && plugin->address_kinds.front() == Address::Kind::kShm;
   return shm ? absl::StrCat("shm:rpc-server-", getpid()) : "127.0.0.1:0";
 }
 

@@ -190,8 +190,8 @@ class Incast {
   IncastResult Evaluate(const Counts& before, const Counts& after) const {
     uint64_t calls = 0;
     for (const uint64_t ended : ended_) calls += ended;
-    const double capacity_bytes = static_cast<double>(options_.bandwidth_bps) / 8 *
-                                  absl::ToDoubleSeconds(options_.duration);
+    const double capacity_bytes =
+        static_cast<double>(options_.bandwidth_bps) / 8 * absl::ToDoubleSeconds(options_.duration);
     const HistogramSnapshot queue = queue_.Snapshot();
     const HistogramSnapshot latency = latency_.Snapshot();
     const uint64_t sent = after.sent - before.sent;

@@ -50,8 +50,8 @@ struct IncastResult {
   double dropped = 0;        // by the queue, of all packets sent
   double p50_us = 0;         // of a call
   double p99_us = 0;
-  uint64_t calls = 0;        // that ended well
-  uint64_t failures = 0;     // calls that ended in an error
+  uint64_t calls = 0;     // that ended well
+  uint64_t failures = 0;  // calls that ended in an error
 };
 
 // Fails if the options make no sense, or when a call cannot be begun.

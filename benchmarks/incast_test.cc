@@ -22,18 +22,18 @@ TEST_P(IncastTest, NoCollapseAndNobodyStarves) {
   EXPECT_EQ(result->failures, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, IncastTest,
-    testing::Values(IncastOptions{.duration = absl::Milliseconds(50)},
-                    IncastOptions{.queue_packets = 128, .duration = absl::Milliseconds(50)},
-                    IncastOptions{.direction = Direction::kReplies,
-                                  .duration = absl::Milliseconds(50)},
-                    IncastOptions{.direction = Direction::kReplies,
-                                  .queue_packets = 128,
-                                  .duration = absl::Milliseconds(50)},
-                    IncastOptions{.message_bytes = 1400,
-                                  .outstanding = 32,
-                                  .duration = absl::Milliseconds(20)}));
+INSTANTIATE_TEST_SUITE_P(All, IncastTest,
+                         testing::Values(IncastOptions{.duration = absl::Milliseconds(50)},
+                                         IncastOptions{.queue_packets = 128,
+                                                       .duration = absl::Milliseconds(50)},
+                                         IncastOptions{.direction = Direction::kReplies,
+                                                       .duration = absl::Milliseconds(50)},
+                                         IncastOptions{.direction = Direction::kReplies,
+                                                       .queue_packets = 128,
+                                                       .duration = absl::Milliseconds(50)},
+                                         IncastOptions{.message_bytes = 1400,
+                                                       .outstanding = 32,
+                                                       .duration = absl::Milliseconds(20)}));
 
 TEST(IncastDeterminismTest, TheSameSeedGivesTheSameRun) {
   const IncastOptions options = {

@@ -38,12 +38,12 @@ class Overload {
  public:
   Overload(size_t clients, double rate_per_s, absl::Duration deadline)
       : rate_per_s_(rate_per_s), deadline_ns_(absl::ToInt64Nanoseconds(deadline)) {
-    server_ = *rpc::Server::Create(
-        server_loop_, *transport_->OpenDatagramPort({.local = Address::Sim("server")}),
-        {.key_seed = 1}, [this](rpc::ServerCall call) {
-          free_ns_ = std::max(free_ns_, network_.NowNs()) + kWorkNs;
-          (void)call.Reply(std::move(call.request()));
-        });
+    server_ = *rpc::Server::Create(server_loop_,
+                                   *transport_->OpenDatagramPort({.local = Address::Sim("server")}),
+                                   {.key_seed = 1}, [this](rpc::ServerCall call) {
+                                     free_ns_ = std::max(free_ns_, network_.NowNs()) + kWorkNs;
+                                     (void)call.Reply(std::move(call.request()));
+                                   });
     for (size_t i = 0; i < clients; ++i) {
       auto client = *rpc::Client::Create(
           client_loop_,
@@ -111,9 +111,9 @@ TEST(OverloadTest, GoodputDoesNotFall) {
     for (const absl::Duration deadline : {absl::Milliseconds(2), absl::Milliseconds(10)}) {
       const double below = Goodput(clients, 0.9, deadline);
       const double twice = Goodput(clients, 2, deadline);
-      SCOPED_TRACE(absl::StrCat(clients, " clients, ", absl::FormatDuration(deadline),
-                                " to wait: goodput at 0.9 and at 2 times what the server can do: ",
-                                below, ", ", twice));
+      SCOPED_TRACE(absl::StrCat(
+          clients, " clients, ", absl::FormatDuration(deadline),
+          " to wait: goodput at 0.9 and at 2 times what the server can do: ", below, ", ", twice));
       EXPECT_GE(below, 0.85);
       EXPECT_GE(twice, 0.95);
     }

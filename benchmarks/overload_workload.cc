@@ -111,9 +111,8 @@ class Load {
   void Send(int64_t due_ns) {
     Source& source = sources_[next_++ % sources_.size()];
     const absl::StatusOr<rpc::CallId> begun = source.client->Call(
-        source.server, request_, [this, due_ns](const absl::StatusOr<BufferChain>& reply) {
-          OnEnd(due_ns, reply.ok());
-        });
+        source.server, request_,
+        [this, due_ns](const absl::StatusOr<BufferChain>& reply) { OnEnd(due_ns, reply.ok()); });
     if (!begun.ok() && options_.rate_per_s == 0) ++refused_;
   }
 
@@ -168,12 +167,12 @@ absl::StatusOr<double> MeasureGoodput(const OverloadWorkload& workload, const Rp
   if (absl::Status here = TransportIsHere(workload.transport); !here.ok()) return here;
   const std::string listen = ListenAddress(workload.transport);
   const absl::Duration lifetime = 2 * options.duration + 3 * kStartTimeout;
-  auto server = PeerProcess::Start(
-      {.role = "overload-server",
-       .core = options.server_core,
-       .arguments = {workload.transport, listen,
-                     absl::StrCat(absl::ToInt64Nanoseconds(workload.work))},
-       .lifetime = lifetime});
+  auto server =
+      PeerProcess::Start({.role = "overload-server",
+                          .core = options.server_core,
+                          .arguments = {workload.transport, listen,
+                                        absl::StrCat(absl::ToInt64Nanoseconds(workload.work))},
+                          .lifetime = lifetime});
   if (!server.ok()) return server.status();
   const absl::StatusOr<double> port = (*server)->AwaitReport(kStartTimeout);
   if (!port.ok()) return port.status();

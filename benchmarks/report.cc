@@ -111,8 +111,8 @@ std::string Bars::Table() const {
   for (const Line& line : lines_) width = std::max(width, line.what.size());
   std::string text = absl::StrFormat("%-*s  %8s  %8s\n", width, "bar", "is", "asked");
   for (const Line& line : lines_) {
-    absl::StrAppendFormat(&text, "%-*s  %8.3f  %s %5.2f  %s\n", width, line.what, line.is, line.relation,
-                          line.limit, line.met ? "met" : "MISSED");
+    absl::StrAppendFormat(&text, "%-*s  %8.3f  %s %5.2f  %s\n", width, line.what, line.is,
+                          line.relation, line.limit, line.met ? "met" : "MISSED");
   }
   return text;
 }

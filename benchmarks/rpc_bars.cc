@@ -237,8 +237,7 @@ Report Figures::ToReport() const {
       continue;
     }
     const BulkBar* const bar = BarOf(series.workload);
-    report.Add(name, "GB/s", series.gb_per_s,
-               bar != nullptr ? MedianOf(bar->floor) : std::nullopt);
+    report.Add(name, "GB/s", series.gb_per_s, bar != nullptr ? MedianOf(bar->floor) : std::nullopt);
   }
   for (const auto& [transport, footprint] : footprints_) {
     const std::string name = absl::StrCat("echo server ", transport);
@@ -280,8 +279,8 @@ void Figures::AddWireBars(Bars* bars) const {
     const Series* const original = OriginalOf(series);
     if (original == nullptr || !series.status.ok() || series.workload.rate != 0) continue;
     const std::string what =
-        absl::StrCat(series.workload.Name(), IsLatency(series.workload) ? ", p50" : "",
-                     " / ", original->workload.Name());
+        absl::StrCat(series.workload.Name(), IsLatency(series.workload) ? ", p50" : "", " / ",
+                     original->workload.Name());
     if (IsLatency(series.workload)) {
       bars->AtMost(what, MedianRatio(series.p50_us, original->p50_us), kExtendedLatencyMax);
     } else {

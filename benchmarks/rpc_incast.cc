@@ -20,7 +20,8 @@
 #include "weft/benchmarks/incast.h"
 #include "weft/benchmarks/report.h"
 
-ABSL_FLAG(std::vector<std::string>, algorithms, (std::vector<std::string>{"swift", "new_reno", "none"}),
+ABSL_FLAG(std::vector<std::string>, algorithms,
+          (std::vector<std::string>{"swift", "new_reno", "none"}),
           "of congestion control, by name");
 ABSL_FLAG(uint32_t, senders, 64, "how many send to one");
 ABSL_FLAG(absl::Duration, duration, absl::Milliseconds(200), "of each run, on the virtual clock");

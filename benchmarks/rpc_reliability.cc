@@ -179,8 +179,7 @@ void MeasureDeaths(const std::string& transport, const RpcOptions& options, Coll
   for (const auto victim : {DeathWorkload::Victim::kServer, DeathWorkload::Victim::kClient}) {
     const DeathWorkload workload = {.transport = transport, .victim = victim};
     const bool server = victim == DeathWorkload::Victim::kServer;
-    const std::string name =
-        absl::StrCat(server ? "server" : "client", " killed ", transport);
+    const std::string name = absl::StrCat(server ? "server" : "client", " killed ", transport);
     const absl::StatusOr<Death> death = MeasureDeath(workload, options);
     if (!death.ok()) {
       all->Fail(name, death.status());
@@ -198,9 +197,8 @@ void MeasureIdle(const std::string& transport, const RpcOptions& options, Collec
   const uint64_t wanted = absl::GetFlag(FLAGS_idle_sessions);
   const uint64_t sessions = absl::GetFlag(FLAGS_quick) ? wanted / 10 : wanted;
   const std::string name = absl::StrCat(sessions, " idle sessions ", transport);
-  const absl::StatusOr<IdleSessions> idle =
-      MeasureIdleSessions({.transport = transport, .sessions = static_cast<size_t>(sessions)},
-                          options);
+  const absl::StatusOr<IdleSessions> idle = MeasureIdleSessions(
+      {.transport = transport, .sessions = static_cast<size_t>(sessions)}, options);
   if (!idle.ok()) return all->Fail(name, idle.status());
   all->Add(name + ", resident memory of each", "bytes", idle->bytes);
   all->Add(name + ", served afterwards", "of them", idle->served);
@@ -229,11 +227,11 @@ absl::StatusOr<std::vector<Experiment>> WantedExperiments() {
     const auto found = std::find_if(std::begin(kExperiments), std::end(kExperiments),
                                     [&](const Experiment& e) { return word == e.name; });
     if (found == std::end(kExperiments)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "--only: no '", word, "'; there are ",
-          absl::StrJoin(kExperiments, ", ", [](std::string* out, const Experiment& e) {
-            absl::StrAppend(out, e.name);
-          })));
+      return absl::InvalidArgumentError(
+          absl::StrCat("--only: no '", word, "'; there are ",
+                       absl::StrJoin(kExperiments, ", ", [](std::string* out, const Experiment& e) {
+                         absl::StrAppend(out, e.name);
+                       })));
     }
     wanted.push_back(*found);
   }
@@ -249,9 +247,9 @@ absl::StatusOr<RpcOptions> MakeOptions() {
     return absl::InvalidArgumentError("client and server spin and need two cores, one each");
   }
   if (absl::GetFlag(FLAGS_runs) < 1) return absl::InvalidArgumentError("--runs must be 1 at least");
-  return RpcOptions{(*cores)[0], (*cores)[1],
-                    absl::GetFlag(FLAGS_quick) ? absl::Milliseconds(200)
-                                               : absl::GetFlag(FLAGS_duration)};
+  return RpcOptions{
+      (*cores)[0], (*cores)[1],
+      absl::GetFlag(FLAGS_quick) ? absl::Milliseconds(200) : absl::GetFlag(FLAGS_duration)};
 }
 
 int Main() {

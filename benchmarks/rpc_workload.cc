@@ -51,10 +51,9 @@ std::optional<double> LossOf(int64_t per_million) {
 absl::Status Serve(Peer& peer) {
   absl::StatusOr<LoopOptions> loop_options = LoopOptionsOf(peer.arguments()[1]);
   if (!loop_options.ok()) return loop_options.status();
-  absl::StatusOr<Endpoint> endpoint =
-      OpenEndpoint({.transport = peer.arguments()[0],
-                    .local = peer.arguments()[2],
-                    .loss = LossOf(peer.Number(3))});
+  absl::StatusOr<Endpoint> endpoint = OpenEndpoint({.transport = peer.arguments()[0],
+                                                    .local = peer.arguments()[2],
+                                                    .loss = LossOf(peer.Number(3))});
   if (!endpoint.ok()) return endpoint.status();
   return ServeRpc(*loop_options, std::move(endpoint->port),
                   [&](uint16_t number) { peer.Report(number); });
@@ -107,8 +106,7 @@ absl::Status Ask(Peer& peer) {
   absl::StatusOr<rpc::Wire> wire = WireOf(peer.arguments()[7]);
   if (!wire.ok()) return wire.status();
   absl::StatusOr<Endpoint> endpoint =
-      OpenEndpoint({.transport = peer.arguments()[0],
-                    .loss = LossOf(peer.Number(8))});
+      OpenEndpoint({.transport = peer.arguments()[0], .loss = LossOf(peer.Number(8))});
   if (!endpoint.ok()) return endpoint.status();
   absl::StatusOr<RpcResult> result = AskRpc(*loop_options, std::move(endpoint->port),
                                             {.server = *address,
@@ -192,7 +190,8 @@ absl::StatusOr<RpcResult> AskRpc(const LoopOptions& loop_options,
                                  std::unique_ptr<DatagramPort> port, const RpcRequests& requests) {
   Loop loop(loop_options, RealClock());
   // A machine that is busy with something else may make a reply late, not lose it.
-  auto client = rpc::Client::Create(loop, std::move(port), {.timeout = absl::Seconds(10), .wire = requests.wire});
+  auto client = rpc::Client::Create(loop, std::move(port),
+                                    {.timeout = absl::Seconds(10), .wire = requests.wire});
   if (!client.ok()) return client.status();
   absl::StatusOr<::weft::Peer> server = (*client)->Resolve(requests.server);
   if (!server.ok()) return server.status();

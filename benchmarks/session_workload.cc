@@ -88,8 +88,7 @@ class Sessions {
 
   void Sleep(absl::Duration duration) {
     over_ = true;
-    loop_.timers().Schedule(over_timer_,
-                            RealClock().NowNs() + absl::ToInt64Nanoseconds(duration));
+    loop_.timers().Schedule(over_timer_, RealClock().NowNs() + absl::ToInt64Nanoseconds(duration));
     RunUntilDone();
   }
 
@@ -112,8 +111,8 @@ class Sessions {
 
   void OnEvent(const rpc::SessionEvent& event) {
     if (event.kind != rpc::SessionEvent::Kind::kOpened) {
-      return Fail(absl::UnavailableError(absl::StrCat("a session was refused or lost after ",
-                                                      open_, " were opened")));
+      return Fail(absl::UnavailableError(
+          absl::StrCat("a session was refused or lost after ", open_, " were opened")));
     }
     if (sessions_.size() < wanted_) Connect();
     if (++open_ == wanted_) done_ = true;
@@ -254,17 +253,16 @@ absl::StatusOr<IdleSessions> MeasureIdleSessions(const SessionWorkload& workload
   if (!pair.ok()) return pair.status();
   // What a server takes once it has served at all does not count.
   {
-    auto few = StartClient(pair->address,
-                           {workload.transport, kIdleOutstanding, kIdleOutstanding},
+    auto few = StartClient(pair->address, {workload.transport, kIdleOutstanding, kIdleOutstanding},
                            options.duration, options);
     if (!few.ok()) return few.status();
     const absl::StatusOr<double> rate = (*few)->AwaitReport(options.duration + kPassTimeout);
     if (!rate.ok()) return rate.status();
   }
   const double before = ResidentBytes(pair->server->pid());
-  auto client = StartClient(pair->address,
-                            {workload.transport, workload.sessions, kIdleOutstanding},
-                            absl::ZeroDuration(), options);
+  auto client =
+      StartClient(pair->address, {workload.transport, workload.sessions, kIdleOutstanding},
+                  absl::ZeroDuration(), options);
   if (!client.ok()) return client.status();
   const absl::StatusOr<double> first = (*client)->AwaitReport(kPassTimeout);
   if (!first.ok()) return first.status();

@@ -139,7 +139,9 @@ TEST_F(ThreadPoolTest, FunctionsOfEachKind) {
     const int a = 1;
     const int& b = a;
     EXPECT_EQ(*co_await pool.Run(*loop_, [a, &b] { return a + b; }), 2);
-    EXPECT_EQ(*co_await pool.Run(*loop_, +[] { return 5; }), 5);
+    EXPECT_EQ(*co_await pool.Run(
+                  *loop_, +[] { return 5; }),
+              5);
   };
   tasks_.Spawn(run());
   RunUntilTasksEnd();
@@ -326,7 +328,8 @@ TEST_F(ThreadPoolTest, ThePoolMayGoFirst) {
   Occupy(*pool, gate);
   for (int i = 0; i < 3; ++i) Spawn(*pool, [&ran, captured] { ran = true; });
   TaskGroup victim;
-  victim.Spawn(Await(*pool, *loop_, [&ran] { ran = true; }, outcomes_));
+  victim.Spawn(Await(
+      *pool, *loop_, [&ran] { ran = true; }, outcomes_));
   const ThreadPoolStats& stats = pool->stats();  // valid while somebody waits
   std::thread destroyer([&] { pool.reset(); });
   while (stats.cancelled < 4) std::this_thread::yield();
@@ -386,8 +389,7 @@ TEST(ThreadPoolStressTest, ManyLoopsThatGiveUp) {
     ThreadPool pool({.threads = 3, .queue_max = 20});
     std::vector<std::thread> threads;
     for (int i = 0; i < kLoops; ++i) {
-      threads.emplace_back(
-          [&, i] { HandOverAndCancel(pool, i, &ended[i], &given_up[i]); });
+      threads.emplace_back([&, i] { HandOverAndCancel(pool, i, &ended[i], &given_up[i]); });
     }
     for (std::thread& thread : threads) thread.join();
     EXPECT_EQ(pool.stats().waiting.value(), 0);

@@ -84,8 +84,8 @@ std::shared_ptr<Application> Build(Worker& worker, ThreadPool& pool) {
   application->client = *rpc::Client::Create(worker.loop(), *std::move(port), {});
   rpc::Client& client = *application->client;
   application->echo = Listen(worker, &Echo);
-  application->read = Listen(
-      worker, [&pool](rpc::ServerCall call) { return Read(pool, std::move(call)); });
+  application->read =
+      Listen(worker, [&pool](rpc::ServerCall call) { return Read(pool, std::move(call)); });
   const Peer next = *client.Resolve(application->read->port().local_address());
   application->relay = Listen(worker, [&client, next](rpc::ServerCall call) {
     return Relay(client, next, std::move(call));

@@ -103,12 +103,12 @@ class AbruptRun {
     const auto number = static_cast<uint32_t>(i);
     std::memcpy(request.data(), &number, sizeof(number));
     const Target target = i % 4 == 0 ? Target(session_) : Target(peer_);
-    absl::StatusOr<CallId> begun = client_->Call(
-        target, {reinterpret_cast<const uint8_t*>(request.data()), request.size()},
-        [this, i](absl::StatusOr<BufferChain> reply) {
-          ++outcomes_[i].ended;
-          outcomes_[i].status = reply.status();
-        });
+    absl::StatusOr<CallId> begun =
+        client_->Call(target, {reinterpret_cast<const uint8_t*>(request.data()), request.size()},
+                      [this, i](absl::StatusOr<BufferChain> reply) {
+                        ++outcomes_[i].ended;
+                        outcomes_[i].status = reply.status();
+                      });
     ASSERT_TRUE(begun.ok()) << begun.status();
     outcomes_[i].id = *begun;
   }

@@ -179,8 +179,7 @@ Client::CallAwaiter Client::Call(const Target& target, Payload request,
   return CallAwaiter(*this, target, std::move(request), options);
 }
 
-Client::CallAwaiter Client::Call(const Target& target, Buffer request,
-                                 const CallOptions& options) {
+Client::CallAwaiter Client::Call(const Target& target, Buffer request, const CallOptions& options) {
   return CallAwaiter(*this, target, Payload(std::move(request)), options);
 }
 

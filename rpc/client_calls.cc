@@ -22,7 +22,7 @@ constexpr int64_t kLateMaxNs = 10'000'000;
 constexpr int64_t kAskAgainNs = 1'000'000'000;
 
 uint32_t MicrosecondsUntil(int64_t deadline_ns, int64_t now_ns) {
-  const int64_t left_us = (deadline_ns - now_ns + 999) / 1000;
+  const int64_t left_us = (deadline_ns - now_ns) / 1000 + 1;
   return static_cast<uint32_t>(std::clamp<int64_t>(left_us, 1, UINT32_MAX));
 }
 
@@ -62,9 +62,10 @@ ClientCall& ClientSessions::NewCall() {
 }
 
 // All that a short request needs, in one piece of code.
-[[gnu::flatten]] absl::StatusOr<CallId> ClientSessions::Begin(const Target& target, Payload&& request, bool copy,
-                                             Callback&& callback, Policy policy,
-                                             int64_t deadline_ns, int64_t now_ns) {
+[[gnu::flatten]] absl::StatusOr<CallId> ClientSessions::Begin(const Target& target,
+                                                              Payload&& request, bool copy,
+                                                              Callback&& callback, Policy policy,
+                                                              int64_t deadline_ns, int64_t now_ns) {
   if (outstanding_ >= base_.options.outstanding_max) {
     return NotExecuted(absl::ResourceExhaustedError(
         absl::StrCat(outstanding_, " calls are outstanding, as many as outstanding_max allows")));
@@ -246,7 +247,7 @@ void ClientSessions::SendRequest(ClientCall& call, int64_t now_ns) {
 void ClientSessions::SendPacket(ClientSession& session, const ExtendedHeader& header,
                                 absl::Span<const uint8_t> bytes, ClientCall* view) {
   Buffer packet = base_.port->pool().Allocate();
-  if (!packet) [[unlikely]] {
+  if (!packet || packet.tailroom() < kExtendedHeaderBytes + bytes.size()) [[unlikely]] {
     ++base_.stats.send_overflows;  // as if the network had lost it
     return;
   }
@@ -441,7 +442,9 @@ void ClientSessions::Release(ClientCall& call) {
     session.free_slots.push_back(static_cast<uint16_t>(call.request_id));
     call.request_id = 0;
   }
-  if (call.state != ClientCall::State::kCancelling) --outstanding_;
+  if (call.state != ClientCall::State::kCancelling && call.state != ClientCall::State::kOriginal) {
+    --outstanding_;
+  }
   ReleaseRequest(call);
   call.state = ClientCall::State::kFree;
 }
@@ -481,7 +484,8 @@ void ClientSessions::Cancel(CallId id) {
                     cancelling_ < base_.options.outstanding_max;
   if (!tell) {
     Release(*call);
-    return Free(*call);
+    Free(*call);
+    return Pump(session);
   }
   if (call->state == ClientCall::State::kSent) --session.in_flight;
   if (call->state == ClientCall::State::kSending || call->state == ClientCall::State::kReceiving) {
@@ -531,8 +535,7 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
   }
   call.tries = static_cast<uint8_t>(std::min(call.tries + 1, 255));
   // A server that executes a long request answers that it has it; it need not be asked often.
-  int64_t wait_ns =
-      std::min(RtoOf(session.response_time, call.tries), session.timeout_ns / 4);
+  int64_t wait_ns = std::min(RtoOf(session.response_time, call.tries), session.timeout_ns / 4);
   switch (call.state) {
     case ClientCall::State::kSent:
       SlowDown(session, now_ns, wait_ns);

@@ -197,13 +197,15 @@ class Run {
     static const std::vector<uint8_t> request(256 * 70);
     calls_.push_back(std::make_unique<Outcome>());
     Outcome* const outcome = calls_.back().get();
-    absl::StatusOr<CallId> id = client_->Call(
-        Peer{{1}}, Payload::External({request.data(), bytes}),
-        [this, outcome, what](absl::StatusOr<BufferChain>) {
-          if (++outcome->ended > 1 || outcome->cancelled) std::abort();
-          if (again_ && what % 4 == 1 && calls_.size() < 1000) Begin(what, 0);
-          if (again_ && what % 4 == 2) Cancel(what % calls_.size());
-        });
+    absl::StatusOr<CallId> id = client_->Call(Peer{{1}}, Payload::External({request.data(), bytes}),
+                                              [this, outcome, what](absl::StatusOr<BufferChain>) {
+                                                if (++outcome->ended > 1 || outcome->cancelled)
+                                                  std::abort();
+                                                if (again_ && what % 4 == 1 && calls_.size() < 1000)
+                                                  Begin(what, 0);
+                                                if (again_ && what % 4 == 2)
+                                                  Cancel(what % calls_.size());
+                                              });
     if (id.ok()) {
       outcome->id = *id;
     } else {

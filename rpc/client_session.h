@@ -130,7 +130,7 @@ struct ClientSession {
   const uint32_t number;
   uint32_t generation = 0;
   State state = State::kFree;
-  bool own = false;  // opened by the application, not for a peer's calls
+  bool own = false;      // opened by the application, not for a peer's calls
   bool pumping = false;  // Pump() is running
   uint16_t credits = 1;
   Peer peer;

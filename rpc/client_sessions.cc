@@ -21,6 +21,8 @@ constexpr uint32_t kLongHellos = 2;
 constexpr size_t kSafePacketBytes = 1472;  // UDP payload of an Ethernet frame
 constexpr uint32_t kNonceStepMax = 1 << 16;
 constexpr uint32_t kCloses = 3;
+// Whatever a server says: a session is not given up faster.
+constexpr int64_t kTimeoutLeastNs = 1'000'000;
 constexpr int64_t kCloseNs = 5'000'000;
 
 absl::BitGen& SystemRandom() {
@@ -57,10 +59,11 @@ ClientSessions::ClientSessions(ClientBase& base, OriginalCalls& original)
                                            : absl::Uniform<uint64_t>(SystemRandom())),
       incarnation_(random_.Next() | 1),
       // The other half stays for requests, and for replies of one packet.
-      budget_({.buffers = base.port->pool().count() / 2, .waiting_max = base.options.outstanding_max},
-              [this](ReceiveBudget::Reservation& room) {
-                SendProgress(*static_cast<ClientCall*>(room.owner()), /*resent=*/false);
-              }) {
+      budget_(
+          {.buffers = base.port->pool().count() / 2, .waiting_max = base.options.outstanding_max},
+          [this](ReceiveBudget::Reservation& room) {
+            SendProgress(*static_cast<ClientCall*>(room.owner()), /*resent=*/false);
+          }) {
   sessions_.push_back(std::make_unique<ClientSession>(this, 0));  // number 0 is nobody's
 }
 
@@ -118,8 +121,27 @@ absl::StatusOr<ClientSession*> ClientSessions::FindOrOpen(const Target& target) 
   return session;
 }
 
+// Gives up what is known of a server that is not talked to. Only at the limit of sessions.
+bool ClientSessions::FreeUnused() {
+  for (const auto& session : sessions_) {
+    const bool idle = session->state == ClientSession::State::kIdle ||
+                      session->state == ClientSession::State::kOriginal;
+    if (!idle || session->own || !session->waiting.empty() ||
+        session->free_slots.size() != session->slots.size()) {
+      continue;
+    }
+    by_peer_.erase(session->peer);
+    latest_ = nullptr;
+    session->state = ClientSession::State::kFree;
+    free_sessions_.push_back(session->number);
+    return true;
+  }
+  return false;
+}
+
 absl::StatusOr<ClientSession*> ClientSessions::NewSession(const Peer& server, bool own) {
-  if (sessions_.size() - 1 - free_sessions_.size() >= base_.options.session.sessions_max) {
+  if (sessions_.size() - 1 - free_sessions_.size() >= base_.options.session.sessions_max &&
+      !FreeUnused()) {
     return NotExecuted(absl::ResourceExhaustedError(
         absl::StrCat("there are as many sessions as rpc.session.sessions_max allows: ",
                      base_.options.session.sessions_max)));
@@ -197,8 +219,8 @@ void ClientSessions::SendHello(ClientSession& session) {
   ++session.tries;
   session.hello_ns = now_ns;
   if (session.state != ClientSession::State::kConnecting) return;
-  const int64_t wait_ns = std::min(
-      {kHelloFirstNs << std::min(session.tries - 1, 16u), kHelloMaxNs, timeout_ns_ / 10});
+  const int64_t wait_ns =
+      std::min({kHelloFirstNs << std::min(session.tries - 1, 16u), kHelloMaxNs, timeout_ns_ / 10});
   base_.loop.timers().Schedule(session.timer, now_ns + wait_ns);
 }
 
@@ -224,7 +246,8 @@ void ClientSessions::OnHelloAck(const ExtendedHeader& header, absl::Span<const u
   session.window_max = WindowPackets(session.packet_payload_bytes);
   session.slots_max = std::min<size_t>(hello.slots, base_.options.session.slots);
   session.credits = std::max<uint16_t>(header.credits, 1);
-  session.timeout_ns = std::min(timeout_ns_, int64_t{hello.timeout_us} * 1000);
+  session.timeout_ns =
+      std::min(timeout_ns_, std::max<int64_t>(int64_t{hello.timeout_us} * 1000, kTimeoutLeastNs));
   session.opened_ns = session.heard_ns = now_ns;
   // A server that had forgotten the session knows nothing of the old requests either.
   session.slots.clear();
@@ -260,6 +283,7 @@ void ClientSessions::FallBack(ClientSession& session) {
     session.waiting.Remove(call);
     call.due_ns = INT64_MAX;
     call.state = ClientCall::State::kOriginal;
+    --outstanding_;  // it is counted where it goes on
     absl::StatusOr<CallId> begun = original_.Begin(
         session.peer, {}, std::move(call.request),
         [this, &call](absl::StatusOr<BufferChain> result) {

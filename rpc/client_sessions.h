@@ -79,6 +79,7 @@ class ClientSessions {
   // --- client_sessions.cc
   absl::StatusOr<ClientSession*> FindOrOpen(const Target& target);
   absl::StatusOr<ClientSession*> NewSession(const Peer& server, bool own);
+  bool FreeUnused();
   ClientSession* Find(SessionId id);
   static SessionId IdOf(const ClientSession& session);
   void StartConnecting(ClientSession& session);

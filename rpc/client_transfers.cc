@@ -187,6 +187,10 @@ void ClientSessions::OnReplyPacket(ClientCall& call, const ExtendedHeader& heade
     to_acknowledge_.push_back(id);
   }
   if (!room) return;
+  if (std::max(header.total(), header.index() + 1) > transfer.room.held()) [[unlikely]] {
+    ++base_.stats.malformed;  // longer than it said at first
+    return;
+  }
   switch (transfer.reply.Add(header.index(), header.total(), header.last, std::move(payload))) {
     case Reassembly::Result::kIncomplete:
       break;

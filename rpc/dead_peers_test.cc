@@ -177,8 +177,8 @@ class DeathTest : public DeadPeersTest, public testing::WithParamInterface<Case>
     RunFor(strike_ns);
     Strike();
     RunFor(2 * kCallTimeNs);
-    const bool healthy = GetParam().blow == Blow::kClientCannotReach ||
-                         GetParam().blow == Blow::kServerCannotReach;
+    const bool healthy =
+        GetParam().blow == Blow::kClientCannotReach || GetParam().blow == Blow::kServerCannotReach;
     for (const int ended : ended_) {
       EXPECT_LE(ended, 1);
       EXPECT_TRUE(ended == 1 || client_ == nullptr) << "a call that never ended";
@@ -261,9 +261,9 @@ TEST_F(DeadPeersTest, BothSidesNoticeASilentPeerWithinTwiceTheTimeout) {
 
 TEST_F(DeadPeersTest, AShorterTimeoutOfOneSideHoldsForBoth) {
   Start();
-  client_ = *Client::Create(loop_, std::make_unique<MortalPort>(Open("hasty")),
-                            {.wire = Wire::kExtended,
-                             .session = {.timeout = absl::Nanoseconds(kTimeoutNs / 10)}});
+  client_ = *Client::Create(
+      loop_, std::make_unique<MortalPort>(Open("hasty")),
+      {.wire = Wire::kExtended, .session = {.timeout = absl::Nanoseconds(kTimeoutNs / 10)}});
   Begin(7);
   RunFor(kTimeoutNs / 10);
   server_events_.clear();

@@ -54,7 +54,8 @@ absl::Status ExtendedServer::ReplyInSeveral(const Place& place, Payload payload)
 
 void ExtendedServer::PumpReplies(ServerSession& session) {
   ReplyFlow& flow = *session.flow;
-  const int64_t now_ns = core_.loop.clock().NowNs();  // after the handler, which may have taken long
+  const int64_t now_ns =
+      core_.loop.clock().NowNs();  // after the handler, which may have taken long
   const size_t window = std::min(flow.window(), WindowPackets(session.packet_bytes));
   const int64_t gap_ns = flow.gap_ns();
   // Some of the buffers, and of the queue, stay for short replies.
@@ -215,9 +216,9 @@ ReplyFlow& ExtendedServer::FlowOf(ServerSession& session) {
   if (session.flow == nullptr) {
     // What neither loses nor drops packets holds its senders up by itself.
     const bool reliable = core_.port->capabilities().reliable;
-    session.flow = new ReplyFlow(
-        this, &ExtendedServer::OnPacing,
-        reliable ? nullptr : MakeCongestionControl(core_.options.session.congestion));
+    session.flow =
+        new ReplyFlow(this, &ExtendedServer::OnPacing,
+                      reliable ? nullptr : MakeCongestionControl(core_.options.session.congestion));
     session.flow->name = {session.number, session.key, 0};
   }
   session.flow->unused = false;

@@ -49,6 +49,10 @@ void ExtendedServer::OnRequestPacket(ServerSession& session, ServerSlot& slot, D
     to_acknowledge_.push_back(request.name);
   }
   if (request.room.held() == 0 && !MakeRoom(session, slot, header.total())) return;
+  if (std::max(header.total(), header.index() + 1) > request.room.held()) [[unlikely]] {
+    ++core_.stats.malformed;  // longer than it said at first
+    return;
+  }
 
   const size_t bytes = datagram.buffer.size();
   switch (request.packets.Add(header.index(), header.total(), header.last,

@@ -76,8 +76,8 @@ TEST_F(ExtendedSessionsTest, AHelloOvertakenByTheNextEndsNothing) {
   ServeHolding();
   Open(client_, 0x00000005);
   Hold(Id(1));
-  const Hello hello = {.slots = 8, .packet_bytes = 200, .incarnation = client_.client_id,
-                       .timeout_us = 1000};
+  const Hello hello = {
+      .slots = 8, .packet_bytes = 200, .incarnation = client_.client_id, .timeout_us = 1000};
   for (const uint32_t never_seen : {0x00000004u, 0xFFFFFFF0u}) {
     client_.SendHello(never_seen, hello, 200);
     EXPECT_TRUE(Silence()) << never_seen;

@@ -151,9 +151,9 @@ inline bool ReadExtendedHeader(absl::Span<const uint8_t> datagram, ExtendedHeade
 inline void WriteExtendedHeader(const ExtendedHeader& h, uint8_t* out) {
   const uint64_t type_and_policy =
       static_cast<uint64_t>(h.type) << 4 | static_cast<uint64_t>(h.policy);
-  const uint64_t flags =
-      (h.first ? internal::kFirstFlag : 0) | (h.last ? internal::kLastFlag : 0) |
-      (h.resent ? internal::kResentFlag : 0) | (h.echo_valid ? internal::kEchoFlag : 0);
+  const uint64_t flags = (h.first ? internal::kFirstFlag : 0) | (h.last ? internal::kLastFlag : 0) |
+                         (h.resent ? internal::kResentFlag : 0) |
+                         (h.echo_valid ? internal::kEchoFlag : 0);
   StoreBig64(out, uint64_t{internal::kMagic} << 56 | uint64_t{kExtendedHeaderBytes} << 48 |
                       type_and_policy << 40 | flags << 32 | uint64_t{h.slot()} << 16 |
                       h.packet_order);

@@ -41,9 +41,7 @@ struct FaultScript {
     }
     return script;
   }
-  Fate Take() {
-    return active && next < fates.size() ? fates[next++] : Fate::kDeliver;
-  }
+  Fate Take() { return active && next < fates.size() ? fates[next++] : Fate::kDeliver; }
   std::string ToString() const {
     std::string text;
     for (const Fate fate : fates) text += "DL2ox"[static_cast<size_t>(fate)];
@@ -88,15 +86,14 @@ class ScriptedPort final : public DatagramDecorator {
   // Keeps the bytes rather than the buffer, whose pool is looked at when the calls have ended.
   void SendLater(const Peer& peer, const Buffer& buffer, int64_t delay_ns) {
     std::string bytes(reinterpret_cast<const char*>(buffer.data()), buffer.size());
-    network_.events().At(
-        network_.NowNs() + delay_ns,
-        [this, alive = std::weak_ptr<bool>(alive_), peer, bytes = std::move(bytes)] {
-          if (alive.expired()) return;
-          Datagram late[1] = {{peer, pool().Allocate()}};
-          if (!late[0].buffer) return;
-          std::memcpy(late[0].buffer.Append(bytes.size()), bytes.data(), bytes.size());
-          inner().Send(absl::MakeSpan(late));
-        });
+    network_.events().At(network_.NowNs() + delay_ns, [this, alive = std::weak_ptr<bool>(alive_),
+                                                       peer, bytes = std::move(bytes)] {
+      if (alive.expired()) return;
+      Datagram late[1] = {{peer, pool().Allocate()}};
+      if (!late[0].buffer) return;
+      std::memcpy(late[0].buffer.Append(bytes.size()), bytes.data(), bytes.size());
+      inner().Send(absl::MakeSpan(late));
+    });
   }
 
   sim::Network& network_;

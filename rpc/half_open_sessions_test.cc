@@ -21,7 +21,9 @@ class HalfOpenSessionsTest : public RestartFixture {
   void Knock(RawClient& stranger, size_t clients) {
     for (size_t i = 0; i < clients; ++i) {
       stranger.SendHello(static_cast<uint32_t>(i + 1),
-                         {.slots = 4096, .packet_bytes = 200, .incarnation = ++last_client_,
+                         {.slots = 4096,
+                          .packet_bytes = 200,
+                          .incarnation = ++last_client_,
                           .timeout_us = UINT32_MAX},
                          200);
       if (i % 32 == 31) RunFor(100'000);

@@ -63,7 +63,8 @@ class NegotiationTest : public testing::Test {
   std::unique_ptr<Client> StartClient(const std::string& name, Wire wire) {
     auto client = *Client::Create(loop_, Open(name),
                                   {.wire = wire, .session = {.timeout = absl::Milliseconds(300)}});
-    client->set_session_events([this](const SessionEvent& event) { events_.push_back(event.kind); });
+    client->set_session_events(
+        [this](const SessionEvent& event) { events_.push_back(event.kind); });
     return client;
   }
   Result Call(Client& client, const std::string& request) {

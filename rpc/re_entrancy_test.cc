@@ -35,7 +35,8 @@ class ReEntrancyTest : public testing::Test {
   sim::Network network_{1};
   std::unique_ptr<Transport> transport_ = sim::OpenTransport(&network_);
   Loop loop_{{}, network_};
-  std::unique_ptr<Client> client_ = *Client::Create(loop_, OpenPort("client"), {.wire = Wire::kOriginal});
+  std::unique_ptr<Client> client_ =
+      *Client::Create(loop_, OpenPort("client"), {.wire = Wire::kOriginal});
   Peer server_ = *client_->Resolve(Address::Sim("server"));
 };
 

@@ -11,8 +11,7 @@
 namespace weft::rpc {
 namespace {
 
-class RequestIdRangeTest : public RestartFixture,
-                           public testing::WithParamInterface<uint64_t> {
+class RequestIdRangeTest : public RestartFixture, public testing::WithParamInterface<uint64_t> {
  protected:
   // As if so many calls had gone through each slot.
   void SetSequences(uint64_t sequence) {

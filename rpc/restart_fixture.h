@@ -76,8 +76,8 @@ class RestartFixture : public testing::Test {
   }
 
   // A call whose handler sleeps for so long. Returns its number.
-  size_t Begin(const Target& target, uint32_t handler_us = 0,
-               std::function<void()> then = nullptr, const CallOptions& options = {}) {
+  size_t Begin(const Target& target, uint32_t handler_us = 0, std::function<void()> then = nullptr,
+               const CallOptions& options = {}) {
     const auto number = static_cast<uint32_t>(outcomes_.size());
     outcomes_.emplace_back();
     const uint32_t words[] = {number, handler_us};
@@ -108,7 +108,8 @@ class RestartFixture : public testing::Test {
   }
   // Runs until all calls have ended, for so long at most.
   bool Finish(int64_t ns = 10'000'000'000) {
-    return RunVirtual(network_, {&loop_}, [this] { return AllEnded(); }, network_.NowNs() + ns);
+    return RunVirtual(
+        network_, {&loop_}, [this] { return AllEnded(); }, network_.NowNs() + ns);
   }
   void RunFor(int64_t ns) {
     bool over = false;

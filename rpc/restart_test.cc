@@ -45,7 +45,8 @@ TEST_F(RestartTest, CallsThatWaitedGoToTheServerThatCameAfter) {
   ASSERT_TRUE(Finish());
   size_t succeeded = 0;
   for (const size_t call : calls) succeeded += StatusOf(call).ok();
-  EXPECT_EQ(succeeded, calls.size() - session_.slots) << "what was under way may have been executed";
+  EXPECT_EQ(succeeded, calls.size() - session_.slots)
+      << "what was under way may have been executed";
   ExpectNothingLeft();
 }
 

@@ -173,8 +173,7 @@ TEST_F(RpcTest, ManyCallsAtOnceEachGetTheirOwnReply) {
                            })
                     .ok());
   }
-  const absl::Status refused =
-      client_->Call(peer_, Bytes(""), [](Result) { FAIL(); }).status();
+  const absl::Status refused = client_->Call(peer_, Bytes(""), [](Result) { FAIL(); }).status();
   EXPECT_EQ(refused.message(), "300 calls are outstanding, as many as outstanding_max allows");
   EXPECT_TRUE(RunUntil([&] { return ended == 300; }));
   EXPECT_EQ(client_->stats().replies, 300u);

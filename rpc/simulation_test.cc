@@ -69,8 +69,9 @@ class SimulatedRun {
     auto server =
         Server::Create(loop_, Open("server"), {.reassembly_timeout = absl::Milliseconds(20)},
                        [this](ServerCall call) { Serve(std::move(call)); });
-    auto client = Client::Create(loop_, Open("client"),
-                                 {.timeout = absl::Milliseconds(30), .request_id_seed = seed, .wire = Wire::kOriginal});
+    auto client = Client::Create(
+        loop_, Open("client"),
+        {.timeout = absl::Milliseconds(30), .request_id_seed = seed, .wire = Wire::kOriginal});
     EXPECT_TRUE(server.ok() && client.ok());
     server_ = *std::move(server);
     client_ = *std::move(client);
