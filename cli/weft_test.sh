@@ -41,6 +41,7 @@ json_is() { [[ $(json "$1") == "$2" ]] || fail "$command: $1 is $(json "$1"), no
 serve() {
   local name=$1
   shift
+  : >"$name.out"  # what an earlier server of that name has said is not this one's
   "$weft" rpc serve "$@" >"$name.out" 2>"$name.err" &
   servers+=($!)
   server=$!
@@ -248,21 +249,35 @@ if serve slow --listen 127.0.0.1:0 --delay 10s; then
   grep -q ' 0 refused, [12] cancelled,' slow.out || fail "nothing was cancelled: $(cat slow.out)"
 fi
 
+# await NAME REQUESTS: waits until the last server, which was started under that name and shows itself,
+# has had so many.
+await() {
+  local http requests=0
+  http=$(sed -n 's|^metrics at http://\(.*\)/metrics$|\1|p' "$1.out")
+  for ((tries = 0; tries < 300; ++tries)); do
+    requests=$("$weft" rpc stats "$http" --json | sed -n 's/^ *"requests": \([0-9]*\),$/\1/p' | tail -1)
+    ((${requests:-0} >= $2)) && return
+    read -rt 0.05 <> <(:) || :
+  done
+  fail "$1 had ${requests:-no} requests, not $2"
+}
+echo 'metrics { listen: "0" }' >shown.cfg
+
 # restart LISTEN SIGNAL ARGUMENT...: ends the server below a ping and starts another; the ping goes on.
 restart() {
   local listen=$1 signal=$2
   shift 2
   command="rpc ping $listen $*, SIG$signal to the server"
-  serve first --listen "$listen" || return
+  serve first --listen "$listen" --config shown.cfg || return
   listen=$address
   "$weft" rpc ping "$listen" --count 0 --rate 500 --timeout 200ms --json "$@" >out 2>err &
   local ping=$!
   servers+=("$ping")
-  sleep 0.5
+  await first 50
   kill "-$signal" "$server"
   wait "$server" 2>/dev/null
-  serve second --listen "$listen" || return
-  sleep 1.5
+  serve second --listen "$listen" --config shown.cfg || return
+  await second 200
   kill -INT "$ping"
   wait "$ping"
   json_is "j['replies'] > 200" True
