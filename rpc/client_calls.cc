@@ -175,14 +175,17 @@ void ClientSessions::Pump(ClientSession& session) {
     PumpTransfer(*call);
     call = next;
   }
-  while (!session.waiting.empty() && CanStart(session)) {
+  // Those that callbacks begin meanwhile have not waited; if they were given up too, and begun
+  // again, this might never end.
+  size_t waited = session.waiting.size();
+  for (; !session.waiting.empty() && CanStart(session); waited -= waited > 0) {
     ClientCall& call = *session.waiting.front();
     if (absl::Status size = CheckSize(session, call.request); !size.ok()) [[unlikely]] {
       Fail(call, std::move(size));  // it was begun before the session knew the length of packets
       continue;
     }
     const int64_t now_ns = base_.loop.now_ns();
-    if (IsTooLate(session, call, now_ns)) {
+    if (waited > 0 && IsTooLate(session, call, now_ns)) {
       ++base_.stats.timeouts;
       End(call, NotExecuted(absl::DeadlineExceededError("no time left for a reply")));
       continue;
@@ -495,7 +498,8 @@ void ClientSessions::Cancel(CallId id) {
   ++cancelling_;
   call->state = ClientCall::State::kCancelling;
   call->tries = 0;
-  call->callback = nullptr;
+  // What it holds ends last of all: that may end the session, and begin a call in this one's place.
+  const Callback callback = std::move(call->callback);
   ReleaseRequest(*call);
   call->deadline_ns = INT64_MAX;
   OnRetransmissionTimeout(*call, base_.loop.now_ns());
