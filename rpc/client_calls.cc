@@ -21,9 +21,10 @@ constexpr int64_t kLateMaxNs = 10'000'000;
 // learnt better.
 constexpr int64_t kAskAgainNs = 1'000'000'000;
 
+// As in the header: 0, no limit, for what its field does not hold.
 uint32_t MicrosecondsUntil(int64_t deadline_ns, int64_t now_ns) {
-  const int64_t left_us = (deadline_ns - now_ns) / 1000 + 1;
-  return static_cast<uint32_t>(std::clamp<int64_t>(left_us, 1, UINT32_MAX));
+  const int64_t left_us = std::max<int64_t>((deadline_ns - now_ns) / 1000 + 1, 1);
+  return left_us <= UINT32_MAX ? static_cast<uint32_t>(left_us) : 0;
 }
 
 bool IsOpen(const ClientSession& session) {
@@ -362,8 +363,10 @@ void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& he
     return Pump(session);
   }
   // Of a request that was sent twice, a server that said it was executing it tells at least that
-  // it was not the network that took the time (Karn's algorithm, for all others).
-  if (call->packets == 1 && (!call->sent_twice || call->state == ClientCall::State::kExecuting)) {
+  // it was not the network that took the time (Karn's algorithm, for all others). When the later
+  // packets of a long reply come says how long it is.
+  if (call->packets == 1 && call->state != ClientCall::State::kReceiving &&
+      (!call->sent_twice || call->state == ClientCall::State::kExecuting)) {
     const int64_t now_ns = base_.loop.now_ns();
     session.response_time.Add(rtt_, now_ns, now_ns - call->sent_ns);
   }

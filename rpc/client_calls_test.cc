@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -59,6 +60,66 @@ TEST_F(ClientCallsTest, CallsThatAreTooLateAndMadeAgainLeaveTheLoopItsTurn) {
   EXPECT_LT(again, kLimit);
   again = kLimit;
   ASSERT_TRUE(Finish());
+  ExpectNothingLeft();
+}
+
+TEST_F(ClientCallsTest, TheServerGivesNoCallUpBeforeItsClient) {
+  std::optional<ServerCall> held;
+  StartServer([&held](ServerCall call) { held.emplace(std::move(call)); });
+  StartClient();
+  Ended outcome;
+  Call(peer_, Payload::Copy({}), &outcome, {.timeout = absl::InfiniteDuration()});
+  RunFor(7'200'000'000'000);  // 32 bits of microseconds are 72 minutes
+  ASSERT_TRUE(held.has_value());
+  EXPECT_FALSE(held->cancelled());
+  EXPECT_FALSE(outcome.ended) << outcome.status;
+  (void)held->Reply(Payload::Copy({}));
+  ASSERT_TRUE(RunUntil([&] { return outcome.ended; }));
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+  held.reset();
+  ExpectNothingLeft();
+}
+
+TEST_F(ClientCallsTest, LongRepliesDoNotCountAsSlowOnes) {
+  const std::vector<uint8_t> bytes(2 << 20);
+  StartServer([&bytes](ServerCall call) { EXPECT_TRUE(call.Reply(Payload::Copy(bytes)).ok()); });
+  StartClient();
+  for (int i = 0; i < 5; ++i) {
+    Ended outcome;
+    Call(peer_, Payload::Copy({}), &outcome);
+    ASSERT_TRUE(RunUntil([&] { return outcome.ended; }));
+    ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  }
+  client_->sessions().ForEach([](const ClientSession& session) {
+    // The first packet of a reply comes after a round trip, the last one after many.
+    EXPECT_LT(session.response_time.srtt_ns(), 3 * session.network_rtt.srtt_ns());
+  });
+}
+
+TEST_F(ClientCallsTest, ARequestThatFoundNoRoomIsThereSoonAfterThereIsSome) {
+  transport_ = sim::OpenTransport(&network_, {.count = 64});
+  std::vector<ServerCall> held;
+  StartServer([&held](ServerCall call) { held.push_back(std::move(call)); });
+  StartClient();
+  const std::vector<uint8_t> bytes(size_t{30} * 1400);
+  const CallOptions patient = {.timeout = absl::Seconds(10)};
+  Ended first;
+  Ended second;
+  Call(peer_, Payload::Copy(bytes), &first, patient);
+  ASSERT_TRUE(RunUntil([&] { return held.size() == 1; }));
+  Call(peer_, Payload::Copy(bytes), &second, patient);
+  RunFor(543'210'987);
+  ASSERT_EQ(held.size(), 1u) << "the first handler has the buffers";
+  const int64_t began_ns = network_.NowNs();
+  ASSERT_TRUE(held[0].Reply(Payload::Copy({})).ok());
+  held.clear();
+  ASSERT_TRUE(RunUntil([&] { return held.size() == 1; }));
+  EXPECT_LT(network_.NowNs() - began_ns, 10'000'000);
+  ASSERT_TRUE(held[0].Reply(Payload::Copy({})).ok());
+  held.clear();
+  ASSERT_TRUE(RunUntil([&] { return first.ended && second.ended; }));
+  EXPECT_TRUE(second.status.ok()) << second.status;
+  RunFor(10'000'000);
   ExpectNothingLeft();
 }
 

@@ -9,6 +9,13 @@
 #include "weft/rpc/client_sessions.h"
 
 namespace weft::rpc {
+namespace {
+
+// A request that the server has no room for is asked for again so often at least, as perhaps nothing
+// else brings it back.
+constexpr int64_t kProbeMaxNs = 5'000'000;
+
+}  // namespace
 
 absl::Status ClientSessions::CheckSize(const ClientSession& session, const Payload& request) const {
   const size_t bytes_max = base_.options.session.message_bytes_max;
@@ -113,6 +120,8 @@ void ClientSessions::OnProgress(ClientSession& session, const ExtendedHeader& he
   if (acked.packets > 0 || acked.moved_edge) {
     call->tries = 0;
     Arm(*call, now_ns, RtoOf(session.network_rtt));
+  } else if (acked.refused) {
+    Arm(*call, now_ns, std::min(RtoOf(session.network_rtt, call->tries), kProbeMaxNs));
   }
   if (acked.complete) {
     FinishRequest(*call);
