@@ -54,10 +54,10 @@ void PingReport::Take(const rpc::Client& from) {
     if (packet_bytes == 0) {
       packet_bytes = session.packet_payload_bytes + rpc::kExtendedHeaderBytes;
     }
-    if (!session.network_rtt.has_sample()) return;
+    if (!session.rtt.has_sample()) return;
     ++measured;
-    srtt_us += static_cast<double>(session.network_rtt.srtt_ns()) / 1e3;
-    rttvar_us += static_cast<double>(session.network_rtt.rttvar_ns()) / 1e3;
+    srtt_us += static_cast<double>(session.rtt.srtt_ns()) / 1e3;
+    rttvar_us += static_cast<double>(session.rtt.rttvar_ns()) / 1e3;
   });
   if (measured == 0) return;
   srtt_us /= static_cast<double>(measured);

@@ -12,11 +12,6 @@
 namespace weft::rpc {
 namespace {
 
-// Longer ones are sent from where they are, if the port can.
-constexpr size_t kCopyMaxBytes = 512;
-constexpr uint8_t kCancels = 5;
-// How long a timeout waits for this thread to receive what has come.
-constexpr int64_t kLateMaxNs = 10'000'000;
 // Servers of the original format are asked now and then, when they are used, whether they have
 // learnt better.
 constexpr int64_t kAskAgainNs = 1'000'000'000;
@@ -25,11 +20,6 @@ constexpr int64_t kAskAgainNs = 1'000'000'000;
 uint32_t MicrosecondsUntil(int64_t deadline_ns, int64_t now_ns) {
   const int64_t left_us = std::max<int64_t>((deadline_ns - now_ns) / 1000 + 1, 1);
   return left_us <= UINT32_MAX ? static_cast<uint32_t>(left_us) : 0;
-}
-
-bool IsOpen(const ClientSession& session) {
-  return session.state == ClientSession::State::kOpen ||
-         session.state == ClientSession::State::kDraining;
 }
 
 }  // namespace
@@ -127,11 +117,8 @@ bool ClientSessions::CanStart(const ClientSession& session) const {
   if (session.state != ClientSession::State::kOpen) return false;
   const bool slot = !session.free_slots.empty() || session.slots.size() < session.slots_max;
   if (!slot || session.in_flight >= WindowOf(session)) return false;
-  if (session.congestion == nullptr || session.congestion->pacing_ns() == 0) [[likely]] {
-    return true;
-  }
-  return session.pacer.Allowed(base_.loop.now_ns(), session.congestion->pacing_ns(), kPacedBurst) >
-         0;
+  const int64_t gap_ns = session.gap_ns();
+  return gap_ns == 0 || session.pacer.Allowed(base_.loop.now_ns(), gap_ns, kPacedBurst) > 0;
 }
 
 void ClientSessions::Start(ClientCall& call, int64_t now_ns) {
@@ -203,7 +190,7 @@ void ClientSessions::Pump(ClientSession& session) {
 
 // Where packets wait for their time rather than for an answer, nothing else would send them.
 void ClientSessions::SchedulePacing(ClientSession& session) {
-  const int64_t gap_ns = session.congestion == nullptr ? 0 : session.congestion->pacing_ns();
+  const int64_t gap_ns = session.gap_ns();
   if (gap_ns == 0 || session.pacing.armed() ||
       (session.waiting.empty() && session.sending.empty())) {
     return;
@@ -219,19 +206,11 @@ void ClientSessions::OnPacingTimer(void* context, int64_t) {
 }
 
 ExtendedHeader ClientSessions::RequestHeader(const ClientCall& call, int64_t now_ns) const {
-  const ClientSession& session = *call.session;
-  return {.type = MessageType::kRequest,
-          .policy = call.policy,
-          .first = true,
-          .last = true,
-          .resent = call.sent_twice,
-          .session = session.remote_number,
-          .from_session = session.number,
-          .key = session.key,
-          .deadline_us = MicrosecondsUntil(call.deadline_ns, now_ns),
-          .request_id = call.request_id,
-          .timestamp = static_cast<uint32_t>(now_ns),
-          .credits = static_cast<uint16_t>(base_.options.session.credits)};
+  ExtendedHeader header = HeaderTo(*call.session, MessageType::kRequest, call.request_id, now_ns);
+  header.policy = call.policy;
+  header.resent = call.sent_twice;
+  header.deadline_us = MicrosecondsUntil(call.deadline_ns, now_ns);
+  return header;
 }
 
 void ClientSessions::SendRequest(ClientCall& call, int64_t now_ns) {
@@ -268,8 +247,8 @@ void ClientSessions::SendPacket(ClientSession& session, const ExtendedHeader& he
   if (!base_.sending.Push(session.peer, std::move(packet), tail)) [[unlikely]] {
     ++base_.stats.send_overflows;
   }
-  if (session.congestion != nullptr && session.congestion->pacing_ns() > 0) [[unlikely]] {
-    session.pacer.OnSent(base_.loop.now_ns(), session.congestion->pacing_ns(), kPacedBurst, 1);
+  if (const int64_t gap_ns = session.gap_ns(); gap_ns > 0) [[unlikely]] {
+    session.pacer.OnSent(base_.loop.now_ns(), gap_ns, kPacedBurst, 1);
   }
 }
 
@@ -300,7 +279,7 @@ void ClientSessions::Arm(ClientCall& call, int64_t now_ns, int64_t wait_ns) {
     return;
   }
   ClientSession& session = *sessions_[header.session];
-  if (!IsOpen(session)) [[unlikely]] {
+  if (!session.is_open()) [[unlikely]] {
     if (session.state == ClientSession::State::kConnecting && header.type == MessageType::kDrop) {
       OnRefusal(session, header, body);
     } else if (session.state == ClientSession::State::kClosing) {
@@ -329,24 +308,10 @@ ClientCall* ClientSessions::CallOf(ClientSession& session, const ExtendedHeader&
   return call != nullptr && call->request_id == header.request_id ? call : nullptr;
 }
 
-// What `header`, which acknowledges so many packets, says about the network.
 void ClientSessions::OnRoundTrip(ClientSession& session, const ExtendedHeader& header,
                                  uint32_t packets) {
   session.credits = std::max<uint16_t>(header.credits, 1);
-  const int64_t now_ns = base_.loop.now_ns();
-  int64_t rtt_ns = 0;
-  if (header.echo_valid) {
-    // Modulo 2^32, and older than the network's memory if it looks negative.
-    const auto elapsed = static_cast<int32_t>(static_cast<uint32_t>(now_ns) - header.echo);
-    if (elapsed > 0) rtt_ns = elapsed;
-  }
-  if (rtt_ns > 0) session.network_rtt.Add(rtt_, now_ns, rtt_ns);
-  if (session.congestion != nullptr && packets > 0) {
-    session.congestion->OnAck({.now_ns = now_ns,
-                               .rtt_ns = rtt_ns,
-                               .packets = packets,
-                               .in_flight = static_cast<uint32_t>(session.in_flight)});
-  }
+  session.OnRoundTrip(header, packets, base_.loop.now_ns(), rtt_);
 }
 
 void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& header,
@@ -358,9 +323,7 @@ void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& he
   }
   datagram.TrimFront(kExtendedHeaderBytes);
   if (call->state == ClientCall::State::kCancelling) {
-    Release(*call);
-    Free(*call);
-    return Pump(session);
+    return Discard(*call);
   }
   // Of a request that was sent twice, a server that said it was executing it tells at least that
   // it was not the network that took the time (Karn's algorithm, for all others). When the later
@@ -372,11 +335,8 @@ void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& he
   }
   if (call->state == ClientCall::State::kSent) {
     // A slow handler would have been reported (PROGRESS) when the request came again.
-    if (call->sent_twice && session.congestion != nullptr) [[unlikely]] {
-      session.congestion->OnLoss({.now_ns = base_.loop.now_ns(),
-                                  .packets = 1,
-                                  .in_flight = static_cast<uint32_t>(session.in_flight)});
-    }
+    if (call->sent_twice) [[unlikely]]
+      session.OnLoss(1, base_.loop.now_ns());
     call->state = ClientCall::State::kExecuting;
     --session.in_flight;
     OnRoundTrip(session, header, 1);
@@ -397,9 +357,7 @@ void ClientSessions::OnDrop(ClientSession& session, const ExtendedHeader& header
   }
   session.credits = std::max<uint16_t>(header.credits, 1);
   if (call->state == ClientCall::State::kCancelling) {
-    Release(*call);
-    Free(*call);
-    return Pump(session);
+    return Discard(*call);
   }
   ++base_.stats.drops_by_reason[static_cast<size_t>(header.code)];
   if (header.code == DropReason::kDeadline) {
@@ -461,6 +419,13 @@ void ClientSessions::Free(ClientCall& call) {
   free_calls_ = &call;
 }
 
+void ClientSessions::Discard(ClientCall& call) {
+  ClientSession& session = *call.session;
+  Release(call);
+  Free(call);
+  Pump(session);
+}
+
 void ClientSessions::End(ClientCall& call, absl::StatusOr<BufferChain>&& result) {
   ClientSession& session = *call.session;
   Release(call);
@@ -475,112 +440,6 @@ void ClientSessions::End(ClientCall& call, absl::StatusOr<BufferChain>&& result)
 void ClientSessions::Fail(ClientCall& call, absl::Status error) {
   ++base_.stats.failures;
   End(call, std::move(error));
-}
-
-void ClientSessions::Cancel(CallId id) {
-  ClientCall* const call = Find(id);
-  if (call == nullptr || call->state == ClientCall::State::kCancelling) return;
-  ++base_.stats.cancelled;
-  ClientSession& session = *call->session;
-  const bool original = call->state == ClientCall::State::kOriginal;
-  if (original) original_.Cancel(call->original);
-  // Cancelling itself is bounded: what is beyond ends on the server by its deadline, or by the next
-  // request in its slot.
-  const bool tell = !original && call->state != ClientCall::State::kWaiting && IsOpen(session) &&
-                    cancelling_ < base_.options.outstanding_max;
-  if (!tell) {
-    Release(*call);
-    Free(*call);
-    return Pump(session);
-  }
-  if (call->state == ClientCall::State::kSent) --session.in_flight;
-  if (call->state == ClientCall::State::kSending || call->state == ClientCall::State::kReceiving) {
-    EndTransfer(*call);
-  }
-  --outstanding_;
-  ++cancelling_;
-  call->state = ClientCall::State::kCancelling;
-  call->tries = 0;
-  // What it holds ends last of all: that may end the session, and begin a call in this one's place.
-  const Callback callback = std::move(call->callback);
-  ReleaseRequest(*call);
-  call->deadline_ns = INT64_MAX;
-  OnRetransmissionTimeout(*call, base_.loop.now_ns());
-  Pump(session);
-}
-
-// --- Sending again
-
-void ClientSessions::OnCallTimer(void* context, int64_t now_ns) {
-  auto& call = *static_cast<ClientCall*>(context);
-  ClientSessions& sessions = *call.sessions;
-  if (call.state == ClientCall::State::kFree || call.due_ns == INT64_MAX) return;
-  if (now_ns < call.due_ns) {
-    sessions.base_.loop.timers().Schedule(call.timer, call.due_ns);
-    return;
-  }
-  if (now_ns < call.deadline_ns) {
-    // What lies in the port may be the answer: it was this thread that was late, not the network.
-    if (sessions.base_.more_to_receive && now_ns - call.due_ns < kLateMaxNs) {
-      sessions.base_.loop.timers().Schedule(call.timer, now_ns);
-      return;
-    }
-    return sessions.OnRetransmissionTimeout(call, now_ns);
-  }
-  ++sessions.base_.stats.timeouts;
-  absl::Status error = absl::DeadlineExceededError("no complete reply within the timeout");
-  const bool sent = call.state != ClientCall::State::kWaiting;
-  sessions.End(call, sent ? std::move(error) : NotExecuted(std::move(error)));
-}
-
-void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
-  ClientSession& session = *call.session;
-  const bool again = call.tries > 0 || call.state != ClientCall::State::kCancelling;
-  if (again) {
-    ++base_.stats.retransmissions;
-    ++session.retransmissions;
-  }
-  call.tries = static_cast<uint8_t>(std::min(call.tries + 1, 255));
-  // A server that executes a long request answers that it has it; it need not be asked often.
-  int64_t wait_ns = std::min(RtoOf(session.response_time, call.tries), session.timeout_ns / 4);
-  switch (call.state) {
-    case ClientCall::State::kSent:
-      SlowDown(session, now_ns, wait_ns);
-      [[fallthrough]];
-    case ClientCall::State::kExecuting:
-      call.sent_twice = true;
-      SendRequest(call, now_ns);
-      break;
-    case ClientCall::State::kSending:
-      OnTransferTimeout(call, now_ns);
-      wait_ns = RtoOf(session.network_rtt, call.tries);
-      break;
-    case ClientCall::State::kReceiving:
-      SendProgress(call, /*resent=*/true);
-      wait_ns = RtoOf(session.network_rtt, call.tries);
-      break;
-    case ClientCall::State::kCancelling:
-      if (call.tries > kCancels) {
-        Release(call);
-        Free(call);
-        return Pump(session);
-      }
-      SendControl(session, ControlKind::kCancel, call.request_id);
-      break;
-    default:
-      return;
-  }
-  Arm(call, now_ns, wait_ns);
-}
-
-// An answer did not come in time: that is the network's fault only if nothing else came either.
-void ClientSessions::SlowDown(ClientSession& session, int64_t now_ns, int64_t wait_ns) {
-  if (session.congestion == nullptr || now_ns - session.heard_ns < wait_ns ||
-      now_ns - session.slowed_ns < wait_ns) {
-    return;
-  }
-  session.slowed_ns = now_ns;
-  session.congestion->OnTimeout(now_ns, static_cast<uint32_t>(session.in_flight));
 }
 
 }  // namespace weft::rpc

@@ -92,7 +92,7 @@ TEST_F(ClientCallsTest, LongRepliesDoNotCountAsSlowOnes) {
   }
   client_->sessions().ForEach([](const ClientSession& session) {
     // The first packet of a reply comes after a round trip, the last one after many.
-    EXPECT_LT(session.response_time.srtt_ns(), 3 * session.network_rtt.srtt_ns());
+    EXPECT_LT(session.response_time.srtt_ns(), 3 * session.rtt.srtt_ns());
   });
 }
 

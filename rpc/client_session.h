@@ -12,14 +12,13 @@
 
 #include "weft/core/timer_wheel.h"
 #include "weft/rpc/call.h"
-#include "weft/rpc/congestion_control.h"
 #include "weft/rpc/extended_wire.h"
 #include "weft/rpc/outgoing_message.h"
-#include "weft/rpc/pacer.h"
 #include "weft/rpc/payload.h"
 #include "weft/rpc/reassembly.h"
 #include "weft/rpc/receive_budget.h"
 #include "weft/rpc/rtt_estimator.h"
+#include "weft/rpc/send_flow.h"
 #include "weft/transports/port.h"
 
 namespace weft::rpc {
@@ -109,7 +108,7 @@ class ClientCallList {
   size_t size_ = 0;
 };
 
-struct ClientSession {
+struct ClientSession : SendFlow {
   enum class State : uint8_t {
     kFree,        // the place is for another session
     kIdle,        // not connected; the next call opens it
@@ -126,6 +125,8 @@ struct ClientSession {
 
   ClientSession(ClientSessions* sessions, uint32_t number);
 
+  bool is_open() const { return state == State::kOpen || state == State::kDraining; }
+
   ClientSessions* const sessions;
   const uint32_t number;
   uint32_t generation = 0;
@@ -141,17 +142,13 @@ struct ClientSession {
   size_t packet_payload_bytes = 0;
   size_t window_max = 1;  // packets in flight
   size_t slots_max = 0;
-  size_t in_flight = 0;  // packets of requests that are not acknowledged
   int64_t timeout_ns = 0;
   int64_t began_ns = 0;  // to connect
   int64_t opened_ns = 0;
   int64_t heard_ns = 0;
   int64_t hello_ns = 0;   // the last one
   int64_t slowed_ns = 0;  // when congestion control was last told of a timeout
-  RttEstimator network_rtt;
   RttEstimator response_time;
-  std::unique_ptr<CongestionControl> congestion;  // null: none
-  Pacer pacer;
   Timer pacing;             // until the next packet may go
   Timer timer;              // HELLO, PING or CLOSE, as the state has it
   std::vector<Slot> slots;  // as many as were ever used at once

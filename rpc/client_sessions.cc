@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a client's sessions are opened, watched and ended.
+// How a client's sessions are opened and watched.
 #include "weft/rpc/client_sessions.h"
 
 #include <algorithm>
-#include <cassert>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -73,10 +72,7 @@ ClientSessions::~ClientSessions() {
     if (call->transfer != nullptr) call->transfer->room.Reset();
   }
   for (const auto& session : sessions_) {
-    if (session->state == ClientSession::State::kOpen ||
-        session->state == ClientSession::State::kDraining) {
-      SendControl(*session, ControlKind::kClose);
-    }
+    if (session->is_open()) SendControl(*session, ControlKind::kClose);
   }
   // Views of requests that end with this.
   for (const auto& call : calls_) ReleaseRequest(*call);
@@ -183,11 +179,8 @@ void ClientSessions::StartConnecting(ClientSession& session) {
   session.nonce += session.nonce == 0 ? RandomWord() : 1 + RandomWord() % kNonceStepMax;
   session.key = session.nonce;
   session.tries = 0;
-  session.network_rtt = session.response_time = RttEstimator();
-  // What neither loses nor drops packets holds its senders up by itself.
-  session.congestion = base_.port->capabilities().reliable
-                           ? nullptr
-                           : MakeCongestionControl(base_.options.session.congestion);
+  session.rtt = session.response_time = RttEstimator();
+  session.congestion = MakeCongestionControl(*base_.port, base_.options.session.congestion);
   SendHello(session);
 }
 
@@ -261,9 +254,13 @@ void ClientSessions::OnHelloAck(const ExtendedHeader& header, absl::Span<const u
 
 // --- Servers of the original format
 
-void ClientSessions::OnNegotiationTimeout(ClientSession& session, int64_t now_ns) {
-  if (MayFallBack(session)) return FallBack(session);
-  if (now_ns - session.began_ns < timeout_ns_) return SendHello(session);
+// A HELLO was not answered in time.
+void ClientSessions::AskAgain(ClientSession& session, int64_t now_ns) {
+  const bool may_fall_back = MayFallBack(session);
+  const int64_t limit_ns =
+      may_fall_back ? TimeoutNs(base_.options.negotiation_timeout) : timeout_ns_;
+  if (now_ns - session.began_ns < limit_ns) return SendHello(session);
+  if (may_fall_back) return FallBack(session);
   Lose(session, NotExecuted(absl::UnavailableError("no answer to the session's HELLO")),
        SessionEvent::Kind::kLost, Waiting::kEnd);
 }
@@ -306,15 +303,8 @@ void ClientSessions::OnSessionTimer(void* context, int64_t now_ns) {
   auto& session = *static_cast<ClientSession*>(context);
   ClientSessions& sessions = *session.sessions;
   switch (session.state) {
-    case ClientSession::State::kConnecting: {
-      const bool negotiated = sessions.base_.options.wire == Wire::kAuto && !session.own;
-      const int64_t limit_ns =
-          negotiated ? TimeoutNs(sessions.base_.options.negotiation_timeout) : sessions.timeout_ns_;
-      if (now_ns - session.began_ns >= limit_ns) {
-        return sessions.OnNegotiationTimeout(session, now_ns);
-      }
-      return sessions.SendHello(session);
-    }
+    case ClientSession::State::kConnecting:
+      return sessions.AskAgain(session, now_ns);
     case ClientSession::State::kOpen:
     case ClientSession::State::kDraining:
       return sessions.KeepAlive(session, now_ns);
@@ -350,18 +340,9 @@ void ClientSessions::KeepAlive(ClientSession& session, int64_t now_ns) {
 }
 
 void ClientSessions::SendControl(ClientSession& session, ControlKind kind, uint64_t request_id) {
-  SendPacket(session,
-             {.type = MessageType::kAck,
-              .first = true,
-              .last = true,
-              .session = session.remote_number,
-              .from_session = session.number,
-              .key = session.key,
-              .request_id = request_id,
-              .timestamp = static_cast<uint32_t>(base_.loop.now_ns()),
-              .credits = static_cast<uint16_t>(base_.options.session.credits),
-              .kind = kind},
-             {}, nullptr);
+  ExtendedHeader header = HeaderTo(session, MessageType::kAck, request_id, base_.loop.now_ns());
+  header.kind = kind;
+  SendPacket(session, header, {}, nullptr);
 }
 
 void ClientSessions::OnControl(ClientSession& session, const ExtendedHeader& header,
@@ -416,119 +397,6 @@ void ClientSessions::OnRefusal(ClientSession& session, const ExtendedHeader& hea
   ++base_.stats.sessions_refused;
   Lose(session, DropStatus(header.code, ReadDrop(body)), SessionEvent::Kind::kRefused,
        Waiting::kEnd);
-}
-
-// --- Ending
-
-void ClientSessions::Lose(ClientSession& session, const absl::Status& error,
-                          SessionEvent::Kind kind, Waiting waiting) {
-  const bool was_open = session.state == ClientSession::State::kOpen ||
-                        session.state == ClientSession::State::kDraining;
-  if (kind == SessionEvent::Kind::kLost && was_open) ++base_.stats.sessions_lost;
-  session.state = ClientSession::State::kIdle;
-  base_.loop.timers().Cancel(session.timer);
-  base_.loop.timers().Cancel(session.pacing);
-  const uint32_t generation = session.generation;
-  Report(session, kind);
-  EndCallsOf(session, error, waiting);
-  // The callbacks may have used it, or given it up.
-  if (session.generation != generation || session.state != ClientSession::State::kIdle) return;
-  if (!session.waiting.empty() || (session.own && waiting == Waiting::kReconnect)) {
-    StartConnecting(session);
-  }
-}
-
-void ClientSessions::EndCallsOf(ClientSession& session, const absl::Status& error,
-                                Waiting waiting) {
-  // First all that are meant: callbacks may call again, and that call has not failed.
-  std::vector<CallId> ending;
-  for (const ClientSession::Slot& slot : session.slots) {
-    if (slot.call != nullptr) ending.push_back(IdOf(*slot.call));
-  }
-  if (waiting == Waiting::kEnd) {
-    for (ClientCall* call = session.waiting.front(); call != nullptr; call = call->next) {
-      ending.push_back(IdOf(*call));
-    }
-  }
-  for (const CallId id : ending) {
-    ClientCall* call = Find(id);
-    if (call == nullptr) continue;
-    if (call->state == ClientCall::State::kCancelling) {
-      Release(*call);
-      Free(*call);
-    } else {
-      Fail(*call, call->state == ClientCall::State::kWaiting ? NotExecuted(error) : error);
-    }
-  }
-}
-
-void ClientSessions::Disconnect(SessionId id) {
-  ClientSession* session = Find(id);
-  if (session == nullptr || !session->own || session->state == ClientSession::State::kClosing) {
-    return;
-  }
-  const bool open = session->state == ClientSession::State::kOpen ||
-                    session->state == ClientSession::State::kDraining;
-  session->state = ClientSession::State::kClosing;
-  session->tries = 0;
-  EndCallsOf(*session, absl::CancelledError("the session was disconnected"), Waiting::kEnd);
-  if (!open) return Forget(*session);
-  OnSessionTimer(session, base_.loop.now_ns());
-}
-
-void ClientSessions::Forget(ClientSession& session) {
-  base_.loop.timers().Cancel(session.timer);
-  base_.loop.timers().Cancel(session.pacing);
-  Report(session, SessionEvent::Kind::kClosed);
-  if (!session.own) {
-    session.state = ClientSession::State::kIdle;
-    return;
-  }
-  session.state = ClientSession::State::kFree;
-  session.slots.clear();
-  session.free_slots.clear();
-  free_sessions_.push_back(session.number);
-}
-
-void ClientSessions::CloseIfDrained(ClientSession& session) {
-  if (session.state != ClientSession::State::kDraining ||
-      session.free_slots.size() != session.slots.size()) {
-    return;
-  }
-  session.state = ClientSession::State::kClosing;
-  session.tries = 0;
-  OnSessionTimer(&session, base_.loop.now_ns());
-}
-
-void ClientSessions::Report(const ClientSession& session, SessionEvent::Kind kind) {
-  if (events_ == nullptr) return;
-  const int64_t age_ns = session.opened_ns == 0 ? 0 : base_.loop.now_ns() - session.opened_ns;
-  events_({.kind = kind, .session = session.number, .peer = session.peer, .age_ns = age_ns});
-}
-
-void ClientSessions::OnPeerEvent(const Peer& peer, const absl::Status& error) {
-  for (size_t i = 1; i < sessions_.size(); ++i) {  // which callbacks may lengthen
-    ClientSession& session = *sessions_[i];
-    if (session.peer != peer) continue;
-    switch (session.state) {
-      case ClientSession::State::kConnecting:
-      case ClientSession::State::kOpen:
-      case ClientSession::State::kDraining:
-        Lose(session, error, SessionEvent::Kind::kLost, Waiting::kEnd);
-        break;
-      case ClientSession::State::kClosing:
-        Forget(session);
-        break;
-      default:
-        break;
-    }
-  }
-}
-
-void ClientSessions::FailAll(const absl::Status& error) {
-  for (size_t i = 1; i < sessions_.size(); ++i) {
-    EndCallsOf(*sessions_[i], error, Waiting::kEnd);
-  }
 }
 
 }  // namespace weft::rpc

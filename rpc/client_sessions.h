@@ -3,8 +3,9 @@
 // Calls of a client in the extended format, and the sessions that they go through
 // (docs/protocols/r2p2_extended.md). Not for users: `Client` (client.h) is.
 //
-// client_sessions.cc opens, watches and ends sessions; client_calls.cc sends requests, receives
-// replies and sends again; client_transfers.cc does what messages of several packets need beyond.
+// client_sessions.cc opens and watches sessions, client_session_end.cc ends them. client_calls.cc
+// sends requests and receives replies, client_recovery.cc sends again and cancels, and
+// client_transfers.cc does what messages of several packets need beyond.
 #ifndef WEFT_RPC_CLIENT_SESSIONS_H_
 #define WEFT_RPC_CLIENT_SESSIONS_H_
 
@@ -73,8 +74,6 @@ class ClientSessions {
   friend struct ClientCall;
   friend struct ClientSession;
   static constexpr uint64_t kExtendedCall = uint64_t{1} << 63;
-  // Packets that may go out together where congestion control wants them apart.
-  static constexpr uint32_t kPacedBurst = 4;
 
   // --- client_sessions.cc
   absl::StatusOr<ClientSession*> FindOrOpen(const Target& target);
@@ -89,12 +88,16 @@ class ClientSessions {
   void OnRefusal(ClientSession& session, const ExtendedHeader& header,
                  absl::Span<const uint8_t> body);
   void OnDrain(ClientSession& session);
-  void OnNegotiationTimeout(ClientSession& session, int64_t now_ns);
+  void AskAgain(ClientSession& session, int64_t now_ns);
   bool MayFallBack(const ClientSession& session) const;
   void FallBack(ClientSession& session);
   void OnControl(ClientSession& session, const ExtendedHeader& header,
                  absl::Span<const uint8_t> body);
   void SendControl(ClientSession& session, ControlKind kind, uint64_t request_id = 0);
+  void KeepAlive(ClientSession& session, int64_t now_ns);
+  static void OnSessionTimer(void* session, int64_t now_ns);
+
+  // --- client_session_end.cc
   // Ends the session and what is in flight on it with `error`. Calls that wait end as well, or wait
   // for a new one.
   enum class Waiting { kEnd, kReconnect };
@@ -104,9 +107,6 @@ class ClientSessions {
   void Forget(ClientSession& session);
   void CloseIfDrained(ClientSession& session);
   void Report(const ClientSession& session, SessionEvent::Kind kind);
-  void KeepAlive(ClientSession& session, int64_t now_ns);
-  static void OnSessionTimer(void* session, int64_t now_ns);
-  static void OnPacingTimer(void* session, int64_t now_ns);
 
   // --- client_calls.cc
   ClientCall& NewCall();
@@ -118,7 +118,21 @@ class ClientSessions {
   static bool IsTooLate(const ClientSession& session, const ClientCall& call, int64_t now_ns);
   void Pump(ClientSession& session);
   void SchedulePacing(ClientSession& session);
+  static void OnPacingTimer(void* session, int64_t now_ns);
   void SendRequest(ClientCall& call, int64_t now_ns);
+  // Of a message of one packet, which the sender may change.
+  ExtendedHeader HeaderTo(const ClientSession& session, MessageType type, uint64_t request_id,
+                          int64_t now_ns) const {
+    return {.type = type,
+            .first = true,
+            .last = true,
+            .session = session.remote_number,
+            .from_session = session.number,
+            .key = session.key,
+            .request_id = request_id,
+            .timestamp = static_cast<uint32_t>(now_ns),
+            .credits = static_cast<uint16_t>(base_.options.session.credits)};
+  }
   ExtendedHeader RequestHeader(const ClientCall& call, int64_t now_ns) const;
   // Puts `header` and `bytes` together and into the sending queue. `view` where a port that gathers
   // may read the bytes later, as they are those of a call's request.
@@ -139,7 +153,11 @@ class ClientSessions {
   // Gives slot, timer and memory back; Free() must follow. The callback stays until then.
   void Release(ClientCall& call);
   void Free(ClientCall& call);
+  // Ends a call that nobody waits for.
+  void Discard(ClientCall& call);
   void ReleaseRequest(ClientCall& call);
+
+  // --- client_recovery.cc
   void OnRetransmissionTimeout(ClientCall& call, int64_t now_ns);
   void SlowDown(ClientSession& session, int64_t now_ns, int64_t wait_ns);
   static void OnCallTimer(void* call, int64_t now_ns);

@@ -43,7 +43,7 @@ void ClientSessions::StartTransfer(ClientCall& call) {
   call.state = ClientCall::State::kSending;
   session.sending.PushBack(call);
   PumpTransfer(call);
-  Arm(call, base_.loop.clock().NowNs(), RtoOf(session.network_rtt));
+  Arm(call, base_.loop.clock().NowNs(), RtoOf(session.rtt));
 }
 
 void ClientSessions::PumpTransfer(ClientCall& call) {
@@ -56,7 +56,7 @@ void ClientSessions::PumpTransfer(ClientCall& call) {
   const int64_t now_ns = base_.loop.clock().NowNs();
   while (const std::optional<size_t> index = call.transfer->request.Next()) {
     if (session.in_flight >= window || base_.sending.room() == 0) return;
-    const int64_t gap_ns = session.congestion == nullptr ? 0 : session.congestion->pacing_ns();
+    const int64_t gap_ns = session.gap_ns();
     if (gap_ns > 0 && session.pacer.Allowed(now_ns, gap_ns, kPacedBurst) == 0) return;
     SendRequestPacket(call, *index, now_ns);
   }
@@ -75,9 +75,7 @@ void ClientSessions::SendRequestPacket(ClientCall& call, size_t index, int64_t n
     ++session.retransmissions;
   }
   SendPacket(session, header, request.packet(index), &call);
-  const size_t before = request.in_flight();
-  request.OnSent(index, now_ns);
-  session.in_flight += request.in_flight() - before;
+  session.OnSent(request, index, now_ns);
 }
 
 void ClientSessions::OnProgress(ClientSession& session, const ExtendedHeader& header,
@@ -101,27 +99,19 @@ void ClientSessions::OnProgress(ClientSession& session, const ExtendedHeader& he
   }
   if (call->state != ClientCall::State::kSending) return;
 
-  OutgoingMessage& request = call->transfer->request;
   const int64_t now_ns = base_.loop.now_ns();
-  const size_t before = request.in_flight();
   const OutgoingMessage::Acked acked =
-      request.OnProgress(header, progress, now_ns, session.network_rtt.srtt_ns());
+      session.OnProgress(call->transfer->request, header, progress, now_ns, rtt_);
   if (!acked.valid) {
     ++base_.stats.malformed;
     return;
   }
-  if (acked.lost > 0 && session.congestion != nullptr) {
-    session.congestion->OnLoss({.now_ns = now_ns,
-                                .packets = acked.lost,
-                                .in_flight = static_cast<uint32_t>(session.in_flight)});
-  }
-  session.in_flight -= before - request.in_flight();
-  OnRoundTrip(session, header, acked.packets);
+  session.credits = std::max<uint16_t>(header.credits, 1);
   if (acked.packets > 0 || acked.moved_edge) {
     call->tries = 0;
-    Arm(*call, now_ns, RtoOf(session.network_rtt));
+    Arm(*call, now_ns, RtoOf(session.rtt));
   } else if (acked.refused) {
-    Arm(*call, now_ns, std::min(RtoOf(session.network_rtt, call->tries), kProbeMaxNs));
+    Arm(*call, now_ns, std::min(RtoOf(session.rtt, call->tries), kProbeMaxNs));
   }
   if (acked.complete) {
     FinishRequest(*call);
@@ -142,7 +132,7 @@ void ClientSessions::OnTransferTimeout(ClientCall& call, int64_t now_ns) {
   ClientSession& session = *call.session;
   OutgoingMessage& request = call.transfer->request;
   const size_t before = request.in_flight();
-  SlowDown(session, now_ns, RtoOf(session.network_rtt, call.tries - 1));
+  SlowDown(session, now_ns, RtoOf(session.rtt, call.tries - 1));
   request.OnTimeout();
   session.in_flight -= before - request.in_flight();
   // Beyond the window too: one packet, so that the server says where it stands.
@@ -238,22 +228,14 @@ void ClientSessions::SendProgress(ClientCall& call, bool resent) {
   uint8_t body[kProgressBytesMax];
   uint8_t bitmap[Reassembly::kBitmapBytes];
   const size_t bytes = WriteProgress(transfer.reply.FillProgress(granted, bitmap), body);
-  const auto held_ns = static_cast<uint32_t>(now_ns - transfer.echo_arrived_ns);
-  SendPacket(session,
-             {.type = MessageType::kAck,
-              .first = true,
-              .resent = resent,
-              .echo_valid = transfer.acknowledge,
-              .packet_order = static_cast<uint16_t>(here),
-              .session = session.remote_number,
-              .from_session = session.number,
-              .key = session.key,
-              .request_id = call.request_id,
-              .timestamp = static_cast<uint32_t>(now_ns),
-              .echo = transfer.echo + held_ns,
-              .credits = static_cast<uint16_t>(base_.options.session.credits),
-              .kind = ControlKind::kProgress},
-             {body, bytes}, nullptr);
+  ExtendedHeader header = HeaderTo(session, MessageType::kAck, call.request_id, now_ns);
+  header.kind = ControlKind::kProgress;
+  header.packet_order = static_cast<uint16_t>(here);
+  header.last = false;  // it is about a reply
+  header.resent = resent;
+  header.echo_valid = transfer.acknowledge;
+  header.echo = transfer.echo + static_cast<uint32_t>(now_ns - transfer.echo_arrived_ns);
+  SendPacket(session, header, {body, bytes}, nullptr);
   transfer.acknowledge = false;
 }
 
@@ -268,7 +250,7 @@ void ClientSessions::EndBurst() {
     }
     SendProgress(*call, /*resent=*/false);
     call->tries = 0;
-    Arm(*call, base_.loop.now_ns(), RtoOf(call->session->network_rtt));
+    Arm(*call, base_.loop.now_ns(), RtoOf(call->session->rtt));
   }
   to_acknowledge_.clear();
 }

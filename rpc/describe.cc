@@ -88,9 +88,9 @@ void WriteTimes(const ClientSession& session, const RttOptions& rtt, int64_t now
   const auto field = [&json](const char* name, int64_t ns) {
     json.Field(name, static_cast<double>(ns) / kNsPerUs);
   };
-  field("srtt_us", session.network_rtt.srtt_ns());
-  field("rttvar_us", session.network_rtt.rttvar_ns());
-  field("min_rtt_us", session.network_rtt.min_rtt_ns(rtt, now_ns));
+  field("srtt_us", session.rtt.srtt_ns());
+  field("rttvar_us", session.rtt.rttvar_ns());
+  field("min_rtt_us", session.rtt.min_rtt_ns(rtt, now_ns));
   field("response_us", session.response_time.srtt_ns());
   field("rto_us", session.response_time.rto_ns(rtt));
 }

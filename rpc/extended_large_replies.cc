@@ -15,11 +15,6 @@ namespace {
 
 using State = ServerSlot::State;
 
-// Longer packets are sent from where they are, if the port can.
-constexpr size_t kCopyMaxBytes = 512;
-// Packets that may go at once where they are paced.
-constexpr uint32_t kPacedBurst = 4;
-
 }  // namespace
 
 absl::Status ExtendedServer::ReplyInSeveral(const Place& place, Payload payload) {
@@ -103,10 +98,8 @@ void ExtendedServer::SendReplyPacket(ServerSession& session, LargeReply& reply, 
   } else {
     Send(session.peer, header, bytes, std::move(packet));
   }
-  const size_t before = message.in_flight();
-  message.OnSent(index, now_ns);
+  flow.OnSent(message, index, now_ns);
   reply.sent_ns = now_ns;
-  flow.in_flight += message.in_flight() - before;
   flow.pacer.OnSent(now_ns, flow.gap_ns(), kPacedBurst, 1);
 }
 
@@ -132,33 +125,14 @@ void ExtendedServer::OnProgress(ServerSession& session, Datagram& datagram,
   }
   LargeReply& reply = *slot.reply;
   ReplyFlow& flow = *session.flow;
-  int64_t rtt_ns = 0;
-  if (header.echo_valid) {
-    const auto elapsed = static_cast<int32_t>(static_cast<uint32_t>(now_ns_) - header.echo);
-    if (elapsed > 0) rtt_ns = elapsed;
-  }
-  const size_t before = reply.message.in_flight();
   const OutgoingMessage::Acked acked =
-      reply.message.OnProgress(header, progress, now_ns_, flow.rtt.srtt_ns());
+      flow.OnProgress(reply.message, header, progress, now_ns_, rtt_options_);
   if (!acked.valid) {
     ++core_.stats.malformed;
     return;
   }
   reply.heard_ms = CoarseTime(now_ns_);
   slot.echo_base = header.timestamp - static_cast<uint32_t>(now_ns_);
-  if (acked.lost > 0 && flow.congestion != nullptr) {
-    flow.congestion->OnLoss({.now_ns = now_ns_,
-                             .packets = acked.lost,
-                             .in_flight = static_cast<uint32_t>(flow.in_flight)});
-  }
-  flow.in_flight -= before - reply.message.in_flight();
-  if (rtt_ns > 0) flow.rtt.Add(rtt_options_, now_ns_, rtt_ns);
-  if (flow.congestion != nullptr && acked.packets > 0) {
-    flow.congestion->OnAck({.now_ns = now_ns_,
-                            .rtt_ns = rtt_ns,
-                            .packets = acked.packets,
-                            .in_flight = static_cast<uint32_t>(flow.in_flight)});
-  }
   if (acked.complete) {
     EndReply(session, slot);
   } else if (header.resent) {
@@ -214,11 +188,9 @@ bool ExtendedServer::Resume() {
 
 ReplyFlow& ExtendedServer::FlowOf(ServerSession& session) {
   if (session.flow == nullptr) {
-    // What neither loses nor drops packets holds its senders up by itself.
-    const bool reliable = core_.port->capabilities().reliable;
     session.flow =
         new ReplyFlow(this, &ExtendedServer::OnPacing,
-                      reliable ? nullptr : MakeCongestionControl(core_.options.session.congestion));
+                      MakeCongestionControl(*core_.port, core_.options.session.congestion));
     session.flow->name = {session.number, session.key, 0};
   }
   session.flow->unused = false;

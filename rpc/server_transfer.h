@@ -11,13 +11,11 @@
 #include <vector>
 
 #include "weft/core/timer_wheel.h"
-#include "weft/rpc/congestion_control.h"
 #include "weft/rpc/extended_wire.h"
 #include "weft/rpc/outgoing_message.h"
-#include "weft/rpc/pacer.h"
 #include "weft/rpc/reassembly.h"
 #include "weft/rpc/receive_budget.h"
-#include "weft/rpc/rtt_estimator.h"
+#include "weft/rpc/send_flow.h"
 
 namespace weft::rpc {
 
@@ -56,13 +54,14 @@ struct LargeReply {
 };
 
 // All replies of a session that are on their way, and what was learnt of the way.
-struct ReplyFlow {
+struct ReplyFlow : SendFlow {
   ReplyFlow(ExtendedServer* server, Timer::Callback on_pacing,
             std::unique_ptr<CongestionControl> congestion_or_null)
-      : server(server), congestion(std::move(congestion_or_null)), pacing(on_pacing, this) {}
+      : server(server), pacing(on_pacing, this) {
+    congestion = std::move(congestion_or_null);
+  }
 
   size_t window() const { return congestion == nullptr ? SIZE_MAX : congestion->window_packets(); }
-  int64_t gap_ns() const { return congestion == nullptr ? 0 : congestion->pacing_ns(); }
 
   void PushBack(LargeReply& reply) {
     reply.previous = tail;
@@ -77,14 +76,10 @@ struct ReplyFlow {
   }
 
   ExtendedServer* const server;
-  RequestName name;  // of the session only
-  RttEstimator rtt;
-  const std::unique_ptr<CongestionControl> congestion;  // null: none
-  Pacer pacer;
-  Timer pacing;          // until the next packet may go
-  size_t in_flight = 0;  // packets of all replies
-  bool waits = false;    // for room in the sending queue
-  bool unused = false;   // when the session was last looked at
+  RequestName name;     // of the session only
+  Timer pacing;         // until the next packet may go
+  bool waits = false;   // for room in the sending queue
+  bool unused = false;  // when the session was last looked at
   LargeReply* head = nullptr;
   LargeReply* tail = nullptr;
 };

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A client's calls in the extended format, when an answer does not come in time or nobody waits for
+// it any more.
+#include <algorithm>
+#include <utility>
+
+#include "weft/rpc/call_status.h"
+#include "weft/rpc/client_sessions.h"
+
+namespace weft::rpc {
+namespace {
+
+constexpr uint8_t kCancels = 5;
+// How long a timeout waits for this thread to receive what has come.
+constexpr int64_t kLateMaxNs = 10'000'000;
+
+}  // namespace
+
+void ClientSessions::Cancel(CallId id) {
+  ClientCall* const call = Find(id);
+  if (call == nullptr || call->state == ClientCall::State::kCancelling) return;
+  ++base_.stats.cancelled;
+  ClientSession& session = *call->session;
+  const bool original = call->state == ClientCall::State::kOriginal;
+  if (original) original_.Cancel(call->original);
+  // Cancelling itself is bounded: what is beyond ends on the server by its deadline, or by the next
+  // request in its slot.
+  const bool tell = !original && call->state != ClientCall::State::kWaiting && session.is_open() &&
+                    cancelling_ < base_.options.outstanding_max;
+  if (!tell) {
+    return Discard(*call);
+  }
+  if (call->state == ClientCall::State::kSent) --session.in_flight;
+  if (call->state == ClientCall::State::kSending || call->state == ClientCall::State::kReceiving) {
+    EndTransfer(*call);
+  }
+  --outstanding_;
+  ++cancelling_;
+  call->state = ClientCall::State::kCancelling;
+  call->tries = 0;
+  // What it holds ends last of all: that may end the session, and begin a call in this one's place.
+  const Callback callback = std::move(call->callback);
+  ReleaseRequest(*call);
+  call->deadline_ns = INT64_MAX;
+  OnRetransmissionTimeout(*call, base_.loop.now_ns());
+  Pump(session);
+}
+
+// --- Sending again
+
+void ClientSessions::OnCallTimer(void* context, int64_t now_ns) {
+  auto& call = *static_cast<ClientCall*>(context);
+  ClientSessions& sessions = *call.sessions;
+  if (call.state == ClientCall::State::kFree || call.due_ns == INT64_MAX) return;
+  if (now_ns < call.due_ns) {
+    sessions.base_.loop.timers().Schedule(call.timer, call.due_ns);
+    return;
+  }
+  if (now_ns < call.deadline_ns) {
+    // What lies in the port may be the answer: it was this thread that was late, not the network.
+    if (sessions.base_.more_to_receive && now_ns - call.due_ns < kLateMaxNs) {
+      sessions.base_.loop.timers().Schedule(call.timer, now_ns);
+      return;
+    }
+    return sessions.OnRetransmissionTimeout(call, now_ns);
+  }
+  ++sessions.base_.stats.timeouts;
+  absl::Status error = absl::DeadlineExceededError("no complete reply within the timeout");
+  const bool sent = call.state != ClientCall::State::kWaiting;
+  sessions.End(call, sent ? std::move(error) : NotExecuted(std::move(error)));
+}
+
+void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
+  ClientSession& session = *call.session;
+  const bool again = call.tries > 0 || call.state != ClientCall::State::kCancelling;
+  if (again) {
+    ++base_.stats.retransmissions;
+    ++session.retransmissions;
+  }
+  call.tries = static_cast<uint8_t>(std::min(call.tries + 1, 255));
+  // A server that executes a long request answers that it has it; it need not be asked often.
+  int64_t wait_ns = std::min(RtoOf(session.response_time, call.tries), session.timeout_ns / 4);
+  switch (call.state) {
+    case ClientCall::State::kSent:
+      SlowDown(session, now_ns, wait_ns);
+      [[fallthrough]];
+    case ClientCall::State::kExecuting:
+      call.sent_twice = true;
+      SendRequest(call, now_ns);
+      break;
+    case ClientCall::State::kSending:
+      OnTransferTimeout(call, now_ns);
+      wait_ns = RtoOf(session.rtt, call.tries);
+      break;
+    case ClientCall::State::kReceiving:
+      SendProgress(call, /*resent=*/true);
+      wait_ns = RtoOf(session.rtt, call.tries);
+      break;
+    case ClientCall::State::kCancelling:
+      if (call.tries > kCancels) return Discard(call);
+      SendControl(session, ControlKind::kCancel, call.request_id);
+      break;
+    default:
+      return;
+  }
+  Arm(call, now_ns, wait_ns);
+}
+
+// An answer did not come in time: that is the network's fault only if nothing else came either.
+void ClientSessions::SlowDown(ClientSession& session, int64_t now_ns, int64_t wait_ns) {
+  if (session.congestion == nullptr || now_ns - session.heard_ns < wait_ns ||
+      now_ns - session.slowed_ns < wait_ns) {
+    return;
+  }
+  session.slowed_ns = now_ns;
+  session.congestion->OnTimeout(now_ns, static_cast<uint32_t>(session.in_flight));
+}
+
+}  // namespace weft::rpc
