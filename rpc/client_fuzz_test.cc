@@ -17,63 +17,37 @@
 #include "weft/core/loop.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/extended_wire.h"
+#include "weft/rpc/fuzz_port.h"
 
 namespace weft::rpc {
 namespace {
 
-class FuzzPort final : public DatagramPort {
+// Learns of the session and its calls from what the client says.
+class ServerPort final : public FuzzPort {
  public:
-  FuzzPort()
-      : DatagramPort({.datagrams = true, .max_payload_bytes = 1472},
-                     BufferPoolOptions{.count = 64}) {}
-
-  void Deliver(const std::vector<uint8_t>& bytes) {
-    Buffer buffer = pool().Allocate();
-    if (!buffer) return;
-    std::memcpy(buffer.Append(bytes.size()), bytes.data(), bytes.size());
-    arriving_.push_back({{{1}}, std::move(buffer)});
-  }
-
-  Address local_address() const override { return Address::Sim("fuzz"); }
-  absl::StatusOr<Peer> Resolve(const Address&) override { return Peer{{1}}; }
-  absl::StatusOr<Address> AddressOf(const Peer&) const override { return local_address(); }
-  size_t Receive(absl::Span<Datagram> burst) override {
-    const size_t n = std::min(burst.size(), arriving_.size());
-    std::move(arriving_.begin(), arriving_.begin() + static_cast<ptrdiff_t>(n), burst.begin());
-    arriving_.erase(arriving_.begin(), arriving_.begin() + static_cast<ptrdiff_t>(n));
-    return n;
-  }
-  size_t Send(absl::Span<Datagram> burst) override {
-    for (Datagram& datagram : burst) {
-      ExtendedHeader header;
-      const absl::Span<const uint8_t> bytes = datagram.buffer.bytes();
-      if (IsExtended(bytes)) {
-        if (!ReadExtendedHeader(bytes, &header)) std::abort();
-        number = header.from_session;
-        key = header.key;
-        if (header.type == MessageType::kRequest) ids[header.slot() % 4] = header.request_id;
-      } else if (bytes.size() >= 8) {
-        original.assign(bytes.begin(), bytes.begin() + 8);
-      }
-      datagram.buffer.Reset();
-    }
-    return burst.size();
-  }
-
   uint32_t number = 0;
   uint32_t key = 0;
   uint64_t ids[4] = {};
   std::vector<uint8_t> original;  // header of the latest request in that format
 
  private:
-  size_t DoTakeEvents(absl::Span<PortEvent>) override { return 0; }
-  std::vector<Datagram> arriving_;
+  void OnSent(absl::Span<const uint8_t> bytes) override {
+    ExtendedHeader header;
+    if (IsExtended(bytes)) {
+      if (!ReadExtendedHeader(bytes, &header)) std::abort();
+      number = header.from_session;
+      key = header.key;
+      if (header.type == MessageType::kRequest) ids[header.slot() % 4] = header.request_id;
+    } else if (bytes.size() >= 8) {
+      original.assign(bytes.begin(), bytes.begin() + 8);
+    }
+  }
 };
 
 class Run {
  public:
   explicit Run(Wire wire) : loop_({}, clock_) {
-    auto port = std::make_unique<FuzzPort>();
+    auto port = std::make_unique<ServerPort>();
     port_ = port.get();
     auto client = Client::Create(loop_, std::move(port),
                                  {.timeout = absl::Milliseconds(200),
@@ -159,12 +133,13 @@ class Run {
         break;
       case 8: {
         std::vector<uint8_t> bytes = port_->original;
-        if ((s[1] & 1) != 0 || bytes.size() < 8) return port_->Deliver({s + 1, s + 8});
+        if ((s[1] & 1) != 0 || bytes.size() < 8)
+          return port_->Deliver(1, absl::MakeConstSpan(s + 1, 7));
         bytes[2] = static_cast<uint8_t>(s[2] << 4);
         bytes[3] = s[3] & 0xC0;
         bytes[7] = s[4] % 8;
         bytes.insert(bytes.end(), s, s + 4);
-        return port_->Deliver(bytes);
+        return port_->Deliver(1, bytes);
       }
       default:
         bend_ = s[1] % 44;
@@ -225,12 +200,12 @@ class Run {
     WriteExtendedHeader(header, bytes.data());
     std::memcpy(bytes.data() + kExtendedHeaderBytes, body, size);
     bytes[bend_] ^= std::exchange(bend_by_, 0);
-    port_->Deliver(bytes);
+    port_->Deliver(1, bytes);
   }
 
   ManualClock clock_;
   Loop loop_;
-  FuzzPort* port_ = nullptr;
+  ServerPort* port_ = nullptr;
   std::vector<std::unique_ptr<Outcome>> calls_;
   std::unique_ptr<Client> client_;
   bool again_ = true;

@@ -18,62 +18,36 @@
 #include "weft/core/loop.h"
 #include "weft/core/task.h"
 #include "weft/rpc/extended_wire.h"
+#include "weft/rpc/fuzz_port.h"
 #include "weft/rpc/server.h"
 
 namespace weft::rpc {
 namespace {
 
-// Delivers what it is given; learns the session from what the server says.
-class FuzzPort final : public DatagramPort {
+// Learns of the session from what the server says.
+class ClientPort final : public FuzzPort {
  public:
-  FuzzPort()
-      : DatagramPort({.datagrams = true, .max_payload_bytes = 1472},
-                     BufferPoolOptions{.count = 64}) {}
-
-  void Deliver(uint64_t peer, const uint8_t* bytes, size_t size) {
-    Buffer buffer = pool().Allocate();
-    if (!buffer) return;
-    std::memcpy(buffer.Append(size), bytes, size);
-    arriving_.push_back({{{peer}}, std::move(buffer)});
-  }
-
-  Address local_address() const override { return Address::Sim("fuzz"); }
-  absl::StatusOr<Peer> Resolve(const Address&) override { return Peer{{1}}; }
-  absl::StatusOr<Address> AddressOf(const Peer&) const override { return local_address(); }
-  size_t Receive(absl::Span<Datagram> burst) override {
-    const size_t n = std::min(burst.size(), arriving_.size());
-    std::move(arriving_.begin(), arriving_.begin() + static_cast<ptrdiff_t>(n), burst.begin());
-    arriving_.erase(arriving_.begin(), arriving_.begin() + static_cast<ptrdiff_t>(n));
-    return n;
-  }
-  size_t Send(absl::Span<Datagram> burst) override {
-    for (Datagram& datagram : burst) {
-      ExtendedHeader header;
-      Hello hello;
-      const bool extended = IsExtended(datagram.buffer.bytes());
-      if (extended && !ReadExtendedHeader(datagram.buffer.bytes(), &header)) std::abort();
-      if (extended && header.kind == ControlKind::kHelloAck) {
-        if (!ReadHello(datagram.buffer.bytes().subspan(kExtendedHeaderBytes), &hello)) std::abort();
-        session = header.from_session;
-        key = hello.key;
-      }
-      datagram.buffer.Reset();
-    }
-    return burst.size();
-  }
-
   uint32_t session = 0;
   uint32_t key = 0;
 
  private:
-  size_t DoTakeEvents(absl::Span<PortEvent>) override { return 0; }
-  std::vector<Datagram> arriving_;
+  void OnSent(absl::Span<const uint8_t> bytes) override {
+    ExtendedHeader header;
+    Hello hello;
+    const bool extended = IsExtended(bytes);
+    if (extended && !ReadExtendedHeader(bytes, &header)) std::abort();
+    if (extended && header.kind == ControlKind::kHelloAck) {
+      if (!ReadHello(bytes.subspan(kExtendedHeaderBytes), &hello)) std::abort();
+      session = header.from_session;
+      key = hello.key;
+    }
+  }
 };
 
 class Run {
  public:
   Run() : loop_({}, clock_) {
-    auto port = std::make_unique<FuzzPort>();
+    auto port = std::make_unique<ClientPort>();
     port_ = port.get();
     auto server = Server::Create(loop_, std::move(port),
                                  {.reassembly_timeout = absl::Milliseconds(20),
@@ -178,7 +152,7 @@ class Run {
 
   void End() {
     loop_.RunOnce();
-    FuzzPort& port = *port_;
+    ClientPort& port = *port_;
     held_.clear();
     BufferPool& pool = port.pool();
     server_->ForEachSession([](const SessionInfo& info) {
@@ -241,12 +215,12 @@ class Run {
     WriteExtendedHeader(header, bytes.data());
     std::memcpy(bytes.data() + kExtendedHeaderBytes, body, size);
     bytes[bend_] ^= std::exchange(bend_by_, 0);
-    port_->Deliver(1 + header.from_session, bytes.data(), bytes.size());
+    port_->Deliver(1 + header.from_session, bytes);
   }
 
   ManualClock clock_;
   Loop loop_;
-  FuzzPort* port_ = nullptr;
+  ClientPort* port_ = nullptr;
   std::unique_ptr<Server> server_;
   std::vector<std::unique_ptr<ServerCall>> held_;
   size_t bend_ = 0;
