@@ -152,4 +152,12 @@ absl::StatusOr<double> PeerProcess::AwaitReport(absl::Duration timeout) {
   return absl::InternalError(absl::StrCat(role_, ": ", text));
 }
 
+std::vector<PeerRole> JoinRoles(std::initializer_list<absl::Span<const PeerRole>> parts) {
+  std::vector<PeerRole> roles;
+  for (const absl::Span<const PeerRole> part : parts) {
+    roles.insert(roles.end(), part.begin(), part.end());
+  }
+  return roles;
+}
+
 }  // namespace weft::benchmarks

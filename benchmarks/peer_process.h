@@ -23,6 +23,7 @@
 
 #include <sys/types.h>
 
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -70,6 +71,9 @@ bool IsPeer(int argc, char** argv);
 // Runs the role that this process was started for, which must be among `roles`, on its core.
 // Returns the exit status of main().
 int RunPeer(int argc, char** argv, absl::Span<const PeerRole> roles);
+
+// The roles of a program that consists of several workloads.
+std::vector<PeerRole> JoinRoles(std::initializer_list<absl::Span<const PeerRole>> parts);
 
 struct PeerOptions {
   std::string role;

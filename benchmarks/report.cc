@@ -3,6 +3,7 @@
 #include "weft/benchmarks/report.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 #include <limits>
 #include <utility>
@@ -103,6 +104,15 @@ absl::Status Report::WriteJson(const std::string& path) const {
   file.close();
   if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", path));
   return absl::OkStatus();
+}
+
+int Report::Finish(const char* program, const std::string& json_path, bool failed) const {
+  if (json_path.empty()) return failed ? 1 : 0;
+  const absl::Status written = WriteJson(json_path);
+  if (!written.ok()) {
+    std::fprintf(stderr, "%s: %s\n", program, std::string(written.message()).c_str());
+  }
+  return failed || !written.ok() ? 1 : 0;
 }
 
 std::string Bars::Table() const {

@@ -11,13 +11,11 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
@@ -31,6 +29,7 @@
 #include "weft/benchmarks/report.h"
 #include "weft/benchmarks/rpc_bars.h"
 #include "weft/benchmarks/rpc_workload.h"
+#include "weft/benchmarks/runtime_directory.h"
 #include "weft/core/cpu.h"
 
 using Words = std::vector<std::string>;
@@ -180,17 +179,11 @@ int Main() {
     std::fprintf(stderr, "rpc_echo: %s\n", std::string(plan.status().message()).c_str());
     return 2;
   }
-  // Shared memory meets in a directory of this run's own, which goes when it ends.
-  std::string directory = std::filesystem::temp_directory_path() / "weft-rpc-echo-XXXXXX";
-  if (mkdtemp(directory.data()) == nullptr) {
-    std::perror("rpc_echo: mkdtemp");
+  const absl::StatusOr<std::unique_ptr<RuntimeDirectory>> directory = RuntimeDirectory::Make();
+  if (!directory.ok()) {
+    std::fprintf(stderr, "rpc_echo: %s\n", std::string(directory.status().message()).c_str());
     return 1;
   }
-  setenv("XDG_RUNTIME_DIR", directory.c_str(), 1);
-  const auto remove = absl::MakeCleanup([&directory] {
-    std::error_code ignored;
-    std::filesystem::remove_all(directory, ignored);
-  });
 
   const Figures figures = MeasureAll(*plan);
   const Report report = figures.ToReport();
@@ -198,21 +191,11 @@ int Main() {
               plan->rpc.client_core, plan->rpc.server_core, plan->runs,
               absl::FormatDuration(plan->rpc.duration).c_str(), report.Table().c_str(),
               figures.BarTable().c_str());
-  if (const std::string path = absl::GetFlag(FLAGS_json); !path.empty()) {
-    if (absl::Status status = report.WriteJson(path); !status.ok()) {
-      std::fprintf(stderr, "rpc_echo: %s\n", std::string(status.message()).c_str());
-      return 1;
-    }
-  }
-  return figures.failed() ? 1 : 0;
+  return report.Finish("rpc_echo", absl::GetFlag(FLAGS_json), figures.failed());
 }
 
 std::vector<PeerRole> Roles() {
-  std::vector<PeerRole> roles;
-  for (const auto part : {RpcRoles(), BulkRoles(), FootprintRoles(), floors::Roles()}) {
-    roles.insert(roles.end(), part.begin(), part.end());
-  }
-  return roles;
+  return JoinRoles({RpcRoles(), BulkRoles(), FootprintRoles(), floors::Roles()});
 }
 
 }  // namespace

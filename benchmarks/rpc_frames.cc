@@ -327,22 +327,12 @@ int Main() {
   MeasureAll(quick ? 3 : absl::GetFlag(FLAGS_runs), *options, &all);
   const Report report = ToReport(all);
   std::printf("%s\n%s", report.Table().c_str(), BarTable(all).c_str());
-  if (const std::string path = absl::GetFlag(FLAGS_json); !path.empty()) {
-    if (absl::Status status = report.WriteJson(path); !status.ok()) {
-      std::fprintf(stderr, "rpc_frames: %s\n", std::string(status.message()).c_str());
-      return 1;
-    }
-  }
-  return Failed(all) ? 1 : 0;
+  return report.Finish("rpc_frames", absl::GetFlag(FLAGS_json), Failed(all));
 }
 
 std::vector<PeerRole> Roles() {
-  std::vector<PeerRole> roles;
-  for (const auto part : {FrameRoles(), NetstackCostRoles(), RpcRoles(), floors::Roles(),
-                          floors::DpdkRoles(), floors::AfxdpRoles(), floors::PacketRoles()}) {
-    roles.insert(roles.end(), part.begin(), part.end());
-  }
-  return roles;
+  return JoinRoles({FrameRoles(), NetstackCostRoles(), RpcRoles(), floors::Roles(),
+                    floors::DpdkRoles(), floors::AfxdpRoles(), floors::PacketRoles()});
 }
 
 }  // namespace

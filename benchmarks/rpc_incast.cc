@@ -95,13 +95,7 @@ int Main() {
     }
   }
   std::printf("\n%s", bars.Table().c_str());
-  if (const std::string path = absl::GetFlag(FLAGS_json); !path.empty()) {
-    if (absl::Status status = report.WriteJson(path); !status.ok()) {
-      std::fprintf(stderr, "rpc_incast: %s\n", std::string(status.message()).c_str());
-      return 1;
-    }
-  }
-  return failed ? 1 : 0;
+  return report.Finish("rpc_incast", absl::GetFlag(FLAGS_json), failed);
 }
 
 }  // namespace

@@ -10,13 +10,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
@@ -29,6 +27,7 @@
 #include "weft/benchmarks/peer_process.h"
 #include "weft/benchmarks/report.h"
 #include "weft/benchmarks/rpc_workload.h"
+#include "weft/benchmarks/runtime_directory.h"
 #include "weft/benchmarks/session_workload.h"
 #include "weft/core/cpu.h"
 
@@ -260,17 +259,12 @@ int Main() {
     std::fprintf(stderr, "rpc_reliability: %s\n", std::string(status.message()).c_str());
     return 2;
   }
-  // Shared memory meets in a directory of this run's own, which goes when it ends.
-  std::string directory = std::filesystem::temp_directory_path() / "weft-rpc-reliability-XXXXXX";
-  if (mkdtemp(directory.data()) == nullptr) {
-    std::perror("rpc_reliability: mkdtemp");
+  const absl::StatusOr<std::unique_ptr<RuntimeDirectory>> directory = RuntimeDirectory::Make();
+  if (!directory.ok()) {
+    std::fprintf(stderr, "rpc_reliability: %s\n",
+                 std::string(directory.status().message()).c_str());
     return 1;
   }
-  setenv("XDG_RUNTIME_DIR", directory.c_str(), 1);
-  const auto remove = absl::MakeCleanup([&directory] {
-    std::error_code ignored;
-    std::filesystem::remove_all(directory, ignored);
-  });
 
   const int runs = absl::GetFlag(FLAGS_quick) ? 1 : absl::GetFlag(FLAGS_runs);
   Collector all;
@@ -291,21 +285,11 @@ int Main() {
               options->client_core, options->server_core, runs,
               absl::FormatDuration(options->duration).c_str(), report.Table().c_str(),
               all.BarTable().c_str());
-  if (const std::string path = absl::GetFlag(FLAGS_json); !path.empty()) {
-    if (absl::Status status = report.WriteJson(path); !status.ok()) {
-      std::fprintf(stderr, "rpc_reliability: %s\n", std::string(status.message()).c_str());
-      return 1;
-    }
-  }
-  return all.failed() ? 1 : 0;
+  return report.Finish("rpc_reliability", absl::GetFlag(FLAGS_json), all.failed());
 }
 
 std::vector<PeerRole> Roles() {
-  std::vector<PeerRole> roles;
-  for (const auto part : {RpcRoles(), OverloadRoles(), SessionRoles(), DeathRoles()}) {
-    roles.insert(roles.end(), part.begin(), part.end());
-  }
-  return roles;
+  return JoinRoles({RpcRoles(), OverloadRoles(), SessionRoles(), DeathRoles()});
 }
 
 }  // namespace
