@@ -58,6 +58,28 @@ class BufferChain {
     size_ += slot->size;
   }
 
+  // As Append(), at the front.
+  void Prepend(Buffer buffer) {
+    internal::BufferSlot* slot = std::exchange(buffer.slot_, nullptr);
+    slot->next = head_;
+    head_ = slot;
+    if (tail_ == nullptr) tail_ = slot;
+    ++pieces_;
+    size_ += slot->size;
+  }
+
+  // Drops the first `n` bytes, or all if there are fewer, and pieces that have none left.
+  void TrimFront(size_t n) {
+    while (head_ != nullptr && n >= head_->size) {
+      n -= head_->size;
+      PopFront();
+    }
+    if (head_ == nullptr || n == 0) return;
+    head_->offset += static_cast<uint32_t>(n);
+    head_->size -= static_cast<uint32_t>(n);
+    size_ -= n;
+  }
+
   // The first piece; null when there is none.
   Buffer PopFront() {
     internal::BufferSlot* slot = head_;

@@ -48,6 +48,30 @@ TEST(BufferChainTest, GivesItsBuffersBack) {
   EXPECT_EQ(pool.available(), 2u);
 }
 
+TEST(BufferChainTest, GrowsAndIsCutAtTheFront) {
+  BufferPool pool({.count = 4});
+  BufferChain chain;
+  chain.Prepend(Piece(pool, "two"));
+  chain.Prepend(Piece(pool, "one "));
+  chain.Append(Piece(pool, " three"));
+  EXPECT_EQ(chain.pieces(), 3u);
+  EXPECT_EQ(chain.ToString(), "one two three");
+
+  chain.TrimFront(2);
+  EXPECT_EQ(chain.ToString(), "e two three");
+  chain.TrimFront(2);
+  EXPECT_EQ(chain.pieces(), 2u);
+  chain.TrimFront(5);
+  EXPECT_EQ(chain.pieces(), 1u);
+  EXPECT_EQ(chain.ToString(), "hree");
+  chain.Append(Piece(pool, "!"));
+  EXPECT_EQ(chain.ToString(), "hree!");
+  chain.TrimFront(100);
+  EXPECT_EQ(chain.pieces(), 0u);
+  EXPECT_EQ(chain.size(), 0u);
+  EXPECT_EQ(pool.available(), 4u);
+}
+
 TEST(BufferChainTest, AnEmptyChainHasNothing) {
   BufferChain chain;
   EXPECT_TRUE(chain.empty());

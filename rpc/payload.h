@@ -8,6 +8,7 @@
 //   Payload(std::move(chain));                        // several: a message received, say
 //   Payload::External(bytes, [file] { ... });         // memory of somebody else
 //   Payload::Copy(bytes);                             // whatever happens to `bytes` afterwards
+//   payload.Prepend(std::move(head));                 // a piece in front of whatever it has
 //
 // Move-only. One thread.
 #ifndef WEFT_RPC_PAYLOAD_H_
@@ -55,6 +56,9 @@ class Payload {
     return External({data, bytes.size()}, [copy = std::move(copy)] {});
   }
 
+  // Puts `head`, not null, in front of the bytes, as a piece of its own.
+  void Prepend(Buffer head) { chain_.Prepend(std::move(head)); }
+
   Payload(Payload&& other) noexcept
       : chain_(std::move(other.chain_)),
         external_(std::exchange(other.external_, {})),
@@ -100,19 +104,22 @@ class Payload {
   }
 
   // The buffer that it is, if it is exactly one; else null, and nothing changes.
-  Buffer TakeBuffer() { return chain_.pieces() == 1 ? chain_.PopFront() : Buffer(); }
+  Buffer TakeBuffer() {
+    return chain_.pieces() == 1 && external_.empty() ? chain_.PopFront() : Buffer();
+  }
 
   // All bytes, if they are in one piece (or none); else only the first piece.
-  absl::Span<const uint8_t> front() const { return external_.empty() ? chain_.front() : external_; }
-  bool contiguous() const { return chain_.pieces() <= 1; }
+  absl::Span<const uint8_t> front() const {
+    return chain_.pieces() == 0 ? external_ : chain_.front();
+  }
+  bool contiguous() const { return chain_.pieces() + (external_.empty() ? 0 : 1) <= 1; }
 
  private:
   using Release = absl::AnyInvocable<void()>;
 
-  // Either the chain or the external bytes, never both.
   BufferChain chain_;
-  absl::Span<const uint8_t> external_;
-  std::unique_ptr<Release> release_;  // apart, as few have one and all are moved
+  absl::Span<const uint8_t> external_;  // behind the chain
+  std::unique_ptr<Release> release_;    // apart, as few have one and all are moved
 };
 
 }  // namespace weft::rpc
