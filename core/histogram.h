@@ -76,6 +76,9 @@ class HistogramSnapshot {
   // of two is, and so is 1.5 times one); otherwise values in the bucket of `bound` are left out.
   uint64_t CountBelow(int64_t bound) const;
 
+  // How many values are in bucket `index` of HistogramBuckets.
+  uint64_t CountAt(size_t index) const { return buckets_[index]; }
+
   // Adds everything that `other` counted.
   void Merge(const HistogramSnapshot& other);
 

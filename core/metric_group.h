@@ -33,6 +33,10 @@ class MetricGroup {
   void Add(const char* name, const char* help, const Metric* metric, Unit... unit) {
     Keep(registry_->Register({prefix_ + name, help, labels_}, metric, unit...));
   }
+  // The same, left out of what is rendered while it is 0: for one of many that are rarely used.
+  void AddUnlessZero(const char* name, const char* help, const Counter* counter) {
+    Keep(registry_->Register({prefix_ + name, help, labels_, /*unless_zero=*/true}, counter));
+  }
 
   // Ok, or the first error of Add().
   const absl::Status& status() const { return status_; }

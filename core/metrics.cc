@@ -164,7 +164,8 @@ MetricRegistry::~MetricRegistry() {
 }
 
 absl::StatusOr<MetricHandle> MetricRegistry::Register(MetricInfo info, const Counter* counter) {
-  return Insert(std::move(info), MetricType::kCounter, counter);
+  const CounterSource source = {counter, info.unless_zero};
+  return Insert(std::move(info), MetricType::kCounter, source);
 }
 
 absl::StatusOr<MetricHandle> MetricRegistry::Register(MetricInfo info, const Gauge* gauge) {
@@ -270,8 +271,10 @@ std::string MetricRegistry::RenderPrometheus() const {
 
 void MetricRegistry::RenderSample(const std::string& name, const std::string& labels,
                                   const Source& source, std::string* out) {
-  if (const auto* counter = std::get_if<const Counter*>(&source)) {
-    AppendSample(name, "", labels, (*counter)->value(), out);
+  if (const auto* counter = std::get_if<CounterSource>(&source)) {
+    const uint64_t value = counter->counter->value();
+    if (value == 0 && counter->unless_zero) return;
+    AppendSample(name, "", labels, value, out);
   } else if (const auto* gauge = std::get_if<const Gauge*>(&source)) {
     AppendSample(name, "", labels, (*gauge)->value(), out);
   } else if (const auto* read = std::get_if<std::function<double()>>(&source)) {

@@ -82,6 +82,8 @@ struct MetricInfo {
   std::string name;
   std::string help;
   std::vector<std::pair<std::string, std::string>> labels = {};
+  // Of a counter: it is not rendered while it is 0, as one of many that are rarely used.
+  bool unless_zero = false;
 };
 
 enum class MetricType { kCounter, kGauge, kHistogram };
@@ -152,12 +154,16 @@ class MetricRegistry {
  private:
   friend class MetricHandle;
 
+  struct CounterSource {
+    const Counter* counter;
+    bool unless_zero;
+  };
   struct HistogramSource {
     const Histogram* histogram;
     HistogramUnit unit;
   };
   using Source =
-      std::variant<const Counter*, const Gauge*, HistogramSource, std::function<double()>>;
+      std::variant<CounterSource, const Gauge*, HistogramSource, std::function<double()>>;
   struct Family {
     MetricType type;
     std::string help;

@@ -52,6 +52,16 @@ TEST(MetricRegistryTest, RendersFamiliesSortedWithOneHeadEach) {
             "x_total{port=\"eth0\",worker=\"1\"} 1\n");
 }
 
+TEST(MetricRegistryTest, ACounterMayBeLeftOutWhileItIsZero) {
+  Counter rare;
+  MetricRegistry registry;
+  auto handle = registry.Register({"x_total", "Things.", {{"code", "7"}}, true}, &rare);
+  ASSERT_TRUE(handle.ok());
+  EXPECT_EQ(ValueOf(registry, "x_total{code=\"7\"}"), "");
+  rare.Add();
+  EXPECT_EQ(ValueOf(registry, "x_total{code=\"7\"}"), "1");
+}
+
 TEST(MetricRegistryTest, EscapesHelpAndLabelValues) {
   Gauge gauge;
   MetricRegistry registry;

@@ -22,7 +22,7 @@ namespace weft {
 namespace {
 
 constexpr std::chrono::seconds kFinishTime(1);
-constexpr size_t kMetricsMax = 1 << 16;  // Some dozens for each of 1024 workers.
+constexpr size_t kMetricsMax = 1 << 18;  // Some hundreds for each of 1024 workers.
 
 LoopOptions OptionsOf(const config::Loop& loop) {
   LoopOptions options;
