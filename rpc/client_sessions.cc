@@ -339,13 +339,15 @@ void ClientSessions::KeepAlive(ClientSession& session, int64_t now_ns) {
     if (base_.more_to_receive && silent_ns < session.timeout_ns + quarter_ns) {
       return Watch(session, now_ns);
     }
-    // A timer that is so late shows that this process stood still, and has not asked the server.
-    if (now_ns - session.watch_ns < quarter_ns) {
+    // A timer that is so late shows that this process stood still, and has not asked the server. It
+    // does so now, once.
+    if (now_ns - session.watch_ns < quarter_ns || session.late_ns > session.heard_ns) {
       return Lose(session,
                   absl::UnavailableError(absl::StrCat("the server was not heard of for ",
                                                       silent_ns / 1'000'000, " ms")),
                   SessionEvent::Kind::kLost, Waiting::kReconnect);
     }
+    session.late_ns = now_ns;
     SendControl(session, ControlKind::kPing);
     return Watch(session, now_ns + quarter_ns);
   }

@@ -52,8 +52,11 @@ class ExtendedServer {
   void OnBurst(absl::Span<Datagram* const> burst);
   // Once its answers have been sent.
   void AfterBurst(size_t packets);
-  // Ends the sessions of a client that has gone.
-  void Forget(const Peer& client);
+  // Ends the sessions of clients that have gone, some at once and the others in calls of
+  // ForgetSome(), so that it never takes long. Not while is_forgetting().
+  void Forget(absl::Span<const Peer> clients);
+  bool is_forgetting() const { return !gone_.empty(); }
+  void ForgetSome();
   // Tells sessions that the server drains; some of them at each call. True: all have been told.
   bool TellOfDraining();
   // Ends all sessions; clients are told, as far as the port takes it.
@@ -224,10 +227,12 @@ class ExtendedServer {
   Timer sweep_;
   int64_t sweep_period_ns_;  // for all sessions
   int64_t sweep_due_ns_ = 0;
-  int64_t lenient_until_ns_ = INT64_MIN;  // nobody is taken for dead
+  int64_t lenient_until_ns_ = INT64_MIN / 2;  // nobody is taken for dead
   size_t sweep_hand_ = 0;    // places before it have been looked at
   size_t reply_hand_ = 0;    // places before it have given up their replies
   size_t drain_hand_ = 0;    // places before it have been told
+  std::vector<Peer> gone_;   // whose sessions end
+  size_t gone_hand_ = 0;     // places before it have been looked at
 };
 
 }  // namespace weft::rpc

@@ -15,6 +15,7 @@ constexpr int64_t kSweepTickNsMin = 200'000;
 constexpr int64_t kSweepsMin = 4;
 constexpr size_t kDrainsPerTick = 64;
 constexpr size_t kExpiredPerTick = 1024;
+constexpr size_t kForgottenPerPoll = 4096;  // looked at, some tens of microseconds
 constexpr int64_t kExpiryTickNsMin = 1'000'000;
 
 // In the order of nonces, which come round (RFC 1982).
@@ -207,20 +208,34 @@ void ExtendedServer::EndSession(ServerSession& session, SessionEvent::Kind why) 
   if (events_) events_(event);
 }
 
-void ExtendedServer::Forget(const Peer& client) {
-  for (uint32_t number = 1; number <= sessions_.places(); ++number) {
-    ServerSession& session = *sessions_.At(number);
-    if (session.key == 0 || session.peer != client) continue;
+void ExtendedServer::Forget(absl::Span<const Peer> clients) {
+  gone_.assign(clients.begin(), clients.end());
+  gone_hand_ = 0;
+  ForgetSome();
+}
+
+void ExtendedServer::ForgetSome() {
+  const size_t end = std::min(sessions_.places(), gone_hand_ + kForgottenPerPoll);
+  while (gone_hand_ < end) {
+    ServerSession& session = *sessions_.At(static_cast<uint32_t>(++gone_hand_));
+    if (session.key == 0 || std::find(gone_.begin(), gone_.end(), session.peer) == gone_.end()) {
+      continue;
+    }
     session.half_open ? EndHalfOpen(session, core_.stats.half_open_expired)
                       : EndSession(session, SessionEvent::Kind::kLost);
   }
+  if (gone_hand_ >= sessions_.places()) gone_.clear();
 }
 
 void ExtendedServer::OnSweep(void* self, int64_t now_ns) {
   auto& server = *static_cast<ExtendedServer*>(self);
-  // This process has stood still, and what clients sent meanwhile lies in the port.
+  // This process has stood still, and what clients sent meanwhile lies in the port. One that is
+  // always late has no excuse.
   const int64_t grace_ns = server.timeout_ns_ / 4;
-  if (now_ns - server.sweep_due_ns_ > grace_ns) server.lenient_until_ns_ = now_ns + grace_ns;
+  if (now_ns - server.sweep_due_ns_ > grace_ns &&
+      now_ns - server.timeout_ns_ > server.lenient_until_ns_) {
+    server.lenient_until_ns_ = now_ns + grace_ns;
+  }
   server.Sweep(now_ns);
   if (server.sessions_.open() > server.sessions_.half_open()) server.ScheduleSweep(now_ns);
 }

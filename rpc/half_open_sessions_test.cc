@@ -123,6 +123,29 @@ TEST_F(HalfOpenSessionsTest, ThoseWhoCallAreServedAllTheSame) {
   ExpectNothingLeft();
 }
 
+TEST_F(HalfOpenSessionsTest, AClientThatCannotBeReachedIsFoundAmongMany) {
+  session_.sessions_max = 10'000;
+  StartServer();
+  RawClient stranger(*transport_, "stranger", 1);
+  Knock(stranger, 9'000);
+  {
+    RawClient gone(*transport_, "gone", 2);
+    gone.SendHello(1, Said(100'000), 200);
+    RunFor(50'000);
+    Hello agreed;
+    const RawPacket ack = *gone.TryReceive();
+    ASSERT_TRUE(ReadHello(Bytes(ack.body), &agreed));
+    gone.server_number = ack.header.from_session;
+    gone.key = agreed.key;
+    gone.SendControl(ControlKind::kPing);
+    gone.SendControl(ControlKind::kPing);
+  }
+  RunFor(1'000'000);
+  EXPECT_EQ(server_->stats().sessions_opened, 1u);
+  EXPECT_EQ(server_->stats().sessions_lost, 1u) << "long before its timeout";
+  EXPECT_EQ(server_->stats().sessions_half_open.value(), 9'000);
+}
+
 TEST_F(HalfOpenSessionsTest, AnIdleClientIsThereNevertheless) {
   session_.timeout = absl::Seconds(100);
   StartServer();
