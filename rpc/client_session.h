@@ -147,6 +147,8 @@ struct ClientSession : SendFlow {
   int64_t opened_ns = 0;
   int64_t heard_ns = 0;
   int64_t hello_ns = 0;   // the last one
+  int64_t watch_ns = 0;   // open: what `timer` is for
+  int64_t late_ns = 0;    // open: when it last was much later than that
   int64_t slowed_ns = 0;  // when congestion control was last told of a timeout
   RttEstimator response_time;
   Timer pacing;             // until the next packet may go

@@ -95,6 +95,8 @@ class ClientSessions {
                  absl::Span<const uint8_t> body);
   void SendControl(ClientSession& session, ControlKind kind, uint64_t request_id = 0);
   void KeepAlive(ClientSession& session, int64_t now_ns);
+  void Watch(ClientSession& session, int64_t when_ns);
+  static int64_t PingPeriodNs(const ClientSession& session);
   static void OnSessionTimer(void* session, int64_t now_ns);
 
   // --- client_session_end.cc

@@ -53,7 +53,7 @@ size_t Server::Poll() {
   if (extended_->SendWaiting()) [[unlikely]] {
     work += 1 + sending.Flush(*core_.port);
   }
-  if (core_.port->has_events()) [[unlikely]] {
+  if (core_.port->has_events() || extended_->is_forgetting()) [[unlikely]] {
     work += OnEvents();
   }
   // Replies that cannot leave are a reason not to take more requests: they wait where the sender
@@ -78,14 +78,25 @@ size_t Server::Poll() {
   return work + n;
 }
 
+bool Server::Arm() {
+  return core_.sending.empty() && !extended_->is_forgetting() && core_.port->Arm();
+}
+
 size_t Server::OnEvents() {
+  if (extended_->is_forgetting()) {
+    extended_->ForgetSome();
+    return 1;
+  }
   std::array<PortEvent, 8> events;
+  std::array<Peer, 8> gone;
+  size_t gone_count = 0;
   const size_t n = core_.port->TakeEvents(absl::MakeSpan(events));
   for (size_t i = 0; i < n; ++i) {
     if (!events[i].peer) continue;
     original_->Forget(events[i].peer);
-    extended_->Forget(events[i].peer);
+    gone[gone_count++] = events[i].peer;
   }
+  if (gone_count > 0) extended_->Forget(absl::MakeSpan(gone).first(gone_count));
   return n;
 }
 

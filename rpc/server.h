@@ -20,6 +20,9 @@
 // enough to recognise an old one, so a request that the network duplicates in one packet is
 // executed twice.
 //
+// A session belongs to the address that it was opened from, once its client has shown that it
+// receives there; before, it counts for nothing, and is the first to go when there are too many.
+//
 // What arrives and makes no sense is counted and dropped (ServerStats). A request that came in part
 // and does not go on expires. A request for replicated execution is refused: this server is not a
 // replica. So are requests beyond executing_max and those that would take the last buffers.
@@ -139,7 +142,7 @@ class Server : public Pollable {
 
   size_t Poll() override;
   int wait_fd() const override { return core_.port->wait_fd(); }
-  bool Arm() override { return core_.sending.empty() && core_.port->Arm(); }
+  bool Arm() override;
   void Disarm() override { core_.port->Disarm(); }
 
  private:
