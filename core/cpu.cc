@@ -4,6 +4,9 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <bitset>
 #include <cerrno>
@@ -109,6 +112,20 @@ absl::StatusOr<std::vector<int>> ParseCoreList(absl::string_view text) {
 
 void NameThisThread(absl::string_view name) {
   pthread_setname_np(pthread_self(), std::string(name.substr(0, 15)).c_str());
+}
+
+void RunInBackground(absl::string_view name) {
+  constexpr int kNiceness = 10;
+  NameThisThread(name);
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, nullptr);
+  CoreSet set;
+  for (const int core : AllowedCores()) CPU_SET_S(core, sizeof(set), set.sets);
+  // What the system refuses costs others some of their time, and is no reason to fail.
+  (void)sched_setaffinity(0, sizeof(set), set.sets);
+  // For Linux, a thread has a niceness of its own.
+  (void)setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNiceness);
 }
 
 }  // namespace weft

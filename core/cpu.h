@@ -33,6 +33,11 @@ absl::StatusOr<std::vector<int>> ParseCoreList(absl::string_view text);
 // Names the calling thread in top, gdb and perf. Linux keeps the first 15 bytes.
 void NameThisThread(absl::string_view name);
 
+// For threads that serve people rather than data paths, at their beginning: gives the calling
+// thread a name, a low priority, and all allowed cores wherever it was started, and leaves signals,
+// SIGPIPE too, to other threads.
+void RunInBackground(absl::string_view name);
+
 // What a thread does between two looks at memory that another core is going to write: gives its
 // pipeline to the other thread of the core and saves power, for some tens of cycles.
 inline void CpuRelax() {

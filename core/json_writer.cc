@@ -2,14 +2,17 @@
 
 #include "weft/core/json_writer.h"
 
+#include <algorithm>
 #include <cmath>
+
+#include "weft/core/utf8.h"
 
 namespace weft {
 
 JsonWriter& JsonWriter::Key(absl::string_view key) {
   Separate();
   Quote(key);
-  text_ += ": ";
+  text_ += layout_ == Layout::kLine ? ":" : ": ";
   after_key_ = true;
   return *this;
 }
@@ -53,22 +56,35 @@ void JsonWriter::Separate() {
   NewLine();
 }
 
+void JsonWriter::Clear() {
+  text_.clear();
+  depth_ = 0;
+  first_ = true;
+  after_key_ = false;
+}
+
 void JsonWriter::NewLine() {
+  if (layout_ == Layout::kLine) return;
   text_ += '\n';
   text_.append(2 * static_cast<size_t>(depth_), ' ');
 }
 
 void JsonWriter::Quote(absl::string_view text) {
   text_ += '"';
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
+  while (!text.empty()) {
+    const char c = text[0];
+    const size_t length = Utf8CharacterBytes(text);
+    if (length == 0) {
+      text_ += "\\ufffd";
+    } else if (c == '"' || c == '\\') {
       text_ += '\\';
       text_ += c;
     } else if (static_cast<unsigned char>(c) < 0x20) {
       absl::StrAppend(&text_, "\\u", absl::Hex(c, absl::kZeroPad4));
     } else {
-      text_ += c;
+      text_.append(text.data(), length);
     }
+    text.remove_prefix(std::max<size_t>(length, 1));
   }
   text_ += '"';
 }

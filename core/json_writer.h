@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writes JSON (RFC 8259), for the --json of programs.
+// Writes JSON (RFC 8259), for the --json of programs, pages, and files of a line for each object.
 //
 //   JsonWriter json;
 //   json.BeginObject();
@@ -25,6 +25,12 @@ namespace weft {
 // The calls must follow JSON's grammar: in an object each value behind a Key(), every Begin ended.
 class JsonWriter {
  public:
+  enum class Layout {
+    kIndented,  // in lines, so that people can read it too
+    kLine,      // in one line, without spaces
+  };
+  explicit JsonWriter(Layout layout = Layout::kIndented) : layout_(layout) {}
+
   void BeginObject() { Open('{'); }
   void EndObject() { Close('}'); }
   void BeginArray() { Open('['); }
@@ -33,7 +39,7 @@ class JsonWriter {
   // Of the value or the Begin that follows.
   JsonWriter& Key(absl::string_view key);
 
-  // UTF-8; what JSON does not take as it is gets escaped.
+  // What JSON does not take as it is gets escaped; bytes that are not UTF-8 become U+FFFD.
   void Value(absl::string_view text);
   void Value(const char* text) { Value(absl::string_view(text)); }
   void Value(bool value) { Raw(value ? "true" : "false"); }
@@ -46,8 +52,9 @@ class JsonWriter {
     Key(key).Value(value);
   }
 
-  // Lines are indented, so that people can read it too.
   const std::string& text() const { return text_; }
+  // Begins anew; memory is kept.
+  void Clear();
 
  private:
   void Open(char bracket);
@@ -58,6 +65,7 @@ class JsonWriter {
   void NewLine();
   void Quote(absl::string_view text);
 
+  const Layout layout_;
   std::string text_;
   int depth_ = 0;
   bool first_ = true;  // nothing in the innermost bracket yet

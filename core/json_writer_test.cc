@@ -45,6 +45,27 @@ TEST(JsonWriter, EscapesWhatJsonDoesNotTake) {
   EXPECT_EQ(json.text(), R"("a \"b\" \\ \u000a \u0001 µs")");
 }
 
+TEST(JsonWriter, WhatIsNotUtf8IsReplaced) {
+  JsonWriter json;
+  json.Value("a\xff\xc3");
+  EXPECT_EQ(json.text(), R"("a\ufffd\ufffd")");
+}
+
+TEST(JsonWriter, OneLine) {
+  JsonWriter json(JsonWriter::Layout::kLine);
+  for (int i = 0; i < 2; ++i) {
+    json.Clear();
+    json.BeginObject();
+    json.Field("a", 1);
+    json.Key("b").BeginArray();
+    json.Value("x");
+    json.Value(true);
+    json.EndArray();
+    json.EndObject();
+    EXPECT_EQ(json.text(), R"({"a":1,"b":["x",true]})");
+  }
+}
+
 TEST(JsonWriter, NoNumberIsNull) {
   JsonWriter json;
   json.BeginArray();

@@ -12,6 +12,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "weft/core/utf8.h"
 
 namespace weft {
 namespace {
@@ -28,32 +29,8 @@ bool IsName(const std::string& text, bool colon) {
   });
 }
 
-// Whether `text` is well-formed UTF-8 (RFC 3629). One stray byte would make Prometheus drop the
-// whole page.
-bool IsUtf8(const std::string& text) {
-  for (size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const size_t length = lead < 0x80   ? 1
-                          : lead < 0xc2 ? 0
-                          : lead < 0xe0 ? 2
-                          : lead < 0xf0 ? 3
-                          : lead < 0xf5 ? 4
-                                        : 0;
-    if (length == 0 || length > text.size() - i) return false;
-    uint32_t code = length == 1 ? lead : lead & (0x7f >> length);
-    for (size_t k = 1; k < length; ++k) {
-      const auto byte = static_cast<unsigned char>(text[i + k]);
-      if ((byte & 0xc0) != 0x80) return false;
-      code = code << 6 | (byte & 0x3f);
-    }
-    const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-    if (overlong || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff) return false;
-    i += length;
-  }
-  return true;
-}
-
 absl::Status CheckText(const char* what, const std::string& text) {
+  // One stray byte would make Prometheus drop the whole page.
   if (text.size() <= kMaxTextBytes && IsUtf8(text)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(what, " \"", absl::CHexEscape(text.substr(0, 80)),
                                                  "\" must be UTF-8 of at most ", kMaxTextBytes,

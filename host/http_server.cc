@@ -4,7 +4,6 @@
 #include <netdb.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -29,7 +28,6 @@ namespace weft {
 namespace {
 
 constexpr int kBacklog = 64;
-constexpr int kNiceness = 10;
 constexpr int64_t kDescriptorPauseNs = 100'000'000;
 constexpr int64_t kLaterNs = 5'000'000;  // between looks whether an answer is there
 
@@ -232,9 +230,7 @@ HttpServer::~HttpServer() {
 }
 
 void HttpServer::Serve() {
-  NameThisThread("weft-http");
-  // For Linux, a thread has a niceness of its own. Without the right to it, nothing is lost.
-  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNiceness);
+  RunInBackground("weft-http");
   while (Wait()) {
     const int64_t now_ns = NowNs();
     std::erase_if(connections_, [this, now_ns](Connection& connection) {
