@@ -9,7 +9,7 @@ function drawLatencies(latencies, {width, height, bars, labels}) {
   const foot = labels ? 18 : 0;
   const svg = drawing("svg", {
     class: labels ? "latencies large" : "latencies", role: "img", "aria-label": text,
-    viewBox: `0 0 ${width} ${height + foot}`, preserveAspectRatio: "none",
+    viewBox: `0 0 ${width} ${height + foot}`, preserveAspectRatio: labels ? "xMinYMid" : "none",
     width: width, height: height + foot,
   });
   if (latencies.count === 0) return svg;
@@ -50,10 +50,11 @@ function labelAxis(svg, latencies, {width, height, place, low, high}) {
   let last = -Infinity;
   for (const ns of ticks.filter((ns) => ns >= low && ns <= high)) {
     const x = place(ns) * width;
-    if (x - last < 48 || x > width - 24 || x < 12) continue;
+    if (x - last < 48 || x > width - 24 || x < 24) continue;
     last = x;
     svg.append(drawing("line", {x1: x, x2: x, y1: height, y2: height + 4, class: "axis"}),
-               drawing("text", {x: x, y: height + 15, class: "tick"}, timeText(ns)));
+               drawing("text", {x: x, y: height + 15, class: "tick"},
+                       timeText(ns).replace(/\.0+(?!\d)/, "")));
   }
   for (const [part, name] of QUANTILES) {
     const x = Math.min(width - 1, place(latencies.quantile(part)) * width);

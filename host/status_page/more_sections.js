@@ -4,21 +4,17 @@
 
 class Workers {
   constructor() {
-    const rate = (name, label) => ({
-      name, label, number: true, show: (row) => rateText(row.rate(name)),
-      sort: (row) => sizeOf(row.rate(name)),
-    });
     this.table = new Table({
       id: "workers", title: "Workers", sortBy: "worker",
       note: "Busy: rounds of the event loop that found work, of all.",
       columns: [
         {name: "worker", label: "worker", show: ({told}) => String(told.worker),
          sort: ({told}) => told.worker},
-        rate("iterations", "rounds/s"),
+        rateColumn("iterations", "rounds/s"),
         {name: "busy", label: "busy", number: true,
          show: ({busy}) => `${(100 * busy).toFixed(busy < 0.1 ? 1 : 0)}\u202f%`,
          sort: ({busy}) => busy},
-        rate("sleeps", "sleeps/s"),
+        rateColumn("sleeps", "sleeps/s"),
       ],
     });
     this.node = this.table.node;
@@ -28,9 +24,10 @@ class Workers {
     const {loops} = history.samples.at(-1);
     this.node.hidden = loops.size === 0;
     this.table.show([...loops].map(([key, told]) => {
-      const rate = (name) => history.rate((sample) => numberOf(sample.loops.get(key)?.[name]));
-      const rounds = rate("iterations");
-      return [key, {told, rate, busy: rounds > 0 ? 1 - rate("idle_iterations") / rounds : 0}];
+      const rates = (name) => ratesOf(history, (sample) => numberOf(sample.loops.get(key)?.[name]));
+      const [iterations, sleeps] = [rates("iterations"), rates("sleeps")];
+      const idle = rates("idle_iterations").now;
+      return [key, {told, iterations, sleeps, busy: iterations.now > 0 ? 1 - idle / iterations.now : 0}];
     }));
   }
 }

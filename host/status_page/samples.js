@@ -133,19 +133,23 @@ class History {
     this.samples = this.samples.filter((old) => sample.atMs - old.atMs <= HISTORY_MS);
   }
 
-  // How much a second of what `numberOf(sample)` counts since start, between the last two samples.
+  // How much a second of what `count(sample)` says since start, between the last two samples.
   rate(count) {
-    return this.#rateUntil(this.samples.length - 1, count);
+    return this.#rateBetween(this.samples.at(-2), this.samples.at(-1), count);
+  }
+
+  // The same over the last minute: what to sort by, so that rows keep their places.
+  average(count) {
+    return this.#rateBetween(this.samples[0], this.samples.at(-1), count);
   }
 
   // The same for each pair of samples of the last minute, oldest first.
   rates(count) {
-    return this.samples.map((_, i) => this.#rateUntil(i, count)).slice(1);
+    return this.samples.slice(1).map((now, i) => this.#rateBetween(this.samples[i], now, count));
   }
 
-  #rateUntil(last, count) {
-    if (last < 1) return 0;
-    const [before, now] = [this.samples[last - 1], this.samples[last]];
+  #rateBetween(before, now, count) {
+    if (before === undefined || before === now) return 0;
     const seconds = (now.atMs - before.atMs) / 1000;
     // What counts anew, a server that came back in the same program, has no rate for once.
     return Math.max(0, (count(now) - count(before)) / seconds);

@@ -3,21 +3,27 @@
 // The parts of the page. Each is made once, and show(history) then tells it of the newest sample;
 // what the program has nothing of is hidden.
 
-// Rows with rates of the same size keep their places.
-const sizeOf = (perSecond) => Math.round(2 * Math.log2(1 + perSecond));
+// A column of the rates that rows have under `name`: {now, average}.
+const rateColumn = (name, label, show = rateText) => ({
+  name, label, number: true, show: (row) => show(row[name].now), sort: (row) => row[name].average,
+});
+
+const ratesOf = (history, count) => ({now: history.rate(count), average: history.average(count)});
 
 // The figures of the whole program.
 class Tiles {
   constructor() {
     this.tiles = new Map();
     this.node = element("section", {id: "tiles", "aria-label": "At a glance"});
-    for (const [name, label] of [["rate", "requests/s"], ["errors", "errors/s"],
-                                 ["in-flight", "in flight"], ["sessions", "sessions"]]) {
+    for (const [name, label] of [["server", "requests served/s"], ["client", "calls made/s"],
+                                 ["errors", "errors/s"], ["in-flight", "in flight"],
+                                 ["sessions", "sessions"]]) {
       const value = element("p", {class: "value", id: `tile-${name}`}, "–");
       const extra = element("div", {class: "extra"});
-      this.node.append(element("div", {class: "tile"}, element("p", {class: "label"}, label),
-                               value, extra));
-      this.tiles.set(name, {value, extra});
+      const tile = element("div", {class: "tile"}, element("p", {class: "label"}, label), value,
+                           extra);
+      this.node.append(tile);
+      this.tiles.set(name, {tile, value, extra});
     }
   }
 
@@ -25,8 +31,12 @@ class Tiles {
     const sample = history.samples.at(-1);
     this.node.hidden = sample.endpoints.size + sample.methods.size === 0;
     if (this.node.hidden) return;
-    this.#set("rate", rateText(history.rate(requestsOf)),
-              drawCourse(history.rates(requestsOf), "requests"));
+    for (const kind of ["server", "client"]) {
+      const requests = (then) => requestsOf(then, kind);
+      this.#set(kind, rateText(history.rate(requests)), drawCourse(history.rates(requests), "rate"));
+      this.tiles.get(kind).tile.hidden =
+          ![...sample.endpoints.values()].some((endpoint) => endpoint.kind === kind);
+    }
     const errors = history.rate(errorsOf);
     this.#set("errors", rateText(errors), drawCourse(history.rates(errorsOf), "errors"));
     this.tiles.get("errors").value.classList.toggle("bad", errors > 0);
@@ -61,7 +71,8 @@ const inFlightOf = ({kind, stats, sessions}) => kind === "server" ?
     listOf(sessions).reduce((sum, session) => sum + numberOf(session.in_flight), 0);
 
 const sumOf = (map, number) => [...map.values()].reduce((sum, item) => sum + number(item), 0);
-const requestsOf = (sample) => sumOf(sample.endpoints, requestsOfEndpoint);
+const requestsOf = (sample, kind) => sumOf(
+    sample.endpoints, (endpoint) => (endpoint.kind === kind ? requestsOfEndpoint(endpoint) : 0));
 // A call that a handler fails has a status of its own; to the endpoint it is a reply.
 const errorsOf = (sample) => sumOf(sample.endpoints, errorsOfEndpoint) +
     sumOf(sample.methods, (method) => method.errors);
@@ -76,10 +87,9 @@ class Methods {
         {name: "method", label: "method", show: ({method}) => method.name,
          sort: ({method}) => method.name},
         {name: "side", label: "side", show: ({method}) => method.side, sort: ({method}) => method.side},
-        {name: "rate", label: "calls/s", number: true, show: ({rate}) => rateText(rate),
-         sort: ({rate}) => sizeOf(rate)},
+        rateColumn("rate", "calls/s"),
         {name: "errors", label: "errors/s", number: true, draw: drawErrorRate,
-         sort: ({errorRate, method}) => sizeOf(errorRate * 1000) || Math.min(method.errors, 0.5)},
+         sort: ({errorRate, method}) => errorRate.average || method.errors * 1e-9},
         {name: "in-flight", label: "in flight", number: true,
          show: ({method}) => wholeText(method.inFlight), sort: ({method}) => method.inFlight},
         ...QUANTILES.map(([part, name]) => ({
@@ -99,24 +109,24 @@ class Methods {
     const {methods} = history.samples.at(-1);
     this.node.hidden = methods.size === 0;
     this.table.show([...methods].map(([key, method]) => {
-      const rate = (number) => history.rate((sample) => number(sample.methods.get(key)));
+      const rates = (number) => ratesOf(history, (sample) => number(sample.methods.get(key)));
       const latencies = history.latencies(key);
       return [key, {
         method, latencies,
         quiet: !latencies.recent,
-        rate: rate((then) => then?.total ?? 0),
-        errorRate: rate((then) => then?.errors ?? 0),
-        rateOf: (name) => rate((then) => then?.numbers.get(name) ?? 0),
-        statusRate: (status) => rate((then) => then?.calls.get(status) ?? 0),
+        rate: rates((then) => then?.total ?? 0),
+        errorRate: rates((then) => then?.errors ?? 0),
+        rateOf: (name) => rates((then) => then?.numbers.get(name) ?? 0).now,
+        statusRate: (status) => rates((then) => then?.calls.get(status) ?? 0).now,
       }];
     }));
   }
 }
 
 function drawErrorRate({errorRate, method}, cell) {
-  setText(cell, errorRate === 0 && method.errors > 0 ? `0 (${wholeText(method.errors)})` :
-                                                       rateText(errorRate));
-  cell.classList.toggle("bad", errorRate > 0);
+  setText(cell, errorRate.now === 0 && method.errors > 0 ? `0 (${wholeText(method.errors)})` :
+                                                           rateText(errorRate.now));
+  cell.classList.toggle("bad", errorRate.now > 0);
   cell.title = `${wholeText(method.errors)} since start`;
 }
 
@@ -161,10 +171,7 @@ class Endpoints {
          sort: ({told}) => told.kind},
         {name: "worker", label: "worker", number: true, show: ({told}) => String(told.worker),
          sort: ({told}) => -told.worker},
-        {name: "rate", label: "requests/s", number: true, show: ({rate}) => rateText(rate),
-         sort: ({rate}) => sizeOf(rate)},
-        {name: "errors", label: "errors/s", number: true, show: ({errorRate}) => rateText(errorRate),
-         sort: ({errorRate}) => sizeOf(errorRate)},
+        rateColumn("rate", "requests/s"), rateColumn("errors", "errors/s"),
         {name: "in-flight", label: "in flight", number: true,
          show: ({told}) => wholeText(inFlightOf(told)), sort: ({told}) => inFlightOf(told)},
         {name: "sessions", label: "sessions", number: true,
@@ -178,11 +185,11 @@ class Endpoints {
     const {endpoints} = history.samples.at(-1);
     this.node.hidden = endpoints.size === 0;
     this.table.show([...endpoints].map(([key, told]) => {
-      const rate = (number) => history.rate((sample) => {
+      const rates = (number) => ratesOf(history, (sample) => {
         const then = sample.endpoints.get(key);
         return then ? number(then) : 0;
       });
-      return [key, {told, rate: rate(requestsOfEndpoint), errorRate: rate(errorsOfEndpoint)}];
+      return [key, {told, rate: rates(requestsOfEndpoint), errors: rates(errorsOfEndpoint)}];
     }));
   }
 }
@@ -200,8 +207,7 @@ class Sessions {
       id: "sessions", title: "Sessions", sortBy: "rate", empty: "No session is open.",
       columns: [
         text("peer", "peer"), text("kind", "side"), text("state", "state"),
-        {name: "rate", label: "requests/s", number: true, show: ({rate}) => rateText(rate),
-         sort: ({rate}) => sizeOf(rate)},
+        rateColumn("rate", "requests/s"),
         number("requests", "requests"), number("in_flight", "in flight"),
         number("srtt_us", "round trip", (us) => timeText(us * 1000)),
         number("retransmissions", "sent again"), number("credits", "credits"),
@@ -216,17 +222,13 @@ class Sessions {
     this.node.hidden = endpoints.size === 0;
     this.table.show([...sessions].map(([key, told]) => [key, {
       told,
-      rate: history.rate((sample) => numberOf(sample.sessions.get(key)?.requests)),
+      rate: ratesOf(history, (sample) => numberOf(sample.sessions.get(key)?.requests)),
     }]));
   }
 }
 
 class Ports {
   constructor() {
-    const rate = (name, label, show) => ({
-      name, label, number: true, show: (row) => show(row.rate(name)),
-      sort: (row) => sizeOf(row.rate(name)),
-    });
     const lost = ({told}) => numberOf(told.send_failed) + numberOf(told.receive_dropped) +
         numberOf(told.receive_malformed);
     this.table = new Table({
@@ -239,9 +241,10 @@ class Ports {
          sort: ({told}) => told.transport},
         {name: "worker", label: "worker", number: true, show: ({told}) => String(told.worker),
          sort: ({told}) => -told.worker},
-        rate("received", "received/s", rateText), rate("received_bytes", "in, B/s", byteText),
-        rate("sent", "sent/s", rateText), rate("sent_bytes", "out, B/s", byteText),
-        rate("copied_bytes", "copied, B/s", byteText), rate("send_blocked", "blocked/s", rateText),
+        rateColumn("received", "received/s"), rateColumn("received_bytes", "in, B/s", byteText),
+        rateColumn("sent", "sent/s"), rateColumn("sent_bytes", "out, B/s", byteText),
+        rateColumn("copied_bytes", "copied, B/s", byteText),
+        rateColumn("send_blocked", "blocked/s"),
         {name: "lost", label: "lost", number: true, show: (row) => wholeText(lost(row)), sort: lost},
       ],
     });
@@ -251,9 +254,13 @@ class Ports {
   show(history) {
     const {ports} = history.samples.at(-1);
     this.node.hidden = ports.size === 0;
-    this.table.show([...ports].map(([key, told]) => [key, {
-      told,
-      rate: (name) => history.rate((sample) => numberOf(sample.ports.get(key)?.[name])),
-    }]));
+    this.table.show([...ports].map(([key, told]) => {
+      const row = {told};
+      for (const name of ["received", "received_bytes", "sent", "sent_bytes", "copied_bytes",
+                          "send_blocked"]) {
+        row[name] = ratesOf(history, (sample) => numberOf(sample.ports.get(key)?.[name]));
+      }
+      return [key, row];
+    }));
   }
 }

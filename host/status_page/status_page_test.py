@@ -125,7 +125,7 @@ class StatusPageTest(unittest.TestCase):
         self.wait_for_cell("methods", "kv.KeyValue/Delete", "errors/s", "^[1-9]")
         self.wait_for_cell("methods", "kv.KeyValue/Scan", "p50", "ms$")
         self.assertGreater(self.count("#methods .latencies .bar"), 8)
-        self.browser.wait("/^[1-9]/.test(document.querySelector('#tile-rate').textContent)")
+        self.browser.wait("/^[1-9]/.test(document.querySelector('#tile-server').textContent)")
         # The client's sessions know the round trip.
         self.browser.wait("""[...document.querySelectorAll('#sessions tbody tr')].some((tr) =>
             tr.querySelector('[data-label=side]').textContent === 'client' &&
@@ -228,7 +228,8 @@ class StatusPageTest(unittest.TestCase):
             self.browser.wait(f"innerWidth === {width}")
             needed = self.browser.evaluate("document.documentElement.scrollWidth")
             self.assertLessEqual(needed, width)
-        self.size(390, 800)
+        self.size(390, 844)
+        self.browser.wait("innerWidth === 390")
         self.keep_picture("phone")
 
     def test_light_and_dark_can_be_read(self):
