@@ -65,6 +65,7 @@ constexpr Named<ServerStats> kServerCounters[] = {
 
 constexpr Named<ServerStats, Gauge> kServerGauges[] = {
     {"executing", "Requests that are neither answered nor given up.", &ServerStats::executing},
+    {"parked", "Requests that wait and are not executed: those of streams.", &ServerStats::parked},
     {"sessions", "Open sessions.", &ServerStats::sessions},
     {"kept_reply_bytes", "Replies kept in case that they are lost.",
      &ServerStats::kept_reply_bytes},
