@@ -63,6 +63,8 @@ struct ClientCall {
   Policy policy = Policy::kFixedRoute;
   uint8_t tries = 0;        // retransmissions since something was heard
   uint16_t packets = 1;     // of the request
+  bool held = false;        // CallOptions::held
+  bool counted = false;     // in in_flight of its session, while kSent
   bool sent_twice = false;  // its response says nothing of the round trip (Karn)
   ClientSession* session = nullptr;
   uint64_t request_id = 0;

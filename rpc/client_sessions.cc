@@ -175,6 +175,12 @@ size_t ClientSessions::PacketBytesTo(const Peer& peer) const {
   return std::max(bytes, kExtendedPacketBytesMin);
 }
 
+SessionShape ClientSessions::ShapeOf(SessionId id) {
+  const ClientSession* const session = Find(id);
+  if (session == nullptr || !session->is_open()) return {};
+  return {.packet_payload_bytes = session->packet_payload_bytes, .slots = session->slots_max};
+}
+
 void ClientSessions::StartConnecting(ClientSession& session) {
   session.state = ClientSession::State::kConnecting;
   session.began_ns = session.heard_ns = base_.loop.now_ns();
@@ -289,7 +295,7 @@ void ClientSessions::FallBack(ClientSession& session) {
     session.waiting.Remove(call);
     call.due_ns = INT64_MAX;
     call.state = ClientCall::State::kOriginal;
-    --outstanding_;  // it is counted where it goes on
+    Uncount(call);  // it is counted where it goes on
     absl::StatusOr<CallId> begun = original_.Begin(
         session.peer, {}, std::move(call.request),
         [this, &call](absl::StatusOr<BufferChain> result) {

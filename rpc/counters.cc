@@ -71,6 +71,7 @@ constexpr Named<ServerStats> kServerCounters[] = {
 
 constexpr Named<ServerStats, Gauge> kServerGauges[] = {
     {"executing", "Requests that are neither answered nor given up.", &ServerStats::executing},
+    {"parked", "Requests that wait and are not executed: those of streams.", &ServerStats::parked},
     {"sessions", "Open sessions.", &ServerStats::sessions},
     {"sessions_half_open", "Sessions whose client has not shown that it is where it says.",
      &ServerStats::sessions_half_open},

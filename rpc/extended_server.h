@@ -73,6 +73,11 @@ class ExtendedServer {
 
   // For ServerCall.
   bool IsExecuting(const ServerCall& call) { return Find(call).slot != nullptr; }
+  size_t PacketPayloadBytes(const ServerCall& call) {
+    const Place place = Find(call);
+    return place.slot != nullptr ? place.session->payload_bytes() : 0;
+  }
+  void Cancel(const ServerCall::Name& call);
   void OnCancel(const ServerCall& call, absl::AnyInvocable<void()> callback);
   absl::Status Reply(const ServerCall& call, absl::Span<const uint8_t> reply);
   absl::Status Reply(const ServerCall& call, Buffer reply);

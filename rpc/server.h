@@ -50,6 +50,7 @@
 #include "weft/core/loop.h"
 #include "weft/core/task.h"
 #include "weft/core/timer_wheel.h"
+#include "weft/rpc/gatherer.h"
 #include "weft/rpc/handler_tasks.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packets.h"
@@ -123,6 +124,14 @@ class Server : public Pollable {
   // Tells the application of each session that begins and ends (extended format). `events` may use
   // the server but not destroy it.
   void set_session_events(absl::AnyInvocable<void(const SessionEvent&)> events);
+
+  // `gatherer` is flushed whenever the server is about to send, until it is removed.
+  void Add(Gatherer* gatherer) { core_.gatherers.Add(gatherer); }
+  void Remove(Gatherer* gatherer) { core_.gatherers.Remove(gatherer); }
+
+  // Ends a call from outside: it is cancelled(), and the client is told that the server shuts down.
+  // Nothing happens if it has been answered. Not from within its own handler.
+  void Cancel(const ServerCall::Name& call);
 
   // From now on refuses new requests and sessions, and asks clients to go elsewhere. Calls `done`
   // from the loop when nothing executes any more and clients have the replies; in that call, the

@@ -22,6 +22,7 @@ struct ServerStats {
   Counter expired;     // requests given up for lack of progress
   Counter evicted;     // original format: requests given up for others, at a limit
   Gauge executing;     // calls that are neither answered nor destroyed
+  Gauge parked;        // likewise, but they only wait (ServerCall::Park)
 
   // Why requests were refused.
   Counter refused_by_application;  // by the admission or by ServerCall::Drop()
