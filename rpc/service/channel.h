@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "weft/config/config.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/service/client_context.h"
 #include "weft/rpc/service/interceptor.h"
@@ -31,6 +32,8 @@ struct ChannelOptions {
   size_t metadata_bytes_max = 8192;
   // Not owned; they must outlive the channel.
   std::vector<ClientInterceptor*> interceptors = {};
+
+  static ChannelOptions From(const config::Rpc& config);
 };
 
 class Channel {
