@@ -181,6 +181,8 @@ class ClientStreams final : public Gatherer {
 // A stream as its user has it.
 class ClientStream {
  public:
+  class EndAwaiter;
+
   ClientStream(ClientStreams& streams, const StreamDirections& directions);
   ClientStream(ClientStream&& other) noexcept
       : streams_(other.streams_),
@@ -202,28 +204,30 @@ class ClientStream {
 
   // `co_await stream.End()` gives absl::StatusOr<BufferChain>: the reply to the OPEN, or how the
   // stream broke. Once. What is written must have been closed before.
-  auto End() { return EndAwaiter(*state_); }
+  EndAwaiter End();
 
  private:
-  class EndAwaiter {
-   public:
-    explicit EndAwaiter(ClientStreamState& state) : state_(state) {}
-    bool await_ready() const { return state_.ended_; }
-    void await_suspend(std::coroutine_handle<> coroutine) { waiter_.Wait(state_.end_, coroutine); }
-    absl::StatusOr<BufferChain> await_resume() {
-      if (!state_.error_.ok()) return state_.error_;
-      return std::move(state_.reply_);
-    }
-
-   private:
-    ClientStreamState& state_;
-    StreamWaiter waiter_;
-  };
-
   ClientStreams& streams_;
   ClientStreamState* state_ = nullptr;
   absl::Status status_;
 };
+
+class ClientStream::EndAwaiter {
+ public:
+  explicit EndAwaiter(ClientStreamState& state) : state_(state) {}
+  bool await_ready() const { return state_.ended_; }
+  void await_suspend(std::coroutine_handle<> coroutine) { waiter_.Wait(state_.end_, coroutine); }
+  absl::StatusOr<BufferChain> await_resume() {
+    if (!state_.error_.ok()) return state_.error_;
+    return std::move(state_.reply_);
+  }
+
+ private:
+  ClientStreamState& state_;
+  StreamWaiter waiter_;
+};
+
+inline ClientStream::EndAwaiter ClientStream::End() { return EndAwaiter(*state_); }
 
 }  // namespace weft::rpc
 

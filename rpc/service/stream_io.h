@@ -40,7 +40,7 @@ inline bool CopyToChain(BufferPool& pool, absl::Span<const uint8_t> bytes, Buffe
 }
 
 // `co_await` gives whether there was a message, which is then in `*message`. `State` is
-// ServerStreamState or ClientStreamState.
+// ServerStreamState or ClientStreamState; null is a stream that could not begin.
 template <typename State, typename M>
 class [[nodiscard]] StreamRead {
  public:
@@ -58,6 +58,8 @@ class [[nodiscard]] StreamRead {
  private:
   // False: it has not come yet.
   bool Try() {
+    if (state_ == nullptr) [[unlikely]]
+      return decided_ = true;
     switch (state_->Next()) {
       case StreamReceiver::Result::kWait:
         return false;
@@ -107,9 +109,9 @@ class [[nodiscard]] StreamWrite {
  public:
   StreamWrite(State* state, const Sent<M>& message) : state_(state), message_(message) {}
 
-  bool await_ready() { return Try() || state_->over(); }
+  bool await_ready() { return state_ == nullptr || Try() || state_->over(); }
   void await_suspend(std::coroutine_handle<> coroutine) { waiter_.Wait(state_->room(), coroutine); }
-  bool await_resume() { return written_ || Try(); }
+  bool await_resume() { return written_ || (state_ != nullptr && Try()); }
 
  private:
   bool Try() {
