@@ -42,8 +42,8 @@ class ClientSessions {
   absl::StatusOr<CallId> Begin(const Target& target, Payload&& request, bool copy,
                                Callback&& callback, Policy policy, int64_t deadline_ns,
                                int64_t now_ns, bool held);
-  void Cancel(CallId id);
-  void Abandon(CallId id);
+  // `quietly`: its answer is going to come by itself.
+  void Cancel(CallId id, bool quietly = false);
   bool IsConnected(SessionId id) { return Find(id) != nullptr; }
   SessionShape ShapeOf(SessionId id);
 

@@ -20,6 +20,7 @@
 #include "weft/config/config.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/service/client_context.h"
+#include "weft/rpc/service/client_streams.h"
 #include "weft/rpc/service/interceptor.h"
 #include "weft/rpc/service/method.h"
 
@@ -30,6 +31,7 @@ struct ChannelOptions {
   absl::Duration timeout = absl::ZeroDuration();
   // Metadata of a request; one with more is refused with ResourceExhausted.
   size_t metadata_bytes_max = 8192;
+  StreamOptions streams = {};
   // Not owned; they must outlive the channel.
   std::vector<ClientInterceptor*> interceptors = {};
 
@@ -58,6 +60,13 @@ class Channel {
   // The methods of a service, in the order of the descriptor, for the life of the channel.
   const BoundMethod* Bind(const ServiceDescriptor& descriptor);
 
+  // Of methods with streams; null for a channel over a session, as they need sessions of their own.
+  ClientStreams* streams() {
+    if (streams_ == nullptr && !target_.session) [[unlikely]]
+      streams_ = std::make_unique<ClientStreams>(client_, target_.server, options_.streams);
+    return streams_.get();
+  }
+
   // A context for a call that was given none but has interceptors.
   std::unique_ptr<ClientContext> TakeContext();
   void ReturnContext(std::unique_ptr<ClientContext> context);
@@ -79,6 +88,7 @@ class Channel {
   };
   std::vector<BoundService> services_;
   std::vector<std::unique_ptr<ClientContext>> contexts_;
+  std::unique_ptr<ClientStreams> streams_;  // made when it is first needed
 };
 
 }  // namespace weft::rpc

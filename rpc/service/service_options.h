@@ -10,6 +10,7 @@
 
 #include "weft/config/config.h"
 #include "weft/rpc/service/interceptor.h"
+#include "weft/rpc/service/stream_options.h"
 
 namespace weft::rpc {
 
@@ -17,6 +18,7 @@ struct ServiceOptions {
   // Metadata of a request, and the trailer of a reply. A request with more is answered with
   // ResourceExhausted; of a trailer, what is too much is left out.
   size_t metadata_bytes_max = 8192;
+  StreamOptions streams = {};
   // Whether clients may ask which services there are: `weft rpc list`, `weft rpc call`.
   bool reflection = true;
   // Not owned; they must outlive the server.
