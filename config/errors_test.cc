@@ -38,7 +38,7 @@ TEST(ErrorsTest, Text) {
            R"(f:1:1: unknown field 'tranport' in weft.config.Config; did you mean 'transport'?)"},
           {R"(hots { x: 1 }
 host { worker: 1 loop { spin: 3 } })",
-           R"(f:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack
+           R"(f:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security
 f:2:8: host: unknown field 'worker' in weft.config.Host; did you mean 'workers'?
 f:2:25: host.loop: unknown field 'spin' in weft.config.Loop; known are mode, spin_us)"},
           {R"(host { zebra: 1 })",
@@ -214,6 +214,30 @@ f:5:5: rpc.session.slots: 4097 is out of range; give a whole number from 1 to 40
 f:6:5: rpc.session.credits: 0 is out of range; give a whole number from 1 to 4096
 f:7:5: rpc.session.packet_bytes_max: 127 is too small; give 0 or at least 128
 f:8:5: rpc.session.sessions_max: 0 is out of range; give a whole number from 1 to 4194304)"},
+          {R"(security { })",
+           R"(f:1:1: security: says nothing; give one of plaintext, psk, x509)"},
+          {R"(security { psk { } x509 { } })",
+           R"(f:1:20: security.x509: cannot be set along with psk; remove one)"},
+          {R"(security { plaintext { } rotate_after_s: 5 allow { method: "*" peer: "*" } })",
+           R"(f:1:26: security.rotate_after_s: is only for psk and x509, and this is plaintext; remove it
+f:1:44: security.allow[0]: is only for psk and x509, and this is plaintext; remove it)"},
+          {R"(security { psk { } })",
+           R"(f:1:12: security.psk: has no key; give identity and key_file, or peers_file for a server)"},
+          {R"(security { psk { identity: "a" peers_file: "p" } })",
+           R"(f:1:18: security.psk.identity: is given without key_file; give both, or neither)"},
+          {R"(security { psk { key_file: "a" } })",
+           R"(f:1:18: security.psk.key_file: is given without identity; give both, or neither)"},
+          {R"(security { psk { identity: "a:b" key_file: "k" } })",
+           R"(f:1:18: security.psk.identity: 'a:b' is not a name; give 1 to 128 bytes without ':' and control characters)"},
+          {R"(security { x509 { certificate_file: "c" ca_file: "" } })",
+           R"(f:1:12: security.x509.private_key_file: is missing; give a text in double quotes
+f:1:41: security.x509.ca_file: is empty; give a text in double quotes)"},
+          {R"(security { psk { peers_file: "p" } allow { method: "a*b" peer: "*x" } })",
+           R"(f:1:44: security.allow[0].method: 'a*b' has a '*' that is not at its end; give it there, or none
+f:1:58: security.allow[0].peer: '*x' has a '*' that is not at its end; give it there, or none)"},
+          {R"(security { psk { peers_file: "p" } allow { peer: "x" } rotate_after_packets: 9000000 })",
+           R"(f:1:36: security.allow[0].method: is missing; give a text in double quotes
+f:1:56: security.rotate_after_packets: 9000000 is out of range; give a whole number from 16 to 8388608)"},
           {R"(rpc { retransmission { rto_min_us: 9 } })",
            R"(f:1:24: rpc.retransmission.rto_min_us: 9 is out of range; give a whole number from 10 to 60000000)"},
           {R"(rpc { retransmission { rto_max_us: 100 rto_initial_us: 200 } })",

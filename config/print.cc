@@ -39,8 +39,19 @@ void SetDefault(const FieldDescriptor& field, Message* message) {
   }
 }
 
-// Fills a message and those within it. A oneof's absence says something, and so does that of the
-// network stack; an Any has no defaults that are known here.
+// Whether its absence says something.
+bool MeansMoreThanItsDefault(const FieldDescriptor& field) {
+  return field.containing_oneof() != nullptr || field.message_type() == Netstack::descriptor() ||
+         field.message_type() == Security::descriptor();
+}
+
+// Whether the message has no other fields than those of its oneofs now.
+bool HasOnlyChoices(const Message& message) {
+  const auto* security = dynamic_cast<const Security*>(&message);
+  return security != nullptr && security->has_plaintext();
+}
+
+// Fills a message and those within it. An Any has no defaults that are known here.
 void FillDefaults(Message* message) {
   const Reflection& reflection = *message->GetReflection();
   for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
@@ -53,10 +64,7 @@ void FillDefaults(Message* message) {
       continue;
     }
     const bool present = reflection.HasField(*message, &field);
-    if (!present &&
-        (field.containing_oneof() != nullptr || field.message_type() == Netstack::descriptor())) {
-      continue;
-    }
+    if (!present && (MeansMoreThanItsDefault(field) || HasOnlyChoices(*message))) continue;
     if (!is_message) {
       if (!present) SetDefault(field, message);
     } else if (field.message_type() != google::protobuf::Any::descriptor()) {

@@ -6,12 +6,14 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "weft/config/rule.pb.h"
@@ -277,6 +279,78 @@ void CheckRpc(const Rpc& rpc, Report* report) {
   }
 }
 
+// A name pattern has its '*' at the end or nowhere.
+bool IsPattern(const std::string& text) {
+  const size_t star = text.find('*');
+  return star == std::string::npos || star + 1 == text.size();
+}
+
+void CheckAllow(const Security& security, Report* report) {
+  for (int i = 0; i < security.allow_size(); ++i) {
+    const std::string name = absl::StrCat("security.allow[", i, "]");
+    const char* const what_is_right = "' has a '*' that is not at its end; give it there, or none";
+    if (const std::string& method = security.allow(i).method(); !IsPattern(method)) {
+      report->Add(name + ".method", absl::StrCat("'", method, what_is_right));
+    }
+    if (const std::string& peer = security.allow(i).peer(); !IsPattern(peer)) {
+      report->Add(name + ".peer", absl::StrCat("'", peer, what_is_right));
+    }
+  }
+}
+
+bool IsPskIdentity(const std::string& text) {
+  return text.size() <= 128 && text.find(':') == std::string::npos &&
+         std::none_of(text.begin(), text.end(), [](char c) { return absl::ascii_iscntrl(c); });
+}
+
+void CheckPsk(const Psk& psk, Report* report) {
+  if (!psk.identity().empty() && !IsPskIdentity(psk.identity())) {
+    report->Add("security.psk.identity",
+                absl::StrCat("'", absl::CHexEscape(psk.identity()),
+                             "' is not a name; give 1 to 128 bytes without ':' and control "
+                             "characters"));
+  }
+  if (psk.identity().empty() != psk.key_file().empty()) {
+    const bool identity = !psk.identity().empty();
+    report->Add(identity ? "security.psk.identity" : "security.psk.key_file",
+                absl::StrCat("is given without ", identity ? "key_file" : "identity",
+                             "; give both, or neither"));
+  } else if (psk.key_file().empty() && psk.peers_file().empty()) {
+    report->Add("security.psk",
+                "has no key; give identity and key_file, or peers_file for a server");
+  }
+}
+
+// Of plain text, fields for keys would be ignored: whoever wrote them expects more than there is.
+void CheckPlaintext(const Security& security, Report* report) {
+  std::vector<const FieldDescriptor*> fields;
+  security.GetReflection()->ListFields(security, &fields);
+  for (const FieldDescriptor* field : fields) {
+    if (field->containing_oneof() != nullptr) continue;
+    report->Add(absl::StrCat("security.", field->name(), field->is_repeated() ? "[0]" : ""),
+                "is only for psk and x509, and this is plaintext; remove it");
+  }
+}
+
+void CheckSecurity(const Config& config, Report* report) {
+  if (!config.has_security()) return;
+  const Security& security = config.security();
+  switch (security.mode_case()) {
+    case Security::MODE_NOT_SET:
+      report->Add("security", "says nothing; give one of plaintext, psk, x509");
+      break;
+    case Security::kPlaintext:
+      CheckPlaintext(security, report);
+      break;
+    case Security::kPsk:
+      CheckPsk(security.psk(), report);
+      break;
+    case Security::kX509:
+      break;
+  }
+  CheckAllow(security, report);
+}
+
 }  // namespace
 
 std::vector<Problem> FindProblems(const Config& config, const Locations& locations) {
@@ -286,6 +360,7 @@ std::vector<Problem> FindProblems(const Config& config, const Locations& locatio
   CheckHost(config, &report);
   CheckNetstack(config, &report);
   CheckRpc(config.rpc(), &report);
+  CheckSecurity(config, &report);
   return report.Take();
 }
 

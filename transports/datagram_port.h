@@ -22,7 +22,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "weft/core/buffer.h"
 #include "weft/transports/address.h"
@@ -59,6 +61,20 @@ class DatagramPort : public Port {
   virtual size_t MaxPayloadTo(const Peer& peer) const {
     static_cast<void>(peer);
     return capabilities_.max_payload_bytes;
+  }
+
+  // Who the peer has proven to be; empty where peers prove nothing, and for a peer that has not yet
+  // or has gone. Valid until the port is used again.
+  virtual absl::string_view IdentityOf(const Peer& peer) const {
+    static_cast<void>(peer);
+    return {};
+  }
+
+  // Why the peer of a kPeerUnreachable cannot be reached, where more is known than the event's
+  // errno: what it refused, or what was refused of it. Else ok.
+  virtual absl::Status WhyUnreachable(const Peer& peer) const {
+    static_cast<void>(peer);
+    return absl::OkStatus();
   }
 
   // Sends a prefix of `burst` and returns its length. The buffers of the prefix are taken (null

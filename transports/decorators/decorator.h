@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "weft/transports/datagram_port.h"
 #include "weft/transports/frame_port.h"
@@ -34,6 +35,10 @@ class DatagramDecorator : public DatagramPort {
     return inner_->AddressOf(peer);
   }
   size_t MaxPayloadTo(const Peer& peer) const override { return inner_->MaxPayloadTo(peer); }
+  absl::string_view IdentityOf(const Peer& peer) const override { return inner_->IdentityOf(peer); }
+  absl::Status WhyUnreachable(const Peer& peer) const override {
+    return inner_->WhyUnreachable(peer);
+  }
   size_t Send(absl::Span<Datagram> burst) final;
   size_t Receive(absl::Span<Datagram> burst) override { return inner_->Receive(burst); }
 
