@@ -8,6 +8,12 @@
 //   ...
 //   if (call_record.task != nullptr) call_record.task->Cancel();
 //
+// A coroutine that would do nothing but await another one can be a Detached itself, which saves a
+// frame:
+//
+//   HandlerTasks::Detached Handle(HandlerTasks& tasks, ServerCall call) { ... co_await ...; }
+//   HandlerTasks::Running* task = tasks.Start([&] { Handle(tasks, std::move(call)); });
+//
 // Cancellation is destruction (docs/adr/0003): never from within the coroutine. One thread.
 #ifndef WEFT_RPC_HANDLER_TASKS_H_
 #define WEFT_RPC_HANDLER_TASKS_H_
@@ -66,23 +72,12 @@ class HandlerTasks {
   HandlerTasks(const HandlerTasks&) = delete;
   HandlerTasks& operator=(const HandlerTasks&) = delete;
 
-  // Runs `task` until its first suspension. Null if it has ended.
-  Running* Spawn(Task<void> task) {
-    youngest_ = nullptr;
-    Run(*this, std::move(task));
-    return std::exchange(youngest_, nullptr);
-  }
-
-  // Destroys all, the youngest first.
-  void CancelAll() {
-    while (head_ != nullptr) head_->Cancel();
-  }
-
- private:
-  // A coroutine that starts at once and frees itself when it ends.
+  // A coroutine that starts at once and frees itself when it ends. Its first parameter is the
+  // HandlerTasks that it belongs to.
   struct Detached {
     struct promise_type {
-      promise_type(HandlerTasks& tasks, Task<void>&)
+      template <typename... Args>
+      explicit promise_type(HandlerTasks& tasks, Args&&...)
           : running(tasks, std::coroutine_handle<promise_type>::from_promise(*this)) {}
       static void* operator new(size_t size) { return ::weft::internal::AllocateFrame(size); }
       static void operator delete(void* frame, size_t size) {
@@ -97,6 +92,25 @@ class HandlerTasks {
     };
   };
 
+  // Runs `task` until its first suspension. Null if it has ended.
+  Running* Spawn(Task<void> task) {
+    return Start([&] { Run(*this, std::move(task)); });
+  }
+
+  // Calls `start`, which calls one coroutine that is Detached. Null if that has ended.
+  template <typename F>
+  Running* Start(F start) {
+    youngest_ = nullptr;
+    start();
+    return std::exchange(youngest_, nullptr);
+  }
+
+  // Destroys all, the youngest first.
+  void CancelAll() {
+    while (head_ != nullptr) head_->Cancel();
+  }
+
+ private:
   static Detached Run(HandlerTasks&, Task<void> task) { co_await std::move(task); }
 
   Running* head_ = nullptr;

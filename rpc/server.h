@@ -84,14 +84,20 @@ class Server : public Pollable {
   using Admission = ServerCore::Admission;
 
   // Adds itself to `loop`, which must outlive it, and runs over `port`, all of whose messages are
-  // its own. `handler` is called with a ServerCall and returns void or Task<void>. Errors: of the
-  // options, and of resolving the router.
+  // its own. `handler` is called with a ServerCall and returns void or Task<void>; or with the
+  // server's HandlerTasks and a ServerCall, and returns HandlerTasks::Start() or null. Errors: of
+  // the options, and of resolving the router.
   template <typename F>
   static absl::StatusOr<std::unique_ptr<Server>> Create(Loop& loop,
                                                         std::unique_ptr<DatagramPort> port,
                                                         const ServerOptions& options, F handler) {
     std::unique_ptr<Server> server(new Server(loop, std::move(port), options));
-    if constexpr (std::is_void_v<std::invoke_result_t<F&, ServerCall>>) {
+    if constexpr (std::is_invocable_v<F&, HandlerTasks&, ServerCall>) {
+      server->core_.handler = [&tasks = server->core_.tasks,
+                               handler = std::move(handler)](ServerCall call) mutable {
+        return handler(tasks, std::move(call));
+      };
+    } else if constexpr (std::is_void_v<std::invoke_result_t<F&, ServerCall>>) {
       server->core_.handler =
           [handler = std::move(handler)](ServerCall call) mutable -> HandlerTasks::Running* {
         handler(std::move(call));

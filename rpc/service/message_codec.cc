@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <cstring>
 #include <memory>
 
 #include "google/protobuf/io/zero_copy_stream.h"
@@ -74,21 +75,24 @@ EncodedMessage AllocateMessage(BufferPool& pool, size_t size) {
   return encoded;
 }
 
-EncodedMessage EncodeRaw(BufferPool& pool, size_t head_bytes, Payload payload) {
-  EncodedMessage encoded;
+Payload EncodeRaw(BufferPool& pool, absl::Span<const uint8_t> head, Payload payload) {
   Buffer first = payload.TakeBuffer();
-  if (first && first.headroom() >= head_bytes + kHeadroomBelow) {
-    encoded.head = first.Prepend(head_bytes);
-    encoded.payload = Payload(std::move(first));
-    return encoded;
+  if (first && first.headroom() >= head.size() + kHeadroomBelow) {
+    std::memcpy(first.Prepend(head.size()), head.data(), head.size());
+    return Payload(std::move(first));
   }
   if (first) payload = Payload(std::move(first));
-  Buffer head = pool.Allocate();
-  if (!head) return encoded;
-  encoded.head = head.Append(head_bytes);
-  encoded.payload = std::move(payload);
-  encoded.payload.Prepend(std::move(head));
-  return encoded;
+  // From the back, as each goes in front of what there is.
+  const size_t piece_bytes = pool.payload_bytes();
+  while (!head.empty()) {
+    const size_t bytes = (head.size() - 1) % piece_bytes + 1;
+    Buffer piece = pool.Allocate();
+    if (!piece) return Payload();
+    std::memcpy(piece.Append(bytes), head.last(bytes).data(), bytes);
+    payload.Prepend(std::move(piece));
+    head.remove_suffix(bytes);
+  }
+  return payload;
 }
 
 bool DecodeFragmented(const BufferChain& bytes, google::protobuf::MessageLite* message) {

@@ -60,9 +60,10 @@ EncodedMessage EncodeMessage(BufferPool& pool, size_t head_bytes, const M& messa
   return encoded;
 }
 
-// `payload` behind room for `head_bytes` bytes, without a copy of it: in the headroom of its
-// buffer when it is one and has room for the headers below too, else in a buffer in front.
-EncodedMessage EncodeRaw(BufferPool& pool, size_t head_bytes, Payload payload);
+// `head` and then `payload`, of which no copy is made: `head` goes into the headroom of its buffer
+// when it is one and has room for the headers below too, else into buffers in front. No bytes at
+// all: the pool is empty.
+Payload EncodeRaw(BufferPool& pool, absl::Span<const uint8_t> head, Payload payload);
 
 // Reads all of `bytes`. False, with `message` in any state, if they are no such message or one
 // without its required fields.

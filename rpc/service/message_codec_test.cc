@@ -26,6 +26,10 @@ wire::Trailer Message(size_t bytes) {
   return message;
 }
 
+absl::Span<const uint8_t> BytesOf(absl::string_view text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
 std::string StringOf(const Payload& payload) {
   const auto joined = payload.Join();
   return {reinterpret_cast<const char*>(joined.get()), payload.size()};
@@ -102,43 +106,41 @@ TEST_F(MessageCodecTest, TakesMessagesOneAfterTheOther) {
 
 TEST_F(MessageCodecTest, RawBytesAreNotCopied) {
   const std::string text = Text(500);
-  const auto* const data = reinterpret_cast<const uint8_t*>(text.data());
+  const std::string head(kHeadBytes, 'h');
+  const absl::Span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
   // Memory of somebody else, several buffers, a buffer that has no headroom left: a piece in front.
-  EncodedMessage external = EncodeRaw(pool_, kHeadBytes, Payload::External({data, text.size()}));
-  std::memset(external.head, 'h', kHeadBytes);
-  EXPECT_EQ(StringOf(external.payload), std::string(kHeadBytes, 'h') + text);
+  const Payload external = EncodeRaw(pool_, BytesOf(head), Payload::External(bytes));
+  EXPECT_EQ(StringOf(external), head + text);
   size_t found = 0;
-  external.payload.ForEachPiece(
-      [&](absl::Span<const uint8_t> piece) { found += piece.data() == data; });
+  external.ForEachPiece(
+      [&](absl::Span<const uint8_t> piece) { found += piece.data() == bytes.data(); });
   EXPECT_EQ(found, 1u);
-
-  EncodedMessage chain = EncodeRaw(pool_, kHeadBytes, Payload(Cut(text, 200)));
-  std::memset(chain.head, 'h', kHeadBytes);
-  EXPECT_EQ(StringOf(chain.payload), std::string(kHeadBytes, 'h') + text);
+  EXPECT_EQ(StringOf(EncodeRaw(pool_, BytesOf(head), Payload(Cut(text, 200)))), head + text);
 
   Buffer buffer = pool_.Allocate();
   std::memcpy(buffer.Append(text.size()), text.data(), text.size());
   const uint8_t* const where = buffer.data();
-  EncodedMessage one = EncodeRaw(pool_, kHeadBytes, Payload(std::move(buffer)));
-  std::memset(one.head, 'h', kHeadBytes);
-  EXPECT_EQ(one.head + kHeadBytes, where);
-  EXPECT_TRUE(one.payload.contiguous());
-  EXPECT_EQ(StringOf(one.payload), std::string(kHeadBytes, 'h') + text);
+  Payload one = EncodeRaw(pool_, BytesOf(head), Payload(std::move(buffer)));
+  EXPECT_TRUE(one.contiguous());
+  EXPECT_EQ(one.front().data() + kHeadBytes, where);
+  EXPECT_EQ(StringOf(one), head + text);
 
-  buffer = one.payload.TakeBuffer();
+  buffer = one.TakeBuffer();
   buffer.TrimFront(kHeadBytes);
   (void)buffer.Prepend(buffer.headroom() - kHeadBytes);
-  EXPECT_EQ(EncodeRaw(pool_, kHeadBytes, Payload(std::move(buffer))).payload.contiguous(), false);
+  EXPECT_FALSE(EncodeRaw(pool_, BytesOf(head), Payload(std::move(buffer))).contiguous());
 
-  EncodedMessage empty = EncodeRaw(pool_, kHeadBytes, Payload());
-  EXPECT_EQ(empty.payload.size(), kHeadBytes);
+  EXPECT_EQ(StringOf(EncodeRaw(pool_, BytesOf(head), Payload())), head);
+  const std::string long_head = Text(5000);
+  EXPECT_EQ(StringOf(EncodeRaw(pool_, BytesOf(long_head), Payload::External(bytes))),
+            long_head + text);
 }
 
 TEST_F(MessageCodecTest, AnEmptyPoolGivesNothing) {
   BufferPool none({.count = 1, .bytes = 1024});
   const Buffer taken = none.Allocate();
   EXPECT_EQ(EncodeMessage(none, kHeadBytes, Message(1)).head, nullptr);
-  EXPECT_EQ(EncodeRaw(none, kHeadBytes, Payload()).head, nullptr);
+  EXPECT_TRUE(EncodeRaw(none, BytesOf("head"), Payload()).empty());
   // One that is longer than a packet needs none yet.
   EXPECT_NE(EncodeMessage(none, kHeadBytes, Message(2000)).head, nullptr);
 }

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Settings of typed services, by hand or from `rpc.service` of a configuration (config/config.proto
+// has the meaning and range of each).
+#ifndef WEFT_RPC_SERVICE_SERVICE_OPTIONS_H_
+#define WEFT_RPC_SERVICE_SERVICE_OPTIONS_H_
+
+#include <cstddef>
+#include <vector>
+
+#include "weft/rpc/service/interceptor.h"
+
+namespace weft::rpc {
+
+struct ServiceOptions {
+  // Metadata of a request, and the trailer of a reply. A request with more is answered with
+  // ResourceExhausted; of a trailer, what is too much is left out.
+  size_t metadata_bytes_max = 8192;
+  // Whether clients may ask which services there are: `weft rpc list`, `weft rpc call`.
+  bool reflection = true;
+  // Not owned; they must outlive the server.
+  std::vector<ServerInterceptor*> interceptors = {};
+};
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_SERVICE_SERVICE_OPTIONS_H_

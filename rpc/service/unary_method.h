@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Runs a unary method: parses the request into a message that is used again, calls the method,
+// sends the response. For generated code.
+#ifndef WEFT_RPC_SERVICE_UNARY_METHOD_H_
+#define WEFT_RPC_SERVICE_UNARY_METHOD_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "weft/rpc/call_status.h"
+#include "weft/rpc/handler_tasks.h"
+#include "weft/rpc/service/message_codec.h"
+#include "weft/rpc/service/message_pool.h"
+#include "weft/rpc/service/method_handler.h"
+#include "weft/rpc/service/service.h"
+
+namespace weft::rpc {
+
+// `kMethod` is a member function of `S`:
+//   Task<absl::Status> (ServerContext&, const Request&, Response*), where a raw request is a
+//   BufferChain& and a raw response a Payload*.
+template <typename S, typename Request, typename Response, auto kMethod>
+class UnaryMethod final : public MethodHandler {
+ public:
+  UnaryMethod(S& service, const Method& method, ServiceCore& core)
+      : MethodHandler(method, core), service_(service) {}
+
+  HandlerTasks::Running* Start(HandlerTasks& tasks, ServerCall call,
+                               const RequestHead& head) override {
+    return tasks.Start([&] { Run(tasks, *this, std::move(call), head); });
+  }
+
+ private:
+  // The one coroutine around the method's own.
+  static HandlerTasks::Detached Run(HandlerTasks&, UnaryMethod& self, ServerCall call,
+                                    const RequestHead& first_head) {
+    ServerContext context(call, self.method_, first_head);
+    size_t begun = 0;
+    absl::Status status = self.core_.Begin(context, first_head, call, &begun);
+    PooledMessage<Received<Request>> request(self.requests_);
+    PooledMessage<Sent<Response>> response(self.responses_);
+    if (status.ok()) [[likely]] {
+      if (self.Parse(call, request)) [[likely]] {
+        status = co_await (self.service_.*kMethod)(context, *request, response.get());
+        if (!status.ok()) status = PerhapsExecuted(std::move(status));
+      } else {
+        status = self.core_.Unparsable(self.method_);
+      }
+    }
+    self.core_.End(context, begun, status);
+    self.Reply(call, context, status, response);
+  }
+
+  bool Parse(ServerCall& call, PooledMessage<Received<Request>>& request) {
+    if constexpr (kIsRaw<Request>) {
+      *request = std::move(call.request());
+      return true;
+    } else {
+      const bool good = DecodeMessage(call.request(), request.get());
+      request.set_bytes(call.request().size());
+      call.request().Clear();
+      return good;
+    }
+  }
+
+  void Reply(ServerCall& call, ServerContext& context, const absl::Status& status,
+             PooledMessage<Sent<Response>>& response) {
+    if (!status.ok()) [[unlikely]] {
+      return core_.ReplyWithStatus(call, RequestKind::kUnary, status, &context);
+    }
+    absl::Status sent;
+    if (context.reply_metadata_if_any() != nullptr) [[unlikely]] {
+      sent = ReplyWithTrailer(call, context, response);
+    } else if constexpr (kIsRaw<Response>) {
+      uint8_t head[kReplyHeadBytesMin];
+      WriteReplyHead({}, RequestKind::kUnary, head);
+      sent = SendReply(call, EncodeRaw(*core_.buffers, head, std::move(*response)));
+    } else {
+      EncodedMessage encoded = EncodeMessage(*core_.buffers, kReplyHeadBytesMin, *response);
+      if (encoded.head != nullptr) [[likely]]
+        WriteReplyHead({}, RequestKind::kUnary, encoded.head);
+      response.set_bytes(encoded.payload.size());
+      sent = SendReply(call, std::move(encoded.payload));
+    }
+    if (!sent.ok()) [[unlikely]]
+      core_.ReplyFailed(call, RequestKind::kUnary, sent);
+  }
+
+  absl::Status ReplyWithTrailer(ServerCall& call, ServerContext& context,
+                                PooledMessage<Sent<Response>>& response) {
+    wire::Trailer trailer;
+    core_.FillTrailerFor(absl::OkStatus(), &context, SIZE_MAX, &trailer);
+    const auto trailer_bytes = static_cast<uint32_t>(trailer.ByteSizeLong());
+    const size_t head_bytes = kReplyHeadBytesMin + trailer_bytes;
+    const auto head = std::make_unique<uint8_t[]>(head_bytes);
+    WriteReplyHead({.trailer_bytes = trailer_bytes}, RequestKind::kUnary, head.get());
+    trailer.SerializeWithCachedSizesToArray(head.get() + kReplyHeadBytesMin);
+    if constexpr (kIsRaw<Response>) {
+      return SendReply(call,
+                       EncodeRaw(*core_.buffers, {head.get(), head_bytes}, std::move(*response)));
+    } else {
+      EncodedMessage encoded = EncodeMessage(*core_.buffers, head_bytes, *response);
+      if (encoded.head != nullptr) std::memcpy(encoded.head, head.get(), head_bytes);
+      return SendReply(call, std::move(encoded.payload));
+    }
+  }
+
+  static absl::Status SendReply(ServerCall& call, Payload reply) {
+    if (Buffer buffer = reply.TakeBuffer()) [[likely]]
+      return call.Reply(std::move(buffer));
+    if (reply.empty()) return absl::ResourceExhaustedError("no packet buffers left");
+    return call.Reply(std::move(reply));
+  }
+
+  S& service_;
+  MessagePool<Received<Request>> requests_;
+  MessagePool<Sent<Response>> responses_;
+};
+
+template <typename S, typename Request, typename Response, auto kMethod>
+std::unique_ptr<MethodHandler> MakeUnary(Service& service, const Method& method,
+                                         ServiceCore& core) {
+  return std::make_unique<UnaryMethod<S, Request, Response, kMethod>>(static_cast<S&>(service),
+                                                                      method, core);
+}
+
+}  // namespace weft::rpc
+
+#endif  // WEFT_RPC_SERVICE_UNARY_METHOD_H_
