@@ -204,7 +204,7 @@ TEST(ErrorsTest, Rpc) {
     negotiation_timeout_us: 60000001
     slots: 4097
     credits: 0
-    packet_bytes_max: 127
+    packet_bytes_max: 175
     sessions_max: 0
   }
 })",
@@ -212,7 +212,7 @@ TEST(ErrorsTest, Rpc) {
 f:4:5: rpc.session.negotiation_timeout_us: 60000001 is out of range; give a whole number from 1000 to 60000000
 f:5:5: rpc.session.slots: 4097 is out of range; give a whole number from 1 to 4096
 f:6:5: rpc.session.credits: 0 is out of range; give a whole number from 1 to 4096
-f:7:5: rpc.session.packet_bytes_max: 127 is too small; give 0 or at least 128
+f:7:5: rpc.session.packet_bytes_max: 175 is too small; give 0 or at least 176
 f:8:5: rpc.session.sessions_max: 0 is out of range; give a whole number from 1 to 4194304)"},
           {R"(security { })",
            R"(f:1:1: security: says nothing; give one of plaintext, psk, x509)"},

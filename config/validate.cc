@@ -256,7 +256,7 @@ void CheckNetstack(const Config& config, Report* report) {
 
 void CheckRpc(const Rpc& rpc, Report* report) {
   // Less carries nothing useful beside the header.
-  constexpr uint32_t kPacketBytesMin = 128;
+  constexpr uint32_t kPacketBytesMin = 176;
   const uint32_t packet_bytes = rpc.session().packet_bytes_max();
   if (packet_bytes != 0 && packet_bytes < kPacketBytesMin) {
     report->Add("rpc.session.packet_bytes_max",

@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -17,6 +18,7 @@
 #include "weft/core/cpu.h"
 #include "weft/core/virtual_time.h"
 #include "weft/host/signals.h"
+#include "weft/host/status_page/status_page.h"
 
 namespace weft {
 namespace {
@@ -69,6 +71,7 @@ Host::Host(const config::Config& config, const HostOptions& options, Network net
     : config_(config),
       options_(options),
       cores_(std::move(cores)),
+      opened_ns_(MonotonicClock().NowNs()),
       stop_event_(std::move(stop_event)),
       metrics_(kMetricsMax),
       network_(std::move(network)) {
@@ -100,6 +103,9 @@ absl::Status Host::Serve() {
       config_.metrics().listen(),
       {{"/metrics", [this](const HttpRequest&) { return Metrics(); }},
        {"/healthz", [this](const HttpRequest&) { return Health(); }},
+       {"/", [](const HttpRequest&) { return RedirectToStatusPage(); }},
+       {"/status", [](const HttpRequest&) { return StatusPage(); }},
+       {"/host", [this](const HttpRequest&) { return DescribeSelf(); }},
        {"/net", [this](const HttpRequest& request) { return net_pages_->Show(request); }},
        {"/net/ping", [this](const HttpRequest& request) { return net_pages_->Ping(request); }}});
   if (!http.ok()) return http.status();
@@ -111,10 +117,48 @@ HttpResponse Host::Metrics() const {
   return {.content_type = MetricRegistry::kContentType, .body = metrics_.RenderPrometheus()};
 }
 
+const char* Host::StateName() const {
+  if (stopping()) return "stopping";
+  return ready_ ? "running" : "starting";
+}
+
 HttpResponse Host::Health() const {
-  if (stopping()) return {.status = 503, .body = "stopping\n"};
-  if (!ready_) return {.status = 503, .body = "starting\n"};
+  if (stopping() || !ready_) return {.status = 503, .body = absl::StrCat(StateName(), "\n")};
   return {.body = "ok\n"};
+}
+
+HttpResponse Host::DescribeSelf() {
+  JsonWriter json;
+  json.BeginObject();
+  json.Field("program", program_invocation_short_name);
+  json.Field("pid", getpid());
+  json.Field("uptime_ms", (MonotonicClock().NowNs() - opened_ns_) / 1'000'000);
+  json.Field("transport", transport().name());
+  json.Field("workers", workers());
+  json.Field("state", StateName());
+  json.Key("pages").BeginArray();
+  if (netstack() != nullptr) json.Value("net");
+  {
+    const std::lock_guard<std::mutex> lock(pages_mutex_);
+    std::vector<std::string> names;
+    for (const auto& [name, page] : pages_) names.push_back(name);
+    std::sort(names.begin(), names.end());
+    for (const std::string& name : names) json.Value(name);
+  }
+  json.EndArray();
+  json.Key("loops").BeginArray();
+  for (const auto& worker : workers_) {
+    const LoopStats& stats = worker->loop_.stats();
+    json.BeginObject();
+    json.Field("worker", worker->index());
+    json.Field("iterations", stats.iterations.value());
+    json.Field("idle_iterations", stats.idle_iterations.value());
+    json.Field("sleeps", stats.sleeps.value());
+    json.EndObject();
+  }
+  json.EndArray();
+  json.EndObject();
+  return {.content_type = "application/json", .body = json.text() + "\n"};
 }
 
 void Host::Stop(absl::Status reason) {

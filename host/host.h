@@ -17,7 +17,9 @@
 // own. On a transport with virtual time, all workers share one thread and that time.
 //
 // With `metrics.listen`, HTTP serves /metrics in Prometheus' text format and /healthz: 200 while
-// all workers are up, else 503. Set-ups may add pages (Worker::Show()), as those of programs with
+// all workers are up, else 503. A browser finds at /status (and /) a page that shows what goes on, and
+// /host is what programs are told of the host itself: {"program", "pid", "uptime_s", "transport",
+// "workers", "state": "starting", "running" or "stopping", "pages": ["net", "rpc", ...]}. Set-ups may add pages (Worker::Show()), as those of programs with
 // RPC do: /rpc. With `netstack`, there is also /net, the state of the network stacks as
 // JSON, and /net/ping, which sends echo requests from worker 0 (net_pages.h).
 #ifndef WEFT_HOST_HOST_H_
@@ -94,6 +96,8 @@ class Host {
   absl::Status Serve();
   HttpResponse Metrics() const;
   HttpResponse Health() const;
+  HttpResponse DescribeSelf();
+  const char* StateName() const;
 
   void StartWorkers(const SetUp& set_up, std::vector<std::thread>* threads);
   bool SetUpWorker(Worker& worker, const SetUp& set_up);
@@ -115,6 +119,7 @@ class Host {
   const config::Config config_;
   const HostOptions options_;
   const std::vector<int> cores_;
+  const int64_t opened_ns_;
   const UniqueFd stop_event_;  // An eventfd: readable when Run() is to end.
   MetricRegistry metrics_;
   const Network network_;

@@ -79,6 +79,8 @@ const char* Reason(int status) {
   switch (status) {
     case 200:
       return "OK";
+    case 302:
+      return "Found";
     case 400:
       return "Bad Request";
     case 404:
@@ -97,10 +99,14 @@ const char* Reason(int status) {
 }
 
 std::string Render(const HttpResponse& response, bool with_body) {
+  std::string headers;
+  for (const auto& [name, value] : response.headers) {
+    absl::StrAppend(&headers, name, ": ", value, "\r\n");
+  }
   return absl::StrCat(
       "HTTP/1.1 ", response.status, " ", Reason(response.status), "\r\n",
       response.status == 405 ? "Allow: GET, HEAD\r\n" : "", "Content-Type: ", response.content_type,
-      "\r\n", "Content-Length: ", response.body.size(), "\r\n",
+      "\r\n", "Content-Length: ", response.body.size(), "\r\n", headers,
       "Cache-Control: no-store\r\nConnection: close\r\n\r\n", with_body ? response.body : "");
 }
 

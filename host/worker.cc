@@ -45,6 +45,13 @@ void Worker::Show(const Port& port) {
   labels.emplace_back("transport", std::string(transport().name()));
   labels.emplace_back("port", absl::StrCat(ports_shown_++));
   Show(RegisterPortMetrics(metrics(), port, std::move(labels)));
+  Show("ports", [&port, transport = std::string(transport().name())](size_t, JsonWriter& json) {
+    json.BeginObject();
+    json.Field("transport", transport);
+    json.Field("address", port.local_address().ToString());
+    WritePortStats(port.stats(), json);
+    json.EndObject();
+  });
 }
 
 void Worker::Show(MetricGroup metrics) {

@@ -4,6 +4,7 @@
 #ifndef WEFT_RPC_CALL_H_
 #define WEFT_RPC_CALL_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -27,6 +28,10 @@ struct CallOptions {
   int64_t deadline_ns = INT64_MAX;
   // None: the client's default.
   std::optional<Policy> policy = std::nullopt;
+  // The server may keep the answer back for as long as it likes, as of a request for news: how long
+  // it takes says nothing of the network or of other calls. Such a call does not count against
+  // `outstanding_max`: whoever makes them limits their number. Extended format only.
+  bool held = false;
 };
 
 // A call of a client; never the same again. Zero is no call.
@@ -41,6 +46,12 @@ struct SessionId {
   uint64_t value = 0;
   explicit operator bool() const { return value != 0; }
   friend bool operator==(const SessionId&, const SessionId&) = default;
+};
+
+// What client and server have agreed on for a session; zeros while it is not open.
+struct SessionShape {
+  size_t packet_payload_bytes = 0;  // the longest message of one packet
+  size_t slots = 0;                 // calls in flight
 };
 
 // Whom a call goes to: a server, through the session that the client has with it, which is opened

@@ -89,7 +89,7 @@ absl::StatusOr<CallId> Client::Begin(const Target& target, Payload&& request, bo
           ? original_.Begin(target.server, {}, std::move(request), std::move(callback), policy,
                             std::max<int64_t>(deadline_ns - now_ns, 1))
           : sessions_.Begin(target, std::move(request), copy, std::move(callback), policy,
-                            deadline_ns, now_ns);
+                            deadline_ns, now_ns, options.held);
   if (!begun.ok()) [[unlikely]] {
     return NotExecuted(begun.status());
   }
@@ -129,7 +129,12 @@ void Client::Cancel(CallId id) {
   ClientSessions::IsExtended(id) ? sessions_.Cancel(id) : original_.Cancel(id);
 }
 
+void Client::Abandon(CallId id) {
+  ClientSessions::IsExtended(id) ? sessions_.Abandon(id) : original_.Cancel(id);
+}
+
 size_t Client::Poll() {
+  base_.gatherers.Flush();
   size_t work = base_.sending.Flush(*base_.port);
   if (base_.port->has_events() || !base_.port->status().ok()) [[unlikely]] {
     work += OnEvents();
@@ -147,6 +152,7 @@ size_t Client::Poll() {
     datagram.buffer.Reset();  // if it was dropped
   }
   sessions_.EndBurst();
+  base_.gatherers.Flush();
   base_.sending.Flush(*base_.port);
   return work + n;
 }

@@ -59,6 +59,7 @@
 #include "weft/rpc/call.h"
 #include "weft/rpc/client_base.h"
 #include "weft/rpc/client_sessions.h"
+#include "weft/rpc/gatherer.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/original_calls.h"
 #include "weft/rpc/packets.h"
@@ -102,6 +103,9 @@ class Client : public Pollable {
   // ended.
   void Cancel(CallId id);
 
+  // As Cancel(), but the server is not told: for a call that ends there by itself, with another one.
+  void Abandon(CallId id);
+
   // `co_await` gives absl::StatusOr<BufferChain>. The call begins when it is awaited; `request`
   // must live until it has ended, as its bytes are not copied. A coroutine that is destroyed while
   // it waits cancels its call.
@@ -117,10 +121,19 @@ class Client : public Pollable {
   // Ends its calls with Cancelled, and then the session. `id` must not be used afterwards.
   void Disconnect(SessionId id) { sessions_.Disconnect(id); }
 
+  // Whether `id` may be used: it has not been disconnected, nor ended by a server that drained.
+  bool IsConnected(SessionId id) { return sessions_.IsConnected(id); }
+  // What was agreed for a session of the application's own.
+  SessionShape ShapeOf(SessionId id) { return sessions_.ShapeOf(id); }
+
   // Called with what happens to sessions, from the loop.
   void set_session_events(absl::AnyInvocable<void(const SessionEvent&)> events) {
     sessions_.set_events(std::move(events));
   }
+
+  // `gatherer` is flushed whenever the client is about to send, until it is removed.
+  void Add(Gatherer* gatherer) { base_.gatherers.Add(gatherer); }
+  void Remove(Gatherer* gatherer) { base_.gatherers.Remove(gatherer); }
 
   // When a call with these options that begins now ends at the latest, in the loop's time.
   int64_t DeadlineNs(const CallOptions& options) const;
@@ -129,12 +142,15 @@ class Client : public Pollable {
   size_t outstanding() const;
   const ClientStats& stats() const { return base_.stats; }
   const ClientSessions& sessions() const { return sessions_; }
+  const ClientOptions& options() const { return base_.options; }
   DatagramPort& port() { return *base_.port; }
   Loop& loop() { return base_.loop; }
 
   size_t Poll() override;
   int wait_fd() const override { return base_.port->wait_fd(); }
-  bool Arm() override { return base_.sending.empty() && base_.port->Arm(); }
+  bool Arm() override {
+    return base_.sending.empty() && !base_.gatherers.wanted() && base_.port->Arm();
+  }
   void Disarm() override { base_.port->Disarm(); }
 
  private:

@@ -11,6 +11,7 @@
 #include "weft/core/loop.h"
 #include "weft/core/metrics.h"
 #include "weft/rpc/extended_wire.h"
+#include "weft/rpc/gatherer.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packet_queue.h"
 #include "weft/rpc/packets.h"
@@ -52,6 +53,7 @@ struct ClientBase {
   const ClientOptions options;
   ClientStats stats;
   PacketQueue sending;
+  Gatherers gatherers;
   bool more_to_receive = false;  // perhaps: the last burst was full
 };
 

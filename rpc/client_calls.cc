@@ -56,10 +56,11 @@ ClientCall& ClientSessions::NewCall() {
 [[gnu::flatten]] absl::StatusOr<CallId> ClientSessions::Begin(const Target& target,
                                                               Payload&& request, bool copy,
                                                               Callback&& callback, Policy policy,
-                                                              int64_t deadline_ns, int64_t now_ns) {
-  if (outstanding_ >= base_.options.outstanding_max) {
+                                                              int64_t deadline_ns, int64_t now_ns,
+                                                              bool held) {
+  if (!held && outstanding_ - held_ >= base_.options.outstanding_max) {
     return NotExecuted(absl::ResourceExhaustedError(
-        absl::StrCat(outstanding_, " calls are outstanding, as many as outstanding_max allows")));
+        absl::StrCat(outstanding_ - held_, " calls are outstanding, as many as outstanding_max allows")));
   }
   absl::StatusOr<ClientSession*> found = FindOrOpen(target);
   if (!found.ok()) return found.status();
@@ -83,6 +84,8 @@ ClientCall& ClientSessions::NewCall() {
   ClientCall& call = NewCall();
   call.session = &session;
   call.policy = policy;
+  call.held = held;
+  held_ += held;
   call.callback = std::move(callback);
   if (copy) {
     const absl::Span<const uint8_t> bytes = request.front();
@@ -138,9 +141,11 @@ void ClientSessions::Start(ClientCall& call, int64_t now_ns) {
   if (call.request.size() <= session.packet_payload_bytes) [[likely]] {
     call.state = ClientCall::State::kSent;
     call.packets = 1;
-    ++session.in_flight;
+    // A short one that may be held for long must not keep others back for as long.
+    call.counted = !call.held || call.request.size() > ClientCall::kSmallBytes;
+    session.in_flight += call.counted;
     SendRequest(call, now_ns);
-    Arm(call, now_ns, RtoOf(session.response_time));
+    Arm(call, now_ns, FirstRtoOf(call));
   } else {
     StartTransfer(call);
   }
@@ -328,7 +333,7 @@ void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& he
   // Of a request that was sent twice, a server that said it was executing it tells at least that
   // it was not the network that took the time (Karn's algorithm, for all others). When the later
   // packets of a long reply come says how long it is.
-  if (call->packets == 1 && call->state != ClientCall::State::kReceiving &&
+  if (call->packets == 1 && !call->held && call->state != ClientCall::State::kReceiving &&
       (!call->sent_twice || call->state == ClientCall::State::kExecuting)) {
     const int64_t now_ns = base_.loop.now_ns();
     session.response_time.Add(rtt_, now_ns, now_ns - call->sent_ns);
@@ -338,8 +343,9 @@ void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& he
     if (call->sent_twice) [[unlikely]]
       session.OnLoss(1, base_.loop.now_ns());
     call->state = ClientCall::State::kExecuting;
-    --session.in_flight;
-    OnRoundTrip(session, header, 1);
+    const bool counted = call->counted;
+    Landed(*call);
+    OnRoundTrip(session, header, counted);
   }
   if (header.first && header.last) [[likely]] {
     ++base_.stats.replies;
@@ -389,7 +395,7 @@ void ClientSessions::Release(ClientCall& call) {
       session.waiting.Remove(call);
       break;
     case ClientCall::State::kSent:
-      --session.in_flight;
+      Landed(call);
       break;
     case ClientCall::State::kSending:
     case ClientCall::State::kReceiving:
@@ -407,7 +413,7 @@ void ClientSessions::Release(ClientCall& call) {
     call.request_id = 0;
   }
   if (call.state != ClientCall::State::kCancelling && call.state != ClientCall::State::kOriginal) {
-    --outstanding_;
+    Uncount(call);
   }
   ReleaseRequest(call);
   call.state = ClientCall::State::kFree;

@@ -27,15 +27,15 @@ void ClientSessions::Cancel(CallId id) {
   // Cancelling itself is bounded: what is beyond ends on the server by its deadline, or by the next
   // request in its slot.
   const bool tell = !original && call->state != ClientCall::State::kWaiting && session.is_open() &&
-                    cancelling_ < base_.options.outstanding_max;
+                    (call->held || cancelling_ < base_.options.outstanding_max);
   if (!tell) {
     return Discard(*call);
   }
-  if (call->state == ClientCall::State::kSent) --session.in_flight;
+  if (call->state == ClientCall::State::kSent) Landed(*call);
   if (call->state == ClientCall::State::kSending || call->state == ClientCall::State::kReceiving) {
     EndTransfer(*call);
   }
-  --outstanding_;
+  Uncount(*call);
   ++cancelling_;
   call->state = ClientCall::State::kCancelling;
   call->tries = 0;
@@ -47,7 +47,25 @@ void ClientSessions::Cancel(CallId id) {
   Pump(session);
 }
 
+void ClientSessions::Abandon(CallId id) {
+  ClientCall* const call = Find(id);
+  if (call == nullptr || call->state == ClientCall::State::kCancelling) return;
+  if (call->state == ClientCall::State::kOriginal) return Cancel(id);
+  ++base_.stats.cancelled;
+  Discard(*call);
+}
+
 // --- Sending again
+
+// What is held may be so for hours. Whoever has waited for seconds can wait for the moment longer
+// that a lost answer takes when it is asked for less often.
+int64_t ClientSessions::NextRtoOf(const ClientCall& call) const {
+  constexpr uint8_t kOftenTries = 20;
+  const ClientSession& session = *call.session;
+  if (!call.held) return std::min(RtoOf(session.response_time, call.tries), session.timeout_ns / 4);
+  if (call.tries > kOftenTries) return session.timeout_ns / 4;
+  return std::min(RtoOf(session.rtt, call.tries), session.timeout_ns / 4);
+}
 
 void ClientSessions::OnCallTimer(void* context, int64_t now_ns) {
   auto& call = *static_cast<ClientCall*>(context);
@@ -80,10 +98,10 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
   }
   call.tries = static_cast<uint8_t>(std::min(call.tries + 1, 255));
   // A server that executes a long request answers that it has it; it need not be asked often.
-  int64_t wait_ns = std::min(RtoOf(session.response_time, call.tries), session.timeout_ns / 4);
+  int64_t wait_ns = NextRtoOf(call);
   switch (call.state) {
     case ClientCall::State::kSent:
-      SlowDown(session, now_ns, wait_ns);
+      if (!call.held) SlowDown(session, now_ns, wait_ns);
       [[fallthrough]];
     case ClientCall::State::kExecuting:
       call.sent_twice = true;

@@ -63,6 +63,8 @@ struct ClientCall {
   Policy policy = Policy::kFixedRoute;
   uint8_t tries = 0;        // retransmissions since something was heard
   uint16_t packets = 1;     // of the request
+  bool held = false;        // CallOptions::held
+  bool counted = false;     // in in_flight of its session, while kSent
   bool sent_twice = false;  // its response says nothing of the round trip (Karn)
   ClientSession* session = nullptr;
   uint64_t request_id = 0;
@@ -147,6 +149,8 @@ struct ClientSession : SendFlow {
   int64_t opened_ns = 0;
   int64_t heard_ns = 0;
   int64_t hello_ns = 0;   // the last one
+  int64_t watch_ns = 0;   // open: what `timer` is for
+  int64_t late_ns = 0;    // open: when it last was much later than that
   int64_t slowed_ns = 0;  // when congestion control was last told of a timeout
   RttEstimator response_time;
   Timer pacing;             // until the next packet may go

@@ -20,6 +20,9 @@ constexpr uint32_t kLongHellos = 2;
 constexpr size_t kSafePacketBytes = 1472;  // UDP payload of an Ethernet frame
 constexpr uint32_t kNonceStepMax = 1 << 16;
 constexpr uint32_t kCloses = 3;
+// A server keeps a session for a second at most without a packet in it that shows that its client
+// is where the HELLO came from. Until something is heard of it, it is sent one so often.
+constexpr int64_t kConfirmNs = 100'000'000;
 // Whatever a server says: a session is not given up faster.
 constexpr int64_t kTimeoutLeastNs = 1'000'000;
 constexpr int64_t kCloseNs = 5'000'000;
@@ -172,6 +175,12 @@ size_t ClientSessions::PacketBytesTo(const Peer& peer) const {
   return std::max(bytes, kExtendedPacketBytesMin);
 }
 
+SessionShape ClientSessions::ShapeOf(SessionId id) {
+  const ClientSession* const session = Find(id);
+  if (session == nullptr || !session->is_open()) return {};
+  return {.packet_payload_bytes = session->packet_payload_bytes, .slots = session->slots_max};
+}
+
 void ClientSessions::StartConnecting(ClientSession& session) {
   session.state = ClientSession::State::kConnecting;
   session.began_ns = session.heard_ns = base_.loop.now_ns();
@@ -246,10 +255,16 @@ void ClientSessions::OnHelloAck(const ExtendedHeader& header, absl::Span<const u
   session.slots.clear();
   session.free_slots.clear();
   OnRoundTrip(session, header, 0);
-  base_.loop.timers().Schedule(session.timer, now_ns + session.timeout_ns / 4);
+  Watch(session, now_ns + PingPeriodNs(session));
   ++base_.stats.sessions_opened;
+  const uint32_t generation = session.generation;
   Report(session, SessionEvent::Kind::kOpened);
   Pump(session);
+  // What was sent shows the server that this client is where its HELLO came from.
+  if (session.generation == generation && session.is_open() &&
+      session.free_slots.size() == session.slots.size()) {
+    SendControl(session, ControlKind::kPing);
+  }
 }
 
 // --- Servers of the original format
@@ -280,7 +295,7 @@ void ClientSessions::FallBack(ClientSession& session) {
     session.waiting.Remove(call);
     call.due_ns = INT64_MAX;
     call.state = ClientCall::State::kOriginal;
-    --outstanding_;  // it is counted where it goes on
+    Uncount(call);  // it is counted where it goes on
     absl::StatusOr<CallId> begun = original_.Begin(
         session.peer, {}, std::move(call.request),
         [this, &call](absl::StatusOr<BufferChain> result) {
@@ -323,20 +338,41 @@ void ClientSessions::OnSessionTimer(void* context, int64_t now_ns) {
 
 void ClientSessions::KeepAlive(ClientSession& session, int64_t now_ns) {
   const int64_t silent_ns = now_ns - session.heard_ns;
+  const int64_t period_ns = PingPeriodNs(session);
   if (silent_ns >= session.timeout_ns) {
-    return Lose(session,
-                absl::UnavailableError(
-                    absl::StrCat("the server was not heard of for ", silent_ns / 1'000'000, " ms")),
-                SessionEvent::Kind::kLost, Waiting::kReconnect);
-  }
-  const int64_t quarter_ns = session.timeout_ns / 4;
-  if (silent_ns >= quarter_ns) {
+    const int64_t quarter_ns = session.timeout_ns / 4;
+    // What lies in the port may be of this server. It is read in the rounds to come.
+    if (base_.more_to_receive && silent_ns < session.timeout_ns + quarter_ns) {
+      return Watch(session, now_ns);
+    }
+    // A timer that is so late shows that this process stood still, and has not asked the server. It
+    // does so now, once.
+    if (now_ns - session.watch_ns < quarter_ns || session.late_ns > session.heard_ns) {
+      return Lose(session,
+                  absl::UnavailableError(absl::StrCat("the server was not heard of for ",
+                                                      silent_ns / 1'000'000, " ms")),
+                  SessionEvent::Kind::kLost, Waiting::kReconnect);
+    }
+    session.late_ns = now_ns;
     SendControl(session, ControlKind::kPing);
-    base_.loop.timers().Schedule(
-        session.timer, std::min(now_ns + quarter_ns, session.heard_ns + session.timeout_ns));
-  } else {
-    base_.loop.timers().Schedule(session.timer, session.heard_ns + quarter_ns);
+    return Watch(session, now_ns + quarter_ns);
   }
+  if (silent_ns >= period_ns) {
+    SendControl(session, ControlKind::kPing);
+    Watch(session, std::min(now_ns + period_ns, session.heard_ns + session.timeout_ns));
+  } else {
+    Watch(session, session.heard_ns + period_ns);
+  }
+}
+
+void ClientSessions::Watch(ClientSession& session, int64_t when_ns) {
+  session.watch_ns = when_ns;
+  base_.loop.timers().Schedule(session.timer, when_ns);
+}
+
+int64_t ClientSessions::PingPeriodNs(const ClientSession& session) {
+  const int64_t quarter_ns = session.timeout_ns / 4;
+  return session.heard_ns > session.opened_ns ? quarter_ns : std::min(quarter_ns, kConfirmNs);
 }
 
 void ClientSessions::SendControl(ClientSession& session, ControlKind kind, uint64_t request_id) {

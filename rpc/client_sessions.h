@@ -41,8 +41,11 @@ class ClientSessions {
   // `copy`: the bytes of `request`, ClientCall::kSmallBytes at most, live only until this returns.
   absl::StatusOr<CallId> Begin(const Target& target, Payload&& request, bool copy,
                                Callback&& callback, Policy policy, int64_t deadline_ns,
-                               int64_t now_ns);
+                               int64_t now_ns, bool held);
   void Cancel(CallId id);
+  void Abandon(CallId id);
+  bool IsConnected(SessionId id) { return Find(id) != nullptr; }
+  SessionShape ShapeOf(SessionId id);
 
   absl::StatusOr<SessionId> Connect(const Peer& server);
   void Disconnect(SessionId id);
@@ -95,6 +98,8 @@ class ClientSessions {
                  absl::Span<const uint8_t> body);
   void SendControl(ClientSession& session, ControlKind kind, uint64_t request_id = 0);
   void KeepAlive(ClientSession& session, int64_t now_ns);
+  void Watch(ClientSession& session, int64_t when_ns);
+  static int64_t PingPeriodNs(const ClientSession& session);
   static void OnSessionTimer(void* session, int64_t now_ns);
 
   // --- client_session_end.cc
@@ -143,6 +148,18 @@ class ClientSessions {
   // control keeps short, round trips vary too little for RFC 6298 to allow for its next packet.
   int64_t RtoOf(const RttEstimator& rtt, uint32_t tries = 0) const {
     return std::max(rtt.rto_ns(rtt_, tries), std::min(2 * rtt.srtt_ns(), rtt_.rto_max_ns));
+  }
+  int64_t FirstRtoOf(const ClientCall& call) const {
+    return RtoOf(call.held ? call.session->rtt : call.session->response_time);
+  }
+  int64_t NextRtoOf(const ClientCall& call) const;
+  // A request of one packet is not in the network any more.
+  static void Landed(ClientCall& call) {
+    if (std::exchange(call.counted, false)) --call.session->in_flight;
+  }
+  void Uncount(const ClientCall& call) {
+    --outstanding_;
+    if (call.held) --held_;
   }
   void OnResponse(ClientSession& session, const ExtendedHeader& header, Buffer&& datagram);
   void OnDrop(ClientSession& session, const ExtendedHeader& header, absl::Span<const uint8_t> body);
@@ -194,6 +211,7 @@ class ClientSessions {
   std::vector<std::unique_ptr<ClientCall>> calls_;  // by index
   ClientCall* free_calls_ = nullptr;
   size_t outstanding_ = 0;
+  size_t held_ = 0;  // of those
   size_t cancelling_ = 0;
   ReceiveBudget budget_;
   // Calls whose transfers have packets to acknowledge at the end of the burst.

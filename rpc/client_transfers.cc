@@ -93,8 +93,9 @@ void ClientSessions::OnProgress(ClientSession& session, const ExtendedHeader& he
   }
   if (call->state == ClientCall::State::kSent) {
     call->state = ClientCall::State::kExecuting;
-    --session.in_flight;
-    OnRoundTrip(session, header, 1);
+    const bool counted = call->counted;
+    Landed(*call);
+    OnRoundTrip(session, header, counted);
     return Pump(session);
   }
   if (call->state != ClientCall::State::kSending) return;

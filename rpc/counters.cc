@@ -48,6 +48,12 @@ constexpr Named<ServerStats> kServerCounters[] = {
     {"expired", "Incomplete requests given up for lack of progress.", &ServerStats::expired},
     {"evicted", "Incomplete requests given up for others.", &ServerStats::evicted},
     {"sessions_opened", "Sessions that clients opened.", &ServerStats::sessions_opened},
+    {"half_open_expired", "Half-open sessions that stayed so for too long.",
+     &ServerStats::half_open_expired},
+    {"half_open_evicted", "Half-open sessions that gave way to others.",
+     &ServerStats::half_open_evicted},
+    {"wrong_address", "Packets for a session from another address than its client's.",
+     &ServerStats::wrong_address},
     {"sessions_closed", "Sessions that ended in good order.", &ServerStats::sessions_closed},
     {"sessions_lost", "Sessions whose client was not heard of, not reachable, or has restarted.",
      &ServerStats::sessions_lost},
@@ -65,7 +71,10 @@ constexpr Named<ServerStats> kServerCounters[] = {
 
 constexpr Named<ServerStats, Gauge> kServerGauges[] = {
     {"executing", "Requests that are neither answered nor given up.", &ServerStats::executing},
+    {"parked", "Requests that wait and are not executed: those of streams.", &ServerStats::parked},
     {"sessions", "Open sessions.", &ServerStats::sessions},
+    {"sessions_half_open", "Sessions whose client has not shown that it is where it says.",
+     &ServerStats::sessions_half_open},
     {"kept_reply_bytes", "Replies kept in case that they are lost.",
      &ServerStats::kept_reply_bytes},
 };

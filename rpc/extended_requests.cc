@@ -149,6 +149,14 @@ void ExtendedServer::CancelExecution(ServerSession& session, ServerSlot& slot, D
   executions_.Return(execution);
 }
 
+void ExtendedServer::Cancel(const ServerCall::Name& call) {
+  const Place place = Find(call.session, call.key, call.request_id);
+  if (place.slot == nullptr) return;
+  ++core_.stats.cancelled;
+  CancelExecution(*place.session, *place.slot, DropReason::kShuttingDown);
+  SendDrop(*place.session, *place.slot, core_.port->pool().Allocate());
+}
+
 void ExtendedServer::Retire(ServerSession& session, ServerSlot& slot) {
   if (slot.state == State::kExecuting) [[unlikely]] {
     ++core_.stats.cancelled;

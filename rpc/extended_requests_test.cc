@@ -124,19 +124,6 @@ TEST_F(ExtendedRequestsTest, ARequestBeyondTheSlotsAgreedIsMalformed) {
   EXPECT_EQ(server_->stats().requests, 0u);
 }
 
-TEST_F(ExtendedRequestsTest, TheReplyGoesWhereTheClientSpokeFromLast) {
-  ServeHolding();
-  Open();
-  Hold(Id(1));
-  RawClient moved(*transport_, "elsewhere", client_.client_id);
-  moved.server_number = client_.server_number;
-  moved.key = client_.key;
-  moved.SendControl(ControlKind::kPing);
-  EXPECT_EQ(Receive(moved).header.kind, ControlKind::kPong);
-  ASSERT_TRUE(held_[0].Reply(Bytes("there")).ok());
-  EXPECT_EQ(Receive(moved).body, "there");
-}
-
 TEST_F(ExtendedRequestsTest, TheNextRequestOfASlotCancelsTheOneThatStillRuns) {
   ServeHolding();
   Open();

@@ -16,6 +16,8 @@ constexpr size_t kPacketsPerClock = 4;
 // A packet that takes longer makes it worth while to read the clock for each, as handlers' time
 // must not look like the network's.
 constexpr int64_t kSlowNs = 1'000;
+// How long a session stays half-open, unless its timeout is shorter.
+constexpr int64_t kHalfOpenNs = 1'000'000'000;
 // So many packets together make it worth to ask for memory ahead.
 constexpr size_t kPrefetchFrom = 4;
 
@@ -42,6 +44,8 @@ ExtendedServer::ExtendedServer(ServerCore& core)
               [this](ReceiveBudget::Reservation& room) {
                 OnRoom(*static_cast<LargeRequest*>(room.owner()));
               }),
+      half_open_ns_(std::min(timeout_ns_, kHalfOpenNs)),
+      half_open_timer_(&ExtendedServer::OnHalfOpenTimer, this),
       sweep_(&ExtendedServer::OnSweep, this),
       sweep_period_ns_(std::max<int64_t>(timeout_ns_ / 8, 1'000'000)) {
   incarnation_ = sessions_.Random();
@@ -114,8 +118,14 @@ void ExtendedServer::OnPacket(Datagram& datagram, const ExtendedHeader& header) 
     ++core_.stats.malformed;
     return;
   }
+  if (session->peer != datagram.peer) [[unlikely]] {
+    ++core_.stats.wrong_address;
+    return SendReset(datagram, header);
+  }
+  if (session->half_open && !Confirm(*session)) [[unlikely]] {
+    return SendReset(datagram, header);
+  }
   session->heard_ms = CoarseTime(now_ns_);
-  session->peer = datagram.peer;
   if (header.type == MessageType::kRequest) [[likely]] {
     return OnRequest(*session, datagram, header);
   }

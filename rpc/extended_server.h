@@ -52,8 +52,11 @@ class ExtendedServer {
   void OnBurst(absl::Span<Datagram* const> burst);
   // Once its answers have been sent.
   void AfterBurst(size_t packets);
-  // Ends the sessions of a client that has gone.
-  void Forget(const Peer& client);
+  // Ends the sessions of clients that have gone, some at once and the others in calls of
+  // ForgetSome(), so that it never takes long. Not while is_forgetting().
+  void Forget(absl::Span<const Peer> clients);
+  bool is_forgetting() const { return !gone_.empty(); }
+  void ForgetSome();
   // Tells sessions that the server drains; some of them at each call. True: all have been told.
   bool TellOfDraining();
   // Ends all sessions; clients are told, as far as the port takes it.
@@ -70,6 +73,11 @@ class ExtendedServer {
 
   // For ServerCall.
   bool IsExecuting(const ServerCall& call) { return Find(call).slot != nullptr; }
+  size_t PacketPayloadBytes(const ServerCall& call) {
+    const Place place = Find(call);
+    return place.slot != nullptr ? place.session->payload_bytes() : 0;
+  }
+  void Cancel(const ServerCall::Name& call);
   void OnCancel(const ServerCall& call, absl::AnyInvocable<void()> callback);
   absl::Status Reply(const ServerCall& call, absl::Span<const uint8_t> reply);
   absl::Status Reply(const ServerCall& call, Buffer reply);
@@ -92,13 +100,21 @@ class ExtendedServer {
 
   // --- Sessions.
   void OnHello(Datagram& datagram, const ExtendedHeader& header);
-  ServerSession* OpenSession(const Datagram& datagram, const ExtendedHeader& header,
-                             const Hello& hello);
+  ServerSession* OpenSession(const Datagram& datagram, const SessionTable::Client& client,
+                             uint32_t nonce, const Hello& hello);
+  // A packet with the key has come from where the HELLO did. False: the session is over.
+  bool Confirm(ServerSession& session);
+  void EndHalfOpen(ServerSession& session, Counter& why);
+  void ExpireHalfOpen(int64_t now_ns);
+  void CountSessions();
   void RefuseHello(Datagram& datagram, const ExtendedHeader& header, DropReason reason);
   void SendHelloAck(ServerSession& session, Datagram& datagram, const ExtendedHeader& header);
   void OnClose(ServerSession& session, Datagram& datagram, const ExtendedHeader& header);
   void SendReset(Datagram& datagram, const ExtendedHeader& header);
   void EndSession(ServerSession& session, SessionEvent::Kind why);
+  // Sends a DRAIN or CLOSE.
+  void Tell(ServerSession& session, ControlKind kind, DropReason code);
+  static void OnHalfOpenTimer(void* self, int64_t now_ns);
   static void OnSweep(void* self, int64_t now_ns);
   void Sweep(int64_t now_ns);
   void ScheduleSweep(int64_t now_ns);
@@ -211,11 +227,17 @@ class ExtendedServer {
   uint32_t burst_ = 0;  // counts them
   std::array<ExtendedHeader, kMaxBurst> headers_;
 
+  const int64_t half_open_ns_;
+  Timer half_open_timer_;  // while there are any: for the oldest
   Timer sweep_;
   int64_t sweep_period_ns_;  // for all sessions
+  int64_t sweep_due_ns_ = 0;
+  int64_t lenient_until_ns_ = INT64_MIN / 2;  // nobody is taken for dead
   size_t sweep_hand_ = 0;    // places before it have been looked at
   size_t reply_hand_ = 0;    // places before it have given up their replies
   size_t drain_hand_ = 0;    // places before it have been told
+  std::vector<Peer> gone_;   // whose sessions end
+  size_t gone_hand_ = 0;     // places before it have been looked at
 };
 
 }  // namespace weft::rpc

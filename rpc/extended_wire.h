@@ -179,8 +179,6 @@ struct Hello {
   friend bool operator==(const Hello&, const Hello&) = default;
 };
 inline constexpr size_t kHelloBytes = 24;
-// A smaller packet carries nothing useful; the bound of what a peer may ask for.
-inline constexpr size_t kExtendedPacketBytesMin = 128;
 void WriteHello(const Hello& hello, uint8_t* out);  // kHelloBytes
 bool ReadHello(absl::Span<const uint8_t> body, Hello* hello);
 
@@ -199,6 +197,9 @@ struct Progress {
   bool has(size_t bit) const { return bit < bits && (bitmap[bit / 8] >> (7 - bit % 8) & 1) != 0; }
 };
 inline constexpr size_t kProgressBytesMax = 4 + Progress::kBitsMax / 8;
+// What a peer may ask for at least. Every control packet fits, the longest PROGRESS too.
+inline constexpr size_t kExtendedPacketBytesMin = kExtendedHeaderBytes + kProgressBytesMax;
+static_assert(kExtendedPacketBytesMin == 176);
 // Returns the bytes written: 4 + ceil(bits / 8). `out` has kProgressBytesMax.
 size_t WriteProgress(const Progress& progress, uint8_t* out);
 bool ReadProgress(absl::Span<const uint8_t> body, Progress* progress);

@@ -261,16 +261,16 @@ TEST(HelloTest, GoldenBytes) {
 }
 
 TEST(HelloTest, RefusesWhatCannotBe) {
-  const absl::string_view good = "0001 0040 00000080 0102030405060708 004C4B40 CAFEBABE";
+  const absl::string_view good = "0001 0040 000000B0 0102030405060708 004C4B40 CAFEBABE";
   Hello hello;
   EXPECT_TRUE(ReadHello(Bytes(good), &hello));
   const Hello before = hello;
   EXPECT_FALSE(ReadHello(absl::MakeConstSpan(Bytes(good)).first(kHelloBytes - 1), &hello));
   for (const absl::string_view bad :
-       {"0000 0040 00000080 0102030405060708 004C4B40 CAFEBABE",     // version
-        "0001 0000 00000080 0102030405060708 004C4B40 CAFEBABE",     // slots
-        "0001 0040 0000007F 0102030405060708 004C4B40 CAFEBABE",     // packet_bytes
-        "0001 0040 00000080 0102030405060708 00000000 CAFEBABE"}) {  // timeout_us
+       {"0000 0040 000000B0 0102030405060708 004C4B40 CAFEBABE",     // version
+        "0001 0000 000000B0 0102030405060708 004C4B40 CAFEBABE",     // slots
+        "0001 0040 000000AF 0102030405060708 004C4B40 CAFEBABE",     // packet_bytes
+        "0001 0040 000000B0 0102030405060708 00000000 CAFEBABE"}) {  // timeout_us
     EXPECT_FALSE(ReadHello(Bytes(bad), &hello)) << bad;
   }
   EXPECT_EQ(hello, before);

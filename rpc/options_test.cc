@@ -158,7 +158,7 @@ TEST(OptionsTest, TheSchemaHasEachAlgorithm) {
 // What the loader lets through must not be refused later, without a line to look at.
 TEST(OptionsTest, TheLoadersLimitsAreWithinThoseOfTheCode) {
   for (const char* text : {
-           "rpc { session { timeout_us: 1000 slots: 1 credits: 1 packet_bytes_max: 128 "
+           "rpc { session { timeout_us: 1000 slots: 1 credits: 1 packet_bytes_max: 176 "
            "sessions_max: 1 } message_bytes_max: 1 "
            "retransmission { rto_min_us: 10 rto_max_us: 10 rto_initial_us: 10 } "
            "congestion { window_initial_packets: 1 window_max_packets: 1 "

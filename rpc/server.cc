@@ -49,11 +49,12 @@ absl::Status Server::Init() {
 
 size_t Server::Poll() {
   PacketQueue& sending = core_.sending;
+  core_.gatherers.Flush();
   size_t work = sending.Flush(*core_.port);
   if (extended_->SendWaiting()) [[unlikely]] {
     work += 1 + sending.Flush(*core_.port);
   }
-  if (core_.port->has_events()) [[unlikely]] {
+  if (core_.port->has_events() || extended_->is_forgetting()) [[unlikely]] {
     work += OnEvents();
   }
   // Replies that cannot leave are a reason not to take more requests: they wait where the sender
@@ -73,19 +74,32 @@ size_t Server::Poll() {
   }
   if (extended_count > 0) extended_->OnBurst({extended.data(), extended_count});
   for (size_t i = 0; i < n; ++i) received_[i].buffer.Reset();  // what was dropped
+  core_.gatherers.Flush();
   sending.Flush(*core_.port);
   if (extended_count > 0) extended_->AfterBurst(extended_count);
   return work + n;
 }
 
+bool Server::Arm() {
+  return core_.sending.empty() && !core_.gatherers.wanted() && !extended_->is_forgetting() &&
+         core_.port->Arm();
+}
+
 size_t Server::OnEvents() {
+  if (extended_->is_forgetting()) {
+    extended_->ForgetSome();
+    return 1;
+  }
   std::array<PortEvent, 8> events;
+  std::array<Peer, 8> gone;
+  size_t gone_count = 0;
   const size_t n = core_.port->TakeEvents(absl::MakeSpan(events));
   for (size_t i = 0; i < n; ++i) {
     if (!events[i].peer) continue;
     original_->Forget(events[i].peer);
-    extended_->Forget(events[i].peer);
+    gone[gone_count++] = events[i].peer;
   }
+  if (gone_count > 0) extended_->Forget(absl::MakeSpan(gone).first(gone_count));
   return n;
 }
 
@@ -99,13 +113,17 @@ void Server::Drain(absl::AnyInvocable<void()> done) {
   core_.draining = true;
   drained_ = std::move(done);
   core_.loop.timers().Schedule(drain_tick_, core_.loop.now_ns());
+  core_.gatherers.Drain();
 }
+
+void Server::Cancel(const ServerCall::Name& call) { extended_->Cancel(call); }
 
 void Server::OnDrainTick(void* self, int64_t now_ns) {
   auto& server = *static_cast<Server*>(self);
   const bool told = server.extended_->TellOfDraining();
   server.core_.sending.Flush(*server.core_.port);
-  if (told && server.core_.stats.executing.value() == 0 && server.core_.sending.empty() &&
+  if (told && server.core_.stats.executing.value() == 0 &&
+      server.core_.stats.parked.value() == 0 && server.core_.sending.empty() &&
       server.extended_->replies_under_way() == 0) {
     auto done = std::exchange(server.drained_, nullptr);
     if (done) done();

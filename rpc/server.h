@@ -20,6 +20,9 @@
 // enough to recognise an old one, so a request that the network duplicates in one packet is
 // executed twice.
 //
+// A session belongs to the address that it was opened from, once its client has shown that it
+// receives there; before, it counts for nothing, and is the first to go when there are too many.
+//
 // What arrives and makes no sense is counted and dropped (ServerStats). A request that came in part
 // and does not go on expires. A request for replicated execution is refused: this server is not a
 // replica. So are requests beyond executing_max and those that would take the last buffers.
@@ -47,6 +50,7 @@
 #include "weft/core/loop.h"
 #include "weft/core/task.h"
 #include "weft/core/timer_wheel.h"
+#include "weft/rpc/gatherer.h"
 #include "weft/rpc/handler_tasks.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packets.h"
@@ -121,6 +125,14 @@ class Server : public Pollable {
   // the server but not destroy it.
   void set_session_events(absl::AnyInvocable<void(const SessionEvent&)> events);
 
+  // `gatherer` is flushed whenever the server is about to send, until it is removed.
+  void Add(Gatherer* gatherer) { core_.gatherers.Add(gatherer); }
+  void Remove(Gatherer* gatherer) { core_.gatherers.Remove(gatherer); }
+
+  // Ends a call from outside: it is cancelled(), and the client is told that the server shuts down.
+  // Nothing happens if it has been answered. Not from within its own handler.
+  void Cancel(const ServerCall::Name& call);
+
   // From now on refuses new requests and sessions, and asks clients to go elsewhere. Calls `done`
   // from the loop when nothing executes any more and clients have the replies; in that call, the
   // server may be destroyed. Once a server.
@@ -139,7 +151,7 @@ class Server : public Pollable {
 
   size_t Poll() override;
   int wait_fd() const override { return core_.port->wait_fd(); }
-  bool Arm() override { return core_.sending.empty() && core_.port->Arm(); }
+  bool Arm() override;
   void Disarm() override { core_.port->Disarm(); }
 
  private:

@@ -26,6 +26,17 @@ void ServerCall::OnCancel(absl::AnyInvocable<void()> callback) {
   if (core_ != nullptr && extended()) core_->extended->OnCancel(*this, std::move(callback));
 }
 
+size_t ServerCall::packet_payload_bytes() const {
+  return extended() ? core_->extended->PacketPayloadBytes(*this)
+                    : core_->port->pool().payload_bytes() - kHeaderBytes;
+}
+
+void ServerCall::Park() {
+  if (core_ == nullptr || std::exchange(parked_, true)) return;
+  core_->stats.executing.Add(-1);
+  core_->stats.parked.Add(1);
+}
+
 Buffer ServerCall::Allocate() { return core_->port->pool().Allocate(); }
 
 absl::Status ServerCall::Reply(absl::Span<const uint8_t> reply) {
@@ -52,10 +63,14 @@ absl::Status ServerCall::Reply(Payload reply) {
                            : core_->original->Reply(*this, reply));
 }
 
+void ServerCall::Leave() {
+  std::exchange(core_, nullptr)->Done(client_, static_cast<uint16_t>(ids_.request_id), parked_);
+}
+
 absl::Status ServerCall::Finish(absl::Status sent) {
   if (sent.ok()) [[likely]] {
     ++core_->stats.replies;
-    std::exchange(core_, nullptr)->Done(client_, static_cast<uint16_t>(ids_.request_id));
+    Leave();
   }
   return sent;
 }
@@ -70,7 +85,7 @@ void ServerCall::Drop() {
   }
   ++core.stats.refused_by_application;
   ++core.stats.refused;
-  std::exchange(core_, nullptr)->Done(client_, static_cast<uint16_t>(ids_.request_id));
+  Leave();
 }
 
 void ServerCall::Abandon() {
@@ -79,7 +94,7 @@ void ServerCall::Abandon() {
     ++core_->stats.unanswered;
     if (extended()) core_->extended->Drop(*this, DropReason::kUnanswered);
   }
-  std::exchange(core_, nullptr)->Done(client_, static_cast<uint16_t>(ids_.request_id));
+  Leave();
 }
 
 }  // namespace weft::rpc

@@ -41,6 +41,7 @@ class ServerCall {
         ids_(other.ids_),
         client_(other.client_),
         deadline_ns_(other.deadline_ns_),
+        parked_(other.parked_),
         request_(std::move(other.request_)) {}
   ServerCall& operator=(ServerCall&&) = delete;
   ~ServerCall() {
@@ -48,10 +49,22 @@ class ServerCall {
       Abandon();
   }
 
+  // What finds the call again, in the extended format, as long as it is not answered.
+  struct Name {
+    uint32_t session = 0;
+    uint32_t key = 0;
+    uint64_t request_id = 0;
+  };
+
+  Name name() const { return {ids_.session, ids_.key, ids_.request_id}; }
   BufferChain& request() { return request_; }
   const BufferChain& request() const { return request_; }
   Peer client() const { return client_; }
   Policy policy() const { return ids_.policy; }
+  // The server's number of the client's session; 0 in the original format.
+  uint32_t session() const { return ids_.session; }
+  // The longest reply of one packet. Of a call that is cancelled: any value.
+  size_t packet_payload_bytes() const;
   Loop& loop() const;
 
   // When the client gives up, in the loop's time; kNever if it did not say.
@@ -65,6 +78,10 @@ class ServerCall {
   // is answered or destroyed. It may answer or destroy other calls and destroy this one. One
   // callback a call: a later one replaces it.
   void OnCancel(absl::AnyInvocable<void()> callback);
+
+  // The call is going to wait for long without keeping anything busy: from now on it does not count
+  // against `executing_max`. Whoever parks calls limits their number.
+  void Park();
 
   // A buffer that a reply of one packet can be written into, to be sent without a copy; null when
   // the pool is empty.
@@ -112,12 +129,14 @@ class ServerCall {
 
   bool extended() const { return ids_.session != 0; }
   absl::Status Finish(absl::Status sent);
+  void Leave();
   void Abandon();
 
   ServerCore* core_;  // null once answered
   Ids ids_;
   Peer client_;
   int64_t deadline_ns_;
+  bool parked_ = false;
   BufferChain request_;
 };
 

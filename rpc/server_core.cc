@@ -36,7 +36,8 @@ void ServerCore::BeginBurst() {
 }
 
 uint32_t ServerCore::RetryAfterUs() {
-  const uint64_t ended = stats.requests - static_cast<uint64_t>(stats.executing.value());
+  const auto waiting = static_cast<uint64_t>(stats.executing.value() + stats.parked.value());
+  const uint64_t ended = stats.requests - waiting;
   const int64_t elapsed_ns = loop.now_ns() - period_began_ns_;
   if (elapsed_ns >= kPeriodNs) {
     if (ended > period_began_at_) {

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "weft/core/loop.h"
+#include "weft/rpc/gatherer.h"
 #include "weft/rpc/handler_tasks.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packet_queue.h"
@@ -41,8 +42,8 @@ struct ServerCore {
   }
   // Every request that was handed to the handler ends here, once, and so do those that were
   // refused (DoneUnheard).
-  void Done(const Peer& client, uint16_t rid) {
-    stats.executing.Add(-1);
+  void Done(const Peer& client, uint16_t rid, bool parked) {
+    (parked ? stats.parked : stats.executing).Add(-1);
     DoneUnheard(client, rid);
   }
   void DoneUnheard(const Peer& client, uint16_t rid) {
@@ -71,6 +72,7 @@ struct ServerCore {
   PacketQueue sending;
   Peer router;
   Admission admission;
+  Gatherers gatherers;
   bool draining = false;
   bool buffers_low = false;  // as the burst began
   uint16_t credits = 1;      // that each session has, by the buffers as the burst began

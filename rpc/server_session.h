@@ -60,18 +60,20 @@ struct alignas(64) ServerSession {
   uint32_t number = 0;
   uint32_t client_number = 0;
   uint32_t heard_ms = 0;  // CoarseTime
-  Peer peer;
+  Peer peer;              // that its HELLO came from; packets from elsewhere are not its
   ServerSlot* slots = nullptr;  // as many as were ever used, rounded up
   uint64_t requests = 0;
   uint16_t slot_count = 0;      // of `slots`
   uint16_t client_credits = 1;  // packets of a reply that may be sent at first
   uint16_t packet_bytes = 0;
-  uint16_t executing = 0;
+  uint16_t executing : 15 = 0;
+  // Its client has not shown that it can receive at `peer`: no packet with the key has come.
+  uint16_t half_open : 1 = 0;
 
   // The rest.
   ReplyFlow* flow = nullptr;  // if replies of several packets were sent lately
   uint64_t client_id = 0;
-  int64_t opened_ns = 0;
+  int64_t opened_ns = 0;  // half-open: when its HELLO came
   uint32_t nonce = 0;
   uint32_t timeout_ms = 0;      // CoarseTime
   uint16_t slots_max = 0;       // as agreed
@@ -79,6 +81,8 @@ struct alignas(64) ServerSession {
   uint16_t large = 0;           // slots in kReceiving and kReplying
   uint16_t answered_slot = 0;   // in the burst `answered_burst` a duplicate of its request was
   uint32_t answered_burst = 0;  // answered
+  uint32_t older = 0;           // half-open: the sessions before and behind it in the order of
+  uint32_t newer = 0;           // their age, by number
   bool told_to_drain = false;
 
   size_t payload_bytes() const { return packet_bytes - kExtendedHeaderBytes; }

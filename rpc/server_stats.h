@@ -22,6 +22,7 @@ struct ServerStats {
   Counter expired;     // requests given up for lack of progress
   Counter evicted;     // original format: requests given up for others, at a limit
   Gauge executing;     // calls that are neither answered nor destroyed
+  Gauge parked;        // likewise, but they only wait (ServerCall::Park)
 
   // Why requests were refused.
   Counter refused_by_application;  // by the admission or by ServerCall::Drop()
@@ -31,7 +32,11 @@ struct ServerStats {
   Counter refused_unsupported;
 
   // Extended format only.
-  Gauge sessions;
+  Gauge sessions;               // but for half-open ones
+  Gauge sessions_half_open;     // whose client has not shown that it is where it says
+  Counter half_open_expired;    // half-open sessions that stayed so for too long
+  Counter half_open_evicted;    // half-open sessions that gave way to others, at sessions_max
+  Counter wrong_address;        // packets for a session from another address than its client's
   Counter sessions_opened;
   Counter sessions_closed;      // in good order
   Counter sessions_lost;        // not heard of, not reachable, restarted

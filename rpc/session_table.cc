@@ -19,12 +19,18 @@ uint64_t SessionTable::Random() {
   return seeded_.has_value() ? seeded_->Next() : absl::Uniform<uint64_t>(secret_);
 }
 
-ServerSession* SessionTable::FindClient(uint64_t client_id, uint32_t client_number) {
-  const auto it = clients_.find({client_id, client_number});
+ServerSession* SessionTable::Find(const Key& key) {
+  const auto it = clients_.find(key);
   return it != clients_.end() ? At(it->second) : nullptr;
 }
 
-ServerSession* SessionTable::Open(uint64_t client_id, uint32_t client_number) {
+ServerSession* SessionTable::Find(const Client& client) { return Find(Key{client}); }
+
+ServerSession* SessionTable::FindHalfOpen(const Client& client, uint32_t nonce) {
+  return Find(Key{client, /*half_open=*/true, nonce});
+}
+
+ServerSession* SessionTable::Open(const Client& client, uint32_t nonce, int64_t now_ns) {
   if (open() >= sessions_max_) return nullptr;
   if (free_.empty()) {
     if (places_ % kChunk == 0) chunks_.push_back(std::make_unique<ServerSession[]>(kChunk));
@@ -37,14 +43,37 @@ ServerSession* SessionTable::Open(uint64_t client_id, uint32_t client_number) {
   do {
     session.key = static_cast<uint32_t>(Random());
   } while (session.key == 0);
-  session.client_id = client_id;
-  session.client_number = client_number;
-  clients_.emplace(std::pair(client_id, client_number), number);
+  session.client_id = client.id;
+  session.client_number = client.number;
+  session.peer = client.peer;
+  session.nonce = nonce;
+  session.opened_ns = now_ns;
+  session.half_open = 1;
+  session.older = newest_;
+  (newest_ != 0 ? At(newest_)->newer : oldest_) = number;
+  newest_ = number;
+  ++half_open_;
+  clients_.emplace(KeyOf(session), number);
   return &session;
 }
 
+void SessionTable::Confirm(ServerSession& session) {
+  clients_.erase(KeyOf(session));
+  Unlink(session);
+  clients_.emplace(KeyOf(session), session.number);
+}
+
+void SessionTable::Unlink(ServerSession& session) {
+  (session.older != 0 ? At(session.older)->newer : oldest_) = session.newer;
+  (session.newer != 0 ? At(session.newer)->older : newest_) = session.older;
+  session.older = session.newer = 0;
+  session.half_open = 0;
+  --half_open_;
+}
+
 void SessionTable::Close(ServerSession& session) {
-  clients_.erase({session.client_id, session.client_number});
+  clients_.erase(KeyOf(session));
+  if (session.half_open) Unlink(session);
   session.key = 0;
 }
 

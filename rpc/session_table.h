@@ -19,7 +19,8 @@
 namespace weft::rpc {
 
 // Numbers count from 1, are dense, and are used again. A session stays where it is in memory while
-// it is open.
+// it is open. A client has at most one session for each of its numbers, and beside it half-open
+// ones, each for another nonce.
 class SessionTable {
  public:
   // At most `sessions_max` at a time. `seed` makes the keys foreseeable; none: secrets.
@@ -38,11 +39,27 @@ class SessionTable {
     const size_t index = size_t{number} - 1;
     return index < places_ ? &chunks_[index / kChunk][index % kChunk] : nullptr;
   }
-  // The session that a client opened under its own number.
-  ServerSession* FindClient(uint64_t client_id, uint32_t client_number);
+  // Who opened a session: a client at an address, under a number of its own.
+  struct Client {
+    uint64_t id = 0;
+    uint32_t number = 0;
+    Peer peer;
+    friend bool operator==(const Client&, const Client&) = default;
+  };
+  static Client ClientOf(const ServerSession& session) {
+    return {session.client_id, session.client_number, session.peer};
+  }
+  // The session of that client that is open and not half-open.
+  ServerSession* Find(const Client& client);
+  // Its half-open one with that nonce.
+  ServerSession* FindHalfOpen(const Client& client, uint32_t nonce);
 
-  // Opens one, with a number and a key; null when there are sessions_max.
-  ServerSession* Open(uint64_t client_id, uint32_t client_number);
+  // Opens one, with a number and a key; it is half-open. Null when there are sessions_max.
+  ServerSession* Open(const Client& client, uint32_t nonce, int64_t now_ns);
+  // `session` is not half-open any more. Its client must have no other that is not.
+  void Confirm(ServerSession& session);
+  // Of those that are half-open; null if there are none.
+  ServerSession* OldestHalfOpen() { return At(oldest_); }
   // Closed sessions are found no more, but the number is not given to another one before Free().
   void Close(ServerSession& session);
   void Free(ServerSession& session);
@@ -56,7 +73,9 @@ class SessionTable {
     return &session.slots[index];
   }
 
+  // Of them, half_open() are half-open.
   size_t open() const { return clients_.size(); }
+  size_t half_open() const { return half_open_; }
   // Numbers are 1 to places(), some of them free.
   size_t places() const { return places_; }
   // 64 random bits.
@@ -64,6 +83,24 @@ class SessionTable {
 
  private:
   static constexpr size_t kChunk = 128;
+
+  struct Key {
+    Client client;
+    bool half_open = false;
+    uint32_t nonce = 0;  // of half-open ones
+    friend bool operator==(const Key&, const Key&) = default;
+    template <typename H>
+    friend H AbslHashValue(H h, const Key& k) {
+      return H::combine(std::move(h), k.client.id, k.client.number, k.client.peer, k.half_open,
+                        k.nonce);
+    }
+  };
+  static Key KeyOf(const ServerSession& session) {
+    const bool half_open = session.half_open != 0;
+    return {ClientOf(session), half_open, half_open ? session.nonce : 0};
+  }
+  ServerSession* Find(const Key& key);
+  void Unlink(ServerSession& session);
 
   static void GrowSlots(ServerSession& session, uint16_t index);
 
@@ -73,7 +110,11 @@ class SessionTable {
   std::vector<std::unique_ptr<ServerSession[]>> chunks_;
   size_t places_ = 0;
   std::vector<uint32_t> free_;
-  absl::flat_hash_map<std::pair<uint64_t, uint32_t>, uint32_t> clients_;  // to numbers
+  absl::flat_hash_map<Key, uint32_t> clients_;  // to numbers
+  // Ends of the list of half-open sessions, by number; 0: it is empty.
+  uint32_t oldest_ = 0;
+  uint32_t newest_ = 0;
+  size_t half_open_ = 0;
 };
 
 }  // namespace weft::rpc

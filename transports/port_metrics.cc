@@ -23,4 +23,17 @@ MetricGroup RegisterPortMetrics(MetricRegistry& registry, const Port& port,
   return group;
 }
 
+void WritePortStats(const PortStats& stats, JsonWriter& json) {
+  json.Field("sent", stats.sent.value());
+  json.Field("sent_bytes", stats.sent_bytes.value());
+  json.Field("received", stats.received.value());
+  json.Field("received_bytes", stats.received_bytes.value());
+  json.Field("send_blocked", stats.send_blocked.value());
+  json.Field("send_failed", stats.send_failed.value());
+  json.Field("receive_dropped", stats.receive_dropped.value());
+  json.Field("receive_malformed", stats.receive_malformed.value());
+  json.Field("copied_buffers", stats.copied_buffers.value());
+  json.Field("copied_bytes", stats.copied_bytes.value());
+}
+
 }  // namespace weft

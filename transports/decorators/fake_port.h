@@ -49,7 +49,7 @@ class FakeDatagramPort : public DatagramPort {
     return {.datagrams = true, .max_payload_bytes = 1400, .reliable = true, .ordered = true};
   }
 
-  Address local_address() const override { return *Address::Parse("10.0.0.1:1000"); }
+  Address local_address() const override { return *Address::Parse(own_address); }
   int wait_fd() const override { return 42; }
   bool Arm() override { return ++state_.arms, state_.arm_result; }
   void Disarm() override { ++state_.disarms; }
@@ -97,6 +97,7 @@ class FakeDatagramPort : public DatagramPort {
 
   mutable int address_lookups = 0;
   std::string address;
+  std::string own_address = "10.0.0.1:1000";  // as it is when the port is wrapped
   Peer last_peer;
 
  private:

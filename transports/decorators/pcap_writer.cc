@@ -14,7 +14,9 @@ namespace {
 constexpr size_t kEthernetBytes = 14;
 constexpr size_t kIpv4Bytes = 20;
 constexpr size_t kIpv6Bytes = 40;
+constexpr size_t kJumboBytes = 8;
 constexpr size_t kUdpBytes = 8;
+constexpr uint8_t kProtocolHopByHop = 0;
 constexpr uint8_t kProtocolUdp = 17;
 
 // 02: locally administered. They only tell the two sides apart.
@@ -70,6 +72,18 @@ Endpoint EndpointOf(const Address& address) {
   Endpoint endpoint{{0xfd, 0x77, 0x65, 0x66, 0x74}, kNamedPort};
   StoreBig64(&endpoint.ip[8], hash);
   return endpoint;
+}
+
+// What packets of IPv4 have on a socket that takes both families: its own address is "::" while it
+// is bound to none.
+bool IsMapped(const Endpoint& endpoint) {
+  constexpr uint8_t kPrefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  return std::memcmp(endpoint.ip.data(), kPrefix, sizeof(kPrefix)) == 0;
+}
+bool IsUnspecified(const Endpoint& endpoint) { return endpoint.ip == Address::Ipv6Bytes{}; }
+
+bool IsIpv4(const Endpoint& a, const Endpoint& b) {
+  return IsMapped(a) ? IsMapped(b) || IsUnspecified(b) : IsUnspecified(a) && IsMapped(b);
 }
 
 // The headers of one datagram, all fields but the checksums being zero or set.
@@ -128,10 +142,23 @@ class Headers {
     ip[7] = 64;  // hops
     std::memcpy(ip + 8, from.ip.data(), 16);
     std::memcpy(ip + 24, to.ip.data(), 16);
+    if (udp_bytes > UINT16_MAX) {
+      ip[6] = kProtocolHopByHop;
+      AddJumboPayload(udp_bytes);
+    }
     return {ip + 8, 32};
   }
 
-  std::array<uint8_t, kEthernetBytes + kIpv6Bytes + kUdpBytes> bytes_ = {};
+  // The length that has no room in the header before (RFC 2675, section 2).
+  void AddJumboPayload(size_t udp_bytes) {
+    uint8_t* option = Grow(kJumboBytes);
+    option[0] = kProtocolUdp;
+    option[2] = 0xc2;  // Jumbo Payload
+    option[3] = 4;     // bytes
+    StoreBig32(option + 4, static_cast<uint32_t>(kJumboBytes + udp_bytes));
+  }
+
+  std::array<uint8_t, kEthernetBytes + kIpv6Bytes + kJumboBytes + kUdpBytes> bytes_ = {};
   size_t size_ = 0;
 };
 
@@ -162,9 +189,10 @@ PcapWriter::PcapWriter(RecordFile file, uint32_t snap_length)
 
 void PcapWriter::WriteDatagram(const PacketRecord& record, const Address& local,
                                const Address& peer) {
-  const bool v4 = local.kind() == Address::Kind::kIpv4 && peer.kind() == Address::Kind::kIpv4;
   const Endpoint from = EndpointOf(record.sent ? local : peer);
   const Endpoint to = EndpointOf(record.sent ? peer : local);
+  // IPv4 has no jumbograms.
+  const bool v4 = IsIpv4(from, to) && record.bytes.size() + kUdpBytes + kIpv4Bytes <= UINT16_MAX;
   WriteBlock(record, Headers(from, to, record.sent, v4, record.bytes).bytes());
 }
 

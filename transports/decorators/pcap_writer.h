@@ -4,10 +4,11 @@
 // (draft-ietf-opsawg-pcapng), link type Ethernet, nanoseconds, each packet with its direction.
 //
 // Frames are written as they are. Around a datagram stand Ethernet, IP and UDP headers of what
-// would have been on a wire: the addresses and ports of both sides, IPv6 unless both are IPv4, and
-// true lengths and checksums. Sides that are not IP (shm:NAME, sim:NAME) get an IPv6 address made
-// of a hash of their text below fd77:6566:7400::/64, the same in every file, and port 30565. A
-// payload too long for UDP has length 0, as in a jumbogram (RFC 2675).
+// would have been on a wire: the addresses and ports of both sides, IPv6 unless both are IPv4 (a
+// socket of both families that is bound to no address, "::", is what its peer is), and true lengths
+// and checksums. Sides that are not IP (shm:NAME, sim:NAME) get an IPv6 address made of a hash of
+// their text below fd77:6566:7400::/64, the same in every file, and port 30565. A payload too long
+// for UDP makes an IPv6 jumbogram (RFC 2675).
 #ifndef WEFT_TRANSPORTS_DECORATORS_PCAP_WRITER_H_
 #define WEFT_TRANSPORTS_DECORATORS_PCAP_WRITER_H_
 

@@ -338,6 +338,27 @@ TEST(PcapPortTest, OtherAddressesAreWrittenAsIpv6) {
   EXPECT_EQ(Sum(17 + 11, bytes.substr(22)), 0xffff);
 }
 
+TEST(PcapPortTest, ASocketOfBothFamiliesIsWhatItsPeerIs) {
+  const std::string path = TestFile("both.pcapng");
+  FakeState state;
+  ManualClock clock;
+  {
+    auto below = std::make_unique<FakeDatagramPort>(state);
+    FakeDatagramPort* fake = below.get();
+    fake->own_address = "[::]:1000";
+    PcapDatagramPort port(std::move(below), PcapWriter(FileAt(path), 65535),
+                          RecordTime::Virtual(clock));
+    Send(port, {"a"}, 1);
+    fake->address = "[2001:db8::1]:53";
+    Send(port, {"b"}, 2);
+  }
+  const std::vector<Captured> packets = ParseCapture(path);
+  ASSERT_EQ(packets.size(), 2u);
+  EXPECT_EQ(Hex(packets[0].bytes.substr(12, 2)), "0800");
+  EXPECT_EQ(Hex(packets[0].bytes.substr(26, 8)), "000000000a000002");
+  EXPECT_EQ(Hex(packets[1].bytes.substr(12, 2)), "86dd");
+}
+
 TEST(PcapPortTest, KeepsTheFirstBytesOfLongPackets) {
   const std::string path = TestFile("snap.pcapng");
   FakeState state;
@@ -369,9 +390,11 @@ TEST(PcapPortTest, PayloadsTooLongForUdp) {
   }
   const std::vector<Captured> packets = ParseCapture(path);
   ASSERT_EQ(packets.size(), 1u);
-  EXPECT_EQ(packets[0].captured_bytes, 70'042u);
-  EXPECT_EQ(Hex(packets[0].bytes.substr(16, 2)), "0000");
-  EXPECT_EQ(Hex(packets[0].bytes.substr(38, 2)), "0000");
+  EXPECT_EQ(packets[0].captured_bytes, 70'070u);
+  // IPv6 of no length with hop-by-hop options; Jumbo Payload; UDP of no length.
+  EXPECT_EQ(Hex(packets[0].bytes.substr(12, 10)), "86dd6000000000000040");
+  EXPECT_EQ(Hex(packets[0].bytes.substr(54, 8)), "1100c20400011180");
+  EXPECT_EQ(Hex(packets[0].bytes.substr(66, 2)), "0000");
 }
 
 TEST(PcapPortTest, FramesAreWrittenAsTheyAre) {
@@ -403,9 +426,10 @@ TEST(PcapPortTest, TsharkReadsIt) {
   FakeState state;
   ManualClock clock(1'700'000'000'123'456'789);
   {
-    auto below = std::make_unique<FakeDatagramPort>(state);
+    auto below = std::make_unique<FakeDatagramPort>(
+        state, BufferPoolOptions{.count = 16, .bytes = 100'000});
     FakeDatagramPort* fake = below.get();
-    PcapDatagramPort port(std::move(below), PcapWriter(FileAt(path), 65535),
+    PcapDatagramPort port(std::move(below), PcapWriter(FileAt(path), 262'144),
                           RecordTime::Virtual(clock));
     Send(port, {"abc"});
     state.incoming = {std::string(1400, 'z')};
@@ -413,7 +437,7 @@ TEST(PcapPortTest, TsharkReadsIt) {
     fake->address = "[2001:db8::1]:443";
     Send(port, {"0123456"}, 1);
     fake->address = "sim:server";
-    Send(port, {""}, 2);
+    Send(port, {"", std::string(70'000, 'j')}, 2);
   }
   const std::string command = absl::StrCat(
       "HOME=", testing::TempDir(), " tshark -n -r ", path,
@@ -432,7 +456,8 @@ TEST(PcapPortTest, TsharkReadsIt) {
   EXPECT_EQ(output, absl::StrCat(time, "10.0.0.1  1000 2000 11 1 1 \n",   //
                                  time, "10.0.0.2  7 1000 1408 1 1 \n",    //
                                  time, " 2001:db8::1 1000 443 15  1 \n",  //
-                                 time, " fd77:6566:7400:0:e7c:fa1d:78b9:213d 1000 30565 8  1 \n"));
+                                 time, " fd77:6566:7400:0:e7c:fa1d:78b9:213d 1000 30565 8  1 \n",
+                                 time, " fd77:6566:7400:0:e7c:fa1d:78b9:213d 1000 30565 0  1 \n"));
 }
 
 }  // namespace

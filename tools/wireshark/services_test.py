@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tshark shows of the envelope of services, which stands in the messages of R2P2."""
+
+import unittest
+
+import captures
+from captures import extended, rows
+
+PROTO = """
+syntax = "proto3";
+package kv;
+message GetRequest { string key = 1; }
+message GetResponse { string value = 1; }
+message Row { uint32 number = 1; }
+// service Commented { rpc Out(GetRequest) returns (GetResponse); }
+service KeyValue {
+  rpc Get(GetRequest) returns (GetResponse) { option deprecated = true; }
+  rpc Read (GetRequest) returns (weft.rpc.RawBytes);
+  rpc Scan(GetRequest) returns (stream Row);
+  rpc Watch(stream Row) returns (stream .kv.Row);
+}
+"""
+UNARY, OPEN, PUSH, PULL = range(4)
+NOT_FOUND = 5
+
+
+def method_id(name):
+  value = 0xcbf29ce484222325
+  for byte in name.encode():
+    value = (value ^ byte) * 0x100000001b3 % 2**64
+  return value
+
+
+def field(number, content):
+  return bytes([number * 8 + 2, len(content)]) + content
+
+
+def request(kind, identity, *, number=None, flags=0, trace=b"", metadata=b"", body=b""):
+  head = (b"WS\x01" + bytes([kind, flags | (1 if trace else 0)]) + len(metadata).to_bytes(3, "big") +
+          identity.to_bytes(8, "big"))
+  return head + (b"" if number is None else number.to_bytes(8, "big")) + trace + metadata + body
+
+
+def reply(status, *, number=None, flags=0, trailer=b"", body=b""):
+  head = b"WS\x01" + bytes([status, flags]) + len(trailer).to_bytes(3, "big")
+  return head + (b"" if number is None else number.to_bytes(8, "big")) + trailer + body
+
+
+class ServicesTest(captures.TestCase):
+
+  def capture(self, *messages):
+    """A capture of (sequence, request) and (sequence, reply, True), each in one packet."""
+    datagrams = []
+    for sequence, message, *back in messages:
+      type_and_policy, sessions = (0x11, (9, 7)) if back else (0x01, (7, 9))
+      datagrams.append((extended(type_and_policy, 0xc0, sequence=sequence, session=sessions[0],
+                                 from_session=sessions[1], body=message), bool(back)))
+    path = self.path("services.pcap")
+    captures.write_capture(path, datagrams)
+    return path
+
+  def proto_options(self):
+    proto = self.write("kv.proto", PROTO)
+    return ("-o", "weft.protos:" + proto,
+            "-o", f'uat:protobuf_search_paths:"{self.folder}","TRUE"')
+
+  def test_a_unary_call(self):
+    metadata = field(1, field(1, b"user") + field(2, b"ann")) + field(1, field(1, b"k\xff"))
+    trace = bytes(range(16)) + bytes(range(8)) + b"\x01"
+    path = self.capture(
+        (1, request(UNARY, method_id("kv.KeyValue/Get"), trace=trace, metadata=metadata,
+                    body=field(1, b"apple"))),
+        (1, reply(0, body=field(1, b"red")), True))
+    options = self.proto_options()
+    self.assertEqual(
+        rows(path, "weft.service.kind weft.service.method weft.service.trace_flags "
+             "weft.service.metadata.entry weft.service.status", options=options),
+        [("0", "kv.KeyValue/Get", "0x01", "user: ann,6BFF: ", ""), ("", "kv.KeyValue/Get", "", "", "0")])
+    self.assertEqual(rows(path, "frame.number", "weft.service.trace_id == 00:01:02:03:04:05:06:07:08:"
+                          "09:0a:0b:0c:0d:0e:0f"), [("1",)])
+    # Wireshark's own dissector of protocol buffers has the messages.
+    self.assertEqual(rows(path, "protobuf.message.name protobuf.field.value.string _ws.col.Protocol",
+                          options=options),
+                     [("kv.GetRequest", "apple", "Weft"), ("kv.GetResponse", "red", "Weft")])
+    # Without the .proto file there is the id.
+    self.assertEqual([info.split("deadline")[0] for info, in rows(path, "_ws.col.Info")],
+                     ["REQUEST slot=1 seq=1 67 bytes UNARY 0x%016x" % method_id("kv.KeyValue/Get"),
+                      "RESPONSE slot=1 seq=1 13 bytes OK"])
+
+  def test_a_status_with_details(self):
+    trailer = (field(1, b"no apple") + field(2, field(1, b"type/x") + field(2, b"y")) +
+               field(3, field(1, field(1, b"cost") + field(2, b"7"))))
+    path = self.capture((1, request(UNARY, method_id("kv.KeyValue/Read"))),
+                        (1, reply(NOT_FOUND, trailer=trailer), True))
+    self.assertEqual(
+        rows(path, "weft.service.status weft.service.status_message weft.service.detail "
+             "weft.service.metadata.entry", "weft.failed"),
+        [("5", "no apple", "type/x: y", "cost: 7")])
+    self.assertEqual(rows(path, "_ws.col.Info", options=self.proto_options())[1],
+                     ("RESPONSE slot=1 seq=1 44 bytes NOT_FOUND kv.KeyValue/Read: no apple",))
+
+  def test_a_stream(self):
+    stream, rows_of_batch = 0xabc, b"\x02\x08\x01" b"\x02\x08\x02" b"\x00"
+    path = self.capture(
+        (1, request(OPEN, method_id("kv.KeyValue/Watch"), number=stream)),
+        (2, request(PULL, stream, number=0)),
+        (3, request(PUSH, stream, number=0, flags=2, body=rows_of_batch)),
+        (3, reply(0), True),
+        (2, reply(0, number=0, flags=2, body=rows_of_batch), True),
+        (1, reply(0, number=1), True))
+    shown = rows(path, "weft.service.kind weft.service.method weft.service.opened_in "
+                 "weft.service.sequence weft.service.messages weft.service.batches",
+                 options=self.proto_options())
+    name = "kv.KeyValue/Watch"
+    self.assertEqual(shown, [
+        ("1", name, "", "", "", ""), ("3", name, "1", "0", "", ""), ("2", name, "1", "0", "3", ""),
+        ("", name, "", "", "", ""), ("", name, "", "0", "3", ""), ("", name, "", "", "", "1")])
+    self.assertEqual(rows(path, "protobuf.message.name", "frame.number == 5", options=self.proto_options()),
+                     [("kv.Row,kv.Row",)])
+    self.assertEqual(rows(path, "frame.number", f"weft.service.stream_id == {stream}"),
+                     [("1",), ("2",), ("3",)])
+
+  def test_what_is_cut_off_is_malformed(self):
+    whole = request(OPEN, 1, number=2, trace=bytes(25), metadata=field(1, b""))
+    path = self.capture(*((n, whole[:n]) for n in range(16, len(whole))))
+    self.assertEqual(len(rows(path, "frame.number", "weft.malformed")), len(whole) - 16)
+    path = self.capture(
+        (1, request(UNARY, 1, metadata=b"\x0a\x05")), (2, request(PUSH, 2, number=0, body=b"\x05ab")),
+        (3, request(4, 2)), (4, request(UNARY, 1)), (4, reply(2, trailer=b"\x0a\x7f"), True),
+        (5, request(PULL, 2, number=1)), (5, reply(0), True))
+    self.assertEqual(rows(path, "frame.number", "weft.malformed"),
+                     [("1",), ("2",), ("3",), ("5",), ("7",)])
+
+  def test_what_the_capture_does_not_have_is_not_malformed(self):
+    whole = request(OPEN, 1, number=2, trace=bytes(25), metadata=field(1, b""))
+    path = self.path("cut.pcap")
+    for kept in 17, 30, 50:
+      captures.write_capture(path, [extended(0x01, 0xc0, body=whole)], captured_max=42 + 44 + kept)
+      self.assertEqual(rows(path, "weft.service.kind weft.malformed"), [("1", "")])
+
+  def test_payloads_that_are_no_envelope(self):
+    path = self.capture((1, b"WS"), (2, b"WS\x02" + bytes(20)), (3, b""), (3, b"WS\x01", True))
+    self.assertEqual(rows(path, "frame.number", "weft.service.magic || weft.malformed"), [])
+
+
+if __name__ == "__main__":
+  unittest.main()
