@@ -47,6 +47,10 @@ void ClientSessions::Cancel(CallId id) {
   Pump(session);
 }
 
+void ClientSessions::CountResent(CallId id, uint32_t* count) {
+  if (ClientCall* const call = Find(id)) call->resent = count;
+}
+
 void ClientSessions::Abandon(CallId id) {
   ClientCall* const call = Find(id);
   if (call == nullptr || call->state == ClientCall::State::kCancelling) return;
@@ -95,6 +99,7 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
   if (again) {
     ++base_.stats.retransmissions;
     ++session.retransmissions;
+    if (call.resent != nullptr) ++*call.resent;
   }
   call.tries = static_cast<uint8_t>(std::min(call.tries + 1, 255));
   // A server that executes a long request answers that it has it; it need not be asked often.

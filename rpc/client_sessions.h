@@ -44,6 +44,7 @@ class ClientSessions {
                                int64_t now_ns, bool held);
   void Cancel(CallId id);
   void Abandon(CallId id);
+  void CountResent(CallId id, uint32_t* count);
   bool IsConnected(SessionId id) { return Find(id) != nullptr; }
   SessionShape ShapeOf(SessionId id);
 

@@ -13,14 +13,18 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "weft/rpc/client.h"
+#include "weft/rpc/service/call_observers.h"
 #include "weft/rpc/service/client_context.h"
 #include "weft/rpc/service/interceptor.h"
 #include "weft/rpc/service/method.h"
+#include "weft/rpc/service/observed_call.h"
 
 namespace weft::rpc {
 
@@ -31,6 +35,8 @@ struct ChannelOptions {
   size_t metadata_bytes_max = 8192;
   // Not owned; they must outlive the channel.
   std::vector<ClientInterceptor*> interceptors = {};
+  // Who counts and traces calls.
+  CallObservers observers = {};
 };
 
 class Channel {
@@ -51,9 +57,13 @@ class Channel {
   // program.
   struct BoundMethod {
     const Method* method;
+    ObservedMethod observed;
   };
   // The methods of a service, in the order of the descriptor, for the life of the channel.
   const BoundMethod* Bind(const ServiceDescriptor& descriptor);
+
+  // The server's address, for traces; empty if it is not known.
+  absl::string_view peer_name();
 
   // A context for a call that was given none but has interceptors.
   std::unique_ptr<ClientContext> TakeContext();
@@ -75,6 +85,7 @@ class Channel {
     std::unique_ptr<BoundMethod[]> methods;
   };
   std::vector<BoundService> services_;
+  std::string peer_name_;  // when it was asked for
   std::vector<std::unique_ptr<ClientContext>> contexts_;
 };
 

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "weft/rpc/service/call_observers.h"
 #include "weft/rpc/service/interceptor.h"
 
 namespace weft::rpc {
@@ -20,6 +21,8 @@ struct ServiceOptions {
   bool reflection = true;
   // Not owned; they must outlive the server.
   std::vector<ServerInterceptor*> interceptors = {};
+  // Who counts and traces calls.
+  CallObservers observers = {};
 };
 
 }  // namespace weft::rpc
