@@ -42,7 +42,8 @@ void SetDefault(const FieldDescriptor& field, Message* message) {
 // Whether its absence says something.
 bool MeansMoreThanItsDefault(const FieldDescriptor& field) {
   return field.containing_oneof() != nullptr || field.message_type() == Netstack::descriptor() ||
-         field.message_type() == Security::descriptor();
+         field.message_type() == Security::descriptor() ||
+         field.message_type() == Tracing::descriptor();
 }
 
 // Whether the message has no other fields than those of its oneofs now.

@@ -16,6 +16,7 @@
 #include "weft/config/validate.h"
 #include "weft/core/clock.h"
 #include "weft/core/cpu.h"
+#include "weft/core/log.h"
 #include "weft/core/virtual_time.h"
 #include "weft/host/signals.h"
 #include "weft/host/status_page/status_page.h"
@@ -43,6 +44,32 @@ LoopOptions OptionsOf(const config::Loop& loop) {
   return options;
 }
 
+absl::Status ConfigureLogFrom(const config::Config& config) {
+  if (!config.has_log()) return absl::OkStatus();
+  LogOptions options;
+  // The schema counts as LogLevel does.
+  static_assert(static_cast<int>(LogLevel::kDebug) == config::Log::DEBUG);
+  static_assert(static_cast<int>(LogLevel::kOff) == config::Log::OFF);
+  options.level = static_cast<LogLevel>(config.log().level());
+  options.format = config.log().format() == config::Log::JSON ? LogFormat::kJson : LogFormat::kText;
+  options.file = config.log().file();
+  const absl::Status status = ConfigureLog(options);
+  return absl::Status(status.code(), absl::StrCat("log.file: ", status.message()));
+}
+
+// Null if there is no such section.
+absl::StatusOr<std::shared_ptr<rpc::SpanWriter>> StartTracing(const config::Config& config,
+                                                              bool virtual_time) {
+  if (!config.has_tracing()) return nullptr;
+  auto writer = rpc::SpanWriter::Start({.file = config.tracing().file(),
+                                        .service_name = config.tracing().service_name(),
+                                        .queue_spans = config.tracing().queue_spans(),
+                                        .virtual_time = virtual_time});
+  if (writer.ok()) return writer;
+  return absl::Status(writer.status().code(),
+                      absl::StrCat("tracing.file: ", writer.status().message()));
+}
+
 absl::Status OfWorker(const Worker& worker, const absl::Status& status) {
   if (worker.count() == 1) return status;
   return absl::Status(status.code(),
@@ -58,23 +85,27 @@ absl::StatusOr<std::unique_ptr<Host>> Host::Open(const config::Config& config,
   if (!config.host().cores().empty()) cores = ParseCoreList(config.host().cores()).value();
   UniqueFd stop_event(eventfd(0, EFD_CLOEXEC));
   if (!stop_event) return absl::ErrnoToStatus(errno, "eventfd");
+  if (absl::Status status = ConfigureLogFrom(config); !status.ok()) return status;
   auto network = OpenNetwork(config);
   if (!network.ok()) return network.status();
-  std::unique_ptr<Host> host(
-      new Host(config, options, *std::move(network), std::move(cores), std::move(stop_event)));
+  auto spans = StartTracing(config, network->transport->virtual_time() != nullptr);
+  if (!spans.ok()) return spans.status();
+  std::unique_ptr<Host> host(new Host(config, options, *std::move(network), std::move(cores),
+                                      std::move(stop_event), *std::move(spans)));
   if (absl::Status status = host->Serve(); !status.ok()) return status;
   return host;
 }
 
 Host::Host(const config::Config& config, const HostOptions& options, Network network,
-           std::vector<int> cores, UniqueFd stop_event)
+           std::vector<int> cores, UniqueFd stop_event, std::shared_ptr<rpc::SpanWriter> spans)
     : config_(config),
       options_(options),
       cores_(std::move(cores)),
       opened_ns_(MonotonicClock().NowNs()),
       stop_event_(std::move(stop_event)),
       metrics_(kMetricsMax),
-      network_(std::move(network)) {
+      network_(std::move(network)),
+      spans_(std::move(spans)) {
   const VirtualTime* time = network_.transport->virtual_time();
   const Clock& clock = time != nullptr ? *time : RealClock();
   for (uint32_t i = 0; i < config_.host().workers(); ++i) {
@@ -83,6 +114,8 @@ Host::Host(const config::Config& config, const HostOptions& options, Network net
   }
   std::vector<Loop*> loops;
   for (const auto& worker : workers_) loops.push_back(&worker->loop_);
+  samples_ = std::make_unique<WorkerAnswers<std::vector<MetricSample>>>(
+      loops, [this](size_t worker, size_t limit) { return workers_[worker]->Samples(limit); });
   if (time != nullptr) loops.resize(1);  // one thread, and one stack
   net_pages_ = std::make_unique<NetPages>(std::move(loops), network_.netstack);
 }
@@ -113,8 +146,35 @@ absl::Status Host::Serve() {
   return absl::OkStatus();
 }
 
-HttpResponse Host::Metrics() const {
-  return {.content_type = MetricRegistry::kContentType, .body = metrics_.RenderPrometheus()};
+HttpResponse Host::Metrics() {
+  const auto answer = [this](absl::Span<const MetricSample> samples) {
+    return HttpResponse{
+        .content_type = MetricRegistry::kContentType,
+        .body = absl::StrCat(metrics_.RenderPrometheus(), RenderPrometheus(samples))};
+  };
+  const uint32_t peers_max = config_.metrics().peers_max();
+  // In virtual time, loops that are not run do not answer.
+  if (peers_max == 0 || !ready_ || stopping()) return answer({});
+  return {
+      .later = [answer, round = samples_->Ask(peers_max)]() mutable -> std::optional<HttpResponse> {
+        if (!round.Done()) return std::nullopt;
+        std::vector<MetricSample> all;
+        for (size_t i = 0; i < round.workers(); ++i) {
+          if (round.Get(i) != nullptr)
+            all.insert(all.end(), round.Get(i)->begin(), round.Get(i)->end());
+        }
+        return answer(all);
+      }};
+}
+
+std::unique_ptr<rpc::Tracer> Host::MakeTracer(int worker, const Clock& clock) const {
+  if (spans_ == nullptr) return nullptr;
+  rpc::TracerOptions options = {.sample_ratio = config_.tracing().sample_ratio()};
+  // A simulation can be repeated, with the ids of its traces.
+  if (network_.transport->virtual_time() != nullptr) {
+    options.seed = config_.transport().sim().seed() + static_cast<uint64_t>(worker);
+  }
+  return std::make_unique<rpc::Tracer>(spans_, clock, options);
 }
 
 const char* Host::StateName() const {

@@ -22,6 +22,9 @@
 // "workers", "state": "starting", "running" or "stopping", "pages": ["net", "rpc", ...]}. Set-ups may add pages (Worker::Show()), as those of programs with
 // RPC do: /rpc. With `netstack`, there is also /net, the state of the network stacks as
 // JSON, and /net/ping, which sends echo requests from worker 0 (net_pages.h).
+//
+// The configuration's `log` section is the process's from then on (weft/core/log.h); its `tracing`
+// section is for what workers tell of their calls (Worker::observers()).
 #ifndef WEFT_HOST_HOST_H_
 #define WEFT_HOST_HOST_H_
 
@@ -39,13 +42,16 @@
 #include "absl/status/statusor.h"
 #include "weft/config/config.h"
 #include "weft/core/metric_group.h"
+#include "weft/core/metric_samples.h"
 #include "weft/core/metrics.h"
 #include "weft/core/unique_fd.h"
 #include "weft/host/http_server.h"
 #include "weft/host/net_pages.h"
 #include "weft/host/network.h"
 #include "weft/host/worker.h"
+#include "weft/host/worker_answers.h"
 #include "weft/host/worker_page.h"
+#include "weft/rpc/trace/tracer.h"
 #include "weft/transports/transport.h"
 
 namespace weft {
@@ -91,10 +97,10 @@ class Host {
  private:
   friend class Worker;
   Host(const config::Config& config, const HostOptions& options, Network network,
-       std::vector<int> cores, UniqueFd stop_event);
+       std::vector<int> cores, UniqueFd stop_event, std::shared_ptr<rpc::SpanWriter> spans);
 
   absl::Status Serve();
-  HttpResponse Metrics() const;
+  HttpResponse Metrics();
   HttpResponse Health() const;
   HttpResponse DescribeSelf();
   const char* StateName() const;
@@ -104,6 +110,8 @@ class Host {
   void RunWorker(Worker& worker);
   void RunAllVirtually(const SetUp& set_up);
   void TearDownWorker(Worker& worker);
+  // For a worker's calls; null if the configuration has no `tracing`.
+  std::unique_ptr<rpc::Tracer> MakeTracer(int worker, const Clock& clock) const;
   // Adds a page that all workers write, unless it is there already or HTTP is off.
   void AddPage(const std::string& name);
   // Lets workers do what they were to do before their end, and waits for it.
@@ -123,6 +131,7 @@ class Host {
   const UniqueFd stop_event_;  // An eventfd: readable when Run() is to end.
   MetricRegistry metrics_;
   const Network network_;
+  const std::shared_ptr<rpc::SpanWriter> spans_;  // null: nothing is traced
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<MetricGroup> loop_metrics_;
 
@@ -140,6 +149,7 @@ class Host {
   std::mutex free_ports_mutex_;
   absl::flat_hash_map<Address, std::vector<Address>> free_ports_;
 
+  std::unique_ptr<WorkerAnswers<std::vector<MetricSample>>> samples_;
   std::unique_ptr<NetPages> net_pages_;
   std::unique_ptr<HttpServer> http_;  // Last: its thread uses the others.
 };

@@ -64,6 +64,27 @@ void Worker::Show(const std::string& page, Describe describe) {
   host_.AddPage(page);
 }
 
+void Worker::Sample(MetricSampler sampler) { samplers_.push_back(std::move(sampler)); }
+
+std::vector<MetricSample> Worker::Samples(size_t limit) const {
+  std::vector<MetricSample> samples;
+  for (const MetricSampler& sampler : samplers_) sampler(limit, &samples);
+  return samples;
+}
+
+rpc::CallObservers Worker::observers() {
+  if (methods_ == nullptr) {
+    methods_ = std::make_unique<rpc::MethodTable>();
+    show_status_.Update(methods_->Register(metrics(), labels()));
+    Show("rpc", [methods = methods_.get()](size_t limit, JsonWriter& json) {
+      rpc::Describe(*methods, limit, json);
+    });
+    tracer_ = host_.MakeTracer(index_, loop_.clock());
+    if (tracer_ != nullptr) Show(rpc::RegisterMetrics(metrics(), *tracer_, labels()));
+  }
+  return {.methods = methods_.get(), .tracer = tracer_.get()};
+}
+
 void Worker::DescribeAll(const std::string& page, size_t limit, JsonWriter& json) const {
   json.Key("items").BeginArray();
   if (const auto found = described_.find(page); found != described_.end()) {
@@ -89,8 +110,11 @@ void Worker::TearDown() {
   unfinished_ = 0;
   host_.OnFinished();
   described_.clear();
+  samplers_.clear();
   shown_.clear();
   application_.reset();
+  tracer_.reset();
+  methods_.reset();
   finish_.clear();
 }
 

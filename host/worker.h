@@ -19,7 +19,9 @@
 #include "weft/core/json_writer.h"
 #include "weft/core/loop.h"
 #include "weft/core/metric_group.h"
+#include "weft/core/metric_samples.h"
 #include "weft/core/metrics.h"
+#include "weft/rpc/service/call_observers.h"
 #include "weft/transports/transport.h"
 
 namespace weft {
@@ -67,6 +69,19 @@ class Worker {
   using Describe = std::function<void(size_t limit, JsonWriter& json)>;
   void Show(const std::string& page, Describe describe);
 
+  // Adds to /metrics what `sampler` finds when somebody looks (core/metric_samples.h), on this
+  // worker's thread, until just before the application's part is destroyed. Its limit is the
+  // configuration's metrics.peers_max; it is not called where that is 0. Called by set-ups.
+  //
+  //   worker.Sample(rpc::PeerSampler(*server, worker.labels()));
+  void Sample(MetricSampler sampler);
+
+  // Whom channels and services of this worker are to tell of their calls, so that methods are shown
+  // in /metrics and /rpc, and traced where the configuration has `tracing`. Called by set-ups.
+  //
+  //   service_options.observers = worker.observers();
+  rpc::CallObservers observers();
+
   // Lets the application do what others would miss before it ends: when a signal or Stop(), without
   // an error, has asked for the end, `finish` is called on this thread, and the loop runs on until
   // it has called `done`, on this thread too, or a second has passed. Not in virtual time. Called
@@ -87,6 +102,8 @@ class Worker {
 
   // Writes the items of `page`.
   void DescribeAll(const std::string& page, size_t limit, JsonWriter& json) const;
+  // What all samplers find.
+  std::vector<MetricSample> Samples(size_t limit) const;
   // Calls what BeforeEnd() was given.
   void BeginEnd();
   bool has_finished() const { return unfinished_.load() == 0; }
@@ -100,6 +117,9 @@ class Worker {
   std::shared_ptr<void> application_;
   std::vector<MetricGroup> shown_;
   absl::flat_hash_map<std::string, std::vector<Describe>> described_;  // by page
+  std::vector<MetricSampler> samplers_;
+  std::unique_ptr<rpc::MethodTable> methods_;  // with the first observers()
+  std::unique_ptr<rpc::Tracer> tracer_;        // likewise, if the host traces
   std::vector<Finish> finish_;
   std::atomic<int> unfinished_{0};  // of those that BeforeEnd() was given
   int ports_shown_ = 0;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/host/worker_page.h"
 
-#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -9,19 +8,17 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "weft/core/clock.h"
 
 namespace weft {
 namespace {
 
 constexpr int64_t kNsPerMs = 1'000'000;
-constexpr int64_t kAnswerNs = 1'000 * kNsPerMs;  // how long a worker is waited for
 
 std::string DescribeSilent(size_t worker) {
   JsonWriter json;
   json.BeginObject();
   json.Field("worker", worker);
-  json.Field("error", absl::StrCat("did not answer within ", kAnswerNs / kNsPerMs, " ms"));
+  json.Field("error", absl::StrCat("did not answer within ", kWorkerAnswerNs / kNsPerMs, " ms"));
   json.EndObject();
   return json.text();
 }
@@ -40,52 +37,27 @@ absl::Status GetNumber(const HttpRequest& request, const std::string& name, int6
 }
 
 WorkerPage::WorkerPage(std::vector<Loop*> loops, Describe describe)
-    : loops_(std::move(loops)), describe_(std::make_shared<const Describe>(std::move(describe))) {
-  for (size_t i = 0; i < loops_.size(); ++i) answers_.push_back(std::make_shared<Answer>());
-}
-
-uint64_t WorkerPage::Ask(size_t worker, size_t limit) {
-  const std::shared_ptr<Answer>& answer = answers_[worker];
-  const std::lock_guard<std::mutex> lock(answer->mutex);
-  answer->limit = answer->asked ? std::max(answer->limit, limit) : limit;
-  if (!answer->asked) {
-    answer->asked = true;
-    loops_[worker]->Post([answer, worker, describe = describe_] {
-      size_t most = 0;
-      {
-        const std::lock_guard<std::mutex> lock(answer->mutex);
-        most = answer->limit;
-      }
-      JsonWriter json;
-      json.BeginObject();
-      json.Field("worker", worker);
-      (*describe)(worker, most, json);
-      json.EndObject();
-      const std::lock_guard<std::mutex> lock(answer->mutex);
-      answer->text = json.text();
-      answer->asked = false;
-      ++answer->count;
-    });
-  }
-  return answer->count + 1;
-}
+    : answers_(std::move(loops), [describe = std::move(describe)](size_t worker, size_t limit) {
+        JsonWriter json;
+        json.BeginObject();
+        json.Field("worker", worker);
+        describe(worker, limit, json);
+        json.EndObject();
+        return json.text();
+      }) {}
 
 HttpResponse WorkerPage::Show(const HttpRequest& request) {
   int64_t limit = kLimitDefault;
   if (absl::Status status = GetNumber(request, "limit", 0, kLimitMax, &limit); !status.ok()) {
     return {.status = 400, .body = absl::StrCat(status.message(), "\n")};
   }
-  std::vector<uint64_t> wanted;
-  for (size_t i = 0; i < loops_.size(); ++i) wanted.push_back(Ask(i, static_cast<size_t>(limit)));
-  const int64_t deadline_ns = MonotonicClock().NowNs() + kAnswerNs;
-  return {.later = [answers = answers_, wanted, deadline_ns]() -> std::optional<HttpResponse> {
-    const bool late = MonotonicClock().NowNs() >= deadline_ns;
+  return {.later = [round = answers_.Ask(
+                        static_cast<size_t>(limit))]() mutable -> std::optional<HttpResponse> {
+    if (!round.Done()) return std::nullopt;
     std::vector<std::string> texts;
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      const std::lock_guard<std::mutex> lock(answers[i]->mutex);
-      const bool answered = answers[i]->count >= wanted[i];
-      if (!answered && !late) return std::nullopt;
-      texts.push_back(answered ? answers[i]->text : DescribeSilent(i));
+    for (size_t i = 0; i < round.workers(); ++i) {
+      const std::string* text = round.Get(i);
+      texts.push_back(text != nullptr ? *text : DescribeSilent(i));
     }
     const std::string all = absl::StrCat("\n", absl::StrJoin(texts, ",\n"));
     return HttpResponse{

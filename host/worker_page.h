@@ -8,8 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -17,6 +15,7 @@
 #include "weft/core/json_writer.h"
 #include "weft/core/loop.h"
 #include "weft/host/http_server.h"
+#include "weft/host/worker_answers.h"
 
 namespace weft {
 
@@ -39,22 +38,7 @@ class WorkerPage {
   HttpResponse Show(const HttpRequest& request);
 
  private:
-  // A worker's last answer. Asked for again only when it has come, so that a worker that is stuck
-  // has one question waiting, whatever the number of requests.
-  struct Answer {
-    std::mutex mutex;
-    bool asked = false;
-    size_t limit = 0;    // the greatest of those who wait
-    uint64_t count = 0;  // answers so far
-    std::string text;
-  };
-
-  // Returns the `count` that the worker's next answer will have.
-  uint64_t Ask(size_t worker, size_t limit);
-
-  const std::vector<Loop*> loops_;
-  const std::shared_ptr<const Describe> describe_;
-  std::vector<std::shared_ptr<Answer>> answers_;  // by worker
+  WorkerAnswers<std::string> answers_;
 };
 
 // A number of the query from `min` to `max`; `*value` stays as it is when there is none.

@@ -107,6 +107,10 @@ class Client : public Pollable {
   // there by itself, with another one.
   void Abandon(CallId id);
 
+  // Counts in `*count` which of the call's packets are sent again from now on, until it has ended.
+  // Not in the original format, in which none are.
+  void CountResent(CallId id, uint32_t* count) { sessions_.CountResent(id, count); }
+
   // `co_await` gives absl::StatusOr<BufferChain>. The call begins when it is awaited; `request`
   // must live until it has ended, as its bytes are not copied. A coroutine that is destroyed while
   // it waits cancels its call.

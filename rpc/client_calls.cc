@@ -404,6 +404,7 @@ void ClientSessions::OnDrop(ClientSession& session, const ExtendedHeader& header
 // --- Ending
 
 void ClientSessions::ReleaseRequest(ClientCall& call) {
+  call.resent = nullptr;
   if (call.tail_epoch == base_.sending.epoch() && !call.request.empty()) {
     base_.sending.Withdraw(call.request);
   }

@@ -51,6 +51,10 @@ void ClientSessions::Cancel(CallId id, bool quietly) {
   Pump(session);
 }
 
+void ClientSessions::CountResent(CallId id, uint32_t* count) {
+  if (ClientCall* const call = Find(id)) call->resent = count;
+}
+
 // --- Sending again
 
 // What is held may be so for hours. Whoever has waited for seconds can wait for the moment longer
@@ -91,6 +95,7 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
   if (again) {
     ++base_.stats.retransmissions;
     ++session.retransmissions;
+    if (call.resent != nullptr) ++*call.resent;
   }
   call.tries = static_cast<uint8_t>(std::min(call.tries + 1, 255));
   // A server that executes a long request answers that it has it; it need not be asked often.

@@ -77,6 +77,7 @@ struct ClientCall {
   Payload request;
   std::unique_ptr<ClientTransfer> transfer;  // kept from call to call
   CallId original;
+  uint32_t* resent = nullptr;  // where packets that are sent again are counted; null: nowhere
   // In the session's list of calls that wait, in its list of those that send, or free.
   ClientCall* previous = nullptr;
   ClientCall* next = nullptr;

@@ -44,6 +44,7 @@ class ClientSessions {
                                int64_t now_ns, bool held);
   // `quietly`: its answer is going to come by itself.
   void Cancel(CallId id, bool quietly = false);
+  void CountResent(CallId id, uint32_t* count);
   bool IsConnected(SessionId id) { return Find(id) != nullptr; }
   SessionShape ShapeOf(SessionId id);
 

@@ -73,6 +73,7 @@ void ClientSessions::SendRequestPacket(ClientCall& call, size_t index, int64_t n
   if (header.resent) {
     ++base_.stats.retransmissions;
     ++session.retransmissions;
+    if (call.resent != nullptr) ++*call.resent;
   }
   SendPacket(session, header, request.packet(index), &call);
   session.OnSent(request, index, now_ns);

@@ -15,9 +15,21 @@ const Channel::BoundMethod* Channel::Bind(const ServiceDescriptor& descriptor) {
     if (service.descriptor == &descriptor) return service.methods.get();
   }
   auto methods = std::make_unique<BoundMethod[]>(descriptor.methods.size());
-  for (size_t i = 0; i < descriptor.methods.size(); ++i) methods[i].method = &descriptor.methods[i];
+  const CallObservers& observers = options_.observers;
+  for (size_t i = 0; i < descriptor.methods.size(); ++i) {
+    const Method& method = descriptor.methods[i];
+    methods[i] = {&method, ObservedMethod(observers, Side::kClient, method.full_name)};
+  }
   services_.push_back({&descriptor, std::move(methods)});
   return services_.back().methods.get();
+}
+
+absl::string_view Channel::peer_name() {
+  if (peer_name_.empty()) {
+    const absl::StatusOr<Address> address = client_.port().AddressOf(target_.server);
+    if (address.ok()) peer_name_ = address->ToString();
+  }
+  return peer_name_;
 }
 
 std::unique_ptr<ClientContext> Channel::TakeContext() {

@@ -13,16 +13,20 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "weft/config/config.h"
 #include "weft/rpc/client.h"
+#include "weft/rpc/service/call_observers.h"
 #include "weft/rpc/service/client_context.h"
 #include "weft/rpc/service/client_streams.h"
 #include "weft/rpc/service/interceptor.h"
 #include "weft/rpc/service/method.h"
+#include "weft/rpc/service/observed_call.h"
 
 namespace weft::rpc {
 
@@ -34,6 +38,8 @@ struct ChannelOptions {
   StreamOptions streams = {};
   // Not owned; they must outlive the channel.
   std::vector<ClientInterceptor*> interceptors = {};
+  // Who counts and traces calls.
+  CallObservers observers = {};
 
   static ChannelOptions From(const config::Rpc& config);
 };
@@ -56,6 +62,7 @@ class Channel {
   // program.
   struct BoundMethod {
     const Method* method;
+    ObservedMethod observed;
   };
   // The methods of a service, in the order of the descriptor, for the life of the channel.
   const BoundMethod* Bind(const ServiceDescriptor& descriptor);
@@ -66,6 +73,8 @@ class Channel {
       streams_ = std::make_unique<ClientStreams>(client_, target_.server, options_.streams);
     return streams_.get();
   }
+  // The server's address, for traces; empty if it is not known.
+  absl::string_view peer_name();
 
   // A context for a call that was given none but has interceptors.
   std::unique_ptr<ClientContext> TakeContext();
@@ -87,6 +96,7 @@ class Channel {
     std::unique_ptr<BoundMethod[]> methods;
   };
   std::vector<BoundService> services_;
+  std::string peer_name_;  // when it was asked for
   std::vector<std::unique_ptr<ClientContext>> contexts_;
   std::unique_ptr<ClientStreams> streams_;  // made when it is first needed
 };

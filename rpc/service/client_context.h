@@ -23,6 +23,7 @@
 #include "weft/rpc/service/metadata.h"
 #include "weft/rpc/service/server_context.h"
 #include "weft/rpc/service/service_wire.h"
+#include "weft/rpc/trace/trace_parent.h"
 
 namespace weft::rpc {
 
@@ -32,7 +33,11 @@ class ClientContext {
   // For a call that is made to answer another one: nobody works for a caller that waits no longer.
   explicit ClientContext(const ServerContext& parent) {
     options_.deadline_ns = parent.deadline_ns();
-    if (parent.trace() != nullptr) trace_ = *parent.trace();
+    if (parent.trace() == nullptr) return;
+    trace_ = *parent.trace();
+    if (const auto state = parent.request_metadata().Find(kTraceStateKey)) {
+      request_metadata_.Add(kTraceStateKey, *state);
+    }
   }
   ClientContext(const ClientContext&) = delete;
   ClientContext& operator=(const ClientContext&) = delete;

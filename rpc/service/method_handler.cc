@@ -46,6 +46,13 @@ void ServiceCore::EndSlow(ServerContext& context, size_t begun, absl::Status& st
   while (begun > 0) options.interceptors[--begun]->End(context, context.method(), status);
 }
 
+void MethodHandler::FillSpan(Span& span, ServerContext& context) const {
+  context.set_trace(span.context);
+  span.state.Set(context.request_metadata().Find(kTraceStateKey).value_or(""));
+  const absl::StatusOr<Address> peer = core_.port->AddressOf(context.peer());
+  if (peer.ok()) span.peer.Set(peer->ToString());
+}
+
 absl::Status ServiceCore::Unparsable(const Method& method) {
   ++stats.unparsable;
   return NotExecuted(absl::InvalidArgumentError(

@@ -14,11 +14,13 @@
 #include "weft/rpc/handler_tasks.h"
 #include "weft/rpc/server_call.h"
 #include "weft/rpc/service/method.h"
+#include "weft/rpc/service/observed_call.h"
 #include "weft/rpc/service/server_context.h"
 #include "weft/rpc/service/service_options.h"
 #include "weft/rpc/service/service_stats.h"
 #include "weft/rpc/service/service_wire.h"
 #include "weft/rpc/service/trailer.h"
+#include "weft/transports/datagram_port.h"
 
 namespace weft::rpc {
 
@@ -30,6 +32,7 @@ struct ServiceCore {
   ServiceStats stats;
   BufferPool* buffers = nullptr;  // of the server's port
   ServerStreams* streams = nullptr;
+  const DatagramPort* port = nullptr;
 
   // Before the method is called: reads the request's metadata and takes it off `call`, asks who may
   // call what, and the interceptors, `*begun` of which agreed. An error is the reply.
@@ -67,7 +70,10 @@ struct ServiceCore {
 
 class MethodHandler {
  public:
-  MethodHandler(const Method& method, ServiceCore& core) : method_(method), core_(core) {}
+  MethodHandler(const Method& method, ServiceCore& core)
+      : method_(method),
+        observed_method_(core.options.observers, Side::kServer, method.full_name),
+        core_(core) {}
   virtual ~MethodHandler() = default;
   MethodHandler(const MethodHandler&) = delete;
   MethodHandler& operator=(const MethodHandler&) = delete;
@@ -83,8 +89,22 @@ class MethodHandler {
   }
 
  protected:
+  // Tells observers that a call begins, whose head has been taken off. A span that it gets is the
+  // one that `context` hands on.
+  void Observe(ObservedCall& observed, ServerContext& context) const {
+    observed.Begin(observed_method_, context.loop());
+    if (observed.BeginSpan(Span::Kind::kServer, observed_method_, context.trace()) != nullptr)
+        [[unlikely]] {
+      FillSpan(*observed.span(), context);
+    }
+  }
+
   const Method& method_;
+  const ObservedMethod observed_method_;
   ServiceCore& core_;
+
+ private:
+  void FillSpan(Span& span, ServerContext& context) const;
 };
 
 }  // namespace weft::rpc

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "weft/config/config.h"
+#include "weft/rpc/service/call_observers.h"
 #include "weft/rpc/service/interceptor.h"
 #include "weft/rpc/service/stream_options.h"
 
@@ -23,6 +24,8 @@ struct ServiceOptions {
   bool reflection = true;
   // Not owned; they must outlive the server.
   std::vector<ServerInterceptor*> interceptors = {};
+  // Who counts and traces calls.
+  CallObservers observers = {};
 
   static ServiceOptions From(const config::Rpc& config);
 };

@@ -16,6 +16,7 @@ absl::StatusOr<std::unique_ptr<ServiceServer>> ServiceServer::Create(
   std::unique_ptr<ServiceServer> server(new ServiceServer());
   server->core_.options = service_options;
   server->core_.buffers = &port->pool();
+  server->core_.port = port.get();
   for (Service* const service : services) {
     if (absl::Status status = server->AddMethods(*service); !status.ok()) return status;
   }

@@ -17,6 +17,20 @@ UnaryCallBase::~UnaryCallBase() {
     channel_.ReturnContext(std::move(own_context_));
 }
 
+void UnaryCallBase::FillTrace(const TraceParent* parent) {
+  head_.traced = true;
+  Span* const span = observed_.span();
+  if (span == nullptr) {
+    head_.trace = *parent;
+    return;
+  }
+  head_.trace = span->context;
+  span->peer.Set(channel_.peer_name());
+  if (context_ != nullptr) {
+    span->state.Set(context_->request_metadata().Find(kTraceStateKey).value_or(""));
+  }
+}
+
 size_t UnaryCallBase::PrepareWithContext() {
   if (context_ == nullptr) {
     own_context_ = channel_.TakeContext();
@@ -38,10 +52,7 @@ size_t UnaryCallBase::PrepareWithContext() {
     Finish();
     return 0;
   }
-  if (context_->trace().has_value()) {
-    head_.traced = true;
-    head_.trace = *context_->trace();
-  }
+  BeginSpan(context_->trace().has_value() ? &*context_->trace() : nullptr);
   return head_.bytes() + head_.metadata_bytes;
 }
 

@@ -27,6 +27,7 @@
 #include "weft/rpc/client.h"
 #include "weft/rpc/service/channel.h"
 #include "weft/rpc/service/message_codec.h"
+#include "weft/rpc/service/observed_call.h"
 #include "weft/rpc/service/service_wire.h"
 
 namespace weft::rpc {
@@ -42,16 +43,28 @@ class UnaryCallBase {
   static constexpr size_t kInlineBytes = 256;
 
   UnaryCallBase(Channel& channel, const Channel::BoundMethod& method, ClientContext* context)
-      : channel_(channel), method_(*method.method), context_(context) {}
+      : channel_(channel),
+        method_(*method.method),
+        observed_method_(method.observed),
+        context_(context) {}
   ~UnaryCallBase();
 
-  // Asks interceptors and fills `head_`. The bytes of the head with its metadata; 0: the call has
-  // ended, with status_.
+  // Tells observers, asks interceptors and fills `head_`. The bytes of the head with its metadata;
+  // 0: the call has ended, with status_.
   size_t Prepare() {
     head_.id = method_.id;
-    if (context_ == nullptr && !channel_.intercepts()) [[likely]]
-      return kRequestHeadBytesMin;
+    observed_.Begin(observed_method_, channel_.loop());
+    if (context_ == nullptr && !channel_.intercepts()) [[likely]] {
+      BeginSpan(nullptr);
+      return head_.traced ? head_.bytes() : kRequestHeadBytesMin;
+    }
     return PrepareWithContext();
+  }
+  // The call is outstanding.
+  void OnBegun(CallId call) {
+    call_ = call;
+    if (Span* const span = observed_.span()) [[unlikely]]
+      channel_.client().CountResent(call, &span->retransmissions);
   }
   void WriteHead(uint8_t* out) const;
   CallOptions options() const {
@@ -63,25 +76,35 @@ class UnaryCallBase {
   // Takes head and trailer off a reply to a request of that kind. True: a response is what is left
   // in `reply`.
   bool TakeHead(absl::StatusOr<BufferChain>& reply, RequestKind kind = RequestKind::kUnary);
-  // Tells interceptors how it ended.
+  // Tells interceptors and observers how it ended.
   void Finish() {
     if (begun_ > 0) [[unlikely]]
       channel_.EndInterceptors(*context_, method_, begun_, status_);
+    observed_.End(status_);
   }
   void ResponseDoesNotParse();
   void NoBuffers();
 
   Channel& channel_;
   const Method& method_;
+  const ObservedMethod& observed_method_;
   ClientContext* context_;
   std::unique_ptr<ClientContext> own_context_;  // for interceptors
   size_t begun_ = 0;                            // interceptors
   RequestHead head_;
+  ObservedCall observed_;
   CallId call_;  // while it is outstanding
   std::coroutine_handle<> awaiting_;
   absl::Status status_;
 
  private:
+  // Decides whether it is traced, and hands on what it belongs to.
+  void BeginSpan(const TraceParent* parent) {
+    const Span* const span = observed_.BeginSpan(Span::Kind::kClient, observed_method_, parent);
+    if (span != nullptr || parent != nullptr) [[unlikely]]
+      FillTrace(parent);
+  }
+  void FillTrace(const TraceParent* parent);
   size_t PrepareWithContext();
   CallOptions OptionsOfContext() const;
   bool TakeSlowHead(BufferChain& reply, RequestKind kind);
@@ -117,14 +140,16 @@ class [[nodiscard]] UnaryCall : public UnaryCallBase {
       Finish();
       return false;
     }
-    call_ = *begun;
+    OnBegun(*begun);
     return true;
   }
   absl::Status await_resume() { return std::move(status_); }
 
  private:
   Payload Encode(size_t head_bytes) {
-    const size_t size = head_bytes + RequestBytes();
+    const size_t request_bytes = RequestBytes();
+    const size_t size = head_bytes + request_bytes;
+    observed_.AddRequestBytes(request_bytes);
     if (size <= kInlineBytes) [[likely]] {
       WriteHead(inline_);
       if constexpr (kIsRaw<Request>) {
@@ -162,6 +187,7 @@ class [[nodiscard]] UnaryCall : public UnaryCallBase {
   void OnReply(absl::StatusOr<BufferChain>&& reply) {
     call_ = CallId();
     if (TakeHead(reply)) [[likely]] {
+      observed_.AddResponseBytes(reply->size());
       if constexpr (kIsRaw<Response>) {
         *response_ = *std::move(reply);
       } else if (!DecodeMessage(*reply, response_)) {

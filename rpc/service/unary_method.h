@@ -42,6 +42,9 @@ class UnaryMethod final : public MethodHandler {
     ServerContext context(call, self.method_, first_head);
     size_t begun = 0;
     absl::Status status = self.core_.Begin(context, first_head, call, &begun);
+    ObservedCall observed;
+    self.Observe(observed, context);
+    observed.AddRequestBytes(call.request().size());
     PooledMessage<Received<Request>> request(self.requests_);
     PooledMessage<Sent<Response>> response(self.responses_);
     if (status.ok()) [[likely]] {
@@ -53,7 +56,8 @@ class UnaryMethod final : public MethodHandler {
       }
     }
     self.core_.End(context, begun, status);
-    self.Reply(call, context, status, response);
+    self.Reply(call, context, status, response, observed);
+    observed.End(status);
   }
 
   bool Parse(ServerCall& call, PooledMessage<Received<Request>>& request) {
@@ -69,21 +73,24 @@ class UnaryMethod final : public MethodHandler {
   }
 
   void Reply(ServerCall& call, ServerContext& context, const absl::Status& status,
-             PooledMessage<Sent<Response>>& response) {
+             PooledMessage<Sent<Response>>& response, ObservedCall& observed) {
     if (!status.ok()) [[unlikely]] {
       return core_.ReplyWithStatus(call, RequestKind::kUnary, status, &context);
     }
     absl::Status sent;
     if (context.reply_metadata_if_any() != nullptr) [[unlikely]] {
-      sent = ReplyWithTrailer(call, context, response);
+      sent = ReplyWithTrailer(call, context, response, observed);
     } else if constexpr (kIsRaw<Response>) {
       uint8_t head[kReplyHeadBytesMin];
+      observed.AddResponseBytes((*response).size());
       WriteReplyHead({}, RequestKind::kUnary, head);
       sent = SendReply(call, EncodeRaw(*core_.buffers, head, std::move(*response)));
     } else {
       EncodedMessage encoded = EncodeMessage(*core_.buffers, kReplyHeadBytesMin, *response);
-      if (encoded.head != nullptr) [[likely]]
+      if (encoded.head != nullptr) [[likely]] {
         WriteReplyHead({}, RequestKind::kUnary, encoded.head);
+        observed.AddResponseBytes(encoded.payload.size() - kReplyHeadBytesMin);
+      }
       response.set_bytes(encoded.payload.size());
       sent = SendReply(call, std::move(encoded.payload));
     }
@@ -92,7 +99,7 @@ class UnaryMethod final : public MethodHandler {
   }
 
   absl::Status ReplyWithTrailer(ServerCall& call, ServerContext& context,
-                                PooledMessage<Sent<Response>>& response) {
+                                PooledMessage<Sent<Response>>& response, ObservedCall& observed) {
     wire::Trailer trailer;
     core_.FillTrailerFor(absl::OkStatus(), &context, SIZE_MAX, &trailer);
     const auto trailer_bytes = static_cast<uint32_t>(trailer.ByteSizeLong());
@@ -101,11 +108,15 @@ class UnaryMethod final : public MethodHandler {
     WriteReplyHead({.trailer_bytes = trailer_bytes}, RequestKind::kUnary, head.get());
     trailer.SerializeWithCachedSizesToArray(head.get() + kReplyHeadBytesMin);
     if constexpr (kIsRaw<Response>) {
+      observed.AddResponseBytes((*response).size());
       return SendReply(call,
                        EncodeRaw(*core_.buffers, {head.get(), head_bytes}, std::move(*response)));
     } else {
       EncodedMessage encoded = EncodeMessage(*core_.buffers, head_bytes, *response);
-      if (encoded.head != nullptr) std::memcpy(encoded.head, head.get(), head_bytes);
+      if (encoded.head != nullptr) {
+        std::memcpy(encoded.head, head.get(), head_bytes);
+        observed.AddResponseBytes(encoded.payload.size() - head_bytes);
+      }
       return SendReply(call, std::move(encoded.payload));
     }
   }

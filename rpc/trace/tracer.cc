@@ -2,6 +2,7 @@
 #include "weft/rpc/trace/tracer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -9,11 +10,6 @@
 
 namespace weft::rpc {
 namespace {
-
-// Of 2^63: with a ratio of 1, all.
-uint64_t ThresholdOf(double ratio) {
-  return static_cast<uint64_t>(std::clamp(ratio, 0.0, 1.0) * 0x1p63);
-}
 
 uint64_t RandomSeed() { return absl::Uniform<uint64_t>(absl::BitGen()); }
 
@@ -23,10 +19,24 @@ Tracer::Tracer(std::shared_ptr<SpanWriter> writer, const Clock& clock, const Tra
     : writer_(std::move(writer)),
       queue_(writer_->AddQueue()),
       clock_(clock),
-      threshold_(ThresholdOf(options.sample_ratio)),
-      random_(options.seed.has_value() ? *options.seed : RandomSeed()) {}
+      sample_ratio_(options.sample_ratio),
+      random_(options.seed.has_value() ? *options.seed : RandomSeed()) {
+  DrawNextRoot();
+}
 
 Tracer::~Tracer() { queue_->closed.store(true, std::memory_order_release); }
+
+// The distance between independent events of that probability: geometrically distributed.
+void Tracer::DrawNextRoot() {
+  constexpr double kNever = 0x1p63;
+  double distance = 1;
+  if (sample_ratio_ <= 0) {
+    distance = kNever;
+  } else if (sample_ratio_ < 1) {
+    distance += std::floor(std::log1p(-random_.Unit()) / std::log1p(-sample_ratio_));
+  }
+  until_root_ = static_cast<uint64_t>(std::min(distance, kNever));
+}
 
 uint64_t Tracer::NonZero() {
   const uint64_t random = random_.Next();
@@ -50,6 +60,7 @@ Span* Tracer::BeginSampled(Span::Kind kind, const TraceParent* parent, absl::str
     const uint64_t trace_id[] = {NonZero(), NonZero()};
     std::memcpy(span.context.trace_id.data(), trace_id, sizeof(trace_id));
     span.context.flags = kTraceSampled;
+    DrawNextRoot();
   }
   const uint64_t span_id = NonZero();
   std::memcpy(span.context.span_id.data(), &span_id, sizeof(span_id));

@@ -13,8 +13,9 @@
 // of a trace with the probability `sample_ratio`; if it is not, nothing is sent with it, and its
 // server decides for itself.
 //
-// A call that is not traced costs a random number. One that is takes two readings of the clock and
-// a copy of the span; nothing is allocated, once as many were traced at the same time before.
+// A call that is not traced costs a decrement: how many roots are left out before the next one that
+// is traced is drawn beforehand. One that is traced takes two readings of the clock and a copy of
+// the span; nothing is allocated, once as many were traced at the same time before.
 #ifndef WEFT_RPC_TRACE_TRACER_H_
 #define WEFT_RPC_TRACE_TRACER_H_
 
@@ -54,7 +55,7 @@ class Tracer {
   // lives as long as the program. A span is ended once, by End().
   Span* Begin(Span::Kind kind, const TraceParent* parent, absl::string_view method) {
     const bool sampled =
-        parent != nullptr ? (parent->flags & kTraceSampled) != 0 : random_.Next() >> 1 < threshold_;
+        parent != nullptr ? (parent->flags & kTraceSampled) != 0 : --until_root_ == 0;
     if (!sampled) [[likely]]
       return nullptr;
     return BeginSampled(kind, parent, method);
@@ -69,13 +70,15 @@ class Tracer {
 
  private:
   Span* BeginSampled(Span::Kind kind, const TraceParent* parent, absl::string_view method);
+  void DrawNextRoot();
   uint64_t NonZero();
 
   const std::shared_ptr<SpanWriter> writer_;
   const std::shared_ptr<SpanQueue> queue_;
   const Clock& clock_;
-  const uint64_t threshold_;  // of 63 random bits
+  const double sample_ratio_;
   Prng random_;
+  uint64_t until_root_ = 0;  // calls without a parent until one is traced, that one included
   std::vector<std::unique_ptr<Span>> all_;
   std::vector<Span*> free_;
 };
