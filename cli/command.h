@@ -28,6 +28,7 @@ int NetPing(Arguments arguments);
 int RpcServe(Arguments arguments);
 int RpcPing(Arguments arguments);
 int RpcStats(Arguments arguments);
+int RpcTop(Arguments arguments);
 
 }  // namespace weft::cli
 

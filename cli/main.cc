@@ -35,6 +35,7 @@ constexpr Command kCommands[] = {
     {"rpc ping", "send requests to a server and measure the replies", &RpcPing},
     {"rpc serve", "answer requests by sending them back", &RpcServe},
     {"rpc stats", "show sessions and counters of a running program's RPC", &RpcStats},
+    {"rpc top", "watch methods and sessions of a running program's RPC", &RpcTop},
     {"transports", "list the transports of this program and what they can do here", &Transports},
 };
 
