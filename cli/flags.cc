@@ -32,6 +32,15 @@ void Flags::Text(absl::string_view name, absl::string_view form, absl::string_vi
        }});
 }
 
+void Flags::Texts(absl::string_view name, absl::string_view form, absl::string_view help,
+                  std::vector<std::string>* values) {
+  options_.push_back(
+      {std::string(name), std::string(form), std::string(help), [values](const std::string& text) {
+         values->push_back(text);
+         return absl::OkStatus();
+       }});
+}
+
 void Flags::Number(absl::string_view name, absl::string_view form, absl::string_view help,
                    uint64_t* value, uint64_t min, uint64_t max) {
   auto set = [value, min, max](const std::string& text) {
@@ -76,6 +85,10 @@ void Flags::Arguments(absl::string_view form, absl::string_view help,
   rest_ = values;
 }
 
+void Flags::OptionalArgument(absl::string_view form, absl::string_view help, std::string* value) {
+  positionals_.push_back({std::string(form), std::string(help), value, true});
+}
+
 std::optional<int> Flags::Parse(cli::Arguments arguments) {
   for (const std::string& word : arguments) {
     if (word == "--") break;
@@ -109,7 +122,7 @@ absl::Status Flags::ParseAll(cli::Arguments arguments) {
     return absl::InvalidArgumentError(
         absl::StrCat("unexpected argument '", rest[positionals_.size()], "'"));
   }
-  if (rest.size() < positionals_.size()) {
+  if (rest.size() < positionals_.size() && !positionals_[rest.size()].optional) {
     return absl::InvalidArgumentError(
         absl::StrCat("no ", positionals_[rest.size()].form, " given"));
   }
@@ -156,7 +169,8 @@ absl::Status Flags::ParseOption(cli::Arguments arguments, size_t* index) {
 std::string Flags::Synopsis() const {
   std::string synopsis = absl::StrCat("weft ", command_);
   for (const Positional& positional : positionals_) {
-    absl::StrAppend(&synopsis, " ", positional.form);
+    absl::StrAppend(&synopsis, " ", positional.optional ? absl::StrCat("[", positional.form, "]")
+                                                        : positional.form);
   }
   return absl::StrCat(synopsis, rest_ != nullptr ? "..." : "",
                       options_.empty() ? "" : " [OPTIONS]");

@@ -20,6 +20,10 @@ absl::StatusOr<std::unique_ptr<ServiceServer>> ServiceServer::Create(
   for (Service* const service : services) {
     if (absl::Status status = server->AddMethods(*service); !status.ok()) return status;
   }
+  if (service_options.reflection) {
+    server->reflection_ = std::make_unique<Reflection>(services);
+    if (absl::Status status = server->AddMethods(*server->reflection_); !status.ok()) return status;
+  }
   server->FillTable();
   auto created = Server::Create(loop, std::move(port), server_options,
                                 [self = server.get()](HandlerTasks& tasks, ServerCall call) {

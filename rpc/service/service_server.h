@@ -32,6 +32,7 @@
 #include "weft/rpc/options.h"
 #include "weft/rpc/server.h"
 #include "weft/rpc/service/method_handler.h"
+#include "weft/rpc/service/reflection.h"
 #include "weft/rpc/service/server_streams.h"
 #include "weft/rpc/service/service.h"
 #include "weft/rpc/service/service_options.h"
@@ -75,6 +76,7 @@ class ServiceServer {
   };
 
   ServiceCore core_;
+  std::unique_ptr<Reflection> reflection_;
   std::vector<Service*> services_;
   std::vector<std::unique_ptr<MethodHandler>> handlers_;
   std::vector<Place> table_;
