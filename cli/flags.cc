@@ -70,9 +70,10 @@ void Flags::Duration(absl::string_view name, absl::string_view help, absl::Durat
   options_.push_back({std::string(name), "TIME", std::string(help), set});
 }
 
-void Flags::Config(std::string* config, std::string* transport) {
+void Flags::Config(std::string* config, std::string* transport, bool* plaintext) {
   Text("config", "FILE", "configuration; without it, the file that WEFT_CONFIG names", config);
   Text("transport", "NAME", "another transport than the configuration's", transport);
+  Bool("plaintext", "plain text to other machines too", plaintext);
 }
 
 void Flags::Argument(absl::string_view form, absl::string_view help, std::string* value) {

@@ -40,8 +40,8 @@ class Flags {
   // "100ms", "1.5s"; greater than zero.
   void Duration(absl::string_view name, absl::string_view help, absl::Duration* value);
 
-  // --config and --transport, which every configured program has.
-  void Config(std::string* config, std::string* transport);
+  // --config, --transport and --plaintext, which every configured program has.
+  void Config(std::string* config, std::string* transport, bool* plaintext);
 
   // Declares what else the command line has: exactly one, and of several of these one each, in
   // order; or at least one.

@@ -171,6 +171,17 @@ err_has "cannot read configuration file 'missing.cfg'"
 weft_exits 2 rpc serve --listen 300.0.0.1:7000
 err_has 'weft rpc serve: '
 
+# --- plain text beyond this machine ---
+
+weft_exits 1 rpc serve --listen 0.0.0.0:0
+err_has 'security { plaintext { } }'
+weft_exits 1 rpc ping 192.0.2.1:7000 --count 1
+err_has 'security { plaintext { } }'
+if serve everywhere --listen 0.0.0.0:0 --plaintext; then
+  weft_exits 0 rpc ping "127.0.0.1:${address##*:}" --count 10
+  stop everywhere TERM
+fi
+
 # --- rpc over kernel sockets ---
 
 if serve linux --listen 127.0.0.1:0; then

@@ -54,6 +54,7 @@
 #include "weft/rpc/handler_tasks.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packets.h"
+#include "weft/rpc/port_protection.h"
 #include "weft/rpc/server_call.h"
 #include "weft/rpc/server_core.h"
 #include "weft/rpc/server_stats.h"
@@ -88,14 +89,18 @@ class Server : public Pollable {
   using Admission = ServerCore::Admission;
 
   // Adds itself to `loop`, which must outlive it, and runs over `port`, all of whose messages are
-  // its own. `handler` is called with a ServerCall and returns void or Task<void>; or with the
-  // server's HandlerTasks and a ServerCall, and returns HandlerTasks::Start() or null. Errors: of
-  // the options, and of resolving the router.
+  // its own and go through it as options.security says. `handler` is called with a ServerCall and
+  // returns void or Task<void>; or with the server's HandlerTasks and a ServerCall, and returns
+  // HandlerTasks::Start() or null. Errors: of the options, of resolving the router, of
+  // Security::Protect(); FailedPrecondition for a port that can be reached from beyond this machine
+  // without options.security.
   template <typename F>
   static absl::StatusOr<std::unique_ptr<Server>> Create(Loop& loop,
                                                         std::unique_ptr<DatagramPort> port,
                                                         const ServerOptions& options, F handler) {
-    std::unique_ptr<Server> server(new Server(loop, std::move(port), options));
+    auto protected_port = Protect(loop, std::move(port), options.security.get(), Role::kServer);
+    if (!protected_port.ok()) return protected_port.status();
+    std::unique_ptr<Server> server(new Server(loop, *std::move(protected_port), options));
     if constexpr (std::is_invocable_v<F&, HandlerTasks&, ServerCall>) {
       server->core_.handler = [&tasks = server->core_.tasks,
                                handler = std::move(handler)](ServerCall call) mutable {
