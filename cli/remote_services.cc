@@ -43,10 +43,11 @@ class Conversation {
 absl::StatusOr<std::shared_ptr<void>> Begin(Worker& worker, const Address& address,
                                             const Talk& talk,
                                             std::optional<absl::Status>* outcome) {
+  const absl::StatusOr<rpc::ClientOptions> options = rpc::ClientOptions::From(worker.config());
+  if (!options.ok()) return options.status();
   absl::StatusOr<std::unique_ptr<DatagramPort>> port = worker.OpenDatagramPort();
   if (!port.ok()) return port.status();
-  auto client = rpc::Client::Create(worker.loop(), *std::move(port),
-                                    rpc::ClientOptions::From(worker.config().rpc()));
+  auto client = rpc::Client::Create(worker.loop(), *std::move(port), *options);
   if (!client.ok()) return client.status();
   absl::StatusOr<Peer> server = (*client)->Resolve(address);
   // Nobody there is the answer to a command, not a mistake in it.

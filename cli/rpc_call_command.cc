@@ -92,7 +92,7 @@ int RpcCall(Arguments arguments) {
                  &command.timeout);
   flags.Bool("trace", "have the call traced, and print the trace's id to standard error",
              &command.trace);
-  flags.Config(&command.endpoint.config, &command.endpoint.transport);
+  flags.Config(&command.endpoint.config, &command.endpoint.transport, &command.endpoint.plaintext);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
 
   DynamicCallOptions options;

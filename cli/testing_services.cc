@@ -27,7 +27,7 @@ struct Services {
 };
 
 absl::StatusOr<std::shared_ptr<void>> Serve(Worker& worker, const Address& address) {
-  absl::StatusOr<rpc::ServerOptions> options = rpc::ServerOptions::From(worker.config().rpc());
+  absl::StatusOr<rpc::ServerOptions> options = rpc::ServerOptions::From(worker.config());
   if (!options.ok()) return options.status();
   absl::StatusOr<std::unique_ptr<DatagramPort>> port = worker.OpenDatagramPort(address);
   if (!port.ok()) return port.status();
