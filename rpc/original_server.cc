@@ -82,6 +82,9 @@ void OriginalServer::OnRequest(const Peer& client, const Header& header, Buffer 
       header.policy == Policy::kReplicatedRoute || header.policy == Policy::kReplicatedRouteNoSe;
   ServerStats& stats = core_.stats;
   const size_t bytes = payload.size();
+  if (!core_.Authorises(client)) [[unlikely]] {
+    return Refuse(client, header.request_id, bytes, stats.refused_forbidden);
+  }
   if (replicated) return Refuse(client, header.request_id, bytes, stats.refused_unsupported);
   if (header.packet_order > core_.options.message_packets_max) {
     return Refuse(client, header.request_id, bytes, stats.refused_too_large);

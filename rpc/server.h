@@ -40,8 +40,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
@@ -55,6 +57,7 @@
 #include "weft/rpc/options.h"
 #include "weft/rpc/packets.h"
 #include "weft/rpc/port_protection.h"
+#include "weft/rpc/security/authorisation.h"
 #include "weft/rpc/server_call.h"
 #include "weft/rpc/server_core.h"
 #include "weft/rpc/server_stats.h"
@@ -125,6 +128,11 @@ class Server : public Pollable {
   // sends what the port still takes.
   ~Server() override;
 
+  // For a handler that knows methods: with rules in options.security, requests of clients that no
+  // rule for "*" allows are refused before the handler sees them. From now on they are not; the
+  // handler refuses what the result, null without rules, does not allow.
+  std::unique_ptr<Authorisation> LeaveAuthorisationTo(std::vector<std::string> methods);
+
   void set_admission(Admission admission) { core_.admission = std::move(admission); }
   // Tells the application of each session that begins and ends (extended format). `events` may use
   // the server but not destroy it.
@@ -162,6 +170,7 @@ class Server : public Pollable {
  private:
   Server(Loop& loop, std::unique_ptr<DatagramPort> port, const ServerOptions& options);
   absl::Status Init();
+  std::unique_ptr<Authorisation> MakeAuthorisation(std::vector<std::string> methods) const;
   size_t OnEvents();
   static void OnDrainTick(void* self, int64_t now_ns);
 
