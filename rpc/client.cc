@@ -131,7 +131,7 @@ absl::StatusOr<CallId> Client::Call(const Target& target, absl::Span<const uint8
   return Begin(target, *std::move(copy), /*copy=*/false, std::move(callback), options);
 }
 
-absl::StatusOr<CallId> Client::Call(const Target& target, Payload request, Callback callback,
+absl::StatusOr<CallId> Client::Call(const Target& target, Payload&& request, Callback&& callback,
                                     const CallOptions& options) {
   return Begin(target, std::move(request), /*copy=*/false, std::move(callback), options);
 }
