@@ -14,4 +14,4 @@ trap '"${nested[@]}" shutdown' EXIT
 flags=(--symlink_prefix=/ --noshow_progress --color=no --copt=-O0)
 output=$("${nested[@]}" run "${flags[@]}" //:consumer)
 echo "$output"
-[[ $output == 'own rpc/client.h and '* ]]
+[[ $output == 'own rpc/client.h and '*'hello, consumer' ]]

@@ -130,7 +130,7 @@ void Client::Cancel(CallId id) {
 }
 
 void Client::Abandon(CallId id) {
-  ClientSessions::IsExtended(id) ? sessions_.Abandon(id) : original_.Cancel(id);
+  ClientSessions::IsExtended(id) ? sessions_.Cancel(id, /*quietly=*/true) : original_.Cancel(id);
 }
 
 size_t Client::Poll() {

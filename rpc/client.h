@@ -103,7 +103,8 @@ class Client : public Pollable {
   // ended.
   void Cancel(CallId id);
 
-  // As Cancel(), but the server is not told: for a call that ends there by itself, with another one.
+  // As Cancel(), but the server is told only if its answer does not come soon: for a call that ends
+  // there by itself, with another one.
   void Abandon(CallId id);
 
   // Counts in `*count` which of the call's packets are sent again from now on, until it has ended.

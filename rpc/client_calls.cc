@@ -59,8 +59,8 @@ ClientCall& ClientSessions::NewCall() {
                                                               int64_t deadline_ns, int64_t now_ns,
                                                               bool held) {
   if (!held && outstanding_ - held_ >= base_.options.outstanding_max) {
-    return NotExecuted(absl::ResourceExhaustedError(
-        absl::StrCat(outstanding_ - held_, " calls are outstanding, as many as outstanding_max allows")));
+    return NotExecuted(absl::ResourceExhaustedError(absl::StrCat(
+        outstanding_ - held_, " calls are outstanding, as many as outstanding_max allows")));
   }
   absl::StatusOr<ClientSession*> found = FindOrOpen(target);
   if (!found.ok()) return found.status();
@@ -228,8 +228,30 @@ void ClientSessions::SendRequest(ClientCall& call, int64_t now_ns) {
   if (call.request.contiguous()) [[likely]] {
     return SendPacket(*call.session, header, call.request.front(), &call);
   }
-  const std::unique_ptr<uint8_t[]> joined = call.request.Join();
-  SendPacket(*call.session, header, {joined.get(), call.request.size()}, nullptr);
+  SendPieces(call, header);
+}
+
+// A request of one packet in several pieces: they are put together, but that a long last one stays
+// where it is.
+void ClientSessions::SendPieces(ClientCall& call, const ExtendedHeader& header) {
+  size_t left = call.request.size();
+  Buffer packet = base_.port->pool().Allocate();
+  if (!packet || packet.tailroom() < kExtendedHeaderBytes + left) [[unlikely]] {
+    ++base_.stats.send_overflows;  // as if the network had lost it
+    return;
+  }
+  WriteExtendedHeader(header, packet.Append(kExtendedHeaderBytes));
+  absl::Span<const uint8_t> tail;
+  call.request.ForEachPiece([&](absl::Span<const uint8_t> piece) {
+    left -= piece.size();
+    if (left == 0 && piece.size() > kCopyMaxBytes && base_.port->capabilities().gather) {
+      tail = piece;
+      call.tail_epoch = base_.sending.epoch();
+    } else if (!piece.empty()) {
+      std::memcpy(packet.Append(piece.size()), piece.data(), piece.size());
+    }
+  });
+  PushPacket(*call.session, std::move(packet), tail);
 }
 
 void ClientSessions::SendPacket(ClientSession& session, const ExtendedHeader& header,
@@ -249,6 +271,11 @@ void ClientSessions::SendPacket(ClientSession& session, const ExtendedHeader& he
     WriteExtendedHeader(header, out);
     if (!bytes.empty()) std::memcpy(out + kExtendedHeaderBytes, bytes.data(), bytes.size());
   }
+  PushPacket(session, std::move(packet), tail);
+}
+
+void ClientSessions::PushPacket(ClientSession& session, Buffer packet,
+                                absl::Span<const uint8_t> tail) {
   if (!base_.sending.Push(session.peer, std::move(packet), tail)) [[unlikely]] {
     ++base_.stats.send_overflows;
   }

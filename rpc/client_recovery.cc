@@ -17,7 +17,7 @@ constexpr int64_t kLateMaxNs = 10'000'000;
 
 }  // namespace
 
-void ClientSessions::Cancel(CallId id) {
+void ClientSessions::Cancel(CallId id, bool quietly) {
   ClientCall* const call = Find(id);
   if (call == nullptr || call->state == ClientCall::State::kCancelling) return;
   ++base_.stats.cancelled;
@@ -43,20 +43,16 @@ void ClientSessions::Cancel(CallId id) {
   const Callback callback = std::move(call->callback);
   ReleaseRequest(*call);
   call->deadline_ns = INT64_MAX;
-  OnRetransmissionTimeout(*call, base_.loop.now_ns());
+  if (quietly) {
+    Arm(*call, base_.loop.now_ns(), FirstRtoOf(*call));
+  } else {
+    OnRetransmissionTimeout(*call, base_.loop.now_ns());
+  }
   Pump(session);
 }
 
 void ClientSessions::CountResent(CallId id, uint32_t* count) {
   if (ClientCall* const call = Find(id)) call->resent = count;
-}
-
-void ClientSessions::Abandon(CallId id) {
-  ClientCall* const call = Find(id);
-  if (call == nullptr || call->state == ClientCall::State::kCancelling) return;
-  if (call->state == ClientCall::State::kOriginal) return Cancel(id);
-  ++base_.stats.cancelled;
-  Discard(*call);
 }
 
 // --- Sending again

@@ -265,6 +265,7 @@ void ClientSessions::OnHelloAck(const ExtendedHeader& header, absl::Span<const u
       session.free_slots.size() == session.slots.size()) {
     SendControl(session, ControlKind::kPing);
   }
+  base_.gatherers.TellOfSession();
 }
 
 // --- Servers of the original format

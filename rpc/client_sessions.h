@@ -42,8 +42,8 @@ class ClientSessions {
   absl::StatusOr<CallId> Begin(const Target& target, Payload&& request, bool copy,
                                Callback&& callback, Policy policy, int64_t deadline_ns,
                                int64_t now_ns, bool held);
-  void Cancel(CallId id);
-  void Abandon(CallId id);
+  // `quietly`: its answer is going to come by itself.
+  void Cancel(CallId id, bool quietly = false);
   void CountResent(CallId id, uint32_t* count);
   bool IsConnected(SessionId id) { return Find(id) != nullptr; }
   SessionShape ShapeOf(SessionId id);
@@ -126,6 +126,7 @@ class ClientSessions {
   void SchedulePacing(ClientSession& session);
   static void OnPacingTimer(void* session, int64_t now_ns);
   void SendRequest(ClientCall& call, int64_t now_ns);
+  void SendPieces(ClientCall& call, const ExtendedHeader& header);
   // Of a message of one packet, which the sender may change.
   ExtendedHeader HeaderTo(const ClientSession& session, MessageType type, uint64_t request_id,
                           int64_t now_ns) const {
@@ -144,6 +145,7 @@ class ClientSessions {
   // may read the bytes later, as they are those of a call's request.
   void SendPacket(ClientSession& session, const ExtendedHeader& header,
                   absl::Span<const uint8_t> bytes, ClientCall* view);
+  void PushPacket(ClientSession& session, Buffer packet, absl::Span<const uint8_t> tail);
   void Arm(ClientCall& call, int64_t now_ns, int64_t wait_ns);
   // How long to wait for an answer. Twice the usual time at least: in a queue that congestion
   // control keeps short, round trips vary too little for RFC 6298 to allow for its next packet.

@@ -30,6 +30,8 @@ class Gatherer {
   // Flush() will be called, once, before packets leave next.
   void Want() { wanted_ = true; }
   virtual void Flush() = 0;
+  // A session of the client has been opened.
+  virtual void OnSession() {}
   // The server has begun to drain: it takes no new requests any more.
   virtual void OnDrain() {}
 
@@ -47,8 +49,11 @@ class Gatherers {
   bool wanted() const {
     return std::any_of(all_.begin(), all_.end(), [](const Gatherer* g) { return g->wanted(); });
   }
-  void Drain() {
+  void TellOfDraining() {
     for (size_t i = 0; i < all_.size(); ++i) all_[i]->OnDrain();
+  }
+  void TellOfSession() {
+    for (size_t i = 0; i < all_.size(); ++i) all_[i]->OnSession();
   }
   // By index: what is flushed may add others.
   void Flush() {

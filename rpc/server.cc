@@ -113,7 +113,7 @@ void Server::Drain(absl::AnyInvocable<void()> done) {
   core_.draining = true;
   drained_ = std::move(done);
   core_.loop.timers().Schedule(drain_tick_, core_.loop.now_ns());
-  core_.gatherers.Drain();
+  core_.gatherers.TellOfDraining();
 }
 
 void Server::Cancel(const ServerCall::Name& call) { extended_->Cancel(call); }

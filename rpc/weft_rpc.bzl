@@ -7,7 +7,7 @@
     weft_rpc_library(name = "kv_rpc", proto = ":kv_proto", deps = [":kv_cc_proto"])
 
 A program that depends on ":kv_rpc" includes the header beside that of the messages: "path/kv.weft.h"
-beside "path/kv.pb.h".
+beside "path/kv.pb.h". A server depends on "@weft//rpc/service" too.
 """
 
 load("@rules_cc//cc:defs.bzl", "cc_library")
@@ -98,7 +98,7 @@ def weft_rpc_library(name, proto, deps, **kwargs):
         hdrs = [":%s_headers" % name],
         includes = [folder],
         deps = deps + [
-            str(Label("//rpc/service")),
+            str(Label("//rpc/service:runtime")),
             str(Label("@com_google_absl//absl/status")),
             str(Label("@com_google_absl//absl/types:span")),
         ],

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A project of its own that uses single libraries of weft: a server and a client that calls it,
-// over the transport named on the command line, or else the kernel's UDP.
+// A project of its own that uses single libraries of weft: servers of bytes and of a typed service,
+// and a client that calls both, over the transport named on the command line, or else the kernel's
+// UDP.
 
 #include <cstdint>
 #include <cstdio>
@@ -9,12 +10,14 @@
 #include <string>
 #include <utility>
 
+#include "greeter.weft.h"
 #include "rpc/client.h"
 #include "weft/core/clock.h"
 #include "weft/core/loop.h"
 #include "weft/core/task_group.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/server.h"
+#include "weft/rpc/service/service_server.h"
 #include "weft/transports/registry.h"
 
 namespace {
@@ -23,11 +26,35 @@ absl::Span<const uint8_t> Bytes(const std::string& text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-weft::Task<void> Greet(weft::rpc::Client& client, weft::Peer server, absl::Status* outcome) {
+class Greeter final : public consumer::GreeterService {
+ public:
+  weft::Task<absl::Status> Greet(weft::rpc::ServerContext&, const consumer::GreetRequest& request,
+                                 consumer::GreetResponse* response) override {
+    response->set_greeting("hello, " + request.name());
+    co_return absl::OkStatus();
+  }
+};
+
+weft::Task<absl::Status> CallBoth(weft::rpc::Client& client, weft::Peer bytes_server,
+                                  weft::Peer greeter_server) {
   const std::string greeting = "hello";
-  absl::StatusOr<weft::BufferChain> reply = co_await client.Call(server, Bytes(greeting));
-  if (reply.ok()) std::printf("%s and %s\n", consumer::OwnClient(), reply->ToString().c_str());
-  *outcome = reply.status();
+  absl::StatusOr<weft::BufferChain> reply = co_await client.Call(bytes_server, Bytes(greeting));
+  if (!reply.ok()) co_return reply.status();
+  std::printf("%s and %s\n", consumer::OwnClient(), reply->ToString().c_str());
+
+  weft::rpc::Channel channel(client, greeter_server);
+  consumer::GreeterClient greeter(channel);
+  consumer::GreetRequest request;
+  request.set_name("consumer");
+  consumer::GreetResponse response;
+  absl::Status status = co_await greeter.Greet(request, &response);
+  if (status.ok()) std::printf("%s\n", response.greeting().c_str());
+  co_return status;
+}
+
+weft::Task<void> Run(weft::rpc::Client& client, weft::Peer bytes_server, weft::Peer greeter_server,
+                     absl::Status* outcome) {
+  *outcome = co_await CallBoth(client, bytes_server, greeter_server);
   client.loop().Stop();
 }
 
@@ -50,6 +77,13 @@ absl::Status Run(const std::string& transport_name) {
       });
   if (!server.ok()) return server.status();
 
+  Greeter greeter;
+  auto greeter_port = (*transport)->OpenDatagramPort(loopback);
+  if (!greeter_port.ok()) return greeter_port.status();
+  auto greeter_server =
+      weft::rpc::ServiceServer::Create(loop, *std::move(greeter_port), {}, {}, {&greeter});
+  if (!greeter_server.ok()) return greeter_server.status();
+
   auto client_port = (*transport)->OpenDatagramPort({});
   if (!client_port.ok()) return client_port.status();
   auto client = weft::rpc::Client::Create(loop, *std::move(client_port), {});
@@ -57,9 +91,13 @@ absl::Status Run(const std::string& transport_name) {
   absl::StatusOr<weft::Peer> peer = (*client)->Resolve((*server)->port().local_address());
   if (!peer.ok()) return peer.status();
 
+  absl::StatusOr<weft::Peer> greeter_peer =
+      (*client)->Resolve((*greeter_server)->server().port().local_address());
+  if (!greeter_peer.ok()) return greeter_peer.status();
+
   absl::Status outcome;
   weft::TaskGroup tasks;
-  tasks.Spawn(Greet(**client, *peer, &outcome));
+  tasks.Spawn(Run(**client, *peer, *greeter_peer, &outcome));
   loop.Run();
   return outcome;
 }

@@ -34,16 +34,11 @@ bool IsGroup(const Descriptor& type) {
   return false;
 }
 
-absl::Status CheckType(const MethodDescriptor& method, const Descriptor& type, bool streams) {
+absl::Status CheckType(const MethodDescriptor& method, const Descriptor& type) {
   const FileDescriptor& file = *method.file();
   if (IsGroup(type)) {
     return Wrong(file, absl::StrCat("method ", method.full_name(), " uses the group ",
                                     type.full_name(), "; make it a message of its own"));
-  }
-  if (IsRaw(type) && streams) {
-    return Wrong(file, absl::StrCat("method ", method.full_name(),
-                                    " streams weft.rpc.RawBytes, which is for single requests and "
-                                    "responses; stream a message with a field of bytes"));
   }
   return absl::OkStatus();
 }
@@ -58,8 +53,8 @@ absl::Status CheckMethods(const ServiceDescriptor& service) {
                    absl::StrCat("methods ", other->second->full_name(), " and ", method.full_name(),
                                 " are both called ", MethodName(method), " in C++; rename one"));
     }
-    absl::Status status = CheckType(method, *method.input_type(), method.client_streaming());
-    status.Update(CheckType(method, *method.output_type(), method.server_streaming()));
+    absl::Status status = CheckType(method, *method.input_type());
+    status.Update(CheckType(method, *method.output_type()));
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

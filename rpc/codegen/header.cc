@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The header: what users read.
+#include <set>
+#include <string>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -31,9 +34,7 @@ std::string Client(const ServiceDescriptor& service) {
   if (!text.empty()) absl::StrAppend(&text, "//\n");
   absl::StrAppend(&text, "// Calls ", service.full_name(), " at the server of a channel:\n//\n");
   absl::StrAppend(&text, "//   ", name, " ", VariableName(service.name()), "(channel);\n//\n");
-  absl::StrAppend(&text,
-                  "// A call begins when it is awaited; what is handed to it must live until it "
-                  "has ended.\n");
+  absl::StrAppend(&text, "// What is handed to a call must live until it has ended.\n");
   absl::StrAppend(&text, "class ", name, " {\n public:\n");
   absl::StrAppend(&text, "  explicit ", name, "(::weft::rpc::Channel& channel);\n");
   for (int i = 0; i < service.method_count(); ++i) {
@@ -68,16 +69,23 @@ std::string Server(const ServiceDescriptor& service) {
 
 std::string Includes(const FileDescriptor& file) {
   const Kinds kinds = KindsOf(file);
-  std::string text = "#include \"absl/status/status.h\"\n";
-  absl::StrAppend(&text, "#include \"", google::protobuf::compiler::cpp::StripProto(file.name()),
-                  ".pb.h\"\n", "#include \"weft/core/task.h\"\n",
-                  "#include \"weft/rpc/service/channel.h\"\n",
-                  "#include \"weft/rpc/service/client_context.h\"\n");
-  if (kinds.streams) absl::StrAppend(&text, "#include \"weft/rpc/service/client_stream.h\"\n");
-  absl::StrAppend(&text, "#include \"weft/rpc/service/server_context.h\"\n");
-  if (kinds.streams) absl::StrAppend(&text, "#include \"weft/rpc/service/server_stream.h\"\n");
-  absl::StrAppend(&text, "#include \"weft/rpc/service/service.h\"\n");
-  if (kinds.unary) absl::StrAppend(&text, "#include \"weft/rpc/service/unary_call.h\"\n");
+  std::set<std::string> headers = {
+      "absl/status/status.h",
+      "weft/core/task.h",
+      "weft/rpc/service/channel.h",
+      "weft/rpc/service/client_context.h",
+      "weft/rpc/service/server_context.h",
+      "weft/rpc/service/service.h",
+      absl::StrCat(google::protobuf::compiler::cpp::StripProto(file.name()), ".pb.h")};
+  if (kinds.unary) headers.insert("weft/rpc/service/unary_call.h");
+  if (kinds.streams) {
+    headers.insert("weft/rpc/service/client_reader_writer.h");
+    headers.insert("weft/rpc/service/server_reader_writer.h");
+  }
+  std::string text;
+  for (const std::string& header : headers) {
+    absl::StrAppend(&text, "#include \"", header, "\"\n");
+  }
   return text;
 }
 

@@ -61,9 +61,14 @@ std::vector<std::string> NamespacesOf(const FileDescriptor& file) {
   return names;
 }
 
-std::string TypeName(const Descriptor& type, const FileDescriptor& file) {
+std::string TypeName(const Descriptor& type, const ServiceDescriptor& service) {
   const std::string name = google::protobuf::compiler::cpp::ClassName(&type);
-  if (type.file()->package() == file.package()) return name;
+  bool hidden = type.file()->package() != service.file()->package();
+  // In a class, the name of a method hides the type.
+  for (int i = 0; i < service.method_count(); ++i) {
+    hidden = hidden || MethodName(*service.method(i)) == name;
+  }
+  if (!hidden) return name;
   std::vector<std::string> parts = NamespacesOf(*type.file());
   parts.push_back(name);
   return absl::StrCat("::", absl::StrJoin(parts, "::"));

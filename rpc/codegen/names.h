@@ -18,9 +18,10 @@ std::string Identifier(absl::string_view name);
 // "a.b" is {"a", "b"}.
 std::vector<std::string> NamespacesOf(const google::protobuf::FileDescriptor& file);
 
-// A message type as seen from the namespace of `file`: "Row", or "::other::Row".
+// A message type as seen from the classes of `service`: "Row", or "::other::Row" where that is
+// needed.
 std::string TypeName(const google::protobuf::Descriptor& type,
-                     const google::protobuf::FileDescriptor& file);
+                     const google::protobuf::ServiceDescriptor& service);
 
 // Whether it is weft.rpc.RawBytes.
 bool IsRaw(const google::protobuf::Descriptor& type);

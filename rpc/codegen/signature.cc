@@ -17,8 +17,8 @@ struct Parameter {
 };
 
 std::vector<Parameter> ServerSide(const MethodDescriptor& method) {
-  const std::string request = TypeName(*method.input_type(), *method.file());
-  const std::string response = TypeName(*method.output_type(), *method.file());
+  const std::string request = TypeName(*method.input_type(), *method.service());
+  const std::string response = TypeName(*method.output_type(), *method.service());
   std::vector<Parameter> parameters = {{"::weft::rpc::ServerContext&", "context"}};
   const bool both = method.client_streaming() && method.server_streaming();
   if (both) {
@@ -53,8 +53,8 @@ std::string KindName(const MethodDescriptor& method) {
 }
 
 ClientSignature ClientSignatureOf(const MethodDescriptor& method) {
-  const std::string request = TypeName(*method.input_type(), *method.file());
-  const std::string response = TypeName(*method.output_type(), *method.file());
+  const std::string request = TypeName(*method.input_type(), *method.service());
+  const std::string response = TypeName(*method.output_type(), *method.service());
   ClientSignature signature;
   if (!method.client_streaming()) {
     if (IsRaw(*method.input_type())) {

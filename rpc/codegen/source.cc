@@ -43,8 +43,8 @@ std::string MethodRow(const MethodDescriptor& method) {
 std::string HandlerRow(const MethodDescriptor& method) {
   const std::string service = ServiceName(*method.service());
   return List(4, absl::StrCat("&::weft::rpc::Make", KindName(method), "<"),
-              {service, TypeName(*method.input_type(), *method.file()),
-               TypeName(*method.output_type(), *method.file()),
+              {service, TypeName(*method.input_type(), *method.service()),
+               TypeName(*method.output_type(), *method.service()),
                absl::StrCat("&", service, "::", MethodName(method))},
               ">,");
 }

@@ -19,9 +19,11 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "weft/config/config.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/service/call_observers.h"
 #include "weft/rpc/service/client_context.h"
+#include "weft/rpc/service/client_streams.h"
 #include "weft/rpc/service/interceptor.h"
 #include "weft/rpc/service/method.h"
 #include "weft/rpc/service/observed_call.h"
@@ -33,10 +35,13 @@ struct ChannelOptions {
   absl::Duration timeout = absl::ZeroDuration();
   // Metadata of a request; one with more is refused with ResourceExhausted.
   size_t metadata_bytes_max = 8192;
+  StreamOptions streams = {};
   // Not owned; they must outlive the channel.
   std::vector<ClientInterceptor*> interceptors = {};
   // Who counts and traces calls.
   CallObservers observers = {};
+
+  static ChannelOptions From(const config::Rpc& config);
 };
 
 class Channel {
@@ -65,6 +70,13 @@ class Channel {
   // The server's address, for traces; empty if it is not known.
   absl::string_view peer_name();
 
+  // Of methods with streams; null for a channel over a session, as they need sessions of their own.
+  ClientStreams* streams() {
+    if (streams_ == nullptr && !target_.session) [[unlikely]]
+      streams_ = std::make_unique<ClientStreams>(client_, target_.server, options_.streams);
+    return streams_.get();
+  }
+
   // A context for a call that was given none but has interceptors.
   std::unique_ptr<ClientContext> TakeContext();
   void ReturnContext(std::unique_ptr<ClientContext> context);
@@ -87,6 +99,7 @@ class Channel {
   std::vector<BoundService> services_;
   std::string peer_name_;  // when it was asked for
   std::vector<std::unique_ptr<ClientContext>> contexts_;
+  std::unique_ptr<ClientStreams> streams_;  // made when it is first needed
 };
 
 }  // namespace weft::rpc

@@ -27,6 +27,8 @@ absl::StatusOr<std::unique_ptr<ServiceServer>> ServiceServer::Create(
                                 });
   if (!created.ok()) return created.status();
   server->server_ = *std::move(created);
+  server->streams_ = std::make_unique<ServerStreams>(*server->server_, service_options.streams);
+  server->core_.streams = server->streams_.get();
   return server;
 }
 
@@ -79,6 +81,15 @@ HandlerTasks::Running* ServiceServer::OnCall(HandlerTasks& tasks, ServerCall cal
             "the request is not one of a service: this server has nothing else")));
     return nullptr;
   }
+  if (head.kind == RequestKind::kPush || head.kind == RequestKind::kPull) {
+    call.request().TrimFront(head.bytes() + head.metadata_bytes);
+    if (head.kind == RequestKind::kPush) {
+      streams_->OnPush(std::move(call), head);
+    } else {
+      streams_->OnPull(std::move(call), head);
+    }
+    return nullptr;
+  }
   MethodHandler* const handler = Find(head.id);
   if (handler == nullptr || handler->request_kind() != head.kind) [[unlikely]] {
     Refuse(call, head);
@@ -90,9 +101,6 @@ HandlerTasks::Running* ServiceServer::OnCall(HandlerTasks& tasks, ServerCall cal
 
 void ServiceServer::Refuse(ServerCall& call, const RequestHead& head) {
   ++core_.stats.unknown_methods;
-  if (head.kind == RequestKind::kPush || head.kind == RequestKind::kPull) {
-    return core_.ReplyWithStatus(call, head.kind, absl::NotFoundError("no such stream"));
-  }
   const MethodHandler* const handler = Find(head.id);
   core_.ReplyWithStatus(
       call, head.kind,

@@ -32,6 +32,7 @@
 #include "weft/rpc/options.h"
 #include "weft/rpc/server.h"
 #include "weft/rpc/service/method_handler.h"
+#include "weft/rpc/service/server_streams.h"
 #include "weft/rpc/service/service.h"
 #include "weft/rpc/service/service_options.h"
 #include "weft/rpc/service/service_stats.h"
@@ -50,6 +51,7 @@ class ServiceServer {
 
   Server& server() { return *server_; }
   const ServiceStats& stats() const { return core_.stats; }
+  const ServerStreams& streams() const { return *streams_; }
   absl::Span<Service* const> services() const { return services_; }
 
  private:
@@ -77,6 +79,7 @@ class ServiceServer {
   std::vector<std::unique_ptr<MethodHandler>> handlers_;
   std::vector<Place> table_;
   size_t mask_ = 0;
+  std::unique_ptr<ServerStreams> streams_;
   std::unique_ptr<Server> server_;  // last: its coroutines use all of the above
 };
 

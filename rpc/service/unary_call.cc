@@ -69,32 +69,32 @@ void UnaryCallBase::WriteHead(uint8_t* out) const {
   }
 }
 
-bool UnaryCallBase::TakeHead(absl::StatusOr<BufferChain>& reply) {
+bool UnaryCallBase::TakeHead(absl::StatusOr<BufferChain>& reply, RequestKind kind) {
   if (!reply.ok()) [[unlikely]] {
     status_ = reply.status();
     return false;
   }
   ReplyHead head;
-  if (!ReadReplyHead(reply->front(), RequestKind::kUnary, &head) || head.trailer_bytes > 0 ||
+  if (!ReadReplyHead(reply->front(), kind, &head) || head.trailer_bytes > 0 ||
       head.code != absl::StatusCode::kOk) [[unlikely]] {
-    return TakeSlowHead(*reply);
+    return TakeSlowHead(*reply, kind);
   }
-  reply->TrimFront(kReplyHeadBytesMin);
+  reply->TrimFront(ReplyHead::Bytes(kind));
   return true;
 }
 
 // One that lies in several pieces, or has a trailer, or is an error, or none at all.
-bool UnaryCallBase::TakeSlowHead(BufferChain& reply) {
-  std::array<uint8_t, kReplyHeadBytesMin> bytes;
+bool UnaryCallBase::TakeSlowHead(BufferChain& reply, RequestKind kind) {
+  std::array<uint8_t, kReplyHeadBytesMax> first;
+  const size_t got = reply.CopyTo(absl::MakeSpan(first));
   ReplyHead head;
   wire::Trailer trailer;
-  if (reply.CopyTo(absl::MakeSpan(bytes)) < bytes.size() ||
-      !ReadReplyHead(bytes, RequestKind::kUnary, &head)) {
+  if (!ReadReplyHead(absl::MakeSpan(first).first(got), kind, &head)) {
     status_ = absl::InternalError(
         absl::StrCat("the reply to ", method_.full_name, " is not that of a service"));
     return false;
   }
-  reply.TrimFront(bytes.size());
+  reply.TrimFront(ReplyHead::Bytes(kind));
   if (head.trailer_bytes > 0 && !TakeMessage(reply, head.trailer_bytes, &trailer)) {
     status_ = absl::InternalError(
         absl::StrCat("the trailer of the reply to ", method_.full_name, " does not parse"));

@@ -73,8 +73,9 @@ class UnaryCallBase {
     return {.timeout = channel_.options().timeout};
   }
 
-  // Takes head and trailer off a reply. True: a response is what is left in `reply`.
-  bool TakeHead(absl::StatusOr<BufferChain>& reply);
+  // Takes head and trailer off a reply to a request of that kind. True: a response is what is left
+  // in `reply`.
+  bool TakeHead(absl::StatusOr<BufferChain>& reply, RequestKind kind = RequestKind::kUnary);
   // Tells interceptors and observers how it ended.
   void Finish() {
     if (begun_ > 0) [[unlikely]]
@@ -106,7 +107,7 @@ class UnaryCallBase {
   void FillTrace(const TraceParent* parent);
   size_t PrepareWithContext();
   CallOptions OptionsOfContext() const;
-  bool TakeSlowHead(BufferChain& reply);
+  bool TakeSlowHead(BufferChain& reply, RequestKind kind);
 };
 
 template <typename Request, typename Response>

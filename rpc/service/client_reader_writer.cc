@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/rpc/service/client_reader_writer.h"
+
+#include <memory>
+
+#include "weft/rpc/call_status.h"
+
+namespace weft::rpc {
+
+StreamCallBase::StreamCallBase(Channel& channel, const Channel::BoundMethod& method,
+                               ClientContext* context, const StreamDirections& directions)
+    : UnaryCallBase(channel, method, context) {
+  ClientStreams* const streams = channel.streams();
+  if (streams == nullptr) {
+    status_ = absl::FailedPreconditionError("a channel over a session has no streams");
+    return;
+  }
+  stream_.emplace(*streams, directions);
+  status_ = stream_->status();
+  if (!status_.ok()) stream_.reset();
+}
+
+// The bytes of the head with its metadata; 0: the call has ended, with status_.
+size_t StreamCallBase::Begin() {
+  if (!stream_.has_value()) return 0;
+  head_.kind = RequestKind::kOpen;
+  head_.number = stream_->id();
+  if (Prepare() == 0) {
+    stream_.reset();
+    return 0;
+  }
+  return head_.bytes() + head_.metadata_bytes;
+}
+
+void StreamCallBase::StartWith(Payload request) {
+  const size_t head_bytes = Begin();
+  if (head_bytes == 0) return;
+  const auto head = std::make_unique_for_overwrite<uint8_t[]>(head_bytes);
+  WriteHead(head.get());
+  observed_.AddRequestBytes(request.size());
+  Payload open =
+      EncodeRaw(channel_.client().port().pool(), {head.get(), head_bytes}, std::move(request));
+  if (open.empty()) return Fail();
+  Send(std::move(open));
+}
+
+void StreamCallBase::Send(Payload open) {
+  stream_->state().set_observer(&observed_);
+  stream_->Start(std::move(open), context_ != nullptr ? context_->options() : CallOptions());
+}
+
+void StreamCallBase::Fail() {
+  NoBuffers();
+  stream_.reset();
+}
+
+void StreamCallBase::OnEnd(absl::StatusOr<BufferChain> reply) {
+  if (TakeHead(reply, RequestKind::kOpen) && decode_ != nullptr) {
+    observed_.AddResponseBytes(reply->size());
+    if (!decode_(*std::move(reply), response_)) ResponseDoesNotParse();
+  }
+  stream_.reset();
+  UnaryCallBase::Finish();
+}
+
+}  // namespace weft::rpc
