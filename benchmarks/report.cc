@@ -35,6 +35,14 @@ double Median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
+double MedianRatio(const std::vector<double>& figures, const std::vector<double>& others) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < std::min(figures.size(), others.size()); ++i) {
+    ratios.push_back(figures[i] / others[i]);
+  }
+  return Median(std::move(ratios));
+}
+
 void Report::Add(std::string figure, std::string unit, std::vector<double> runs,
                  std::optional<double> floor) {
   rows_.push_back({std::move(figure), std::move(unit), std::move(runs), floor, ""});

@@ -24,6 +24,10 @@ namespace weft::benchmarks {
 // The middle value, or the mean of the two middle ones; 0 of none.
 double Median(std::vector<double> values);
 
+// The median of the ratios of figures to others within each run, whose measurements follow one
+// another: what the machine did meanwhile, it did to both.
+double MedianRatio(const std::vector<double>& figures, const std::vector<double>& others);
+
 class Report {
  public:
   // A figure: the median of `runs`, and its ratio to `floor`, if there is one.

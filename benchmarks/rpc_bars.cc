@@ -60,15 +60,6 @@ const BulkBar* BarOf(const BulkWorkload& workload) {
   return nullptr;
 }
 
-// The median of the ratios within each run, whose measurements follow one another.
-double MedianRatio(const std::vector<double>& figures, const std::vector<double>& others) {
-  std::vector<double> ratios;
-  for (size_t i = 0; i < std::min(figures.size(), others.size()); ++i) {
-    ratios.push_back(figures[i] / others[i]);
-  }
-  return Median(std::move(ratios));
-}
-
 }  // namespace
 
 std::vector<RpcWorkload> BarWorkloads() {

@@ -18,6 +18,7 @@ class RuntimeDirectory {
   // Makes it, and lets XDG_RUNTIME_DIR of this process and those that it starts name it.
   static absl::StatusOr<std::unique_ptr<RuntimeDirectory>> Make();
   ~RuntimeDirectory();
+  const std::string& path() const { return path_; }
   RuntimeDirectory(const RuntimeDirectory&) = delete;
   RuntimeDirectory& operator=(const RuntimeDirectory&) = delete;
 

@@ -25,9 +25,12 @@ int NetShow(Arguments arguments);
 int NetArp(Arguments arguments);
 int NetStats(Arguments arguments);
 int NetPing(Arguments arguments);
+int RpcCall(Arguments arguments);
+int RpcList(Arguments arguments);
 int RpcServe(Arguments arguments);
 int RpcPing(Arguments arguments);
 int RpcStats(Arguments arguments);
+int RpcTop(Arguments arguments);
 
 }  // namespace weft::cli
 

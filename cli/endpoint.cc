@@ -26,7 +26,8 @@ bool NamesTransport(const config::Config& config) {
 }  // namespace
 
 absl::StatusOr<Endpoint> ChooseEndpoint(const EndpointOptions& options) {
-  absl::StatusOr<config::Config> config = config::LoadChosen(options.config, options.transport);
+  absl::StatusOr<config::Config> config = 
+      config::LoadChosen(options.config, options.transport, options.plaintext);
   if (!config.ok()) return config.status();
   const std::string& listen = config->rpc().listen();
   absl::StatusOr<Address> address = Address::Parse(!options.address.empty() ? options.address

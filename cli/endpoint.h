@@ -20,6 +20,7 @@ inline constexpr uint64_t kMessageBytesMax = 16 << 20;
 struct EndpointOptions {
   std::string config;     // --config
   std::string transport;  // --transport
+  bool plaintext = false;  // --plaintext
   std::string address;    // empty: where the configuration says to listen, or else the default
 };
 

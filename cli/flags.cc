@@ -32,6 +32,15 @@ void Flags::Text(absl::string_view name, absl::string_view form, absl::string_vi
        }});
 }
 
+void Flags::Texts(absl::string_view name, absl::string_view form, absl::string_view help,
+                  std::vector<std::string>* values) {
+  options_.push_back(
+      {std::string(name), std::string(form), std::string(help), [values](const std::string& text) {
+         values->push_back(text);
+         return absl::OkStatus();
+       }});
+}
+
 void Flags::Number(absl::string_view name, absl::string_view form, absl::string_view help,
                    uint64_t* value, uint64_t min, uint64_t max) {
   auto set = [value, min, max](const std::string& text) {
@@ -61,9 +70,10 @@ void Flags::Duration(absl::string_view name, absl::string_view help, absl::Durat
   options_.push_back({std::string(name), "TIME", std::string(help), set});
 }
 
-void Flags::Config(std::string* config, std::string* transport) {
+void Flags::Config(std::string* config, std::string* transport, bool* plaintext) {
   Text("config", "FILE", "configuration; without it, the file that WEFT_CONFIG names", config);
   Text("transport", "NAME", "another transport than the configuration's", transport);
+  Bool("plaintext", "plain text to other machines too", plaintext);
 }
 
 void Flags::Argument(absl::string_view form, absl::string_view help, std::string* value) {
@@ -74,6 +84,10 @@ void Flags::Arguments(absl::string_view form, absl::string_view help,
                       std::vector<std::string>* values) {
   positionals_.push_back({std::string(form), std::string(help), nullptr});
   rest_ = values;
+}
+
+void Flags::OptionalArgument(absl::string_view form, absl::string_view help, std::string* value) {
+  positionals_.push_back({std::string(form), std::string(help), value, true});
 }
 
 std::optional<int> Flags::Parse(cli::Arguments arguments) {
@@ -109,7 +123,7 @@ absl::Status Flags::ParseAll(cli::Arguments arguments) {
     return absl::InvalidArgumentError(
         absl::StrCat("unexpected argument '", rest[positionals_.size()], "'"));
   }
-  if (rest.size() < positionals_.size()) {
+  if (rest.size() < positionals_.size() && !positionals_[rest.size()].optional) {
     return absl::InvalidArgumentError(
         absl::StrCat("no ", positionals_[rest.size()].form, " given"));
   }
@@ -156,7 +170,8 @@ absl::Status Flags::ParseOption(cli::Arguments arguments, size_t* index) {
 std::string Flags::Synopsis() const {
   std::string synopsis = absl::StrCat("weft ", command_);
   for (const Positional& positional : positionals_) {
-    absl::StrAppend(&synopsis, " ", positional.form);
+    absl::StrAppend(&synopsis, " ", positional.optional ? absl::StrCat("[", positional.form, "]")
+                                                        : positional.form);
   }
   return absl::StrCat(synopsis, rest_ != nullptr ? "..." : "",
                       options_.empty() ? "" : " [OPTIONS]");

@@ -32,18 +32,23 @@ class Flags {
   void Bool(absl::string_view name, absl::string_view help, bool* value);
   void Text(absl::string_view name, absl::string_view form, absl::string_view help,
             std::string* value);
+  // One that may be given several times; all values, in order.
+  void Texts(absl::string_view name, absl::string_view form, absl::string_view help,
+             std::vector<std::string>* values);
   void Number(absl::string_view name, absl::string_view form, absl::string_view help,
               uint64_t* value, uint64_t min, uint64_t max);
   // "100ms", "1.5s"; greater than zero.
   void Duration(absl::string_view name, absl::string_view help, absl::Duration* value);
 
-  // --config and --transport, which every configured program has.
-  void Config(std::string* config, std::string* transport);
+  // --config, --transport and --plaintext, which every configured program has.
+  void Config(std::string* config, std::string* transport, bool* plaintext);
 
   // Declares what else the command line has: exactly one, and of several of these one each, in
   // order; or at least one.
   void Argument(absl::string_view form, absl::string_view help, std::string* value);
   void Arguments(absl::string_view form, absl::string_view help, std::vector<std::string>* values);
+  // One that may be missing, behind all others; not together with Arguments().
+  void OptionalArgument(absl::string_view form, absl::string_view help, std::string* value);
 
   // None if the command is to run. Otherwise the program's exit status: help was asked for and
   // printed, or the error was.
@@ -74,6 +79,7 @@ class Flags {
     std::string form;
     std::string help;
     std::string* value;  // null: it goes to rest_
+    bool optional = false;
   };
   std::vector<Positional> positionals_;
   std::vector<std::string>* rest_ = nullptr;  // of one or more

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// weft: looks at transports and configurations, serves and measures.
+// weft: looks at transports, configurations and servers, calls, serves and measures.
 
 #include <algorithm>
 #include <cstdio>
@@ -32,9 +32,12 @@ constexpr Command kCommands[] = {
     {"net ping", "have a running host's network stack send echo requests", &NetPing},
     {"net show", "show the interfaces of a running host's network stack", &NetShow},
     {"net stats", "show what a running host's network stack has counted", &NetStats},
+    {"rpc call", "call a method of a running server, with JSON", &RpcCall},
+    {"rpc list", "list the services of a running server and their methods", &RpcList},
     {"rpc ping", "send requests to a server and measure the replies", &RpcPing},
     {"rpc serve", "answer requests by sending them back", &RpcServe},
     {"rpc stats", "show sessions and counters of a running program's RPC", &RpcStats},
+    {"rpc top", "watch methods and sessions of a running program's RPC", &RpcTop},
     {"transports", "list the transports of this program and what they can do here", &Transports},
 };
 

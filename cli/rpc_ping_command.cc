@@ -107,20 +107,24 @@ class Pinger {
   PingReport& report_;
 };
 
-rpc::ClientOptions ClientOptionsFor(const config::Rpc& config, const PingOptions& options) {
-  rpc::ClientOptions client = rpc::ClientOptions::From(config);
-  if (options.timeout > absl::ZeroDuration()) client.timeout = options.timeout;
-  client.outstanding_max = options.outstanding;
-  client.session.sessions_max = std::max<size_t>(client.session.sessions_max, options.sessions);
+absl::StatusOr<rpc::ClientOptions> ClientOptionsFor(const config::Config& config,
+                                                    const PingOptions& options) {
+  absl::StatusOr<rpc::ClientOptions> client = rpc::ClientOptions::From(config);
+  if (!client.ok()) return client;
+  if (options.timeout > absl::ZeroDuration()) client->timeout = options.timeout;
+  client->outstanding_max = options.outstanding;
+  client->session.sessions_max = std::max<size_t>(client->session.sessions_max, options.sessions);
   return client;
 }
 
 absl::StatusOr<std::shared_ptr<void>> StartPinger(Worker& worker, const Address& address,
                                                   const PingOptions& options, PingReport& report) {
+  absl::StatusOr<rpc::ClientOptions> client_options = ClientOptionsFor(worker.config(), options);
+  if (!client_options.ok()) return client_options.status();
   absl::StatusOr<std::unique_ptr<DatagramPort>> port = worker.OpenDatagramPort();
   if (!port.ok()) return port.status();
-  absl::StatusOr<std::unique_ptr<rpc::Client>> client = rpc::Client::Create(
-      worker.loop(), *std::move(port), ClientOptionsFor(worker.config().rpc(), options));
+  absl::StatusOr<std::unique_ptr<rpc::Client>> client =
+      rpc::Client::Create(worker.loop(), *std::move(port), *client_options);
   if (!client.ok()) return client.status();
   absl::StatusOr<Peer> server = (*client)->Resolve(address);
   // Nobody there is the answer to this command, not a mistake in it.
@@ -207,7 +211,8 @@ int RpcPing(Arguments arguments) {
                "spread the requests over N sessions; 0: the one that a client has with each server",
                &options.sessions, 0, kSessionsMax);
   flags.Bool("json", "the summary for programs", &options.as_json);
-  flags.Config(&options.endpoint.config, &options.endpoint.transport);
+  flags.Config(&options.endpoint.config, &options.endpoint.transport,
+               &options.endpoint.plaintext);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
   if (absl::Status wire = CheckWire(options.wire); !wire.ok()) {
     return flags.UsageError(wire.message());

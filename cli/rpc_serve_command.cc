@@ -84,7 +84,7 @@ absl::StatusOr<std::unique_ptr<rpc::Server>> MakeServer(Loop& loop,
 // `address` becomes the one where the first worker listens, so that the others join it there.
 absl::StatusOr<std::shared_ptr<void>> Serve(Worker& worker, Address& address, absl::Duration delay,
                                             Totals& totals) {
-  absl::StatusOr<rpc::ServerOptions> options = rpc::ServerOptions::From(worker.config().rpc());
+  absl::StatusOr<rpc::ServerOptions> options = rpc::ServerOptions::From(worker.config());
   if (!options.ok()) return options.status();
   absl::StatusOr<std::unique_ptr<DatagramPort>> port = worker.OpenDatagramPort(address);
   if (!port.ok()) return port.status();
@@ -144,7 +144,7 @@ int RpcServe(Arguments arguments) {
                "                         transport.buffers.count",
                &size, 0, kMessageBytesMax);
   flags.Duration("delay", "wait before each reply, to try timeouts out (0)", &delay);
-  flags.Config(&options.config, &options.transport);
+  flags.Config(&options.config, &options.transport, &options.plaintext);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
 
   absl::StatusOr<Endpoint> endpoint = ChooseEndpoint(options);

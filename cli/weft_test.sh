@@ -78,11 +78,11 @@ err_is "weft: unknown command 'rpc pnig'; did you mean 'rpc ping'?"
 weft_exits 2 rcp ping 127.0.0.1:1
 err_is "weft: unknown command 'rcp ping'; did you mean 'rpc ping'?"
 weft_exits 2 frobnicate
-err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, rpc ping, rpc serve, rpc stats, transports"
+err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, rpc ping, rpc serve, rpc stats, rpc top, transports"
 weft_exits 2 --transport shm rpc ping
 err_is "weft: '--transport' comes before the command; options follow it"
 for name in 'config check' 'config print' 'net arp' 'net ping' 'net show' 'net stats' 'rpc ping' \
-  'rpc serve' 'rpc stats' transports; do
+  'rpc serve' 'rpc stats' 'rpc top' transports; do
   # shellcheck disable=SC2086 # A name is one word or two.
   weft_exits 0 $name --help
   out_has "^Usage: weft $name "
@@ -170,6 +170,17 @@ weft_exits 2 rpc ping 127.0.0.1:1 --config missing.cfg
 err_has "cannot read configuration file 'missing.cfg'"
 weft_exits 2 rpc serve --listen 300.0.0.1:7000
 err_has 'weft rpc serve: '
+
+# --- plain text beyond this machine ---
+
+weft_exits 1 rpc serve --listen 0.0.0.0:0
+err_has 'security { plaintext { } }'
+weft_exits 1 rpc ping 192.0.2.1:7000 --count 1
+err_has 'security { plaintext { } }'
+if serve everywhere --listen 0.0.0.0:0 --plaintext; then
+  weft_exits 0 rpc ping "127.0.0.1:${address##*:}" --count 10
+  stop everywhere TERM
+fi
 
 # --- rpc over kernel sockets ---
 

@@ -16,10 +16,15 @@ ABSL_FLAG(
     "Transport to use instead of the configuration's, such as linux, shm or sim. Settings of a "
     "transport of another name are dropped.");
 
+ABSL_FLAG(bool, plaintext, false,
+          "Speak plain text to other machines too: as `security { plaintext { } }` in the "
+          "configuration.");
+
 namespace weft::config {
 
 absl::StatusOr<Config> FromFlags() {
-  return LoadChosen(absl::GetFlag(FLAGS_config), absl::GetFlag(FLAGS_transport));
+  return LoadChosen(absl::GetFlag(FLAGS_config), absl::GetFlag(FLAGS_transport),
+                    absl::GetFlag(FLAGS_plaintext));
 }
 
 }  // namespace weft::config

@@ -6,6 +6,8 @@
 //                       names the file; without that, everything has its default.
 //   --transport NAME    another transport than the configuration's. Settings there of a
 //                       transport of another name are dropped; decorators and buffers stay.
+//   --plaintext         RPC in plain text to other machines too, as `security { plaintext { } }`
+//                       in the configuration says.
 //
 // A program calls absl::ParseCommandLine() first.
 

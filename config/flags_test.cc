@@ -14,6 +14,7 @@
 
 ABSL_DECLARE_FLAG(std::string, config);
 ABSL_DECLARE_FLAG(std::string, transport);
+ABSL_DECLARE_FLAG(bool, plaintext);
 
 namespace weft::config {
 namespace {
@@ -60,6 +61,19 @@ TEST_F(FlagsTest, TheSwitchDropsTheSettingsOfAnotherTransportOnly) {
   EXPECT_EQ(transport.settings_case(), Transport::SETTINGS_NOT_SET);
   EXPECT_EQ(transport.decorators_size(), 1);
   EXPECT_EQ(transport.buffers().count(), 99u);
+}
+
+TEST_F(FlagsTest, PlainTextByFlag) {
+  EXPECT_FALSE(FromFlags().value().has_security());
+  absl::SetFlag(&FLAGS_plaintext, true);
+  EXPECT_TRUE(FromFlags().value().security().has_plaintext());
+  absl::SetFlag(&FLAGS_config,
+                Write("any.cfg", "security { plaintext { original_format: ANY } }"));
+  EXPECT_EQ(FromFlags().value().security().plaintext().original_format(), Plaintext::ANY);
+  absl::SetFlag(&FLAGS_config,
+                Write("psk.cfg", "security { psk { identity: 'a' key_file: 'b' } }"));
+  EXPECT_EQ(FromFlags().status().message(),
+            "--plaintext, but the configuration has keys (security); give one of the two");
 }
 
 TEST_F(FlagsTest, TheSwitchDropsTheSettingsOfAnotherPlugin) {

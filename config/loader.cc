@@ -65,9 +65,17 @@ absl::StatusOr<Config> LoadFile(const std::string& path) {
   return Parse(text, path, absl::EndsWith(path, ".json") ? Format::kJson : DetectFormat(text));
 }
 
-absl::StatusOr<Config> LoadChosen(const std::string& path, const std::string& transport) {
+absl::StatusOr<Config> LoadChosen(const std::string& path, const std::string& transport,
+                                  bool plaintext) {
   absl::StatusOr<Config> config = path.empty() ? LoadFromEnvironment() : LoadFile(path);
-  if (config.ok() && !transport.empty()) SelectTransport(transport, config->mutable_transport());
+  if (!config.ok()) return config;
+  if (!transport.empty()) SelectTransport(transport, config->mutable_transport());
+  if (!plaintext) return config;
+  if (config->has_security() && !config->security().has_plaintext()) {
+    return absl::InvalidArgumentError(
+        "--plaintext, but the configuration has keys (security); give one of the two");
+  }
+  config->mutable_security()->mutable_plaintext();
   return config;
 }
 

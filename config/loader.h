@@ -45,7 +45,9 @@ absl::StatusOr<Config> LoadFile(const std::string& path);
 // What a program is to use: the file `path` or, if that is empty, the one that the environment
 // variable WEFT_CONFIG names or, without it, all defaults; on `transport` unless that is empty.
 // Settings of a transport of another name are dropped then; decorators and buffers stay.
-absl::StatusOr<Config> LoadChosen(const std::string& path, const std::string& transport);
+// `plaintext` says `security { plaintext { } }`: InvalidArgument beside keys.
+absl::StatusOr<Config> LoadChosen(const std::string& path, const std::string& transport,
+                                  bool plaintext = false);
 
 // The effective configuration: every field that has a value, with defaults filled in.
 // Of the transports' settings, only those of the one named. Parse() reads it back as

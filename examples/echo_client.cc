@@ -68,10 +68,11 @@ absl::Status Run(const std::string& text) {
   return (*host)->Run([&](weft::Worker& worker) -> absl::StatusOr<std::shared_ptr<void>> {
     auto address = weft::Address::Parse(ServerAddress(worker.config()));
     if (!address.ok()) return address.status();
+    auto options = weft::rpc::ClientOptions::From(worker.config());
+    if (!options.ok()) return options.status();
     auto port = worker.OpenDatagramPort();
     if (!port.ok()) return port.status();
-    auto client = weft::rpc::Client::Create(worker.loop(), *std::move(port),
-                                            weft::rpc::ClientOptions::From(worker.config().rpc()));
+    auto client = weft::rpc::Client::Create(worker.loop(), *std::move(port), *options);
     if (!client.ok()) return client.status();
     auto server = (*client)->Resolve(*address);
     if (!server.ok()) return server.status();

@@ -40,7 +40,7 @@ std::string ListenAddress(const weft::config::Config& config) {
 absl::StatusOr<std::shared_ptr<void>> Serve(weft::Worker& worker) {
   auto address = weft::Address::Parse(ListenAddress(worker.config()));
   if (!address.ok()) return address.status();
-  auto options = weft::rpc::ServerOptions::From(worker.config().rpc());
+  auto options = weft::rpc::ServerOptions::From(worker.config());
   if (!options.ok()) return options.status();
   auto port = worker.OpenDatagramPort(*address);
   if (!port.ok()) return port.status();

@@ -40,7 +40,8 @@ config::Config FromText(const std::string& text) {
 // `transport` is its settings; weft's stack has `address`.
 config::Config Stack(const std::string& transport, const std::string& address) {
   return FromText(absl::StrCat("transport { ", transport, " } netstack { addresses: '", address,
-                               "/24' } rpc { listen: '", address, ":7000' }"));
+                               "/24' } rpc { listen: '", address,
+                               ":7000' } security { plaintext { } }"));
 }
 
 }  // namespace
@@ -76,7 +77,7 @@ std::vector<OwnNetwork> OwnNetworks() {
       {"tap", "weft's stack behind a TAP device, to the kernel's sockets",
        Stack("name: 'linux' linux { tap { interface: 'weft2' kernel_addresses: '10.0.4.1/24' } }",
              "10.0.4.2"),
-       FromText("")},
+       FromText("security { plaintext { } }")},
   };
 }
 

@@ -22,6 +22,7 @@
 #include "weft/examples/own_networks.h"
 #include "weft/host/host.h"
 #include "weft/rpc/client.h"
+#include "weft/rpc/options.h"
 #include "weft/rpc/server.h"
 #include "weft/transports/registry.h"
 
@@ -57,20 +58,24 @@ using Application = absl::StatusOr<std::shared_ptr<void>>;
 
 // The server's part of a program. `address` gets the one where it is reached.
 Application Serve(weft::Worker& worker, const weft::Address& listen, weft::Address* address) {
+  auto options = weft::rpc::ServerOptions::From(worker.config());
+  if (!options.ok()) return options.status();
   // Not worker.OpenDatagramPort(), by which workers share one address.
   auto port = worker.transport().OpenDatagramPort({.local = listen});
   if (!port.ok()) return port.status();
   *address = (*port)->local_address();
-  auto server = weft::rpc::Server::Create(worker.loop(), *std::move(port), {}, &Echo);
+  auto server = weft::rpc::Server::Create(worker.loop(), *std::move(port), *options, &Echo);
   if (!server.ok()) return server.status();
   return std::shared_ptr<weft::rpc::Server>(*std::move(server));
 }
 
 // The client's.
 Application Start(weft::Worker& worker, const weft::Address& address, weft::Histogram& latency) {
+  auto options = weft::rpc::ClientOptions::From(worker.config());
+  if (!options.ok()) return options.status();
   auto port = worker.transport().OpenDatagramPort({});
   if (!port.ok()) return port.status();
-  auto client = weft::rpc::Client::Create(worker.loop(), *std::move(port), {});
+  auto client = weft::rpc::Client::Create(worker.loop(), *std::move(port), *options);
   if (!client.ok()) return client.status();
   auto server = (*client)->Resolve(address);
   if (!server.ok()) return server.status();

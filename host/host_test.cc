@@ -412,6 +412,9 @@ TEST(HostTest, ShowsHealthAndMetricsOverHttp) {
         << text;
     EXPECT_TRUE(absl::StrContains(text, "weft_loop_iterations_total{worker=\"0\"}")) << text;
     EXPECT_FALSE(absl::StrContains(text, "weft_loop_iterations_total{worker=\"0\"} 0\n")) << text;
+    const std::string ports = AskHttp(host->http_address(), "GET /ports HTTP/1.0\r\n\r\n");
+    EXPECT_TRUE(absl::StrContains(ports, "\"transport\": \"linux\"")) << ports;
+    EXPECT_TRUE(absl::StrContains(ports, "\"sent_bytes\": 5,")) << ports;
     host->Stop();
   });
   const absl::Status status = host->Run([](Worker& worker) -> Application {
@@ -431,6 +434,26 @@ TEST(HostTest, ShowsHealthAndMetricsOverHttp) {
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_TRUE(absl::EndsWith(AskHttp(host->http_address(), health), "\r\n\r\nstopping\n"));
   EXPECT_FALSE(absl::StrContains(AskHttp(host->http_address(), metrics), "weft_port_sent"));
+}
+
+TEST(HostTest, TellsBrowsersAndProgramsOfItself) {
+  const auto host = MustOpen("host { workers: 2 } metrics { listen: '0' }");
+  const auto get = [&](const std::string& target) {
+    return AskHttp(host->http_address(), absl::StrCat("GET ", target, " HTTP/1.0\r\n\r\n"));
+  };
+  EXPECT_TRUE(absl::StartsWith(get("/"), "HTTP/1.1 302 "));
+  EXPECT_TRUE(absl::StrContains(get("/"), "\r\nLocation: /status\r\n"));
+  const std::string page = get("/status");
+  EXPECT_TRUE(absl::StrContains(page, "\r\nContent-Security-Policy: default-src 'none'; script-src "))
+      << page;
+  EXPECT_TRUE(absl::EndsWith(page, "</html>\n"));
+  const std::string about = get("/host");
+  for (const std::string& field :
+       {absl::StrCat("\"pid\": ", getpid()), std::string("\"program\": \"host_test\""),
+        std::string("\"transport\": \"linux\""), std::string("\"workers\": 2"),
+        std::string("\"state\": \"starting\""), std::string("\"pages\": []")}) {
+    EXPECT_TRUE(absl::StrContains(about, field)) << about;
+  }
 }
 
 TEST(HostTest, WorkersDescribeWhatTheyHaveOnAPage) {

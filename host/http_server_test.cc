@@ -35,6 +35,10 @@ std::unique_ptr<HttpServer> StartServer(const HttpLimits& limits = {}) {
        {"/large",
         [](const HttpRequest&) { return HttpResponse{.body = std::string(8 << 20, 'x')}; }},
        {"/query", &ShowQuery},
+       {"/old",
+        [](const HttpRequest&) {
+          return HttpResponse{.status = 302, .headers = {{"Location", "/query"}, {"X-Y", "z"}}};
+        }},
        {"/later",
         [](const HttpRequest&) {
           return HttpResponse{.later = [turns = 0]() mutable -> std::optional<HttpResponse> {
@@ -114,6 +118,13 @@ TEST(HttpServerTest, ServesItsClient) {
   EXPECT_EQ(
       HttpGet(address, "/query").status().message(),
       absl::StrCat("nothing listens at ", address, "; is the host running, with metrics.listen?"));
+}
+
+TEST(HttpServerTest, PagesHaveHeadersOfTheirOwn) {
+  const auto server = StartServer();
+  const std::string answer = Ask(*server, "GET /old HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(StatusLine(answer), "HTTP/1.1 302 Found");
+  EXPECT_TRUE(absl::StrContains(answer, "\r\nLocation: /query\r\nX-Y: z\r\n")) << answer;
 }
 
 TEST(HttpServerTest, PagesGetTheQuery) {

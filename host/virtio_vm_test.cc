@@ -53,13 +53,13 @@ TEST(VirtioVmTest, RequestsAndRepliesOfEverySizeCross) {
     const Address address = *Address::Parse(listen);
     auto server_port = server_side->transport->OpenDatagramPort({.local = address});
     ASSERT_TRUE(server_port.ok()) << server_port.status();
-    auto server = rpc::Server::Create(loop, *std::move(server_port), {}, [](rpc::ServerCall call) {
-      (void)call.Reply(std::move(call.request()));
-    });
+    auto server = rpc::Server::Create(
+        loop, *std::move(server_port), {.security = rpc::Plaintext()},
+        [](rpc::ServerCall call) { (void)call.Reply(std::move(call.request())); });
     ASSERT_TRUE(server.ok()) << server.status();
     auto client_port = client_side->transport->OpenDatagramPort({});
     ASSERT_TRUE(client_port.ok()) << client_port.status();
-    rpc::ClientOptions options;
+    rpc::ClientOptions options = {.security = rpc::Plaintext()};
     options.timeout = absl::Seconds(20);  // emulation is slow, and a link takes its time
     auto client = rpc::Client::Create(loop, *std::move(client_port), options);
     ASSERT_TRUE(client.ok()) << client.status();

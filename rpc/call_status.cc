@@ -35,6 +35,8 @@ absl::Status ErrorOf(DropReason reason) {
       return absl::AbortedError("the server's handler ended without a reply");
     case DropReason::kUnsupported:
       return NotExecuted(absl::UnimplementedError("the server is not a replica"));
+    case DropReason::kForbidden:
+      return NotExecuted(absl::PermissionDeniedError("this client may not call that server"));
     case DropReason::kNone:
     case DropReason::kRefused:
       break;

@@ -22,6 +22,7 @@ namespace weft::rpc {
 //   kDeadline                            DeadlineExceeded
 //   kUnanswered                          Aborted
 //   kUnsupported                         Unimplemented
+//   kForbidden                           PermissionDenied
 absl::Status DropStatus(DropReason reason, uint32_t retry_after_us);
 
 // Marks `status`, an error, as that of a request that certainly was not executed.

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "weft/rpc/call_status.h"
+#include "weft/rpc/port_protection.h"
 
 namespace weft::rpc {
 namespace {
@@ -42,6 +43,10 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(Loop& loop,
                                                        std::unique_ptr<DatagramPort> port,
                                                        const ClientOptions& options) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  auto protected_port =
+      Protect(loop, std::move(port), options.security.get(), Role::kClient);
+  if (!protected_port.ok()) return protected_port.status();
+  port = *std::move(protected_port);
   absl::StatusOr<Wire> wire = WireFor(options, *port);
   if (!wire.ok()) return wire.status();
   absl::StatusOr<size_t> payload = PacketPayloadBytes(*port);
@@ -62,6 +67,12 @@ Client::Client(Loop& loop, std::unique_ptr<DatagramPort> port, const ClientOptio
 }
 
 Client::~Client() { base_.loop.Remove(this); }
+
+absl::StatusOr<Peer> Client::Resolve(const Address& address) {
+  absl::Status allowed = MayTalkTo(*base_.port, address, base_.options.security.get());
+  if (!allowed.ok()) return allowed;
+  return base_.port->Resolve(address);
+}
 
 size_t Client::outstanding() const { return original_.outstanding() + sessions_.outstanding(); }
 

@@ -75,7 +75,8 @@ class Client : public Pollable {
   class CallAwaiter;
 
   // Adds itself to `loop`, which must outlive it, and runs over `port`, all of whose messages are
-  // its own. InvalidArgument if the options do not fit together or the port.
+  // its own and go through it as options.security says. InvalidArgument if the options do not fit
+  // together or the port; else the errors of Security::Protect().
   static absl::StatusOr<std::unique_ptr<Client>> Create(Loop& loop,
                                                         std::unique_ptr<DatagramPort> port,
                                                         const ClientOptions& options);
@@ -83,7 +84,9 @@ class Client : public Pollable {
   // a call must be gone already.
   ~Client() override;
 
-  absl::StatusOr<Peer> Resolve(const Address& address) { return base_.port->Resolve(address); }
+  // FailedPrecondition for an address beyond this machine without options().security; else the
+  // errors of DatagramPort::Resolve().
+  absl::StatusOr<Peer> Resolve(const Address& address);
 
   // A buffer that a request of one packet can be written into; null when the pool is empty.
   Buffer Allocate() { return base_.port->pool().Allocate(); }

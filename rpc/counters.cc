@@ -38,6 +38,11 @@ constexpr Named<ServerStats> kServerCounters[] = {
      &ServerStats::refused_shutting_down},
     {"refused_unsupported", "Requests refused as they are for replicas.",
      &ServerStats::refused_unsupported},
+    {"refused_forbidden", "Requests of clients that may not make them.",
+     &ServerStats::refused_forbidden},
+    {"refused_amplification",
+     "Replies that are longer than their request and would go to an address that may be forged.",
+     &ServerStats::refused_amplification},
     {"feedbacks", "FEEDBACK sent to the router.", &ServerStats::feedbacks},
     {"send_overflows", "Packets that found no buffer or no room to wait.",
      &ServerStats::send_overflows},
@@ -109,6 +114,8 @@ const char* NameOf(DropReason reason) {
       return "unanswered";
     case DropReason::kUnsupported:
       return "unsupported";
+    case DropReason::kForbidden:
+      return "forbidden";
   }
   return "unknown";
 }

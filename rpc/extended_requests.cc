@@ -46,6 +46,8 @@ void ExtendedServer::OnRequest(ServerSession& session, Datagram& datagram,
 
 DropReason ExtendedServer::ReasonToRefuse(const ServerSession& session, const Datagram& datagram,
                                           const ExtendedHeader& header) {
+  if (!core_.Authorises(session.peer)) [[unlikely]]
+    return DropReason::kForbidden;
   if (header.policy == Policy::kReplicatedRoute || header.policy == Policy::kReplicatedRouteNoSe) {
     return DropReason::kUnsupported;
   }
@@ -66,6 +68,9 @@ void ExtendedServer::Refuse(ServerSession& session, ServerSlot& slot, DropReason
                             Buffer packet) {
   ServerStats& stats = core_.stats;
   switch (reason) {
+    case DropReason::kForbidden:
+      ++stats.refused_forbidden;
+      break;
     case DropReason::kUnsupported:
       ++stats.refused_unsupported;
       break;

@@ -51,8 +51,9 @@ enum class DropReason : uint8_t {
   kDeadline = 8,      // the deadline passed before there was a reply
   kUnanswered = 9,    // the handler ended without a reply
   kUnsupported = 10,  // replicated execution at a server that is no replica
+  kForbidden = 11,    // the client has proved to be somebody who may not
 };
-inline constexpr uint8_t kDropReasonMax = 10;
+inline constexpr uint8_t kDropReasonMax = 11;
 
 struct ExtendedHeader {
   MessageType type = MessageType::kRequest;

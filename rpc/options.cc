@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/rpc/options.h"
 
+#include <memory>
+#include <string>
+#include <utility>
+
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -17,6 +21,11 @@ absl::Status CheckRange(const char* name, size_t value, size_t min, size_t max) 
   if (value >= min && value <= max) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(name, " is ", value, "; it must be ", min, " to ", max));
+}
+
+absl::StatusOr<std::shared_ptr<const Security>> OpenSecurity(const config::Config& config) {
+  if (!config.has_security()) return nullptr;
+  return Security::Open(config.security());
 }
 
 CongestionOptions FromCongestion(const config::Congestion& config) {
@@ -75,30 +84,38 @@ SessionOptions SessionOptions::From(const config::Rpc& config) {
   };
 }
 
-ClientOptions ClientOptions::From(const config::Rpc& config) {
-  return {
-      .policy = static_cast<Policy>(config.policy()),
-      .timeout = absl::Microseconds(config.timeout_us()),
-      .outstanding_max = config.outstanding_max(),
-      .message_packets_max = config.message_packets_max(),
-      .wire = static_cast<Wire>(config.wire()),
-      .negotiation_timeout = absl::Microseconds(config.session().negotiation_timeout_us()),
-      .session = SessionOptions::From(config),
+absl::StatusOr<ClientOptions> ClientOptions::From(const config::Config& config) {
+  auto security = OpenSecurity(config);
+  if (!security.ok()) return security.status();
+  const config::Rpc& rpc = config.rpc();
+  return ClientOptions{
+      .policy = static_cast<Policy>(rpc.policy()),
+      .timeout = absl::Microseconds(rpc.timeout_us()),
+      .outstanding_max = rpc.outstanding_max(),
+      .message_packets_max = rpc.message_packets_max(),
+      .wire = static_cast<Wire>(rpc.wire()),
+      .negotiation_timeout = absl::Microseconds(rpc.session().negotiation_timeout_us()),
+      .session = SessionOptions::From(rpc),
+      .security = *std::move(security),
   };
 }
 
-absl::StatusOr<ServerOptions> ServerOptions::From(const config::Rpc& config) {
+absl::StatusOr<ServerOptions> ServerOptions::From(const config::Config& config) {
+  auto security = OpenSecurity(config);
+  if (!security.ok()) return security.status();
+  const config::Rpc& rpc = config.rpc();
   ServerOptions options{
-      .message_packets_max = config.message_packets_max(),
-      .messages_max = config.reassembly().messages_max(),
-      .messages_per_peer_max = config.reassembly().messages_per_peer_max(),
-      .reassembly_timeout = absl::Microseconds(config.reassembly().timeout_us()),
-      .session = SessionOptions::From(config),
-      .reply_cache_time = absl::Microseconds(config.reply_cache().time_us()),
-      .reply_cache_bytes_max = config.reply_cache().bytes_max(),
-      .executing_max = config.overload().executing_max(),
+      .message_packets_max = rpc.message_packets_max(),
+      .messages_max = rpc.reassembly().messages_max(),
+      .messages_per_peer_max = rpc.reassembly().messages_per_peer_max(),
+      .reassembly_timeout = absl::Microseconds(rpc.reassembly().timeout_us()),
+      .session = SessionOptions::From(rpc),
+      .reply_cache_time = absl::Microseconds(rpc.reply_cache().time_us()),
+      .reply_cache_bytes_max = rpc.reply_cache().bytes_max(),
+      .executing_max = rpc.overload().executing_max(),
+      .security = *std::move(security),
   };
-  if (const std::string& control = config.router().control(); !control.empty()) {
+  if (const std::string& control = rpc.router().control(); !control.empty()) {
     absl::StatusOr<Address> router = Address::Parse(control);
     if (!router.ok()) {
       return absl::InvalidArgumentError(
@@ -107,6 +124,12 @@ absl::StatusOr<ServerOptions> ServerOptions::From(const config::Rpc& config) {
     options.router = *std::move(router);
   }
   return options;
+}
+
+std::shared_ptr<const Security> Plaintext() {
+  config::Security config;
+  config.mutable_plaintext();
+  return *Security::Open(config);
 }
 
 }  // namespace weft::rpc

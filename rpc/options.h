@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Settings of R2P2 clients and servers, by hand or from the `rpc` section of a configuration
-// (config/config.proto has the meaning and range of each).
+// Settings of R2P2 clients and servers, by hand or from a configuration: its sections `rpc` and
+// `security` (config/config.proto has the meaning and range of each).
 #ifndef WEFT_RPC_OPTIONS_H_
 #define WEFT_RPC_OPTIONS_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "absl/status/status.h"
@@ -14,6 +15,7 @@
 #include "absl/time/time.h"
 #include "weft/config/config.h"
 #include "weft/rpc/congestion_control.h"
+#include "weft/rpc/security/security.h"
 #include "weft/rpc/wire.h"
 #include "weft/transports/address.h"
 
@@ -58,7 +60,11 @@ struct ClientOptions {
   absl::Duration negotiation_timeout = absl::Milliseconds(100);
   SessionOptions session = {};
 
-  static ClientOptions From(const config::Rpc& config);
+  // How what is sent is protected. None: plain text, within this machine only.
+  std::shared_ptr<const Security> security = nullptr;
+
+  // Errors: those of Security::Open().
+  static absl::StatusOr<ClientOptions> From(const config::Config& config);
 };
 
 struct ServerOptions {
@@ -81,9 +87,16 @@ struct ServerOptions {
   // Makes the session keys foreseeable, so that a simulation can be repeated; none: secrets.
   std::optional<uint64_t> key_seed = std::nullopt;
 
-  // InvalidArgument for a router address that is none.
-  static absl::StatusOr<ServerOptions> From(const config::Rpc& config);
+  // As of a client. Which methods its peers may call, too.
+  std::shared_ptr<const Security> security = nullptr;
+
+  // Errors: those of Security::Open(); InvalidArgument for a router address that is none.
+  static absl::StatusOr<ServerOptions> From(const config::Config& config);
 };
+
+// For programs without a configuration: plain text, to other machines too, as is said by name with
+// `security { plaintext { } }`.
+std::shared_ptr<const Security> Plaintext();
 
 }  // namespace weft::rpc
 

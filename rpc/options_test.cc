@@ -11,14 +11,15 @@
 
 #include "absl/strings/ascii.h"
 #include "weft/config/loader.h"
+#include "weft/rpc/security/security.h"
 
 namespace weft::rpc {
 namespace {
 
-config::Rpc Parse(const std::string& text) {
+config::Config Parse(const std::string& text) {
   auto config = config::Parse(text, "test", config::Format::kText);
   EXPECT_TRUE(config.ok()) << config.status();
-  return config->rpc();
+  return *config;
 }
 
 void ExpectEqual(const CongestionOptions& a, const CongestionOptions& b) {
@@ -51,7 +52,7 @@ void ExpectEqual(const SessionOptions& a, const SessionOptions& b) {
 
 TEST(OptionsTest, AClientsDefaultsAreTheSchemas) {
   const ClientOptions code;
-  const ClientOptions schema = ClientOptions::From(config::Rpc());
+  const ClientOptions schema = *ClientOptions::From(config::Config());
   EXPECT_EQ(schema.policy, code.policy);
   EXPECT_EQ(schema.timeout, code.timeout);
   EXPECT_EQ(schema.outstanding_max, code.outstanding_max);
@@ -65,7 +66,7 @@ TEST(OptionsTest, AClientsDefaultsAreTheSchemas) {
 
 TEST(OptionsTest, AServersDefaultsAreTheSchemas) {
   const ServerOptions code;
-  const auto schema = ServerOptions::From(config::Rpc());
+  const auto schema = ServerOptions::From(config::Config());
   ASSERT_TRUE(schema.ok());
   EXPECT_EQ(schema->message_packets_max, code.message_packets_max);
   EXPECT_EQ(schema->messages_max, code.messages_max);
@@ -80,7 +81,7 @@ TEST(OptionsTest, AServersDefaultsAreTheSchemas) {
 }
 
 TEST(OptionsTest, EachSettingArrives) {
-  const config::Rpc config = Parse(R"(rpc {
+  const config::Config config = Parse(R"(rpc {
     policy: FIXED_ROUTE timeout_us: 11 outstanding_max: 12 message_packets_max: 13
     wire: EXTENDED message_bytes_max: 14
     session { timeout_us: 1015 negotiation_timeout_us: 1016 slots: 17 credits: 18
@@ -120,7 +121,7 @@ TEST(OptionsTest, EachSettingArrives) {
                      .timeouts_max = 40},
   };
 
-  const ClientOptions client = ClientOptions::From(config);
+  const ClientOptions client = *ClientOptions::From(config);
   EXPECT_EQ(client.policy, Policy::kFixedRoute);
   EXPECT_EQ(client.timeout, absl::Microseconds(11));
   EXPECT_EQ(client.outstanding_max, 12u);
@@ -140,6 +141,19 @@ TEST(OptionsTest, EachSettingArrives) {
   EXPECT_EQ(server->reply_cache_bytes_max, 65561u);
   EXPECT_EQ(server->executing_max, 26u);
   ExpectEqual(server->session, session);
+}
+
+TEST(OptionsTest, SecurityIsThatOfTheConfiguration) {
+  EXPECT_EQ(ClientOptions::From(Parse("")).value().security, nullptr);
+  EXPECT_EQ(ServerOptions::From(Parse("")).value().security, nullptr);
+  const config::Config plain = Parse("security { plaintext { } }");
+  EXPECT_EQ(ClientOptions::From(plain).value().security->mode(), Security::Mode::kPlaintext);
+  EXPECT_EQ(ServerOptions::From(plain).value().security->mode(), Security::Mode::kPlaintext);
+  EXPECT_EQ(Plaintext()->mode(), Security::Mode::kPlaintext);
+  config::Config bad;
+  bad.mutable_security();
+  EXPECT_TRUE(absl::IsInvalidArgument(ClientOptions::From(bad).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(ServerOptions::From(bad).status()));
 }
 
 TEST(OptionsTest, TheSchemaHasEachAlgorithm) {
@@ -173,7 +187,7 @@ TEST(OptionsTest, TheLoadersLimitsAreWithinThoseOfTheCode) {
            "target_range_packets_min: 65535 target_range_packets_max: 65536 window_min_packets: 1 "
            "increase_packets: 1000 decrease_factor: 1 decrease_max: 0.99 timeouts_max: 1000 } } }",
        }) {
-    const absl::Status status = SessionOptions::From(Parse(text)).Validate();
+    const absl::Status status = SessionOptions::From(Parse(text).rpc()).Validate();
     EXPECT_TRUE(status.ok()) << status;
   }
 }

@@ -8,6 +8,8 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "weft/rpc/packets.h"
+#include "weft/rpc/port_protection.h"
+#include "weft/rpc/security/security.h"
 
 namespace weft::rpc {
 namespace {
@@ -53,6 +55,10 @@ absl::Status OriginalServer::Init() {
   absl::StatusOr<size_t> payload = PacketPayloadBytes(*core_.port);
   if (!payload.ok()) return payload.status();
   packet_payload_bytes_ = *payload;
+  const Security* const security = core_.options.security.get();
+  limited_ = security != nullptr && security->mode() == Security::Mode::kPlaintext &&
+             security->config().plaintext().original_format() == config::Plaintext::LIMITED &&
+             !StaysWithinMachine(*core_.port, core_.port->local_address());
   return absl::OkStatus();
 }
 
@@ -75,14 +81,18 @@ void OriginalServer::OnRequest(const Peer& client, const Header& header, Buffer 
   const bool replicated =
       header.policy == Policy::kReplicatedRoute || header.policy == Policy::kReplicatedRouteNoSe;
   ServerStats& stats = core_.stats;
-  if (replicated) return Refuse(client, header.request_id, stats.refused_unsupported);
-  if (header.packet_order > core_.options.message_packets_max) {
-    return Refuse(client, header.request_id, stats.refused_too_large);
+  const size_t bytes = payload.size();
+  if (!core_.Authorises(client)) [[unlikely]] {
+    return Refuse(client, header.request_id, bytes, stats.refused_forbidden);
   }
-  if (core_.draining) return Refuse(client, header.request_id, stats.refused_shutting_down);
-  if (core_.Overloaded()) return Refuse(client, header.request_id, stats.refused_overloaded);
+  if (replicated) return Refuse(client, header.request_id, bytes, stats.refused_unsupported);
+  if (header.packet_order > core_.options.message_packets_max) {
+    return Refuse(client, header.request_id, bytes, stats.refused_too_large);
+  }
+  if (core_.draining) return Refuse(client, header.request_id, bytes, stats.refused_shutting_down);
+  if (core_.Overloaded()) return Refuse(client, header.request_id, bytes, stats.refused_overloaded);
   if (core_.admission && !core_.admission(client, payload.bytes())) {
-    return Refuse(client, header.request_id, stats.refused_by_application);
+    return Refuse(client, header.request_id, bytes, stats.refused_by_application);
   }
   if (header.last) [[likely]] {
     return Dispatch(client, header, BufferChain(std::move(payload)));
@@ -91,11 +101,12 @@ void OriginalServer::OnRequest(const Peer& client, const Header& header, Buffer 
 }
 
 void OriginalServer::OnFirstOfSeveral(const Peer& client, const Header& header, Buffer payload) {
+  const size_t bytes = payload.size();
   switch (incoming_.Begin(client, header, std::move(payload), core_.loop.now_ns())) {
     case IncomingRequests::BeginResult::kTooMany:
-      return Refuse(client, header.request_id, core_.stats.refused_overloaded);
+      return Refuse(client, header.request_id, bytes, core_.stats.refused_overloaded);
     case IncomingRequests::BeginResult::kTooLong:
-      return Refuse(client, header.request_id, core_.stats.refused_too_large);
+      return Refuse(client, header.request_id, bytes, core_.stats.refused_too_large);
     case IncomingRequests::BeginResult::kAgain:
       // The ACK may have been lost.
       ++core_.stats.duplicates;
@@ -107,7 +118,7 @@ void OriginalServer::OnFirstOfSeveral(const Peer& client, const Header& header, 
       }
       break;
   }
-  SendControl(MessageType::kAck, client, header.request_id, kAckPayload);
+  SendControl(MessageType::kAck, client, header.request_id, kAckPayload, bytes);
 }
 
 void OriginalServer::OnLaterPacket(const Peer& client, const Header& header, Buffer payload) {
@@ -136,8 +147,12 @@ void OriginalServer::OnLaterPacket(const Peer& client, const Header& header, Buf
 }
 
 void OriginalServer::Dispatch(const Peer& client, const Header& header, BufferChain request) {
-  core_.Run({.request_id = header.request_id, .policy = header.policy}, client, ServerCall::kNever,
-            std::move(request));
+  const size_t packets = header.last ? 1 : header.packet_order;
+  const size_t bytes = request.size() + packets * kHeaderBytes;
+  core_.Run({.request_id = header.request_id,
+             .key = static_cast<uint32_t>(std::min<size_t>(bytes, UINT32_MAX)),
+             .policy = header.policy},
+            client, ServerCall::kNever, std::move(request));
 }
 
 void OriginalServer::OnExpiry(void* self, int64_t now_ns) {
@@ -148,15 +163,33 @@ void OriginalServer::OnExpiry(void* self, int64_t now_ns) {
       server.expiry_, server.incoming_.oldest_progress_ns() + server.reassembly_timeout_ns_);
 }
 
-void OriginalServer::Refuse(const Peer& client, uint16_t request_id, Counter& reason) {
+void OriginalServer::Refuse(const Peer& client, uint16_t request_id, size_t request_bytes,
+                            Counter& reason) {
   ++reason;
   ++core_.stats.refused;
-  SendControl(MessageType::kDrop, client, request_id, kDropPayload);
+  SendControl(MessageType::kDrop, client, request_id, kDropPayload, request_bytes);
   core_.DoneUnheard(client, request_id);
 }
 
+bool OriginalServer::IsNear(const Peer& client) const {
+  const absl::StatusOr<Address> address = core_.port->AddressOf(client);
+  return address.ok() && address->is_within_machine();
+}
+
+absl::Status OriginalServer::RefuseReply(const ServerCall& call, size_t bytes) {
+  ++core_.stats.refused_amplification;
+  ++core_.stats.refused;
+  Drop(call);
+  return absl::FailedPreconditionError(absl::StrCat(
+      "a reply of ", bytes, " bytes to a request of ", call.ids_.key,
+      " in the original format, whose sender's address may be forged: the client was told that it "
+      "is refused. The extended format has no such limit; `security { plaintext { "
+      "original_format: ANY } }` lifts it"));
+}
+
 void OriginalServer::SendControl(MessageType type, const Peer& client, uint16_t request_id,
-                                 absl::string_view payload) {
+                                 absl::string_view payload, size_t request_bytes) {
+  if (!MaySend(client, payload.size(), request_bytes)) payload = payload.substr(0, request_bytes);
   Buffer packet = CopyOf(core_.port->pool(),
                          {reinterpret_cast<const uint8_t*>(payload.data()), payload.size()});
   if (packet) {
@@ -175,6 +208,8 @@ absl::Status OriginalServer::CopyReply(const ServerCall& call, size_t size, Piec
                                                    " packets; message_packets_max allows ",
                                                    core_.options.message_packets_max));
   }
+  const size_t bytes = size + packets * kHeaderBytes;
+  if (!MaySend(call.client_, bytes, call.ids_.key)) return RefuseReply(call, bytes);
   // All or nothing: a reply that is cut off in the middle only keeps the client waiting.
   if (packets > core_.sending.room() || packets > core_.port->pool().available())
     return core_.NoRoom(packets);
@@ -210,6 +245,8 @@ absl::Status OriginalServer::Reply(const ServerCall& call, Buffer reply) {
   if (reply.size() > packet_payload_bytes_ || reply.headroom() < kHeaderBytes) {
     return Reply(call, reply.bytes());
   }
+  const size_t bytes = reply.size() + kHeaderBytes;
+  if (!MaySend(call.client_, bytes, call.ids_.key)) return RefuseReply(call, bytes);
   if (core_.sending.room() == 0) return core_.NoRoom(1);
   WriteHeader(ReplyHeader(MessageType::kResponse, static_cast<uint16_t>(call.ids_.request_id)),
               reply.Prepend(kHeaderBytes));
@@ -225,7 +262,7 @@ absl::Status OriginalServer::Reply(const ServerCall& call, const Payload& reply)
 
 void OriginalServer::Drop(const ServerCall& call) {
   SendControl(MessageType::kDrop, call.client_, static_cast<uint16_t>(call.ids_.request_id),
-              kDropPayload);
+              kDropPayload, call.ids_.key - kHeaderBytes);
 }
 
 }  // namespace weft::rpc

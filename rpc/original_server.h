@@ -44,18 +44,27 @@ class OriginalServer {
   void OnFirstOfSeveral(const Peer& client, const Header& header, Buffer payload);
   void OnLaterPacket(const Peer& client, const Header& header, Buffer payload);
   void Dispatch(const Peer& client, const Header& header, BufferChain request);
+  // Whether the client may be sent so many bytes for as many as it has sent.
+  bool MaySend(const Peer& client, size_t bytes, size_t received_bytes) const {
+    return bytes <= received_bytes || !limited_ || IsNear(client);
+  }
+  bool IsNear(const Peer& client) const;
+  absl::Status RefuseReply(const ServerCall& call, size_t bytes);
   static void OnExpiry(void* self, int64_t now_ns);
 
   // Cuts `size` bytes, which lie in the pieces from `piece` on, into packets.
   template <typename Pieces>
   absl::Status CopyReply(const ServerCall& call, size_t size, Pieces piece);
+  // `request_bytes`: of the payload of the packet, or the packets, that this answers.
   void SendControl(MessageType type, const Peer& client, uint16_t request_id,
-                   absl::string_view payload);
-  void Refuse(const Peer& client, uint16_t request_id, Counter& reason);
+                   absl::string_view payload, size_t request_bytes);
+  void Refuse(const Peer& client, uint16_t request_id, size_t request_bytes, Counter& reason);
 
   ServerCore& core_;
   const int64_t reassembly_timeout_ns_;
   size_t packet_payload_bytes_ = 0;
+  // Requests may come from forged addresses, to which no more goes than came from there.
+  bool limited_ = false;
   IncomingRequests incoming_;
   Timer expiry_;
 };

@@ -40,11 +40,27 @@ Server::~Server() {
 absl::Status Server::Init() {
   if (absl::Status status = original_->Init(); !status.ok()) return status;
   if (absl::Status status = extended_->Init(); !status.ok()) return status;
+  core_.authorisation = MakeAuthorisation({""});
   if (core_.options.router.kind() == Address::Kind::kNone) return absl::OkStatus();
   absl::StatusOr<Peer> router = core_.port->Resolve(core_.options.router);
   if (!router.ok()) return router.status();
   core_.router = *router;
   return absl::OkStatus();
+}
+
+std::unique_ptr<Authorisation> Server::MakeAuthorisation(std::vector<std::string> methods) const {
+  const std::shared_ptr<const Security> security = core_.options.security;
+  if (security == nullptr || security->config().allow().empty()) return nullptr;
+  return std::make_unique<Authorisation>(
+      [security](absl::string_view method, absl::string_view identity) {
+        return security->Allows(method, identity);
+      },
+      std::move(methods));
+}
+
+std::unique_ptr<Authorisation> Server::LeaveAuthorisationTo(std::vector<std::string> methods) {
+  core_.authorisation = nullptr;
+  return MakeAuthorisation(std::move(methods));
 }
 
 size_t Server::Poll() {

@@ -40,8 +40,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
@@ -54,6 +56,8 @@
 #include "weft/rpc/handler_tasks.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packets.h"
+#include "weft/rpc/port_protection.h"
+#include "weft/rpc/security/authorisation.h"
 #include "weft/rpc/server_call.h"
 #include "weft/rpc/server_core.h"
 #include "weft/rpc/server_stats.h"
@@ -88,14 +92,18 @@ class Server : public Pollable {
   using Admission = ServerCore::Admission;
 
   // Adds itself to `loop`, which must outlive it, and runs over `port`, all of whose messages are
-  // its own. `handler` is called with a ServerCall and returns void or Task<void>; or with the
-  // server's HandlerTasks and a ServerCall, and returns HandlerTasks::Start() or null. Errors: of
-  // the options, and of resolving the router.
+  // its own and go through it as options.security says. `handler` is called with a ServerCall and
+  // returns void or Task<void>; or with the server's HandlerTasks and a ServerCall, and returns
+  // HandlerTasks::Start() or null. Errors: of the options, of resolving the router, of
+  // Security::Protect(); FailedPrecondition for a port that can be reached from beyond this machine
+  // without options.security.
   template <typename F>
   static absl::StatusOr<std::unique_ptr<Server>> Create(Loop& loop,
                                                         std::unique_ptr<DatagramPort> port,
                                                         const ServerOptions& options, F handler) {
-    std::unique_ptr<Server> server(new Server(loop, std::move(port), options));
+    auto protected_port = Protect(loop, std::move(port), options.security.get(), Role::kServer);
+    if (!protected_port.ok()) return protected_port.status();
+    std::unique_ptr<Server> server(new Server(loop, *std::move(protected_port), options));
     if constexpr (std::is_invocable_v<F&, HandlerTasks&, ServerCall>) {
       server->core_.handler = [&tasks = server->core_.tasks,
                                handler = std::move(handler)](ServerCall call) mutable {
@@ -119,6 +127,11 @@ class Server : public Pollable {
   // Destroys the coroutines of the handler that have not ended, tells clients with sessions, and
   // sends what the port still takes.
   ~Server() override;
+
+  // For a handler that knows methods: with rules in options.security, requests of clients that no
+  // rule for "*" allows are refused before the handler sees them. From now on they are not; the
+  // handler refuses what the result, null without rules, does not allow.
+  std::unique_ptr<Authorisation> LeaveAuthorisationTo(std::vector<std::string> methods);
 
   void set_admission(Admission admission) { core_.admission = std::move(admission); }
   // Tells the application of each session that begins and ends (extended format). `events` may use
@@ -157,6 +170,7 @@ class Server : public Pollable {
  private:
   Server(Loop& loop, std::unique_ptr<DatagramPort> port, const ServerOptions& options);
   absl::Status Init();
+  std::unique_ptr<Authorisation> MakeAuthorisation(std::vector<std::string> methods) const;
   size_t OnEvents();
   static void OnDrainTick(void* self, int64_t now_ns);
 

@@ -18,6 +18,10 @@ absl::Duration ServerCall::remaining() const {
   return absl::Nanoseconds(std::max<int64_t>(0, deadline_ns_ - core_->loop.now_ns()));
 }
 
+absl::string_view ServerCall::identity() const {
+  return core_ != nullptr ? core_->port->IdentityOf(client_) : absl::string_view();
+}
+
 bool ServerCall::cancelled() const {
   return core_ != nullptr && extended() && !core_->extended->IsExecuting(*this);
 }
@@ -70,6 +74,8 @@ void ServerCall::Leave() {
 absl::Status ServerCall::Finish(absl::Status sent) {
   if (sent.ok()) [[likely]] {
     ++core_->stats.replies;
+    Leave();
+  } else if (absl::IsFailedPrecondition(sent)) {
     Leave();
   }
   return sent;

@@ -16,6 +16,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "weft/core/buffer.h"
@@ -61,6 +62,8 @@ class ServerCall {
   const BufferChain& request() const { return request_; }
   Peer client() const { return client_; }
   Policy policy() const { return ids_.policy; }
+  // Who the client has proved to be, as long as the call is not answered; "" without security.
+  absl::string_view identity() const;
   // The server's number of the client's session; 0 in the original format.
   uint32_t session() const { return ids_.session; }
   // The longest reply of one packet. Of a call that is cancelled: any value.
@@ -97,7 +100,9 @@ class ServerCall {
   // Errors; but for the last, another reply, a shorter one perhaps, may be tried:
   // InvalidArgument for a null buffer and for more than the client or this server takes
   // (message_packets_max, message_bytes_max); ResourceExhausted when buffers or the sending queue
-  // ran out; Cancelled when nobody waits any more.
+  // ran out; FailedPrecondition, original format in plain text from beyond this machine, for a reply
+  // longer than its request: the client was told that it is refused, and the call is over; Cancelled
+  // when nobody waits any more.
   absl::Status Reply(absl::Span<const uint8_t> reply);
   absl::Status Reply(Buffer reply);
   absl::Status Reply(BufferChain reply);
@@ -115,7 +120,7 @@ class ServerCall {
   struct Ids {
     uint64_t request_id = 0;
     uint32_t session = 0;  // 0: original format
-    uint32_t key = 0;
+    uint32_t key = 0;      // of the session; original format: bytes of the request's packets
     Policy policy = Policy::kFixedRoute;
   };
 

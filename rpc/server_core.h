@@ -17,6 +17,7 @@
 #include "weft/rpc/handler_tasks.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packet_queue.h"
+#include "weft/rpc/security/authorisation.h"
 #include "weft/rpc/server_call.h"
 #include "weft/rpc/server_stats.h"
 #include "weft/transports/datagram_port.h"
@@ -60,6 +61,11 @@ struct ServerCore {
   // In how many microseconds half of what executes will have ended, at the present rate.
   uint32_t RetryAfterUs();
 
+  // Whether the client may make requests at all.
+  bool Authorises(const Peer& client) {
+    return authorisation == nullptr || authorisation->Allows(*port, client, /*method=*/0);
+  }
+
   // Once a receive burst.
   void BeginBurst();
 
@@ -72,6 +78,7 @@ struct ServerCore {
   PacketQueue sending;
   Peer router;
   Admission admission;
+  std::unique_ptr<Authorisation> authorisation;  // null: everybody, or the handler knows
   Gatherers gatherers;
   bool draining = false;
   bool buffers_low = false;  // as the burst began

@@ -30,6 +30,8 @@ struct ServerStats {
   Counter refused_too_large;
   Counter refused_shutting_down;
   Counter refused_unsupported;
+  Counter refused_forbidden;      // of clients that may not make them
+  Counter refused_amplification;  // original format: replies longer than their request
 
   // Extended format only.
   Gauge sessions;               // but for half-open ones

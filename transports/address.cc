@@ -127,6 +127,24 @@ Address Address::Sim(absl::string_view name) {
   return address;
 }
 
+bool Address::is_within_machine() const {
+  static constexpr Ipv6Bytes kLoopback = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  static constexpr uint8_t kMappedLoopback[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 127};
+  switch (kind_) {
+    case Kind::kNone:
+      return false;
+    case Kind::kIpv4:
+      return ip_[0] == 127;
+    case Kind::kIpv6:
+      return ip_ == kLoopback ||
+             std::equal(std::begin(kMappedLoopback), std::end(kMappedLoopback), ip_.begin());
+    case Kind::kShm:
+    case Kind::kSim:
+      return true;
+  }
+  return false;
+}
+
 absl::StatusOr<Address> Address::Parse(absl::string_view text) {
   if (text.empty()) return Bad(text, kForms);
   // Nor would the system's parsers, which are given C strings, see what follows a zero byte.

@@ -45,6 +45,9 @@ class Address {
 
   Kind kind() const { return kind_; }
   bool is_ip() const { return kind_ == Kind::kIpv4 || kind_ == Kind::kIpv6; }
+  // Whether only this machine is reached by it: the kernel's loopback addresses, shared memory and
+  // simulated networks. Of an address that a network stack of weft's own has, it says nothing.
+  bool is_within_machine() const;
 
   // The parts of the kinds that have them.
   Ipv4Bytes ipv4() const { return {ip_[0], ip_[1], ip_[2], ip_[3]}; }

@@ -13,6 +13,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "weft/benchmarks/floors/roles.h"
+#include "weft/benchmarks/grpc/grpc_peer.h"
 
 namespace weft::benchmarks::floors {
 namespace {
@@ -20,7 +21,6 @@ namespace {
 constexpr PeerRole kRoles[] = {
     {"floor-ring-server", &ServeRing},    {"floor-ring-client", &AskRing},
     {"floor-udp-server", &ServeUdp},      {"floor-udp-client", &AskUdp},
-    {"floor-grpc-server", &ServeGrpc},    {"floor-grpc-client", &AskGrpc},
     {"floor-bulk-server", &ServeUdpBulk}, {"floor-bulk-client", &AskUdpBulk},
     {"floor-memcpy-client", &CopyMemory},
 };
@@ -90,21 +90,24 @@ absl::StatusOr<double> MeasureUdp(int outstanding, bool blocking, const Options&
   return RunPair({"udp", outstanding, blocking ? "1" : "0"}, options);
 }
 
-// The least latency or the highest throughput of gRPC's kinds of server.
-absl::StatusOr<double> MeasureGrpc(int outstanding, const Options& options,
-                                   std::string* best_kind) {
-  if (const absl::Status status = GrpcAvailable(); !status.ok()) return status;
-  double best = 0;
-  for (const char* kind : kGrpcServers) {
-    const absl::StatusOr<double> value = RunPair({"grpc", outstanding, kind}, options);
+// The best of a few ways to use gRPC.
+absl::StatusOr<double> MeasureGrpc(grpc_peer::Figure figure, const Options& options,
+                                   std::string* best) {
+  double best_value = 0;
+  for (const grpc_peer::Variant& variant : grpc_peer::Candidates(figure, /*quick=*/true)) {
+    const absl::StatusOr<double> value =
+        grpc_peer::Measure(figure, variant,
+                           {.client_core = options.client_core,
+                            .server_core = options.server_core,
+                            .duration = std::min(options.duration, kDurationMax)});
     if (!value.ok()) return value;
-    const bool better = outstanding == 1 ? *value < best : *value > best;
-    if (best_kind->empty() || better) {
-      best = *value;
-      *best_kind = absl::StrCat(kind, " server");
-    }
+    const bool better =
+        figure == grpc_peer::Figure::kLatency ? *value < best_value : *value > best_value;
+    if (!best->empty() && !better) continue;
+    best_value = *value;
+    *best = variant.Name();
   }
-  return best;
+  return best_value;
 }
 
 absl::StatusOr<double> MeasureValue(Floor floor, const Options& options, std::string* detail) {
@@ -122,9 +125,9 @@ absl::StatusOr<double> MeasureValue(Floor floor, const Options& options, std::st
     case Floor::kUdpBlockingLatency:
       return MeasureUdp(1, /*blocking=*/true, options);
     case Floor::kGrpcLatency:
-      return MeasureGrpc(1, options, detail);
+      return MeasureGrpc(grpc_peer::Figure::kLatency, options, detail);
     case Floor::kGrpcThroughput:
-      return MeasureGrpc(kThroughputOutstanding, options, detail);
+      return MeasureGrpc(grpc_peer::Figure::kThroughput, options, detail);
     case Floor::kUdpSegmentedBandwidth:
       return RunPairOver(BulkMemoryBytes(), {"bulk", 1, ""}, options);
     case Floor::kMemcpyBandwidth:
@@ -186,6 +189,9 @@ absl::StatusOr<Figure> Measure(Floor floor, const Options& options) {
   return figure;
 }
 
-absl::Span<const PeerRole> Roles() { return kRoles; }
+absl::Span<const PeerRole> Roles() {
+  static const auto* const roles = new std::vector(JoinRoles({kRoles, grpc_peer::Roles()}));
+  return *roles;
+}
 
 }  // namespace weft::benchmarks::floors

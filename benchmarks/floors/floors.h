@@ -32,7 +32,7 @@ enum class Floor {
   kUdpSpinningLatency,   // plain send and recv on loopback, never sleeping
   kUdpSpinningThroughput,
   kUdpBlockingLatency,  // the same, sleeping in recv
-  kGrpcLatency,         // the best of gRPC's synchronous, callback and completion-queue servers
+  kGrpcLatency,         // the best of a few ways to use it (benchmarks/grpc/grpc_peer.h)
   kGrpcThroughput,
   kUdpSegmentedBandwidth,  // 64 KB a call on loopback, cut to 1472 bytes and joined by the kernel
   kMemcpyBandwidth,        // of one core, 8 MiB at a time from and to memory that is in no cache
@@ -53,8 +53,7 @@ const char* Name(Floor floor);
 struct Options {
   int client_core = 0;
   int server_core = 1;
-  // Of each measurement, of which gRPC's figures need three; the first tenth warms up. At most 10
-  // s.
+  // Of each measurement, of which gRPC's figures need two; the first tenth warms up. At most 10 s.
   absl::Duration duration = absl::Milliseconds(300);
 };
 

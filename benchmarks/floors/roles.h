@@ -33,12 +33,6 @@ absl::Status AskUdpBulk(Peer& peer);
 // A client without a server, which reports bytes a second.
 absl::Status CopyMemory(Peer& peer);
 
-// The server's argument: one of kGrpcServers.
-inline constexpr const char* kGrpcServers[] = {"sync", "callback", "async"};
-absl::Status GrpcAvailable();  // OK, or what to install.
-absl::Status ServeGrpc(Peer& peer);
-absl::Status AskGrpc(Peer& peer);
-
 }  // namespace weft::benchmarks::floors
 
 #endif  // WEFT_BENCHMARKS_FLOORS_ROLES_H_

@@ -133,7 +133,7 @@ absl::StatusOr<std::shared_ptr<void>> SetUpPort(Worker& worker) {
 }
 
 absl::Status OpenServer(Worker& worker, Application& application) {
-  auto options = rpc::ServerOptions::From(worker.config().rpc());
+  auto options = rpc::ServerOptions::From(worker.config());
   if (!options.ok()) return options.status();
   auto address = Address::Parse(worker.config().rpc().listen());
   if (!address.ok()) return address.status();
@@ -148,10 +148,11 @@ absl::Status OpenServer(Worker& worker, Application& application) {
 }
 
 absl::Status OpenClient(Worker& worker, Application& application) {
+  auto options = rpc::ClientOptions::From(worker.config());
+  if (!options.ok()) return options.status();
   auto port = worker.OpenDatagramPort();
   if (!port.ok()) return port.status();
-  auto client = rpc::Client::Create(worker.loop(), *std::move(port),
-                                    rpc::ClientOptions::From(worker.config().rpc()));
+  auto client = rpc::Client::Create(worker.loop(), *std::move(port), *options);
   if (!client.ok()) return client.status();
   application.client = *std::move(client);
   auto server = application.client->Resolve(application.server->port().local_address());

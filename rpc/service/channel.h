@@ -67,15 +67,14 @@ class Channel {
   // The methods of a service, in the order of the descriptor, for the life of the channel.
   const BoundMethod* Bind(const ServiceDescriptor& descriptor);
 
-  // The server's address, for traces; empty if it is not known.
-  absl::string_view peer_name();
-
   // Of methods with streams; null for a channel over a session, as they need sessions of their own.
   ClientStreams* streams() {
     if (streams_ == nullptr && !target_.session) [[unlikely]]
       streams_ = std::make_unique<ClientStreams>(client_, target_.server, options_.streams);
     return streams_.get();
   }
+  // The server's address, for traces; empty if it is not known.
+  absl::string_view peer_name();
 
   // A context for a call that was given none but has interceptors.
   std::unique_ptr<ClientContext> TakeContext();

@@ -31,8 +31,8 @@ struct ServiceCore {
   ServiceOptions options;
   ServiceStats stats;
   BufferPool* buffers = nullptr;  // of the server's port
-  const DatagramPort* port = nullptr;
   ServerStreams* streams = nullptr;
+  const DatagramPort* port = nullptr;
 
   // Before the method is called: reads the request's metadata and takes it off `call`, asks who may
   // call what, and the interceptors, `*begun` of which agreed. An error is the reply.

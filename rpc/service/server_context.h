@@ -39,8 +39,9 @@ class ServerContext {
   const Method& method() const { return method_; }
   Loop& loop() const { return call_.loop(); }
   Peer peer() const { return call_.client(); }
-  // Who the peer has proved to be (config: `security`); "" when it did not have to.
-  absl::string_view identity() const { return identity_; }
+  // Who the peer has proved to be (config: `security`); "" when it did not have to, or has gone.
+  // Valid until the method waits for something.
+  absl::string_view identity() const { return call_.identity(); }
 
   // When the client gives up, in the loop's time; ServerCall::kNever if it did not say. The method
   // is cancelled then: its coroutine is destroyed.
@@ -64,8 +65,6 @@ class ServerContext {
   const Metadata* reply_metadata_if_any() const {
     return metadata_ == nullptr ? nullptr : &metadata_->reply;
   }
-  // `identity` must outlive the context.
-  void set_identity(absl::string_view identity) { identity_ = identity; }
   void set_trace(const TraceParent& trace) {
     traced_ = true;
     trace_ = trace;
@@ -83,7 +82,6 @@ class ServerContext {
 
   const ServerCall& call_;
   const Method& method_;
-  absl::string_view identity_;
   std::unique_ptr<CallMetadata> metadata_;  // apart, as few calls have any
   bool traced_;
   TraceParent trace_;  // if traced_

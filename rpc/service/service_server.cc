@@ -3,7 +3,9 @@
 
 #include <array>
 #include <bit>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "weft/rpc/call_status.h"
@@ -15,10 +17,12 @@ absl::StatusOr<std::unique_ptr<ServiceServer>> ServiceServer::Create(
     const ServiceOptions& service_options, absl::Span<Service* const> services) {
   std::unique_ptr<ServiceServer> server(new ServiceServer());
   server->core_.options = service_options;
-  server->core_.buffers = &port->pool();
-  server->core_.port = port.get();
   for (Service* const service : services) {
     if (absl::Status status = server->AddMethods(*service); !status.ok()) return status;
+  }
+  if (service_options.reflection) {
+    server->reflection_ = std::make_unique<Reflection>(services);
+    if (absl::Status status = server->AddMethods(*server->reflection_); !status.ok()) return status;
   }
   server->FillTable();
   auto created = Server::Create(loop, std::move(port), server_options,
@@ -27,6 +31,13 @@ absl::StatusOr<std::unique_ptr<ServiceServer>> ServiceServer::Create(
                                 });
   if (!created.ok()) return created.status();
   server->server_ = *std::move(created);
+  server->core_.buffers = &server->server_->port().pool();
+  server->core_.port = &server->server_->port();
+  std::vector<std::string> methods;
+  for (const auto& handler : server->handlers_) {
+    methods.emplace_back(handler->method().full_name);
+  }
+  server->authorisation_ = server->server_->LeaveAuthorisationTo(std::move(methods));
   server->streams_ = std::make_unique<ServerStreams>(*server->server_, service_options.streams);
   server->core_.streams = server->streams_.get();
   return server;
@@ -59,10 +70,11 @@ absl::Status ServiceServer::AddMethods(Service& service) {
 void ServiceServer::FillTable() {
   table_.resize(std::bit_ceil(2 * handlers_.size() + 1));
   mask_ = table_.size() - 1;
-  for (const auto& handler : handlers_) {
+  for (size_t index = 0; index < handlers_.size(); ++index) {
+    MethodHandler* const handler = handlers_[index].get();
     size_t i = handler->method().id & mask_;
     while (table_[i].handler != nullptr) i = (i + 1) & mask_;
-    table_[i] = {.id = handler->method().id, .handler = handler.get()};
+    table_[i] = {.id = handler->method().id, .handler = handler, .index = index};
   }
 }
 
@@ -90,9 +102,15 @@ HandlerTasks::Running* ServiceServer::OnCall(HandlerTasks& tasks, ServerCall cal
     }
     return nullptr;
   }
-  MethodHandler* const handler = Find(head.id);
+  const Place& place = Find(head.id);
+  MethodHandler* const handler = place.handler;
   if (handler == nullptr || handler->request_kind() != head.kind) [[unlikely]] {
     Refuse(call, head);
+    return nullptr;
+  }
+  if (authorisation_ != nullptr &&
+      !authorisation_->Allows(server_->port(), call.client(), place.index)) [[unlikely]] {
+    Forbid(call, *handler);
     return nullptr;
   }
   call.request().TrimFront(head.bytes());
@@ -101,7 +119,7 @@ HandlerTasks::Running* ServiceServer::OnCall(HandlerTasks& tasks, ServerCall cal
 
 void ServiceServer::Refuse(ServerCall& call, const RequestHead& head) {
   ++core_.stats.unknown_methods;
-  const MethodHandler* const handler = Find(head.id);
+  const MethodHandler* const handler = Find(head.id).handler;
   core_.ReplyWithStatus(
       call, head.kind,
       NotExecuted(absl::UnimplementedError(
@@ -109,6 +127,16 @@ void ServiceServer::Refuse(ServerCall& call, const RequestHead& head) {
               ? absl::StrCat("the server has no method with the id ", absl::Hex(head.id))
               : absl::StrCat(handler->method().full_name, " is ",
                              head.kind == RequestKind::kUnary ? "" : "not ", "a stream"))));
+}
+
+void ServiceServer::Forbid(ServerCall& call, const MethodHandler& handler) {
+  ++core_.stats.forbidden;
+  const absl::string_view identity = call.identity();
+  core_.ReplyWithStatus(
+      call, handler.request_kind(),
+      NotExecuted(absl::PermissionDeniedError(absl::StrCat(
+          identity.empty() ? "nobody in particular" : absl::StrCat("'", identity, "'"),
+          " may not call ", handler.method().full_name))));
 }
 
 }  // namespace weft::rpc

@@ -30,8 +30,10 @@
 #include "absl/types/span.h"
 #include "weft/core/loop.h"
 #include "weft/rpc/options.h"
+#include "weft/rpc/security/authorisation.h"
 #include "weft/rpc/server.h"
 #include "weft/rpc/service/method_handler.h"
+#include "weft/rpc/service/reflection.h"
 #include "weft/rpc/service/server_streams.h"
 #include "weft/rpc/service/service.h"
 #include "weft/rpc/service/service_options.h"
@@ -59,26 +61,30 @@ class ServiceServer {
 
   absl::Status AddMethods(Service& service);
   void FillTable();
-  MethodHandler* Find(uint64_t method_id) const {
-    for (size_t i = method_id & mask_;; i = (i + 1) & mask_) {
-      const Place& place = table_[i];
-      if (place.handler == nullptr || place.id == method_id) return place.handler;
-    }
-  }
-  HandlerTasks::Running* OnCall(HandlerTasks& tasks, ServerCall call);
-  void Refuse(ServerCall& call, const RequestHead& head);
-
   // By method id, with open addressing; at least half of it is empty.
   struct Place {
     uint64_t id = 0;
     MethodHandler* handler = nullptr;
+    size_t index = 0;  // of the handler
   };
+  // Without a handler if there is no such method.
+  const Place& Find(uint64_t method_id) const {
+    for (size_t i = method_id & mask_;; i = (i + 1) & mask_) {
+      const Place& place = table_[i];
+      if (place.handler == nullptr || place.id == method_id) return place;
+    }
+  }
+  HandlerTasks::Running* OnCall(HandlerTasks& tasks, ServerCall call);
+  void Refuse(ServerCall& call, const RequestHead& head);
+  void Forbid(ServerCall& call, const MethodHandler& handler);
 
   ServiceCore core_;
+  std::unique_ptr<Reflection> reflection_;
   std::vector<Service*> services_;
   std::vector<std::unique_ptr<MethodHandler>> handlers_;
   std::vector<Place> table_;
   size_t mask_ = 0;
+  std::unique_ptr<Authorisation> authorisation_;  // null: everybody may call everything
   std::unique_ptr<ServerStreams> streams_;
   std::unique_ptr<Server> server_;  // last: its coroutines use all of the above
 };

@@ -13,7 +13,8 @@ struct ServiceStats {
   Counter unknown_methods;     // or streams, or a method of another kind
   Counter unparsable;          // requests that are not what the method takes
   Counter metadata_too_large;  // requests
-  Counter refused;             // by an interceptor or for want of authority
+  Counter forbidden;           // calls of methods that the peer may not call (security.allow)
+  Counter refused;             // by an interceptor
   Counter trailers_cut;        // details or metadata of a reply were too much
   Counter replies_failed;      // too large, or no buffers: the client was told so, if possible
 };

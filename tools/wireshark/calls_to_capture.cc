@@ -68,7 +68,7 @@ struct Asker {
 };
 
 Application Serve(weft::Worker& worker, weft::Address& address) {
-  auto options = weft::rpc::ServerOptions::From(worker.config().rpc());
+  auto options = weft::rpc::ServerOptions::From(worker.config());
   if (!options.ok()) return options.status();
   auto port = worker.transport().OpenDatagramPort({.local = address});
   if (!port.ok()) return port.status();
@@ -79,10 +79,11 @@ Application Serve(weft::Worker& worker, weft::Address& address) {
 }
 
 Application Start(weft::Worker& worker, const weft::Address& address) {
+  auto options = weft::rpc::ClientOptions::From(worker.config());
+  if (!options.ok()) return options.status();
   auto port = worker.transport().OpenDatagramPort({});
   if (!port.ok()) return port.status();
-  auto client = weft::rpc::Client::Create(worker.loop(), *std::move(port),
-                                          weft::rpc::ClientOptions::From(worker.config().rpc()));
+  auto client = weft::rpc::Client::Create(worker.loop(), *std::move(port), *options);
   if (!client.ok()) return client.status();
   auto server = (*client)->Resolve(address);
   if (!server.ok()) return server.status();

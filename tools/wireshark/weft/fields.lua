@@ -16,7 +16,7 @@ return function(weft)
     },
     codes = {
       [0] = "none", "REFUSED", "OVERLOADED", "TOO_LARGE", "SHUTTING_DOWN", "REPLY_GONE",
-      "CANCELLED", "NO_SESSIONS", "DEADLINE", "UNANSWERED", "UNSUPPORTED",
+      "CANCELLED", "NO_SESSIONS", "DEADLINE", "UNANSWERED", "UNSUPPORTED", "FORBIDDEN",
     },
     service_kinds = { [0] = "UNARY", "OPEN", "PUSH", "PULL" },
     statuses = {
