@@ -7,6 +7,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
 #include "weft/config/validate.h"
+#include "weft/rpc/security/credentials.h"
+#include "weft/rpc/security/secure_port.h"
 
 namespace weft::rpc {
 namespace {
@@ -30,7 +32,9 @@ absl::StatusOr<std::shared_ptr<const Security>> Security::Open(const config::Sec
   if (absl::Status status = config::Validate(whole); !status.ok()) return status;
   std::shared_ptr<Security> security(new Security(config, ModeOf(config)));
   if (security->mode_ != Mode::kPlaintext) {
-    return absl::UnimplementedError("security.psk and security.x509");
+    auto credentials = Credentials::Read(config);
+    if (!credentials.ok()) return credentials.status();
+    security->credentials_ = *std::move(credentials);
   }
   return security;
 }
@@ -39,11 +43,33 @@ Security::Security(const config::Security& config, Mode mode) : config_(config),
 
 Security::~Security() = default;
 
-absl::StatusOr<std::unique_ptr<DatagramPort>> Security::Protect(Loop&,
+absl::StatusOr<std::unique_ptr<DatagramPort>> Security::Protect(Loop& loop,
                                                                 std::unique_ptr<DatagramPort> port,
-                                                                Role) const {
+                                                                Role role) const {
   if (mode_ == Mode::kPlaintext) return port;
-  return absl::UnimplementedError("security.psk and security.x509");
+  absl::Status status = CredentialsAt(loop.now_ns())->CheckRole(role);
+  if (!status.ok()) return status;
+  return SecurePort::Create(loop, std::move(port), role, shared_from_this());
+}
+
+std::shared_ptr<const Credentials> Security::CredentialsAt(int64_t now_ns) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const int64_t every_ns = int64_t{config_.reload_s()} * 1'000'000'000;
+  // The clocks of simulations differ from each other: time that goes back counts as gone by.
+  if (every_ns == 0 || (now_ns >= looked_ns_ && now_ns - looked_ns_ < every_ns)) {
+    return credentials_;
+  }
+  looked_ns_ = now_ns;
+  if (Credentials::StampNow(config_) == credentials_->stamp()) return credentials_;
+  auto read = Credentials::Read(config_);
+  reload_status_ = read.status();
+  if (read.ok()) credentials_ = *std::move(read);
+  return credentials_;
+}
+
+absl::Status Security::reload_status() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return reload_status_;
 }
 
 bool Security::Allows(absl::string_view method, absl::string_view identity) const {

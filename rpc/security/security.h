@@ -30,7 +30,7 @@
 
 namespace weft::rpc {
 
-class Credentials {};
+class Credentials;
 
 enum class Role : uint8_t {
   kClient,  // connects to those that it resolves
@@ -84,7 +84,7 @@ class Security : public std::enable_shared_from_this<Security> {
 
   mutable std::mutex mutex_;  // guards the rest
   mutable std::shared_ptr<const Credentials> credentials_;
-  mutable int64_t looked_ns_ = INT64_MIN;
+  mutable int64_t looked_ns_ = INT64_MAX;
   mutable absl::Status reload_status_;
 };
 
