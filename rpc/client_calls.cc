@@ -367,7 +367,7 @@ void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& he
   }
   if (call->state == ClientCall::State::kSent) {
     // A slow handler would have been reported (PROGRESS) when the request came again.
-    if (call->sent_twice) [[unlikely]]
+    if (call->sent_twice && call->counted) [[unlikely]]
       session.OnLoss(1, base_.loop.now_ns());
     call->state = ClientCall::State::kExecuting;
     const bool counted = call->counted;

@@ -13,6 +13,11 @@ namespace {
 // Batches are copied out of packet buffers while fewer than one in so many is free.
 constexpr size_t kLowPart = 4;
 
+StreamOptions WithinLimits(StreamOptions options) {
+  options.window = std::clamp<size_t>(options.window, 1, kStreamWindowMax);
+  return options;
+}
+
 uint64_t RandomSeed() {
   static thread_local absl::BitGen random;
   return absl::Uniform<uint64_t>(random);
@@ -23,7 +28,7 @@ uint64_t RandomSeed() {
 ClientStreams::ClientStreams(Client& client, const Peer& server, const StreamOptions& options)
     : client_(client),
       server_(server),
-      options_(options),
+      options_(WithinLimits(options)),
       random_(options.seed ? *options.seed : RandomSeed()),
       blocks_(client.port().pool().payload_bytes()) {
   client_.Add(this);
@@ -99,6 +104,9 @@ void ClientStreams::Release(ClientStreamState& state) {
   state.in_use_ = false;
   state.ended_ = true;
   state.CancelCalls();
+  StreamWaiter::Forget(state.arrival());
+  StreamWaiter::Forget(state.room());
+  StreamWaiter::Forget(state.end_);
   stats_.messages_sent += state.StreamSender::messages();
   stats_.messages_received += state.StreamReceiver::messages();
   state.StreamSender::Stop();

@@ -213,7 +213,9 @@ void ClientStreamState::Pull() {
         kHeld);
     if (!begun.ok()) {
       if (absl::IsResourceExhausted(begun.status())) return TryAgainLater();
-      return Break(begun.status());
+      if (!ServerDrains(begun.status())) return Break(begun.status());
+      pulls_over_ = true;
+      return;
     }
     ++pull_number_;
     pulls_[place] = *begun;
@@ -304,7 +306,7 @@ void ClientStreamState::SendPush(uint64_t sequence) {
   } else if (absl::IsResourceExhausted(begun.status())) {
     push.again = true;
     TryAgainLater();
-  } else {
+  } else if (!ServerDrains(begun.status())) {
     Break(begun.status());
   }
 }
@@ -332,6 +334,11 @@ void ClientStreamState::OnPushEnd(uint64_t sequence, absl::StatusOr<BufferChain>
 }
 
 // --- Again
+
+// Its session takes no more calls, but the OPEN is going to be answered.
+bool ClientStreamState::ServerDrains(const absl::Status& error) const {
+  return absl::IsUnavailable(error) && open_;
+}
 
 void ClientStreamState::TryAgainLater() {
   if (retry_.armed() || ended_) return;

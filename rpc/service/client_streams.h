@@ -89,6 +89,7 @@ class ClientStreamState final : public StreamSender, public StreamReceiver {
   enum class Then : uint8_t { kGoOn, kAgain, kNothing };
   Then Judge(const absl::StatusOr<BufferChain>& reply, RequestKind kind, ReplyHead* head);
   void TryAgainLater();
+  bool ServerDrains(const absl::Status& error) const;
   static void OnRetry(void* self, int64_t now_ns);
   // Of the session, once it is open.
   void Learn();
@@ -203,7 +204,7 @@ class ClientStream {
   ClientStreamState& state() { return *state_; }
 
   // `co_await stream.End()` gives absl::StatusOr<BufferChain>: the reply to the OPEN, or how the
-  // stream broke. Once. What is written must have been closed before.
+  // stream broke. Once. What is written must have been closed before, and nobody be reading.
   EndAwaiter End();
 
  private:

@@ -16,6 +16,11 @@ constexpr size_t kLowPart = 4;
 // Longer ones are not, but refused unless it is their turn.
 constexpr size_t kCopiedBytesMax = 64 * 1024;
 
+StreamOptions WithinLimits(StreamOptions options) {
+  options.window = std::clamp<size_t>(options.window, 1, kStreamWindowMax);
+  return options;
+}
+
 }  // namespace
 
 // --- One stream
@@ -109,7 +114,7 @@ void ServerStreamState::AnswerParked() {
 
 ServerStreams::ServerStreams(Server& server, const StreamOptions& options)
     : server_(server),
-      options_(options),
+      options_(WithinLimits(options)),
       blocks_(server.port().pool().payload_bytes()),
       drain_timeout_(&ServerStreams::OnDrainTimeout, this) {
   open_.reserve(options.streams_max);
@@ -215,6 +220,8 @@ absl::StatusOr<ServerStreamState*> ServerStreams::Open(ServerCall& open, uint64_
 void ServerStreams::Release(ServerStreamState& state) {
   open_.erase(state.name_);
   ++state.generation_;
+  StreamWaiter::Forget(state.arrival());
+  StreamWaiter::Forget(state.room());
   state.AnswerParked();
   stats_.messages_sent += state.StreamSender::messages();
   stats_.messages_received += state.StreamReceiver::messages();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a message of a stream costs, over shared memory and sockets of this machine. The server is a
-// thread of its own, as is the client:
+// What a message of a stream costs, over shared memory and sockets of this machine. On one thread,
+// where client and server take turns, that is the work of both ends, whatever else the machine
+// does; on two, each end has its own.
 //
 //   bazel run --config=release //rpc/service:stream_benchmark -- [transport] [payload bytes]
 #include <atomic>
@@ -37,10 +38,35 @@ std::unique_ptr<Transport> Open(const std::string& name) {
   return OpenPlainTransport(config).value();
 }
 
+class ServerEnd {
+ public:
+  explicit ServerEnd(const std::string& name) : transport_(Open(name)) {
+    const Address local =
+        name == "shm" ? Address::Shm("stream-benchmark") : Address::Ipv4({127, 0, 0, 1}, 0);
+    server_ = ServiceServer::Create(loop_, *transport_->OpenDatagramPort({.local = local}), {}, {},
+                                    {&service_})
+                  .value();
+  }
+  Address address() const { return server_->server().port().local_address(); }
+  Loop& loop() { return loop_; }
+
+ private:
+  const std::unique_ptr<Transport> transport_;
+  Loop loop_{{}, RealClock()};
+  testing::StreamServer service_;
+  std::unique_ptr<ServiceServer> server_;
+};
+
 class ServerThread {
  public:
   explicit ServerThread(const std::string& name) {
-    thread_ = std::thread([this, name] { Run(name); });
+    thread_ = std::thread([this, name] {
+      ServerEnd end(name);
+      address_ = end.address();
+      loop_ = &end.loop();
+      ready_ = true;
+      end.loop().Run();
+    });
     while (!ready_) std::this_thread::yield();
   }
   ~ServerThread() {
@@ -50,20 +76,6 @@ class ServerThread {
   const Address& address() const { return address_; }
 
  private:
-  void Run(const std::string& name) {
-    const std::unique_ptr<Transport> transport = Open(name);
-    Loop loop({}, RealClock());
-    testing::StreamServer service;
-    const Address local =
-        name == "shm" ? Address::Shm("stream-benchmark") : Address::Ipv4({127, 0, 0, 1}, 0);
-    auto server = ServiceServer::Create(loop, *transport->OpenDatagramPort({.local = local}), {}, {},
-                                        {&service});
-    address_ = (*server)->server().port().local_address();
-    loop_ = &loop;
-    ready_ = true;
-    loop.Run();
-  }
-
   std::thread thread_;
   std::atomic<bool> ready_{false};
   Loop* loop_ = nullptr;
@@ -109,14 +121,20 @@ Task<void> PingPong(StreamsClient& stub, size_t payload, Progress* progress) {
 
 using Load = Task<void> (*)(StreamsClient&, size_t, Progress*);
 
-void Measure(const char* what, const std::string& transport_name, Load load, int streams,
-             size_t payload) {
-  const ServerThread server(transport_name);
+void Measure(const char* what, const std::string& transport_name, bool two_threads, Load load,
+             int streams, size_t payload) {
+  std::unique_ptr<ServerEnd> here;
+  std::unique_ptr<ServerThread> there;
+  if (two_threads) {
+    there = std::make_unique<ServerThread>(transport_name);
+  } else {
+    here = std::make_unique<ServerEnd>(transport_name);
+  }
   const std::unique_ptr<Transport> transport = Open(transport_name);
   Loop loop({}, RealClock());
   auto client = Client::Create(loop, *transport->OpenDatagramPort({}), {}).value();
   {
-    Channel channel(*client, *client->Resolve(server.address()));
+    Channel channel(*client, *client->Resolve(two_threads ? there->address() : here->address()));
     StreamsClient stub(channel);
     Progress progress;
     TaskGroup tasks;
@@ -126,7 +144,10 @@ void Measure(const char* what, const std::string& transport_name, Load load, int
       const uint64_t before = progress.messages;
       int64_t now_ns = begin_ns;
       while (now_ns - begin_ns < static_cast<int64_t>(seconds * 1e9)) {
-        for (int i = 0; i < 64; ++i) loop.RunOnce();
+        for (int i = 0; i < 64; ++i) {
+          loop.RunOnce();
+          if (!two_threads) here->loop().RunOnce();
+        }
         now_ns = RealClock().NowNs();
       }
       return static_cast<double>(progress.messages - before) * 1e9 /
@@ -134,21 +155,23 @@ void Measure(const char* what, const std::string& transport_name, Load load, int
     };
     run(0.2);
     const double rate = run(kSeconds);
-    std::printf("%-8s %-28s %4d streams %5zu B  %10.0f messages/s  %8.1f ns each\n",
-                transport_name.c_str(), what, streams, payload, rate, 1e9 / rate);
+    std::printf("%-6s %d threads  %-27s %3d streams %5zu B %10.0f messages/s %8.1f ns each\n",
+                transport_name.c_str(), two_threads ? 2 : 1, what, streams, payload, rate,
+                1e9 / rate);
     std::fflush(stdout);
     tasks.Cancel();
   }
-  client.reset();
 }
 
 void MeasureAll(const std::string& transport, size_t payload) {
-  Measure("server to client", transport, &ReadAll, 1, payload);
-  Measure("server to client", transport, &ReadAll, 8, payload);
-  Measure("client to server", transport, &WriteAll, 1, payload);
-  Measure("client to server", transport, &WriteAll, 8, payload);
-  Measure("there and back, one by one", transport, &PingPong, 1, payload);
-  Measure("there and back, one by one", transport, &PingPong, 64, payload);
+  for (const bool two : {false, true}) {
+    Measure("server to client", transport, two, &ReadAll, 1, payload);
+    Measure("server to client", transport, two, &ReadAll, 8, payload);
+    Measure("client to server", transport, two, &WriteAll, 1, payload);
+    Measure("client to server", transport, two, &WriteAll, 8, payload);
+    Measure("there and back, one by one", transport, two, &PingPong, 1, payload);
+    Measure("there and back, one by one", transport, two, &PingPong, 64, payload);
+  }
 }
 
 }  // namespace

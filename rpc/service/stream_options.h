@@ -19,7 +19,7 @@ struct StreamOptions {
   // Of a server; one more is refused with ResourceExhausted.
   size_t streams_max = 1024;
   // Batches of one stream and direction that are on their way or wait for the reader, 1 to
-  // kStreamWindowMax. The smaller one of the two sides' holds.
+  // kStreamWindowMax: others are taken as the nearest. The smaller one of the two sides' holds.
   size_t window = 16;
   // What a server that drains gives to the handlers of streams to end by themselves.
   absl::Duration drain_timeout = absl::Seconds(1);

@@ -30,6 +30,11 @@ class StreamWaiter {
     coroutine_ = coroutine;
   }
 
+  // Nobody who waits there will be resumed.
+  static void Forget(Place& place) {
+    if (place != nullptr) std::exchange(place, nullptr)->place_ = nullptr;
+  }
+
   // Resumes who waits there, if anybody does. The coroutine may then do to the stream whatever it
   // likes.
   static void Wake(Place& place) {
