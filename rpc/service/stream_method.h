@@ -35,7 +35,7 @@ class StreamMethod final : public MethodHandler {
   StreamMethod(S& service, const Method& method, ServiceCore& core)
       : MethodHandler(method, core), service_(service) {}
 
-  HandlerTasks::Running* Start(HandlerTasks& tasks, ServerCall call,
+  HandlerTasks::Running* Start(HandlerTasks& tasks, ServerCall&& call,
                                const RequestHead& head) override {
     return tasks.Start([&] { Run(tasks, *this, std::move(call), head); });
   }
