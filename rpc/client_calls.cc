@@ -397,6 +397,7 @@ void ClientSessions::OnDrop(ClientSession& session, const ExtendedHeader& header
     ++base_.stats.timeouts;
   } else {
     ++base_.stats.drops;
+    ++session.drops;
   }
   End(*call, DropStatus(header.code, ReadDrop(body)));
 }

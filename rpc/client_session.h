@@ -162,6 +162,7 @@ struct ClientSession : SendFlow {
   ClientCallList sending;
   uint64_t calls = 0;
   uint64_t retransmissions = 0;
+  uint64_t drops = 0;
 };
 
 }  // namespace weft::rpc

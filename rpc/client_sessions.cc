@@ -155,7 +155,7 @@ absl::StatusOr<ClientSession*> ClientSessions::NewSession(const Peer& server, bo
   session.own = own;
   session.peer = server;
   session.state = ClientSession::State::kIdle;
-  session.calls = session.retransmissions = 0;
+  session.calls = session.retransmissions = session.drops = 0;
   session.opened_ns = 0;
   return &session;
 }

@@ -71,6 +71,8 @@ void Write(const SessionInfo& session, const Server& server, const DatagramPort&
   json.Field("slots", session.slots);
   json.Field("packet_bytes", session.packet_bytes);
   json.Field("credits", session.credits);
+  json.Field("retransmissions", session.retransmissions);
+  json.Field("drops", session.refused);
   if (session.window_packets > 0) json.Field("window", session.window_packets);
   if (session.srtt_ns > 0) {
     json.Field("srtt_us", static_cast<double>(session.srtt_ns) / kNsPerUs);
@@ -109,6 +111,7 @@ void Write(const ClientSession& session, const ClientSessions& sessions, const D
   json.Field("in_flight", InFlight(session));
   json.Field("waiting", session.waiting.size());
   json.Field("retransmissions", session.retransmissions);
+  json.Field("drops", session.drops);
   if (open) {
     json.Field("slots", session.slots_max);
     json.Field("packet_bytes", session.packet_payload_bytes + kExtendedHeaderBytes);

@@ -87,7 +87,10 @@ void ExtendedServer::SendReplyPacket(ServerSession& session, LargeReply& reply, 
   header.last = index + 1 == packets;
   header.packet_order = static_cast<uint16_t>(index == 0 ? packets : index);
   header.resent = message.WasSent(index);
-  if (header.resent) ++core_.stats.retransmitted;
+  if (header.resent) {
+    ++core_.stats.retransmitted;
+    ++session.retransmitted;
+  }
 
   const absl::Span<const uint8_t> bytes = message.packet(index);
   Buffer packet = core_.port->pool().Allocate();

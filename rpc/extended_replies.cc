@@ -115,6 +115,7 @@ void ExtendedServer::Drop(const ServerCall& call, DropReason reason) {
 
 void ExtendedServer::ResendKept(ServerSession& session, ServerSlot& slot, Buffer packet) {
   ++core_.stats.retransmitted;
+  ++session.retransmitted;
   ExtendedHeader header = AnswerTo(session, slot, MessageType::kResponse);
   header.resent = true;
   Send(session.peer, header, {slot.block, slot.size}, std::move(packet));

@@ -87,6 +87,7 @@ void ExtendedServer::Refuse(ServerSession& session, ServerSlot& slot, DropReason
       ++stats.refused_by_application;
   }
   ++stats.refused;
+  ++session.refused;
   slot.state = State::kDropped;
   slot.code = reason;
   core_.DoneUnheard(session.peer, static_cast<uint16_t>(slot.request_id));

@@ -163,6 +163,8 @@ void Server::ForEachSession(absl::FunctionRef<void(const SessionInfo&)> f) const
        .slots = session.slots_max,
        .packet_bytes = session.packet_bytes,
        .credits = core_.credits,
+       .retransmissions = session.retransmitted,
+       .refused = session.refused,
        .srtt_ns = flow != nullptr ? flow->rtt.srtt_ns() : 0,
        .rttvar_ns = flow != nullptr ? flow->rtt.rttvar_ns() : 0,
        .window_packets = limited ? flow->congestion->window() : 0});

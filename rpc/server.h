@@ -75,9 +75,11 @@ struct SessionInfo {
   uint64_t requests = 0;
   size_t executing = 0;
   size_t kept_replies = 0;
-  size_t slots = 0;         // as agreed
-  size_t packet_bytes = 0;  // as agreed
-  size_t credits = 0;       // that it would be given now
+  size_t slots = 0;              // as agreed
+  size_t packet_bytes = 0;       // as agreed
+  size_t credits = 0;            // that it would be given now
+  uint64_t retransmissions = 0;  // packets of replies that were sent again
+  uint64_t refused = 0;          // requests
   // Learnt from replies of several packets, while there are such; else 0. The window is 0 without
   // congestion control, too.
   int64_t srtt_ns = 0;

@@ -84,6 +84,8 @@ struct alignas(64) ServerSession {
   uint32_t older = 0;           // half-open: the sessions before and behind it in the order of
   uint32_t newer = 0;           // their age, by number
   bool told_to_drain = false;
+  uint32_t retransmitted = 0;  // packets of replies
+  uint32_t refused = 0;        // requests
 
   size_t payload_bytes() const { return packet_bytes - kExtendedHeaderBytes; }
 };
