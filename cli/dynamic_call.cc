@@ -4,11 +4,13 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "weft/core/buffer_chain.h"
+#include "weft/core/task_group.h"
 #include "weft/rpc/payload.h"
+#include "weft/rpc/service/client_reader_writer.h"
 #include "weft/rpc/service/raw_bytes.pb.h"
 #include "weft/rpc/service/unary_call.h"
 
@@ -56,25 +58,100 @@ Task<absl::Status> DynamicCall::Run(rpc::Channel& channel) {
   for (const auto& [key, value] : options_.metadata) context_.request_metadata().Add(key, value);
   if (options_.trace.has_value()) context_.set_trace(*options_.trace);
   context_.set_timeout(options_.timeout);
-  co_return co_await RunUnary(channel, bound[0]);
+  switch (KindOf(*method_)) {
+    case rpc::MethodKind::kUnary:
+      co_return co_await RunUnary(channel, bound[0]);
+    case rpc::MethodKind::kServerStreaming:
+      co_return co_await RunServerStreaming(channel, bound[0]);
+    case rpc::MethodKind::kClientStreaming:
+      co_return co_await RunClientStreaming(channel, bound[0]);
+    case rpc::MethodKind::kBidirectional:
+      break;
+  }
+  co_return co_await RunBidirectional(channel, bound[0]);
 }
 
 Task<absl::Status> DynamicCall::RunUnary(rpc::Channel& channel,
                                          const rpc::Channel::BoundMethod& bound) {
-  const absl::StatusOr<std::string> json = co_await requests_.All(channel.loop());
-  if (!json.ok()) co_return json.status();
-  const absl::StatusOr<std::string> request = json_.Encode(*method_->input_type(), *json);
+  const absl::StatusOr<std::string> request = co_await OneRequest(channel.loop());
   if (!request.ok()) co_return request.status();
   BufferChain response;
   rpc::UnaryCall<rpc::RawBytes, rpc::RawBytes> call(channel, bound, PayloadOf(*request), &response,
                                                     &context_);
   outcome_ = co_await call;
-  if (!outcome_.ok()) co_return absl::OkStatus();
-  const absl::StatusOr<std::string> shown =
-      json_.Decode(*method_->output_type(), response.ToString(), JsonStyle::kIndented);
-  if (!shown.ok()) co_return shown.status();
-  print_(*shown);
+  co_return outcome_.ok() ? Print(response, JsonStyle::kIndented) : absl::OkStatus();
+}
+
+Task<absl::Status> DynamicCall::RunServerStreaming(rpc::Channel& channel,
+                                                   const rpc::Channel::BoundMethod& bound) {
+  const absl::StatusOr<std::string> request = co_await OneRequest(channel.loop());
+  if (!request.ok()) co_return request.status();
+  rpc::ClientReader<rpc::RawBytes> stream(channel, bound, PayloadOf(*request), &context_);
+  if (absl::Status status = co_await ReadAll(stream); !status.ok()) co_return status;
+  outcome_ = co_await stream.Finish();
   co_return absl::OkStatus();
+}
+
+Task<absl::Status> DynamicCall::RunClientStreaming(rpc::Channel& channel,
+                                                   const rpc::Channel::BoundMethod& bound) {
+  BufferChain response;
+  rpc::ClientWriter<rpc::RawBytes> stream(channel, bound, &response, &context_);
+  co_await WriteAll(channel.loop(), stream);
+  if (!request_error_.ok()) co_return request_error_;
+  outcome_ = co_await stream.Finish();
+  co_return outcome_.ok() ? Print(response, JsonStyle::kIndented) : absl::OkStatus();
+}
+
+Task<absl::Status> DynamicCall::RunBidirectional(rpc::Channel& channel,
+                                                 const rpc::Channel::BoundMethod& bound) {
+  rpc::ClientReaderWriter<rpc::RawBytes, rpc::RawBytes> stream(channel, bound, &context_);
+  // Ends with this coroutine, though standard input may have more to say.
+  TaskGroup writer;
+  writer.Spawn(WriteAll(channel.loop(), stream));
+  if (absl::Status status = co_await ReadAll(stream); !status.ok()) co_return status;
+  outcome_ = co_await stream.Finish();
+  co_return request_error_;
+}
+
+Task<absl::StatusOr<std::string>> DynamicCall::OneRequest(Loop& loop) {
+  absl::StatusOr<std::string> json = co_await requests_.All(loop);
+  if (!json.ok()) co_return json.status();
+  if (absl::StripAsciiWhitespace(*json).empty()) *json = "{}";
+  co_return json_.Encode(*method_->input_type(), *json);
+}
+
+template <typename Stream>
+Task<void> DynamicCall::WriteAll(Loop& loop, Stream& stream) {
+  for (int number = 1;; ++number) {
+    const absl::StatusOr<std::optional<std::string>> json = co_await requests_.Next(loop);
+    if (json.ok() && !json->has_value()) break;
+    const absl::StatusOr<std::string> request =
+        json.ok() ? json_.Encode(*method_->input_type(), **json) : json.status();
+    if (!request.ok()) {
+      request_error_ = absl::InvalidArgumentError(
+          absl::StrCat("message ", number, ": ", request.status().message()));
+      break;
+    }
+    const rpc::Payload payload = PayloadOf(*request);
+    if (!co_await stream.Write(payload)) break;
+  }
+  stream.WritesDone();
+}
+
+template <typename Stream>
+Task<absl::Status> DynamicCall::ReadAll(Stream& stream) {
+  BufferChain response;
+  while (co_await stream.Read(&response)) {
+    if (absl::Status status = Print(response, JsonStyle::kLine); !status.ok()) co_return status;
+  }
+  co_return absl::OkStatus();
+}
+
+absl::Status DynamicCall::Print(const BufferChain& response, JsonStyle style) {
+  const absl::StatusOr<std::string> shown =
+      json_.Decode(*method_->output_type(), response.ToString(), style);
+  if (shown.ok()) print_(*shown);
+  return shown.status();
 }
 
 std::string DynamicCall::DescribeOutcome() {

@@ -15,11 +15,15 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "google/protobuf/descriptor.h"
 #include "weft/cli/json_lines.h"
 #include "weft/cli/message_json.h"
 #include "weft/cli/remote_services.h"
+#include "weft/core/buffer_chain.h"
+#include "weft/core/loop.h"
 #include "weft/core/task.h"
 #include "weft/rpc/service/channel.h"
 #include "weft/rpc/service/client_context.h"
@@ -35,7 +39,7 @@ struct DynamicCallOptions {
 class DynamicCall {
  public:
   // `json`: the request, of a method that takes a stream a message a line; "-": what standard input
-  // has. `print` gets the JSON of each response.
+  // has; empty: an empty message, or a stream of none. `print` gets the JSON of each response.
   DynamicCall(std::string method, std::string json, DynamicCallOptions options,
               std::function<void(const std::string& json)> print);
 
@@ -51,7 +55,24 @@ class DynamicCall {
  private:
   using Method = google::protobuf::MethodDescriptor;
 
+  // One for each kind of method. An error: the call did not begin, or was given up.
   Task<absl::Status> RunUnary(rpc::Channel& channel, const rpc::Channel::BoundMethod& bound);
+  Task<absl::Status> RunServerStreaming(rpc::Channel& channel,
+                                        const rpc::Channel::BoundMethod& bound);
+  Task<absl::Status> RunClientStreaming(rpc::Channel& channel,
+                                        const rpc::Channel::BoundMethod& bound);
+  Task<absl::Status> RunBidirectional(rpc::Channel& channel,
+                                      const rpc::Channel::BoundMethod& bound);
+
+  // The bytes of the one request.
+  Task<absl::StatusOr<std::string>> OneRequest(Loop& loop);
+  // Sends all requests; what is wrong with one of them is in request_error_.
+  template <typename Stream>
+  Task<void> WriteAll(Loop& loop, Stream& stream);
+  // Prints all responses; what is wrong with one of them is the result.
+  template <typename Stream>
+  Task<absl::Status> ReadAll(Stream& stream);
+  absl::Status Print(const BufferChain& response, JsonStyle style);
   std::string DescribeDetail(absl::string_view type_url, const std::string& bytes);
 
   const std::string name_;
@@ -63,6 +84,7 @@ class DynamicCall {
   MessageJson json_;
   const Method* method_ = nullptr;
   rpc::ClientContext context_;
+  absl::Status request_error_;
   absl::Status outcome_;
 };
 

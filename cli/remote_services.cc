@@ -11,8 +11,7 @@
 #include "weft/host/host.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/options.h"
-#include "weft/rpc/service/reflection.h"
-#include "weft/rpc/service/unary_call.h"
+#include "weft/rpc/service/reflection.weft.h"
 
 namespace weft::cli {
 namespace {
@@ -44,10 +43,11 @@ class Conversation {
 absl::StatusOr<std::shared_ptr<void>> Begin(Worker& worker, const Address& address,
                                             const Talk& talk,
                                             std::optional<absl::Status>* outcome) {
+  const absl::StatusOr<rpc::ClientOptions> options = rpc::ClientOptions::From(worker.config());
+  if (!options.ok()) return options.status();
   absl::StatusOr<std::unique_ptr<DatagramPort>> port = worker.OpenDatagramPort();
   if (!port.ok()) return port.status();
-  auto client = rpc::Client::Create(worker.loop(), *std::move(port),
-                                    rpc::ClientOptions::From(worker.config().rpc()));
+  auto client = rpc::Client::Create(worker.loop(), *std::move(port), *options);
   if (!client.ok()) return client.status();
   absl::StatusOr<Peer> server = (*client)->Resolve(address);
   // Nobody there is the answer to a command, not a mistake in it.
@@ -74,12 +74,10 @@ absl::Status Converse(Endpoint& endpoint, const Talk& talk) {
 }
 
 Task<absl::Status> RemoteServices::Ask(rpc::Channel& channel) {
-  const rpc::Channel::BoundMethod* const methods = channel.Bind(rpc::kReflectionDescriptor);
-  const rpc::ReflectionRequest request;
+  rpc::ReflectionClient reflection(channel);
+  const rpc::ReflectionRequest all;
   rpc::ReflectionResponse response;
-  rpc::UnaryCall<rpc::ReflectionRequest, rpc::ReflectionResponse> call(channel, methods[0], request,
-                                                                       &response, nullptr);
-  const absl::Status status = co_await call;
+  const absl::Status status = co_await reflection.Describe(all, &response);
   if (absl::IsUnimplemented(status)) {
     co_return absl::FailedPreconditionError(
         "the server does not tell which services it has (its rpc.service.reflection is off)");

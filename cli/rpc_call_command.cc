@@ -30,7 +30,7 @@ namespace {
 struct CallCommand {
   EndpointOptions endpoint;
   std::string method;
-  std::string json = "{}";
+  std::string json;
   std::vector<std::string> metadata;  // KEY=VALUE
   absl::Duration timeout;             // zero: the configuration's
   bool trace = false;
@@ -82,7 +82,7 @@ int RpcCall(Arguments arguments) {
   flags.Argument("ADDRESS", "of the server, such as 127.0.0.1:7000, [::1]:7000 or shm:store",
                  &command.endpoint.address);
   flags.Argument("METHOD", "such as kv.KeyValue/Get; 'weft rpc list' has them", &command.method);
-  flags.OptionalArgument("JSON", "the request; '-': read it from standard input ({})",
+  flags.OptionalArgument("JSON", "the request; '-': read it from standard input; without it: an empty one",
                          &command.json);
   flags.Texts("metadata", "KEY=VALUE", "sent with the request; may be given several times",
               &command.metadata);
@@ -92,7 +92,7 @@ int RpcCall(Arguments arguments) {
                  &command.timeout);
   flags.Bool("trace", "have the call traced, and print the trace's id to standard error",
              &command.trace);
-  flags.Config(&command.endpoint.config, &command.endpoint.transport);
+  flags.Config(&command.endpoint.config, &command.endpoint.transport, &command.endpoint.plaintext);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
 
   DynamicCallOptions options;

@@ -166,7 +166,7 @@ int RpcList(Arguments arguments) {
   flags.Bool("describe", "definitions of the services and their messages, as in a .proto",
              &options.describe);
   flags.Bool("json", "the list for programs", &options.as_json);
-  flags.Config(&options.endpoint.config, &options.endpoint.transport);
+  flags.Config(&options.endpoint.config, &options.endpoint.transport, &options.endpoint.plaintext);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
   if (options.describe && options.as_json) {
     return flags.UsageError("--describe and --json are two ways to print the same");

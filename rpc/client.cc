@@ -131,7 +131,7 @@ absl::StatusOr<CallId> Client::Call(const Target& target, absl::Span<const uint8
   return Begin(target, *std::move(copy), /*copy=*/false, std::move(callback), options);
 }
 
-absl::StatusOr<CallId> Client::Call(const Target& target, Payload request, Callback callback,
+absl::StatusOr<CallId> Client::Call(const Target& target, Payload&& request, Callback&& callback,
                                     const CallOptions& options) {
   return Begin(target, std::move(request), /*copy=*/false, std::move(callback), options);
 }
@@ -177,9 +177,13 @@ size_t Client::OnEvents() {
   const size_t n = base_.port->TakeEvents(absl::MakeSpan(events));
   for (size_t i = 0; i < n; ++i) {
     const bool closed = events[i].kind == PortEvent::Kind::kPeerClosed;
-    const absl::Status error = absl::UnavailableError(
-        closed ? std::string("the server has closed")
-               : absl::StrCat("the server cannot be reached: ", std::strerror(events[i].error)));
+    absl::Status error = base_.port->WhyUnreachable(events[i].peer);
+    if (closed) {
+      error = absl::UnavailableError("the server has closed");
+    } else if (error.ok()) {
+      error = absl::UnavailableError(
+          absl::StrCat("the server cannot be reached: ", std::strerror(events[i].error)));
+    }
     original_.FailAll(&events[i].peer, error);
     sessions_.OnPeerEvent(events[i].peer, error);
   }

@@ -95,7 +95,7 @@ class Client : public Pollable {
   // are copied; a Payload stays where it is until the server has it.
   absl::StatusOr<CallId> Call(const Target& target, absl::Span<const uint8_t> request,
                               Callback callback, const CallOptions& options = {});
-  absl::StatusOr<CallId> Call(const Target& target, Payload request, Callback callback,
+  absl::StatusOr<CallId> Call(const Target& target, Payload&& request, Callback&& callback,
                               const CallOptions& options = {});
   absl::StatusOr<CallId> Call(const Target& target, Buffer request, Callback callback,
                               const CallOptions& options = {}) {

@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "weft/rpc/counters.h"
+#include "weft/rpc/security/secure_port.h"
+#include "weft/rpc/security/secure_stats.h"
 
 namespace weft::rpc {
 namespace {
@@ -15,6 +17,23 @@ void AddCounters(const Stats& stats, absl::Span<const Named<Stats>> counters, Me
   for (const Named<Stats>& counter : counters) {
     group.Add(absl::StrCat(counter.name, "_total").c_str(), counter.help, &(stats.*counter.metric));
   }
+}
+
+// Of a protected port: weft_rpc_client_secure_* and weft_rpc_server_secure_*.
+void AddSecure(const DatagramPort& port, MetricGroup& group) {
+  const SecureStats* const stats = SecurePort::StatsOf(port);
+  if (stats == nullptr) return;
+  for (const SecureCounter& counter : SecureCounters()) {
+    group.Add(absl::StrCat("secure_", counter.name, "_total").c_str(), counter.help,
+              &(stats->*counter.counter));
+  }
+  for (size_t i = 0; i < kFailures; ++i) {
+    const char* const reason = FailureName(static_cast<Failure>(i));
+    group.Add(absl::StrCat("secure_handshakes_failed_", reason, "_total").c_str(),
+              "Handshakes that failed for this reason.", &stats->handshakes_failed[i]);
+  }
+  group.Add("secure_connections", "Peers with keys.", &stats->connections);
+  group.Add("secure_handshakes", "Handshakes of clients that are remembered.", &stats->handshakes);
 }
 
 }  // namespace
@@ -29,6 +48,7 @@ MetricGroup RegisterMetrics(MetricRegistry& registry, const Client& client,
     group.Add(absl::StrCat("drops_", reason, "_total").c_str(), "Of drops, those with this reason.",
               &stats.drops_by_reason[i]);
   }
+  AddSecure(client.port(), group);
   return group;
 }
 
@@ -57,6 +77,7 @@ MetricGroup RegisterMetrics(MetricRegistry& registry, const Server& server,
   for (const Named<ServerStats, Gauge>& gauge : ServerGauges()) {
     group.Add(gauge.name, gauge.help, &(stats.*gauge.metric));
   }
+  AddSecure(server.port(), group);
   return group;
 }
 

@@ -12,7 +12,6 @@ namespace weft::rpc::codegen {
 // InvalidArgument with one sentence that says what is wrong and what to do:
 //  - no service at all, or messages without descriptors (LITE_RUNTIME)
 //  - names that clash in C++ although they do not in the .proto
-//  - streams of RawBytes
 //  - groups as requests or responses
 absl::Status CheckFile(const google::protobuf::FileDescriptor& file);
 

@@ -12,7 +12,7 @@
 namespace weft::rpc {
 namespace {
 
-namespace keywords = ::acme::namespace_::new_;
+namespace keywords = ::acme::names;
 
 class Keywords final : public keywords::operatorService {
  public:

@@ -125,15 +125,6 @@ TEST_F(GeneratorTest, Groups) {
             "bad.proto: method S.A uses the group M.G; make it a message of its own");
 }
 
-TEST_F(GeneratorTest, StreamsOfRawBytes) {
-  const std::string text =
-      std::string("import \"weft/rpc/service/raw_bytes.proto\"; ") +
-      "message M {} service S { rpc A(stream weft.rpc.RawBytes) returns (M); }";
-  EXPECT_EQ(ErrorOf("syntax = \"proto3\"; package p; " + text),
-            "bad.proto: method p.S.A streams weft.rpc.RawBytes, which is for single requests and "
-            "responses; stream a message with a field of bytes");
-}
-
 TEST_F(GeneratorTest, NamesThatClash) {
   EXPECT_EQ(ErrorOf(std::string(kHead) + "message SClient {} service S {}"),
             "bad.proto: service p.S needs the class SClient, but something else in the package has "

@@ -32,11 +32,14 @@ std::string Client(const ServiceDescriptor& service) {
   const std::string name = ClientName(service);
   std::string text = CommentOf(service, 0);
   if (!text.empty()) absl::StrAppend(&text, "//\n");
-  absl::StrAppend(&text, "// Calls ", service.full_name(), " at the server of a channel:\n//\n");
+  absl::StrAppend(
+      &text, Paragraph(absl::StrCat("Calls ", service.full_name(), " at the server of a channel:")),
+      "//\n");
   absl::StrAppend(&text, "//   ", name, " ", VariableName(service.name()), "(channel);\n//\n");
   absl::StrAppend(&text, "// What is handed to a call must live until it has ended.\n");
   absl::StrAppend(&text, "class ", name, " {\n public:\n");
-  absl::StrAppend(&text, "  explicit ", name, "(::weft::rpc::Channel& channel);\n");
+  absl::StrAppend(
+      &text, Function(2, absl::StrCat("explicit ", name), {"::weft::rpc::Channel& channel"}, ";"));
   for (int i = 0; i < service.method_count(); ++i) {
     const MethodDescriptor& method = *service.method(i);
     const ClientSignature signature = ClientSignatureOf(method);
@@ -51,9 +54,9 @@ std::string Client(const ServiceDescriptor& service) {
 
 std::string Server(const ServiceDescriptor& service) {
   const std::string name = ServiceName(service);
-  std::string text = absl::StrCat("// Serves ", service.full_name(),
-                                  ": derive from it, override its methods, and hand the object to\n"
-                                  "// weft::rpc::ServiceServer::Create().\n");
+  std::string text = Paragraph(absl::StrCat("Serves ", service.full_name(),
+                                            ": derive from it, override its methods, and hand the "
+                                            "object to weft::rpc::ServiceServer::Create()."));
   absl::StrAppend(&text, "class ", name, " : public ::weft::rpc::Service {\n public:\n");
   absl::StrAppend(&text, "  ", name, "();\n");
   for (int i = 0; i < service.method_count(); ++i) {

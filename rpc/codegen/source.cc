@@ -84,8 +84,7 @@ std::string Client(const ServiceDescriptor& service) {
                              signature.parameters, " {"));
     std::vector<std::string> arguments = {"channel_", absl::StrCat("methods_[", i, "]")};
     arguments.insert(arguments.end(), signature.arguments.begin(), signature.arguments.end());
-    absl::StrAppend(&text, Function(2, absl::StrCat("return ", signature.result), arguments, ";"),
-                    "}\n");
+    absl::StrAppend(&text, List(2, "return {", arguments, "};"), "}\n");
   }
   return text;
 }

@@ -60,6 +60,19 @@ std::string Function(size_t indent, absl::string_view head,
   return List(indent, absl::StrCat(head, "("), parameters, absl::StrCat(")", tail));
 }
 
+std::string Paragraph(absl::string_view text) {
+  std::string out;
+  std::string line = "//";
+  for (const absl::string_view word : absl::StrSplit(text, ' ')) {
+    if (line.size() + 1 + word.size() > kColumns && line.size() > 2) {
+      absl::StrAppend(&out, line, "\n");
+      line = "//";
+    }
+    absl::StrAppend(&line, " ", word);
+  }
+  return absl::StrCat(out, line, "\n");
+}
+
 std::string Comment(absl::string_view text, size_t indent) {
   if (absl::StripAsciiWhitespace(text).empty()) return "";
   std::vector<std::string> lines = absl::StrSplit(text, '\n');

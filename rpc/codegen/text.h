@@ -30,6 +30,9 @@ std::string CommentOf(const D& descriptor, size_t indent);
 
 std::string Comment(absl::string_view text, size_t indent);
 
+// A comment of one paragraph, broken into lines between words.
+std::string Paragraph(absl::string_view text);
+
 template <typename D>
 std::string CommentOf(const D& descriptor, size_t indent) {
   google::protobuf::SourceLocation location;

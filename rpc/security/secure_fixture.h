@@ -129,7 +129,8 @@ class TestEnd : public Pollable {
 
 class SecureTest : public testing::Test {
  protected:
-  explicit SecureTest(uint64_t seed = 1) : network_(seed) {}
+  explicit SecureTest(uint64_t seed = 1, const sim::LinkOptions& link = {})
+      : network_(seed, link) {}
 
   std::unique_ptr<DatagramPort> OpenPlain(const std::string& name) {
     auto port = transport_->OpenDatagramPort({.local = Address::Sim(name)});
@@ -152,17 +153,21 @@ class SecureTest : public testing::Test {
     return RunVirtual(network_, {&loop_}, done, network_.NowNs() + for_ns);
   }
   void RunFor(int64_t ns) {
+    RunUntilOrFor([] { return false; }, ns);
+  }
+  // Runs until `done`, or until so much time has passed, even if nothing happens in it.
+  void RunUntilOrFor(const std::function<bool()>& done, int64_t ns) {
     bool over = false;
     Timer timer([](void* flag, int64_t) { *static_cast<bool*>(flag) = true; }, &over);
     loop_.timers().Schedule(timer, network_.NowNs() + ns);
-    RunVirtual(network_, {&loop_}, [&] { return over; });
+    RunVirtual(network_, {&loop_}, [&] { return over || done(); });
   }
   // Sends until it arrives; the message as the other side has it.
   TestEnd::Message Deliver(TestEnd& from, const Peer& to, TestEnd& at, const std::string& text) {
     const size_t before = at.messages.size();
     for (int tries = 0; tries < 50 && at.messages.size() == before; ++tries) {
       from.Send(to, text);
-      RunUntil([&] { return at.messages.size() > before; }, 100'000'000);
+      RunUntilOrFor([&] { return at.messages.size() > before; }, 100'000'000);
     }
     EXPECT_GT(at.messages.size(), before);
     return at.messages.size() > before ? at.messages[before] : TestEnd::Message();

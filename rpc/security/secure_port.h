@@ -48,6 +48,10 @@ class SecurePort final : public DatagramPort {
       std::shared_ptr<const Security> security);
   ~SecurePort() override;
 
+  // Begins the handshake with a peer that Resolve() gave now, rather than when something is first
+  // sent to it. Nothing happens if there are keys, or soon will be.
+  void Connect(const Peer& peer);
+
   // Null if `port` is no such port.
   static const SecureStats* StatsOf(const DatagramPort& port);
   const SecureStats& secure_stats() const { return counts_; }

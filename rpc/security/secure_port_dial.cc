@@ -50,6 +50,16 @@ bool SecurePort::Dial(Connection& connection) {
   return true;
 }
 
+void SecurePort::Connect(const Peer& peer) {
+  AssertOwner();
+  Connection* const connection = connections_.Find(peer);
+  if (connection == nullptr || !connection->client || connection->established ||
+      connection->dialing->under_way) {
+    return;
+  }
+  Dial(*connection);
+}
+
 // The address of a peer that has gone, once more: another one may have it now.
 absl::Status SecurePort::ResolveAgain(Connection& connection) {
   Dialing& dialing = *connection.dialing;

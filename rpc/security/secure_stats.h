@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "absl/types/span.h"
 #include "weft/core/metrics.h"
 
 namespace weft::rpc {
@@ -59,10 +60,17 @@ struct SecureStats {
   Counter key_updates_received;
   Counter held_dropped;           // waited for a handshake, which there were too many of or which failed
   Counter connections_evicted;
-  Counter reloads_failed;
   Gauge connections;              // with keys
   Gauge handshakes;               // as server, that have not ended
 };
+
+// All counters but handshakes_failed, with their names and what they say.
+struct SecureCounter {
+  const char* name;
+  const char* help;
+  Counter SecureStats::*counter;
+};
+absl::Span<const SecureCounter> SecureCounters();
 
 }  // namespace weft::rpc
 

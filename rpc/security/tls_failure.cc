@@ -105,6 +105,12 @@ TlsFailure ExplainTlsFailure(const SSL* ssl, Role role, const TlsQuestion& quest
                                                         question.identity, "' (", text, ")"))};
       }
       break;
+    case SSL_R_SSLV3_ALERT_ILLEGAL_PARAMETER:
+      // What OpenSSL says to a pre-shared key that is not the right one.
+      if (role == Role::kClient && !question.identity.empty()) {
+        return {Failure::kWrongKey, Refused(Failure::kWrongKey, text)};
+      }
+      break;
     default:
       break;
   }

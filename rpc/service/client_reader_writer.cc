@@ -37,6 +37,7 @@ void StreamCallBase::StartWith(Payload request) {
   if (head_bytes == 0) return;
   const auto head = std::make_unique_for_overwrite<uint8_t[]>(head_bytes);
   WriteHead(head.get());
+  observed_.AddRequestBytes(request.size());
   Payload open =
       EncodeRaw(channel_.client().port().pool(), {head.get(), head_bytes}, std::move(request));
   if (open.empty()) return Fail();
@@ -44,6 +45,7 @@ void StreamCallBase::StartWith(Payload request) {
 }
 
 void StreamCallBase::Send(Payload open) {
+  stream_->state().set_observer(&observed_);
   stream_->Start(std::move(open), context_ != nullptr ? context_->options() : CallOptions());
 }
 
@@ -54,6 +56,7 @@ void StreamCallBase::Fail() {
 
 void StreamCallBase::OnEnd(absl::StatusOr<BufferChain> reply) {
   if (TakeHead(reply, RequestKind::kOpen) && decode_ != nullptr) {
+    observed_.AddResponseBytes(reply->size());
     if (!decode_(*std::move(reply), response_)) ResponseDoesNotParse();
   }
   stream_.reset();

@@ -79,6 +79,7 @@ class StreamCallBase : public UnaryCallBase {
     if (open.head == nullptr) return Fail();
     WriteHead(open.head);
     write(open.head + head_bytes);
+    observed_.AddRequestBytes(body_bytes);
     Send(std::move(open.payload));
   }
   template <typename Request>

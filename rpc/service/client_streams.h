@@ -60,6 +60,11 @@ class ClientStreamState final : public StreamSender, public StreamReceiver {
   // Ends it on this side, with that error, and tells the server. Wakes whoever waits, later.
   void Break(absl::Status error);
   BufferPool& pool();
+  // As ServerStreamState's.
+  void set_observer(ObservedCall* observer) {
+    StreamSender::set_observer(observer);
+    StreamReceiver::set_observer(observer);
+  }
 
  private:
   friend class ClientStream;

@@ -4,14 +4,13 @@
 // repeated fields have grown to what is usual. Not for users.
 //
 //   MessagePool<GetRequest> pool;
-//   PooledMessage<GetRequest> request(pool);  // as new
+//   PooledMessage<GetRequest> request(pool);  // as it was left, for what clears it first
 //   DecodeMessage(bytes, request.get());
 //   request.set_bytes(bytes.size());
 //
 // Each message lies on an arena of its own. Bounded: at most kMessagesMax wait to be used again, and
-// one that holds more than kBytesMax does not. What a message holds is known by its arena and by the
-// bytes that it was encoded in; strings that have grown one after the other are found by a look at
-// all of it now and then.
+// one that holds more than kBytesMax does not. Messages are looked at after they were long, and all of
+// them now and then, for strings that have grown one after the other.
 //
 // Raw bytes are no messages and are not pooled. One thread.
 #ifndef WEFT_RPC_SERVICE_MESSAGE_POOL_H_
@@ -46,6 +45,8 @@ class MessagePool {
   template <typename>
   friend class PooledMessage;
   static constexpr uint32_t kUsesPerLook = 64;
+  // Of an encoded message that cannot make much of itself.
+  static constexpr size_t kSmallBytes = 1024;
 
   struct Slot {
     google::protobuf::Arena arena;
@@ -62,15 +63,19 @@ class MessagePool {
   }
   // `bytes`: as how many it was encoded.
   void Return(std::unique_ptr<Slot> slot, size_t bytes) {
-    if (bytes > kBytesMax || slot->arena.SpaceAllocated() > kBytesMax ||
-        unused_.size() >= kMessagesMax) [[unlikely]] {
+    if (bytes > kSmallBytes || ++slot->uses % kUsesPerLook == 0) [[unlikely]] {
+      if (!IsWorthKeeping(*slot, bytes)) return;
+    }
+    if (unused_.size() >= kMessagesMax) [[unlikely]]
       return;
-    }
-    if constexpr (std::is_base_of_v<google::protobuf::Message, M>) {
-      if (++slot->uses % kUsesPerLook == 0 && slot->message->SpaceUsedLong() > kBytesMax) return;
-    }
-    slot->message->Clear();
     unused_.push_back(std::move(slot));
+  }
+  static bool IsWorthKeeping(const Slot& slot, size_t bytes) {
+    if (bytes > kBytesMax || slot.arena.SpaceAllocated() > kBytesMax) return false;
+    if constexpr (std::is_base_of_v<google::protobuf::Message, M>) {
+      return slot.message->SpaceUsedLong() <= kBytesMax;
+    }
+    return true;
   }
 
   std::vector<std::unique_ptr<Slot>> unused_;
@@ -87,6 +92,7 @@ class PooledMessage {
 
   M* get() { return slot_->message; }
   M& operator*() { return *slot_->message; }
+  M* operator->() { return slot_->message; }
   void set_bytes(size_t bytes) { bytes_ = bytes; }
 
  private:
@@ -97,11 +103,12 @@ class PooledMessage {
 
 // A BufferChain or a Payload.
 template <typename M>
-requires(!kIsMessage<M>) class MessagePool<M> {
-};
+  requires(!kIsMessage<M>)
+class MessagePool<M> {};
 
 template <typename M>
-requires(!kIsMessage<M>) class PooledMessage<M> {
+  requires(!kIsMessage<M>)
+class PooledMessage<M> {
  public:
   explicit PooledMessage(MessagePool<M>&) {}
   M* get() { return &bytes_; }

@@ -80,7 +80,7 @@ class MethodHandler {
 
   // Starts the method for a call of UNARY or OPEN, whichever the method is of; `head` has been
   // taken off the request. Null if it has ended.
-  virtual HandlerTasks::Running* Start(HandlerTasks& tasks, ServerCall call,
+  virtual HandlerTasks::Running* Start(HandlerTasks& tasks, ServerCall&& call,
                                        const RequestHead& head) = 0;
 
   const Method& method() const { return method_; }

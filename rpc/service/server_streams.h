@@ -63,6 +63,11 @@ class ServerStreamState final : public StreamSender, public StreamReceiver {
   // Ends it for the handler; its status becomes `error` unless the handler has a worse one.
   void Break(absl::Status error);
   BufferPool& pool();
+  // Told of messages in both directions, a batch at a time; lives as long as the stream is open.
+  void set_observer(ObservedCall* observer) {
+    StreamSender::set_observer(observer);
+    StreamReceiver::set_observer(observer);
+  }
 
  private:
   friend class ServerStream;

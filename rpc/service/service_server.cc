@@ -26,7 +26,7 @@ absl::StatusOr<std::unique_ptr<ServiceServer>> ServiceServer::Create(
   }
   server->FillTable();
   auto created = Server::Create(loop, std::move(port), server_options,
-                                [self = server.get()](HandlerTasks& tasks, ServerCall call) {
+                                [self = server.get()](HandlerTasks& tasks, ServerCall&& call) {
                                   return self->OnCall(tasks, std::move(call));
                                 });
   if (!created.ok()) return created.status();
@@ -78,7 +78,7 @@ void ServiceServer::FillTable() {
   }
 }
 
-HandlerTasks::Running* ServiceServer::OnCall(HandlerTasks& tasks, ServerCall call) {
+HandlerTasks::Running* ServiceServer::OnCall(HandlerTasks& tasks, ServerCall&& call) {
   RequestHead head;
   absl::Span<const uint8_t> bytes = call.request().front();
   std::array<uint8_t, kRequestHeadBytesMax> joined;

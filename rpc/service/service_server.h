@@ -61,6 +61,7 @@ class ServiceServer {
 
   absl::Status AddMethods(Service& service);
   void FillTable();
+
   // By method id, with open addressing; at least half of it is empty.
   struct Place {
     uint64_t id = 0;
@@ -74,7 +75,7 @@ class ServiceServer {
       if (place.handler == nullptr || place.id == method_id) return place;
     }
   }
-  HandlerTasks::Running* OnCall(HandlerTasks& tasks, ServerCall call);
+  HandlerTasks::Running* OnCall(HandlerTasks& tasks, ServerCall&& call);
   void Refuse(ServerCall& call, const RequestHead& head);
   void Forbid(ServerCall& call, const MethodHandler& handler);
 

@@ -35,7 +35,7 @@ class StreamMethod final : public MethodHandler {
   StreamMethod(S& service, const Method& method, ServiceCore& core)
       : MethodHandler(method, core), service_(service) {}
 
-  HandlerTasks::Running* Start(HandlerTasks& tasks, ServerCall call,
+  HandlerTasks::Running* Start(HandlerTasks& tasks, ServerCall&& call,
                                const RequestHead& head) override {
     return tasks.Start([&] { Run(tasks, *this, std::move(call), head); });
   }
@@ -47,8 +47,11 @@ class StreamMethod final : public MethodHandler {
     ServerContext context(call, self.method_, first_head);
     size_t begun = 0;
     uint64_t batches = 0;
+    ObservedCall observed;  // outlives the stream, which tells it
     std::optional<ServerStream> stream;
     absl::Status status = self.core_.Begin(context, first_head, call, &begun);
+    self.Observe(observed, context);
+    observed.AddRequestBytes(call.request().size());
     if (status.ok()) {
       stream.emplace(*self.core_.streams, call, first_head.number);
       status = stream->status();
@@ -60,6 +63,7 @@ class StreamMethod final : public MethodHandler {
       status = self.core_.Unparsable(self.method_);
     }
     if (status.ok()) {
+      stream->state().set_observer(&observed);
       if constexpr (kKind == MethodKind::kServerStreaming) {
         ServerWriter<Response> writer(*stream);
         status = co_await (self.service_.*kMethod)(context, *request, writer);
@@ -72,15 +76,17 @@ class StreamMethod final : public MethodHandler {
       }
       if (!status.ok()) status = PerhapsExecuted(std::move(status));
       co_await stream->Flush();
+      stream->receiver().TellObserver();
       status = stream->Close(std::move(status));
       batches = stream->batches_sent();
     }
     self.core_.End(context, begun, status);
     if (kKind == MethodKind::kClientStreaming && status.ok()) {
-      self.Reply(call, context, response);
+      self.Reply(call, context, response, observed);
     } else {
       self.core_.ReplyWithStatus(call, RequestKind::kOpen, status, &context, batches);
     }
+    observed.End(status);
   }
 
   bool Parse(ServerCall& call, PooledMessage<Received<Request>>& request) {
@@ -96,7 +102,8 @@ class StreamMethod final : public MethodHandler {
   }
 
   // To a client's stream. Of a stream, its allocations do not matter.
-  void Reply(ServerCall& call, ServerContext& context, PooledMessage<Sent<Response>>& response) {
+  void Reply(ServerCall& call, ServerContext& context, PooledMessage<Sent<Response>>& response,
+             ObservedCall& observed) {
     wire::Trailer trailer;
     if (context.reply_metadata_if_any() != nullptr) {
       core_.FillTrailerFor(absl::OkStatus(), &context, SIZE_MAX, &trailer);
@@ -108,10 +115,14 @@ class StreamMethod final : public MethodHandler {
     trailer.SerializeWithCachedSizesToArray(head.get() + kReplyHeadBytesMax);
     Payload reply;
     if constexpr (kIsRaw<Response>) {
+      observed.AddResponseBytes((*response).size());
       reply = EncodeRaw(*core_.buffers, {head.get(), head_bytes}, std::move(*response));
     } else {
       EncodedMessage encoded = EncodeMessage(*core_.buffers, head_bytes, *response);
-      if (encoded.head != nullptr) std::memcpy(encoded.head, head.get(), head_bytes);
+      if (encoded.head != nullptr) {
+        std::memcpy(encoded.head, head.get(), head_bytes);
+        observed.AddResponseBytes(encoded.payload.size() - head_bytes);
+      }
       response.set_bytes(encoded.payload.size());
       reply = std::move(encoded.payload);
     }

@@ -81,7 +81,15 @@ bool StreamReceiver::TakeWhole(BufferChain* out) {
   return true;
 }
 
+void StreamReceiver::TellObserver() {
+  if (observer_ == nullptr) return;
+  observer_->OnMessagesIn(messages_ - told_messages_, message_bytes_ - told_bytes_);
+  told_messages_ = messages_;
+  told_bytes_ = message_bytes_;
+}
+
 void StreamReceiver::Consume() {
+  TellObserver();
   Batch& batch = current();
   bytes_held_ -= batch.size;
   --batches_;
@@ -94,8 +102,10 @@ void StreamReceiver::Consume() {
 }
 
 void StreamReceiver::Reset() {
+  TellObserver();
+  observer_ = nullptr;
   for (Batch& batch : slots_) batch = Batch();
-  next_ = messages_ = 0;
+  next_ = messages_ = message_bytes_ = told_messages_ = told_bytes_ = 0;
   end_at_ = UINT64_MAX;
   stopped_ = fragmented_ = false;
   at_ = end_ = nullptr;

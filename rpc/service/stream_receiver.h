@@ -22,6 +22,7 @@
 
 #include "absl/types/span.h"
 #include "weft/core/buffer_chain.h"
+#include "weft/rpc/service/observed_call.h"
 #include "weft/rpc/service/stream_batch.h"
 #include "weft/rpc/service/stream_waiter.h"
 
@@ -62,6 +63,7 @@ class StreamReceiver {
   bool TakeWhole(BufferChain* out);
   void Pop() {
     ++messages_;
+    message_bytes_ += length_;
     if (!fragmented_) {
       at_ += head_ + length_;
       if (at_ != end_) [[likely]]
@@ -72,6 +74,10 @@ class StreamReceiver {
 
   // Messages that were popped.
   uint64_t messages() const { return messages_; }
+  // Told of the messages of each batch once it is read, until Reset(); null: nobody is.
+  void set_observer(ObservedCall* observer) { observer_ = observer; }
+  // Tells it of those of a batch that has been read in part.
+  void TellObserver();
   // The number of the batch that is read, or will be next.
   uint64_t next() const { return next_; }
   // Of batches that have come and are not read to the end.
@@ -143,6 +149,10 @@ class StreamReceiver {
   size_t batches_ = 0;
   size_t bytes_held_ = 0;
   uint64_t messages_ = 0;
+  uint64_t message_bytes_ = 0;  // of them
+  ObservedCall* observer_ = nullptr;
+  uint64_t told_messages_ = 0;  // of messages_, which the observer knows of
+  uint64_t told_bytes_ = 0;
   StreamWaiter::Place arrival_ = nullptr;
 };
 

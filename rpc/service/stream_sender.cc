@@ -33,8 +33,16 @@ void StreamSender::Send() {
   closing_ = false;
   begin_ = end_ = limit_ = nullptr;
   large_ = false;
+  TellObserver();
   if (batch.block == nullptr) batch.block = blocks_.Take();
   SendBatch(std::move(batch));
+}
+
+void StreamSender::TellObserver() {
+  if (observer_ == nullptr) return;
+  observer_->OnMessagesOut(messages_ - told_messages_, message_bytes_ - told_bytes_);
+  told_messages_ = messages_;
+  told_bytes_ = message_bytes_;
 }
 
 void StreamSender::Close() {
@@ -56,12 +64,13 @@ void StreamSender::Stop() {
   begin_ = end_ = limit_ = nullptr;
   over_ = true;
   closing_ = large_ = false;
+  observer_ = nullptr;
 }
 
 void StreamSender::Reset() {
   Stop();
   over_ = flush_wanted_ = false;
-  messages_ = 0;
+  messages_ = message_bytes_ = told_messages_ = told_bytes_ = 0;
 }
 
 }  // namespace weft::rpc

@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "weft/rpc/service/observed_call.h"
 #include "weft/rpc/service/stream_batch.h"
 #include "weft/rpc/service/stream_waiter.h"
 
@@ -78,6 +79,7 @@ class StreamSender {
     uint8_t* const message = WriteLength(size, end_);
     end_ = message + size;
     ++messages_;
+    message_bytes_ += size;
     if (!flush_wanted_) {
       flush_wanted_ = true;
       WantFlush();
@@ -92,6 +94,8 @@ class StreamSender {
   StreamWaiter::Place& room() { return room_; }
   // Messages that were appended.
   uint64_t messages() const { return messages_; }
+  // Told of the messages of each batch as it goes, until the stream is over; null: nobody is.
+  void set_observer(ObservedCall* observer) { observer_ = observer; }
 
   // Sends what has gathered, if it may go; true: nothing is left.
   bool FlushBatch() {
@@ -126,6 +130,7 @@ class StreamSender {
  private:
   bool MakeRoom(size_t needed);
   void Send();
+  void TellObserver();
 
   StreamBlocks& blocks_;
   StreamBlocks::Block block_;  // of the batch that gathers; null: none
@@ -137,6 +142,10 @@ class StreamSender {
   bool closing_ = false;  // the last batch has not gone
   bool flush_wanted_ = false;
   uint64_t messages_ = 0;
+  uint64_t message_bytes_ = 0;  // of them
+  ObservedCall* observer_ = nullptr;
+  uint64_t told_messages_ = 0;  // of messages_, which the observer knows of
+  uint64_t told_bytes_ = 0;
   StreamWaiter::Place room_ = nullptr;
 };
 

@@ -30,23 +30,26 @@ class UnaryMethod final : public MethodHandler {
   UnaryMethod(S& service, const Method& method, ServiceCore& core)
       : MethodHandler(method, core), service_(service) {}
 
-  HandlerTasks::Running* Start(HandlerTasks& tasks, ServerCall call,
+  HandlerTasks::Running* Start(HandlerTasks& tasks, ServerCall&& call,
                                const RequestHead& head) override {
-    return tasks.Start([&] { Run(tasks, *this, std::move(call), head); });
+    return tasks.Start([&] { Run(tasks, *this, call, head); });
   }
 
  private:
-  // The one coroutine around the method's own.
-  static HandlerTasks::Detached Run(HandlerTasks&, UnaryMethod& self, ServerCall call,
-                                    const RequestHead& first_head) {
-    ServerContext context(call, self.method_, first_head);
+  // The one coroutine around the method's own. `started_call` and `head` live until it is suspended
+  // for the first time.
+  static HandlerTasks::Detached Run(HandlerTasks&, UnaryMethod& self, ServerCall& started_call,
+                                    const RequestHead& head) {
+    ServerCall call(std::move(started_call));
+    ServerContext context(call, self.method_, head);
     size_t begun = 0;
-    absl::Status status = self.core_.Begin(context, first_head, call, &begun);
+    absl::Status status = self.core_.Begin(context, head, call, &begun);
     ObservedCall observed;
     self.Observe(observed, context);
     observed.AddRequestBytes(call.request().size());
     PooledMessage<Received<Request>> request(self.requests_);
     PooledMessage<Sent<Response>> response(self.responses_);
+    if constexpr (!kIsRaw<Response>) response->Clear();
     if (status.ok()) [[likely]] {
       if (self.Parse(call, request)) [[likely]] {
         status = co_await (self.service_.*kMethod)(context, *request, response.get());
@@ -86,16 +89,34 @@ class UnaryMethod final : public MethodHandler {
       WriteReplyHead({}, RequestKind::kUnary, head);
       sent = SendReply(call, EncodeRaw(*core_.buffers, head, std::move(*response)));
     } else {
-      EncodedMessage encoded = EncodeMessage(*core_.buffers, kReplyHeadBytesMin, *response);
-      if (encoded.head != nullptr) [[likely]] {
-        WriteReplyHead({}, RequestKind::kUnary, encoded.head);
-        observed.AddResponseBytes(encoded.payload.size() - kReplyHeadBytesMin);
-      }
-      response.set_bytes(encoded.payload.size());
-      sent = SendReply(call, std::move(encoded.payload));
+      const size_t size = kReplyHeadBytesMin + response->ByteSizeLong();
+      response.set_bytes(size);
+      observed.AddResponseBytes(size - kReplyHeadBytesMin);
+      Buffer buffer;
+      if (size <= core_.buffers->payload_bytes()) [[likely]]
+        buffer = core_.buffers->Allocate();
+      sent = buffer ? ReplyInBuffer(call, std::move(buffer), size, *response)
+                    : ReplyInBlock(call, size, *response);
     }
     if (!sent.ok()) [[unlikely]]
       core_.ReplyFailed(call, RequestKind::kUnary, sent);
+  }
+
+  // The sizes within `response` are known.
+  static absl::Status ReplyInBuffer(ServerCall& call, Buffer buffer, size_t size,
+                                    const Response& response) {
+    uint8_t* const out = buffer.Append(size);
+    WriteReplyHead({}, RequestKind::kUnary, out);
+    response.SerializeWithCachedSizesToArray(out + kReplyHeadBytesMin);
+    return call.Reply(std::move(buffer));
+  }
+  absl::Status ReplyInBlock(ServerCall& call, size_t size, const Response& response) {
+    EncodedMessage encoded = AllocateMessage(*core_.buffers, size);
+    if (encoded.head != nullptr) {
+      WriteReplyHead({}, RequestKind::kUnary, encoded.head);
+      response.SerializeWithCachedSizesToArray(encoded.head + kReplyHeadBytesMin);
+    }
+    return SendReply(call, std::move(encoded.payload));
   }
 
   absl::Status ReplyWithTrailer(ServerCall& call, ServerContext& context,
@@ -122,8 +143,6 @@ class UnaryMethod final : public MethodHandler {
   }
 
   static absl::Status SendReply(ServerCall& call, Payload reply) {
-    if (Buffer buffer = reply.TakeBuffer()) [[likely]]
-      return call.Reply(std::move(buffer));
     if (reply.empty()) return absl::ResourceExhaustedError("no packet buffers left");
     return call.Reply(std::move(reply));
   }
