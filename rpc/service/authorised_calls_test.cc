@@ -112,7 +112,7 @@ TEST_F(AuthorisedCallsTest, AServerWithoutTypesHasTheRulesForAll) {
       {.security = ServerSecurity({{"*", "admin"}, {"some.Service/*", "guest"}})},
       [&](ServerCall call) {
         ++handled;
-        identity = call.identity();
+        identity = std::string(call.identity());
         (void)call.Reply(std::move(call.request()));
       });
   EXPECT_TRUE(Call("admin", Wire::kExtended).ok());
