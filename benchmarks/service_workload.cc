@@ -51,8 +51,8 @@ class EchoServer final : public EchoService {
   }
   Task<absl::Status> Stream(rpc::ServerContext&, const EchoMessage& request,
                             rpc::ServerWriter<EchoMessage>& messages) override {
-    while (co_await messages.Write(request)) {
-    }
+    bool wanted = true;  // GCC 12 makes an illegal instruction of co_await before an empty body.
+    while (wanted) wanted = co_await messages.Write(request);
     co_return absl::OkStatus();
   }
 };
