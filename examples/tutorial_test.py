@@ -47,8 +47,8 @@ class Shell:
   def __init__(self, root, weft_tool):
     self.base = tempfile.mkdtemp(prefix="tutorial.", dir="/tmp")
     self.folder = os.path.join(self.base, "workspace")
-    programs = os.path.join(self.base, "programs")
-    for folder in self.folder, programs:
+    programs, meeting_place = os.path.join(self.base, "programs"), os.path.join(self.base, "run")
+    for folder in self.folder, programs, meeting_place:
       os.mkdir(folder)
     os.symlink(root, os.path.join(self.base, "weft"))
     os.symlink(weft_tool, os.path.join(programs, "weft"))
@@ -63,7 +63,7 @@ exec /usr/bin/bazel --output_user_root={self.output} --max_idle_secs=60 "$comman
     os.chmod(os.path.join(programs, "bazel"), 0o755)
     self.environment = {
         "PATH": programs + ":" + os.environ["PATH"], "HOME": os.environ["TEST_TMPDIR"],
-        "USER": "tutorial", "XDG_RUNTIME_DIR": self.base}
+        "USER": "tutorial", "XDG_RUNTIME_DIR": meeting_place}
     self.servers = []
 
   def write(self, name, content):
