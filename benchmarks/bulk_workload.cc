@@ -45,22 +45,18 @@ class Messages {
   size_t number_ = 0;
 };
 
-// Arguments: transport, address to listen at, bytes of a reply (0: the request). Reports the port that it got, or 0.
+// Arguments: transport, address to listen at, bytes of a reply. Reports the port that it got, or 0.
 absl::Status Serve(Peer& peer) {
   absl::StatusOr<Endpoint> endpoint = OpenEndpoint(
       {.transport = peer.arguments()[0], .local = peer.arguments()[1], .buffers = kBuffers});
   if (!endpoint.ok()) return endpoint.status();
-  const auto reply_bytes = static_cast<size_t>(peer.Number(2));
-  Messages replies(reply_bytes);
+  Messages replies(static_cast<size_t>(peer.Number(2)));
   Loop loop({.mode = LoopMode::kBusy}, RealClock());
-  auto server = rpc::Server::Create(loop, std::move(endpoint->port), {}, [&](rpc::ServerCall call) {
-    if (reply_bytes == 0) {
-      (void)call.Reply(std::move(call.request()));
-      return;
-    }
-    call.request().Clear();
-    (void)call.Reply(replies.Next());
-  });
+  auto server =
+      rpc::Server::Create(loop, std::move(endpoint->port), {}, [&replies](rpc::ServerCall call) {
+        call.request().Clear();
+        (void)call.Reply(replies.Next());
+      });
   if (!server.ok()) return server.status();
   peer.Report((*server)->port().local_address().port());
   loop.Run();
@@ -134,27 +130,22 @@ constexpr PeerRole kRoles[] = {{"bulk-server", &Serve}, {"bulk-client", &Ask}};
 
 std::string BulkWorkload::Name() const {
   const bool mib = bytes % (size_t{1} << 20) == 0;
-  const char* const what = direction == Direction::kRequests  ? "requests of "
-                           : direction == Direction::kReplies ? "replies of "
-                                                              : "echo of ";
-  return absl::StrCat("rpc extended ", transport, " busy, ", what, mib ? bytes >> 20 : bytes,
-                      mib ? " MiB" : " B");
+  return absl::StrCat("rpc extended ", transport, " busy, ",
+                      direction == Direction::kRequests ? "requests" : "replies", " of ",
+                      mib ? bytes >> 20 : bytes, mib ? " MiB" : " B");
 }
 
 absl::StatusOr<double> MeasureBulk(const BulkWorkload& workload, const RpcOptions& options) {
   if (absl::Status here = TransportIsHere(workload.transport); !here.ok()) return here;
-  const bool echo = workload.direction == Direction::kEcho;
-  const std::string request_bytes =
-      absl::StrCat(workload.direction == Direction::kReplies ? 1 : workload.bytes);
-  const std::string reply_bytes =
-      absl::StrCat(workload.direction == Direction::kRequests ? 1 : workload.bytes);
+  const bool requests = workload.direction == Direction::kRequests;
+  const std::string request_bytes = absl::StrCat(requests ? workload.bytes : 1);
+  const std::string reply_bytes = absl::StrCat(requests ? 1 : workload.bytes);
   const std::string listen = ListenAddress(workload.transport);
   const absl::Duration lifetime = options.duration + 3 * kStartTimeout;
-  auto server =
-      PeerProcess::Start({.role = "bulk-server",
-                          .core = options.server_core,
-                          .arguments = {workload.transport, listen, echo ? "0" : reply_bytes},
-                          .lifetime = lifetime});
+  auto server = PeerProcess::Start({.role = "bulk-server",
+                                    .core = options.server_core,
+                                    .arguments = {workload.transport, listen, reply_bytes},
+                                    .lifetime = lifetime});
   if (!server.ok()) return server.status();
   const absl::StatusOr<double> port = (*server)->AwaitReport(kStartTimeout);
   if (!port.ok()) return port.status();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // How fast weft's RPC moves long messages: client and server in two processes, each pinned to a
-// core and busy; one call at a time. What is sent lies in memory of the application, or in buffers
-// that it came in, and is not copied for it.
+// core and busy; one call at a time. What is sent lies in memory of the application and is not
+// copied for it.
 
 #ifndef WEFT_BENCHMARKS_BULK_WORKLOAD_H_
 #define WEFT_BENCHMARKS_BULK_WORKLOAD_H_
@@ -18,8 +18,8 @@
 namespace weft::benchmarks {
 
 struct BulkWorkload {
-  // Which of the two messages of a call is long; the other has a byte. Or the request is sent back.
-  enum class Direction { kRequests, kReplies, kEcho };
+  // Which of the two messages of a call is long; the other has a byte.
+  enum class Direction { kRequests, kReplies };
   std::string transport;
   Direction direction = Direction::kRequests;
   uint64_t bytes = uint64_t{8} << 20;
@@ -28,7 +28,7 @@ struct BulkWorkload {
   std::string Name() const;
 };
 
-// Payload in GB/s (10^9 bytes), that of an echo counted once. Fails if the transport is not available, and if a call fails.
+// Payload in GB/s (10^9 bytes). Fails if the transport is not available, and if a call fails.
 absl::StatusOr<double> MeasureBulk(const BulkWorkload& workload, const RpcOptions& options);
 
 // What a program that calls it must be able to run.

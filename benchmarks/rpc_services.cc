@@ -18,8 +18,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "weft/benchmarks/bulk_workload.h"
-#include "weft/benchmarks/certificates.h"
 #include "weft/benchmarks/experiment.h"
 #include "weft/benchmarks/floors/floors.h"
 #include "weft/benchmarks/grpc/grpc_peer.h"
@@ -27,7 +25,9 @@
 #include "weft/benchmarks/report.h"
 #include "weft/benchmarks/rpc_workload.h"
 #include "weft/benchmarks/runtime_directory.h"
+#include "weft/benchmarks/service_workload.h"
 #include "weft/core/cpu.h"
+#include "weft/rpc/security/test_certificates.h"
 
 using Words = std::vector<std::string>;
 
@@ -36,6 +36,7 @@ ABSL_FLAG(std::string, cores, "",
           "client's and server's core, as in 0,1; default: the first two allowed");
 ABSL_FLAG(std::string, json, "", "also write the figures to this file");
 ABSL_FLAG(bool, quick, false, "3 runs of 50 ms: less than half a minute, less exact");
+ABSL_FLAG(bool, grpc, true, "measure gRPC too");
 ABSL_FLAG(bool, heats, false, "also show how each way to use gRPC did");
 ABSL_FLAG(int, runs, 5, "runs of each measurement, interleaved; the median counts");
 ABSL_FLAG(absl::Duration, duration, absl::Milliseconds(300), "of each run");
@@ -49,6 +50,7 @@ struct Plan {
   bool quick = false;
   RpcOptions rpc;
   absl::Duration heat;
+  std::string directory;  // for certificates and traces
 };
 
 absl::StatusOr<Plan> MakePlan() {
@@ -99,29 +101,62 @@ void AddGrpc(Grpc* grpc, Experiment* experiment) {
   add(grpc->Streaming(), "messages/s", Figure::kStreaming, 1);
 }
 
-// Calls of bytes, and what the bars ask of them against gRPC.
-void AddRaw(const std::string& transport, const Grpc& grpc, const Plan& plan,
-            Experiment* experiment) {
-  const RpcWorkload one = {.transport = transport, .wire = "extended"};
-  RpcWorkload many = one;
-  many.outstanding = grpc_peer::kThroughputOutstanding;
-  const BulkWorkload bulk = {.transport = transport, .direction = BulkWorkload::Direction::kEcho};
-  const std::string p50 = one.Name() + ", p50";
-  experiment->Add(p50, "us", [one, &plan]() -> absl::StatusOr<double> {
-    const absl::StatusOr<RpcResult> result = MeasureRpc(one, plan.rpc);
+// Calls of bytes, which typed ones are compared with.
+std::string AddRaw(const std::string& transport, const Plan& plan, Experiment* experiment) {
+  const RpcWorkload workload = {.transport = transport, .wire = "extended"};
+  const std::string p50 = workload.Name() + ", p50";
+  experiment->Add(p50, "us", [workload, &plan]() -> absl::StatusOr<double> {
+    const absl::StatusOr<RpcResult> result = MeasureRpc(workload, plan.rpc);
     if (!result.ok()) return result.status();
     return result->p50_us;
   });
-  experiment->Add(many.Name(), "requests/s", [many, &plan]() -> absl::StatusOr<double> {
-    const absl::StatusOr<RpcResult> result = MeasureRpc(many, plan.rpc);
-    if (!result.ok()) return result.status();
-    return result->replies_per_s;
-  });
-  experiment->Add(bulk.Name(), "GB/s", [bulk, &plan] { return MeasureBulk(bulk, plan.rpc); });
-  experiment->TimesLower(p50, grpc.P50(), 8);
-  experiment->TimesLower(p50, grpc.SpinningP50(), 8);
-  experiment->AtLeast(many.Name(), grpc.Throughput(), 10);
-  experiment->AtLeast(bulk.Name(), grpc.Bandwidth(), 1.5);
+  return p50;
+}
+
+using Guise = ServiceWorkload::Guise;
+using Kind = ServiceWorkload::Kind;
+
+// Returns the figure's name.
+std::string AddTyped(const ServiceWorkload& workload, const Plan& plan, Experiment* experiment) {
+  experiment->Add(workload.Name(), workload.Unit(),
+                  [workload, &plan] { return MeasureService(workload, plan.directory, plan.rpc); });
+  return workload.Name();
+}
+
+// What the bars ask of a transport. Figures that are compared follow one another.
+void AddTransport(const std::string& transport, const Plan& plan, const Grpc& plain_grpc,
+                  const Grpc& tls_grpc, Experiment* experiment) {
+  const bool shm = transport == "shm";
+  const std::string raw_p50 = AddRaw(transport, plan, experiment);
+  const std::string p50 = AddTyped({transport, Kind::kLatency}, plan, experiment);
+  const std::string tls_p50 = AddTyped({transport, Kind::kLatency, Guise::kTls}, plan, experiment);
+  experiment->AtMost(p50, raw_p50, shm ? 1.5 : 1.1);
+  if (!shm) experiment->AtMost(tls_p50, p50, 1.25);
+
+  const std::string calls = AddTyped({transport, Kind::kThroughput}, plan, experiment);
+  const std::string tls_calls =
+      AddTyped({transport, Kind::kThroughput, Guise::kTls}, plan, experiment);
+  const std::string observed =
+      AddTyped({transport, Kind::kThroughput, Guise::kObserved}, plan, experiment);
+  if (shm) experiment->AtLeast(observed, calls, 0.95);
+
+  const std::string echo = AddTyped({transport, Kind::kBandwidth}, plan, experiment);
+  const std::string tls_echo =
+      AddTyped({transport, Kind::kBandwidth, Guise::kTls}, plan, experiment);
+  if (!shm) experiment->AtLeast(tls_echo, echo, 0.6);
+
+  const std::string stream = AddTyped({transport, Kind::kStreaming}, plan, experiment);
+  const std::string tls_stream =
+      AddTyped({transport, Kind::kStreaming, Guise::kTls}, plan, experiment);
+
+  for (const bool tls : {false, true}) {
+    const Grpc& grpc = tls ? tls_grpc : plain_grpc;
+    experiment->TimesLower(tls ? tls_p50 : p50, grpc.P50(), 8);
+    experiment->TimesLower(tls ? tls_p50 : p50, grpc.SpinningP50(), 8);
+    experiment->AtLeast(tls ? tls_calls : calls, grpc.Throughput(), 10);
+    experiment->AtLeast(tls ? tls_echo : echo, grpc.Bandwidth(), 1.5);
+    experiment->AtLeast(tls ? tls_stream : stream, grpc.Streaming(), 5);
+  }
 }
 
 grpc_peer::Options GrpcOptions(const Plan& plan, std::string certificates) {
@@ -142,11 +177,10 @@ void ShowHeats(const Grpc& grpc) {
   }
 }
 
-absl::StatusOr<Report> MeasureAndShow(const Plan& plan, const std::string& directory,
-                                      bool* failed) {
-  if (absl::Status written = WriteCertificates(directory); !written.ok()) return written;
+absl::StatusOr<Report> MeasureAndShow(const Plan& plan, bool* failed) {
+  if (auto written = rpc::WriteTestCertificates(plan.directory); !written.ok()) return written;
   Grpc plain = {"gRPC", {GrpcOptions(plan, ""), plan.heat, plan.quick}};
-  Grpc tls = {"gRPC TLS", {GrpcOptions(plan, directory), plan.heat, plan.quick}};
+  Grpc tls = {"gRPC TLS", {GrpcOptions(plan, plan.directory), plan.heat, plan.quick}};
   Experiment experiment;
   // Tells how far apart the two cores are.
   experiment.Add(floors::Name(floors::Floor::kRingLatency), "us", [&]() -> absl::StatusOr<double> {
@@ -156,11 +190,13 @@ absl::StatusOr<Report> MeasureAndShow(const Plan& plan, const std::string& direc
     if (!figure.ok()) return figure.status();
     return figure->value;
   });
-  AddGrpc(&plain, &experiment);
-  for (const std::string& transport : plan.transports) {
-    AddRaw(transport, plain, plan, &experiment);
+  if (absl::GetFlag(FLAGS_grpc)) {
+    AddGrpc(&plain, &experiment);
+    AddGrpc(&tls, &experiment);
   }
-  AddGrpc(&tls, &experiment);
+  for (const std::string& transport : plan.transports) {
+    AddTransport(transport, plan, plain, tls, &experiment);
+  }
   experiment.Run(plan.runs);
   const Report report = experiment.ToReport();
   std::printf("client on core %d, server on core %d, medians of %d runs of %s\n\n%s\n%s",
@@ -181,17 +217,18 @@ int Fail(const absl::Status& status, int exit_status) {
 }
 
 int Main() {
-  const absl::StatusOr<Plan> plan = MakePlan();
+  absl::StatusOr<Plan> plan = MakePlan();
   if (!plan.ok()) return Fail(plan.status(), 2);
   const absl::StatusOr<std::unique_ptr<RuntimeDirectory>> directory = RuntimeDirectory::Make();
   if (!directory.ok()) return Fail(directory.status(), 1);
+  plan->directory = (*directory)->path();
   bool failed = false;
-  const absl::StatusOr<Report> report = MeasureAndShow(*plan, (*directory)->path(), &failed);
+  const absl::StatusOr<Report> report = MeasureAndShow(*plan, &failed);
   if (!report.ok()) return Fail(report.status(), 1);
   return report->Finish("rpc_services", absl::GetFlag(FLAGS_json), failed);
 }
 
-std::vector<PeerRole> Roles() { return JoinRoles({RpcRoles(), BulkRoles(), floors::Roles()}); }
+std::vector<PeerRole> Roles() { return JoinRoles({RpcRoles(), ServiceRoles(), floors::Roles()}); }
 
 }  // namespace
 }  // namespace weft::benchmarks

@@ -16,8 +16,11 @@ figures = {row["figure"]: row for row in json.load(open(sys.argv[1]))["rows"]}
 table = open(sys.argv[2]).read()
 names = ["SPSC ring, p50"]
 for transport in ("linux", "shm"):
-    names += [f"rpc extended {transport} busy{what}"
-              for what in (", p50", ", 32 outstanding", ", echo of 8 MiB")]
+    names += [f"rpc extended {transport} busy, p50",
+              f"typed observed {transport} busy, 32 outstanding"]
+    for peer in ("typed", "typed TLS"):
+        names += [f"{peer} {transport} busy{what}"
+                  for what in (", p50", ", 32 outstanding", ", echo of 8 MiB", ", stream of 64 B")]
 if "not installed: install libgrpc++-dev" not in table:
     for peer in ("gRPC", "gRPC TLS"):
         names += [f"{peer}, p50", f"{peer} spinning, p50", f"{peer}, 32 outstanding",

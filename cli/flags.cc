@@ -113,7 +113,8 @@ absl::Status Flags::ParseAll(cli::Arguments arguments) {
       rest.insert(rest.end(), arguments.begin() + i + 1, arguments.end());
       break;
     }
-    if (absl::StartsWith(arguments[i], "-")) {
+    // "-" stands for standard input.
+    if (absl::StartsWith(arguments[i], "-") && arguments[i] != "-") {
       if (absl::Status status = ParseOption(arguments, &i); !status.ok()) return status;
     } else {
       rest.push_back(arguments[i]);

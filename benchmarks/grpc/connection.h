@@ -14,7 +14,7 @@
 
 namespace weft::benchmarks::grpc_peer {
 
-// `certificates`: the directory with the files of benchmarks/certificates.h; empty: plain text.
+// `certificates`: the directory with the files of rpc::WriteTestCertificates(); empty: plain text.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentials(
     const std::string& certificates);
 

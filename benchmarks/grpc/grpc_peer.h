@@ -60,7 +60,8 @@ struct Options {
   int server_core = 1;
   absl::Duration duration =
       absl::Milliseconds(300);  // of each measurement; its first tenth warms up
-  // With TLS, both sides proving themselves: a directory with the files of certificates.h. Empty:
+  // With TLS, both sides proving themselves: a directory with the files of
+  // rpc::WriteTestCertificates(). Empty:
   // plain text.
   std::string certificates = {};
 };

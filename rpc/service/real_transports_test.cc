@@ -146,6 +146,39 @@ TEST_P(RealTransportsTest, NoAllocationsInSteadyState) {
   EXPECT_EQ(allocated, 0);
 }
 
+Task<void> ReadAndWrite(EchoClient& stub, const std::string& text, bool* done) {
+  testing::ReadRequest request;
+  request.set_bytes(text.size());
+  BufferChain bytes;
+  const absl::Status read = co_await stub.Read(request, &bytes);
+  EXPECT_TRUE(read.ok()) << read;
+  EXPECT_EQ(bytes.size(), text.size());
+  bytes.Clear();
+
+  testing::WriteResponse response;
+  const absl::Span<const uint8_t> view(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+  const absl::Status written = co_await stub.Write(Payload::External(view), &response);
+  EXPECT_TRUE(written.ok()) << written;
+  EXPECT_EQ(response.bytes(), text.size());
+  *done = true;
+}
+
+// Neither between buffers nor, where the port gathers, from the application's memory into buffers.
+// (Shared memory is one copy by its nature, which it counts.)
+TEST_P(RealTransportsTest, RawBytesAreNotCopied) {
+  if (std::get<1>(GetParam()) == Wire::kOriginal) GTEST_SKIP() << "cuts messages with a copy";
+  const bool shm = std::get<0>(GetParam()) == "shm";
+  constexpr size_t kBytes = 1'000'000;
+  const std::string text(kBytes, 'x');
+  bool done = false;
+  tasks_.Spawn(ReadAndWrite(*stub_, text, &done));
+  RunUntil([&] { return done; });
+  for (const DatagramPort* const port : {&client_->port(), &server_->server().port()}) {
+    ASSERT_TRUE(port->capabilities().gather);
+    if (!shm) EXPECT_EQ(port->stats().copied_bytes, 0u);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Transports, RealTransportsTest,
                          ::testing::Combine(::testing::Values("linux", "shm"),
                                             ::testing::Values(Wire::kOriginal, Wire::kExtended)),

@@ -13,6 +13,7 @@ ROOT = os.path.join(os.environ["TEST_SRCDIR"], os.environ["TEST_WORKSPACE"])
 DISSECTOR = os.path.join(ROOT, "tools/wireshark/weft.lua")
 CALLS = os.path.join(ROOT, "tools/wireshark/calls_to_capture")
 WEFT = os.path.join(ROOT, "cli/weft")
+SERVICES = os.path.join(ROOT, "cli/testing_services")
 
 
 def run(command, folder):
@@ -28,11 +29,11 @@ def environment(folder):
 
 
 class Server:
-  """`weft rpc serve` while a `with` block runs; its address is in `address`."""
+  """A server while a `with` block runs; its address is in `address`."""
 
-  def __init__(self, folder, *arguments):
-    self.process = subprocess.Popen([WEFT, "rpc", "serve", *arguments], cwd=folder, text=True,
-                                    env=environment(folder), stdout=subprocess.PIPE)
+  def __init__(self, folder, *command):
+    self.process = subprocess.Popen(command, cwd=folder, text=True, env=environment(folder),
+                                    stdout=subprocess.PIPE)
 
   def __enter__(self):
     line = self.process.stdout.readline()

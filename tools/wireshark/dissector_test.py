@@ -65,7 +65,7 @@ class ExtendedTest(captures.TestCase):
   def test_kernel_sockets_and_loss(self):
     server = self.write("server.cfg", "transport { %s }" % (LOSSY % ("linux", "server.pcapng")))
     client = self.write("client.cfg", "transport { %s }" % (LOSSY % ("linux", "client.pcapng")))
-    with captures.Server(self.folder, "--listen", "127.0.0.1:0", "--config", server) as served:
+    with captures.Server(self.folder, captures.WEFT, "rpc", "serve", "--listen", "127.0.0.1:0", "--config", server) as served:
       captures.run([captures.WEFT, "rpc", "ping", served.address, "--count", "300", "--config", client],
                    self.folder)
     for name in "server.pcapng", "client.pcapng":
@@ -82,7 +82,7 @@ class ExtendedTest(captures.TestCase):
         name: "shm" buffers { bytes: 200000 count: 256 }
         shm { ring_bytes: 4194304 max_message_bytes: 150000 }
         decorators { pcap { path: "shm.pcapng" snap_length_bytes: 262144 } } }""")
-    with captures.Server(self.folder, "--listen", "shm:large", "--config", config) as served:
+    with captures.Server(self.folder, captures.WEFT, "rpc", "serve", "--listen", "shm:large", "--config", config) as served:
       captures.run([captures.WEFT, "rpc", "ping", served.address, "--count", "2", "--size", "140000"],
                    self.folder)
     capture = self.path("shm.pcapng")
@@ -152,7 +152,7 @@ class RareAndWrongTest(captures.TestCase):
         (extended(0x00, 0xc0, order=2), "flags contradict the packet order"),
         (extended(0x00, 0xc0, kind=3), "kind does not go with the type"),
         (extended(0x31, 0xc0, kind=11), "unknown kind 11"),
-        (extended(0x41, 0xc0, code=11), "unknown code 11"),
+        (extended(0x41, 0xc0, code=12), "unknown code 12"),
         (extended(0x31, 0x40, kind=3), "PROGRESS without the first flag"),
         (extended(0x31, 0x80, kind=5), "a control packet is not one packet"),
         (extended(0x31, 0xc0, kind=1, body=bytes(23)), "the body is shorter than a HELLO"),

@@ -143,5 +143,82 @@ class ServicesTest(captures.TestCase):
     self.assertEqual(rows(path, "frame.number", "weft.service.magic || weft.malformed"), [])
 
 
+TESTING_PROTO = """
+package weft.rpc.testing;
+service Echo {
+  rpc Echo(EchoRequest) returns (EchoResponse);
+  rpc Fail(FailRequest) returns (EchoResponse);
+}
+service Streams { rpc Chat(stream Item) returns (stream Item); }
+"""
+
+
+class RealServicesTest(captures.TestCase):
+
+  def calls(self, *calls, security=""):
+    """Calls methods of a server; returns the server's capture."""
+    config = self.write("server.cfg", """
+        transport { name: "linux" decorators { pcap { path: "server.pcapng" } } } """ + security)
+    client = self.write("client.cfg", security)
+    with captures.Server(self.folder, captures.SERVICES, "127.0.0.1:0", config) as server:
+      for call in calls:
+        self.output = captures.run(["sh", "-c", '"$0" "$@" || :', captures.WEFT, "rpc", "call",
+                                    server.address, *call, "--config", client], self.folder)
+    return self.path("server.pcapng")
+
+  def test_calls_and_streams(self):
+    capture = self.calls(
+        ("weft.rpc.testing.Echo/Echo", '{"text": "abc", "times": 2}', "--trace", "--metadata", "a=b"),
+        ("weft.rpc.testing.Echo/Echo", '{"text": "0123456789", "times": 1000}'),
+        ("weft.rpc.testing.Echo/Fail", '{"code": 5, "message": "no apple"}'),
+        ("weft.rpc.testing.Streams/Chat", '{"number": 1}\n{"number": 2}'))
+    options = ("-o", "weft.protos:" + self.write("testing.proto", TESTING_PROTO))
+    self.assertEqual(rows(capture, "frame.number", "!weft || weft.malformed || _ws.malformed"), [])
+    echo = rows(capture, "weft.service.kind weft.service.status weft.service.trace_flags "
+                "weft.service.metadata.entry weft.message.packets",
+                'weft.service.method == "weft.rpc.testing.Echo/Echo"', options=options)
+    self.assertEqual(echo[:2], [("0", "", "0x01", "a: b", ""), ("", "0", "", "a: b", "")])
+    self.assertEqual(len(echo), 4)
+    self.assertNotEqual(echo[3][4], "")  # a long reply, put together
+    failed = rows(capture, "weft.service.status",
+                  'weft.failed && weft.service.status_message == "no apple"')
+    self.assertEqual(set(failed), {("5",)})  # twice if it was sent again
+    chat = rows(capture, "weft.service.kind weft.service.messages weft.service.batches",
+                'weft.service.method == "weft.rpc.testing.Streams/Chat"', options=options)
+    kinds = [kind for kind, _, _ in chat]
+    self.assertEqual(kinds.count("1"), 1)
+    self.assertGreaterEqual(kinds.count("2"), 1)
+    self.assertGreaterEqual(kinds.count("3"), 1)
+    pushed = sum(int(count) for kind, count, _ in chat if kind == "2" and count)
+    pulled = sum(int(count) for kind, count, _ in chat if kind == "" and count)
+    self.assertEqual((pushed, pulled), (2, 2))
+    self.assertTrue([batches for _, _, batches in chat if batches])
+
+  def test_secured_ones_are_only_what_they_are(self):
+    self.write("key", "00112233445566778899aabbccddeeff" * 2)
+    security = 'security { psk { identity: "tester" key_file: "%s" } }' % self.path("key")
+    capture = self.calls(("weft.rpc.testing.Echo/Echo", '{"text": "secret", "times": 1}'),
+                         security=security)
+    self.assertIn("secret", self.output)
+    self.assertEqual(rows(capture, "frame.number", "!weft || weft.malformed"), [])
+    self.assertEqual(
+        rows(capture, "frame.number", 'weft.type || weft.service.magic || frame contains "secret"'), [])
+    self.assertEqual([kind for kind, in rows(capture, "weft.handshake.type")][:3], ["1", "2", "3"])
+    numbers = rows(capture, "weft.secure.packet_number", "weft.secure.magic == 0xd7")
+    self.assertGreaterEqual(len(numbers), 4)
+    self.assertTrue(rows(capture, "frame.number", "weft.handshake.flags.complete == 1"))
+
+  def test_damaged_handshakes(self):
+    head = b"\xd8\x01\x01\x00" + bytes(12)
+    path = self.path("made.pcap")
+    captures.write_capture(path, [
+        head + bytes(48), head, b"\xd8\x01\x02\x00" + bytes(60), b"\xd8\x02\x01\x80" + bytes(36),
+        (b"\xd8\x02\x01\x80" + bytes(35), True), b"\xd8\x03\x01\x00" + bytes(43),
+        b"\xd8\x04\x01\x00" + bytes(12), b"\xd8\x05\x01\x00" + bytes(12), b"\xd8",
+        b"\xd7" + bytes(31), b"\xd7" + bytes(30), b"\xd7\x00\x01\x00" + bytes(40)])
+    self.assertEqual([number for number, in rows(path, "frame.number", "weft.malformed")],
+                     ["2", "3", "5", "6", "7", "8", "9", "11", "12"])
+
+
 if __name__ == "__main__":
   unittest.main()

@@ -18,6 +18,7 @@ return function(weft)
       [0] = "none", "REFUSED", "OVERLOADED", "TOO_LARGE", "SHUTTING_DOWN", "REPLY_GONE",
       "CANCELLED", "NO_SESSIONS", "DEADLINE", "UNANSWERED", "UNSUPPORTED", "FORBIDDEN",
     },
+    handshakes = { "INIT", "COOKIE", "FLIGHT", "RESET" },
     service_kinds = { [0] = "UNARY", "OPEN", "PUSH", "PULL" },
     statuses = {
       [0] = "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
@@ -117,6 +118,28 @@ return function(weft)
     body = P.bytes("weft.service.body", "Body"),
     stream_messages = P.uint32("weft.service.messages", "Messages", base.DEC),
     stream_message = P.bytes("weft.service.message", "Message"),
+
+    -- Secured datagrams.
+    secure_magic = P.uint8("weft.secure.magic", "Magic", base.HEX,
+      { [0xd7] = "record", [0xd8] = "handshake" }),
+    key_phase = P.uint8("weft.secure.key_phase", "Key phase", base.DEC),
+    connection = P.uint32("weft.secure.connection", "Connection", base.DEC),
+    packet_number = P.uint64("weft.secure.packet_number", "Packet number", base.DEC),
+    sealed = P.bytes("weft.secure.sealed", "Encrypted datagram"),
+    tag = P.bytes("weft.secure.tag", "Tag"),
+    handshake_type = P.uint8("weft.handshake.type", "Type", base.DEC, names.handshakes),
+    handshake_version = P.uint8("weft.handshake.version", "Version", base.DEC),
+    handshake_flags = P.uint8("weft.handshake.flags", "Flags", base.HEX),
+    from_server = P.bool("weft.handshake.flags.from_server", "From the server", 8, nil, 0x80),
+    handshake_complete = P.bool("weft.handshake.flags.complete", "Complete", 8, nil, 0x02),
+    handshake_resend = P.bool("weft.handshake.flags.resend", "To be sent again", 8, nil, 0x01),
+    attempt = P.uint64("weft.handshake.attempt", "Attempt", base.HEX),
+    cookie = P.bytes("weft.handshake.cookie", "Cookie"),
+    cookie_time = P.uint64("weft.handshake.cookie.time", "Time of the server (ns)", base.DEC),
+    cookie_mac = P.bytes("weft.handshake.cookie.mac", "MAC"),
+    flight_offset = P.uint32("weft.handshake.offset", "Offset", base.DEC),
+    flight_acknowledged = P.uint32("weft.handshake.acknowledged", "Acknowledged bytes", base.DEC),
+    flight_payload = P.bytes("weft.handshake.tls", "Bytes of TLS"),
   }
 
   weft.experts = {

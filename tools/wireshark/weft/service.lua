@@ -92,13 +92,15 @@ return function(weft)
   end
 
   -- Messages of a stream, each behind its length. Returns how many there are.
-  local function add_batch(range, pinfo, tree, type_name)
+  local function add_batch(range, pinfo, tree, type_name, context)
     local tvb, offset, count = range:tvb(), 0, 0
     local batch = tree:add(range, "Messages")
     while offset < tvb:len() do
       local length, at = protobuf.varint(tvb, offset)
       if length == nil or at + length > tvb:len() then
-        bytes.note(batch, experts.malformed, "A message of the batch is cut off")
+        if not context.cut then
+          bytes.note(batch, experts.malformed, "A message of the batch is cut off")
+        end
         break
       end
       if count < LISTED_MAX then
@@ -189,7 +191,7 @@ return function(weft)
     if body == nil then return end
     local type_name = head.method and head.method.request
     if head.kind ~= PUSH then return add_body(body, pinfo, tree, type_name) end
-    local count = add_batch(body, pinfo, tree, type_name)
+    local count = add_batch(body, pinfo, tree, type_name, context)
     pinfo.cols.info:append(string.format(" %d messages", count))
   end
 
@@ -235,7 +237,7 @@ return function(weft)
     if body == nil then return end
     local type_name = method and method.response
     if head.kind ~= PULL then return add_body(body, pinfo, tree, type_name) end
-    pinfo.cols.info:append(string.format(" %d messages", add_batch(body, pinfo, tree, type_name)))
+    pinfo.cols.info:append(string.format(" %d messages", add_batch(body, pinfo, tree, type_name, context)))
   end
 
   -- Takes apart the message in `tvb` if it is one of a service. `context` has the call, the
