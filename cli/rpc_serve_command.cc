@@ -21,7 +21,9 @@
 #include "weft/rpc/describe.h"
 #include "weft/rpc/metrics.h"
 #include "weft/rpc/options.h"
+#include "weft/rpc/peer_metrics.h"
 #include "weft/rpc/server.h"
+#include "weft/rpc/session_log.h"
 
 namespace weft::cli {
 namespace {
@@ -92,9 +94,13 @@ absl::StatusOr<std::shared_ptr<void>> Serve(Worker& worker, Address& address, ab
   absl::StatusOr<std::unique_ptr<rpc::Server>> server =
       MakeServer(worker.loop(), *std::move(port), *options, delay);
   if (!server.ok()) return server.status();
+  (*server)->set_session_events([port = &(*server)->port()](const rpc::SessionEvent& event) {
+    rpc::LogSessionEvent(event, *port);
+  });
   worker.Show((*server)->port());
   worker.Show(rpc::RegisterMetrics(worker.metrics(), **server, worker.labels()));
   worker.Show("rpc", rpc::Description(**server));
+  worker.Sample(rpc::PeerSampler(**server, worker.labels()));
   worker.BeforeEnd([server = server->get()](auto done) { server->Drain(std::move(done)); });
   if (worker.index() + 1 == worker.count()) {
     absl::PrintF("listening on %s (%s)\n", address.ToString(), worker.config().transport().name());

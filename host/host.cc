@@ -24,7 +24,8 @@
 namespace weft {
 namespace {
 
-constexpr std::chrono::seconds kFinishTime(1);
+constexpr int64_t kFinishMs = 1000;
+constexpr std::chrono::milliseconds kFinishTime(kFinishMs);
 constexpr size_t kMetricsMax = 1 << 18;  // Some hundreds for each of 1024 workers.
 
 LoopOptions OptionsOf(const config::Loop& loop) {
@@ -253,10 +254,13 @@ void Host::FinishWorkers() {
     if (worker->has_finished()) continue;
     worker->loop_.Post([worker = worker.get()] { worker->BeginEnd(); });
   }
-  finished_.wait_for(lock, kFinishTime, [this] {
+  const bool finished = finished_.wait_for(lock, kFinishTime, [this] {
     return !status_.ok() || std::all_of(workers_.begin(), workers_.end(),
                                         [](const auto& worker) { return worker->has_finished(); });
   });
+  if (!finished) {
+    WEFT_LOG(kWarning, "the program ends before all of its work has", {"waited_ms", kFinishMs});
+  }
 }
 
 void Host::OnFinished() {
@@ -281,6 +285,7 @@ absl::Status Host::Run(const SetUp& set_up) {
   while (poll(&stop, 1, -1) < 0 && errno == EINTR) {
   }
   stopping_ = true;
+  WEFT_LOG(kDebug, "the program ends");
   FinishWorkers();
   for (const auto& worker : workers_) worker->loop_.Stop();
   for (std::thread& thread : threads) thread.join();
@@ -328,7 +333,11 @@ bool Host::SetUpWorker(Worker& worker, const SetUp& set_up) {
     status.Update(worker.show_status_);
     if (application.ok()) worker.application_ = *std::move(application);
   }
-  if (!status.ok()) Stop(OfWorker(worker, status));
+  if (status.ok()) {
+    WEFT_LOG(kDebug, "a worker is up", {"worker", worker.index()});
+  } else {
+    Stop(OfWorker(worker, status));
+  }
   return status.ok();
 }
 

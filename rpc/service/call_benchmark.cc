@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a typed call costs beside one of raw bytes, both sides together, processor time only: client
-// and server take turns on one thread. The raw call is made by a coroutine too, with an answer of the
-// same length.
+// What a typed call costs beside one of raw bytes, and what it costs to count and to trace it, both
+// sides together, processor time only: client and server take turns on one thread. The raw call is
+// made by a coroutine too, with an answer of the same length.
 #include <array>
 #include <memory>
 #include <string>
@@ -13,6 +13,7 @@
 #include "weft/core/task_group.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/server.h"
+#include "weft/rpc/service/call_observers.h"
 #include "weft/rpc/service/echo_service.h"
 #include "weft/rpc/service/service_server.h"
 #include "weft/transports/registry.h"
@@ -99,13 +100,14 @@ Task<void> CallTyped(testing::EchoClient& stub, uint64_t* replies) {
   while (true) *replies += (co_await stub.Echo(request, &response)).ok();
 }
 
-void BM_Typed(benchmark::State& state) {
+// A call of the stub, `observers` having been told of it at both ends.
+void RunTyped(benchmark::State& state, const CallObservers& observers) {
   Bench bench(kTransports[state.range(0)]);
   testing::EchoServer service;
-  const auto server =
-      ServiceServer::Create(bench.server_loop(), bench.TakeServerPort(), {}, {}, {&service})
-          .value();
-  Channel channel(bench.client(), bench.peer());
+  const auto server = ServiceServer::Create(bench.server_loop(), bench.TakeServerPort(), {},
+                                            {.observers = observers}, {&service})
+                          .value();
+  Channel channel(bench.client(), bench.peer(), {.observers = observers});
   testing::EchoClient stub(channel);
   for (int64_t i = 0; i < state.range(1); ++i) {
     bench.tasks().Spawn(CallTyped(stub, &bench.replies()));
@@ -113,8 +115,24 @@ void BM_Typed(benchmark::State& state) {
   bench.Run(state);
 }
 
+void BM_Typed(benchmark::State& state) { RunTyped(state, {}); }
+
+void BM_Counted(benchmark::State& state) {
+  MethodTable methods;
+  RunTyped(state, {.methods = &methods});
+}
+
+// Counted, and traced with the configuration's default ratio.
+void BM_Observed(benchmark::State& state) {
+  MethodTable methods;
+  Tracer tracer(SpanWriter::Start({.file = "/dev/null"}).value(), RealClock(), {});
+  RunTyped(state, {.methods = &methods, .tracer = &tracer});
+}
+
 BENCHMARK(BM_Raw)->ArgNames({"transport", "in_flight"})->ArgsProduct({{0, 1}, {1, 32}});
 BENCHMARK(BM_Typed)->ArgNames({"transport", "in_flight"})->ArgsProduct({{0, 1}, {1, 32}});
+BENCHMARK(BM_Counted)->ArgNames({"transport", "in_flight"})->ArgsProduct({{0, 1}, {1, 32}});
+BENCHMARK(BM_Observed)->ArgNames({"transport", "in_flight"})->ArgsProduct({{0, 1}, {1, 32}});
 
 }  // namespace
 }  // namespace weft::rpc

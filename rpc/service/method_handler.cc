@@ -49,8 +49,16 @@ void ServiceCore::EndSlow(ServerContext& context, size_t begun, absl::Status& st
 void MethodHandler::FillSpan(Span& span, ServerContext& context) const {
   context.set_trace(span.context);
   span.state.Set(context.request_metadata().Find(kTraceStateKey).value_or(""));
-  const absl::StatusOr<Address> peer = core_.port->AddressOf(context.peer());
-  if (peer.ok()) span.peer.Set(peer->ToString());
+  span.peer.Set(core_.NameOf(context.peer()));
+}
+
+absl::string_view ServiceCore::NameOf(const Peer& peer) {
+  if (peer != named_) {
+    const absl::StatusOr<Address> address = port->AddressOf(peer);
+    named_ = address.ok() ? peer : Peer();
+    name_ = address.ok() ? address->ToString() : "";
+  }
+  return name_;
 }
 
 absl::Status ServiceCore::Unparsable(const Method& method) {

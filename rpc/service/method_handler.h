@@ -8,8 +8,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "weft/rpc/handler_tasks.h"
 #include "weft/rpc/server_call.h"
@@ -61,11 +63,18 @@ struct ServiceCore {
 
   absl::Status Unparsable(const Method& method);
 
+  // The address of a peer, for traces, until the next one is asked for.
+  absl::string_view NameOf(const Peer& peer);
+
  private:
   absl::Status BeginSlow(ServerContext& context, const RequestHead& head, ServerCall& call,
                          size_t* begun);
   void EndSlow(ServerContext& context, size_t begun, absl::Status& status);
   absl::Status ReadMetadata(ServerContext& context, const RequestHead& head, ServerCall& call);
+
+  // The last one that was asked for, which is often the next.
+  Peer named_;
+  std::string name_;
 };
 
 class MethodHandler {

@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "weft/core/log.h"
 
 namespace weft {
 
@@ -39,7 +39,7 @@ void RecordFile::Flush() {
 
 void RecordFile::Fail(int error) {
   status_ = absl::ErrnoToStatus(error, absl::StrCat("recording packets to ", path_, " has ended"));
-  std::fprintf(stderr, "weft: %s\n", std::string(status_.message()).c_str());
+  WEFT_LOG(kError, "packets are not recorded any more", {"reason", status_.message()});
 }
 
 }  // namespace weft

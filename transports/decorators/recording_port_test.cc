@@ -14,12 +14,14 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "gtest/gtest.h"
 #include "weft/core/allocation_counter.h"
 #include "weft/core/bytes.h"
+#include "weft/core/log.h"
 #include "weft/transports/decorators/fake_port.h"
 #include "weft/transports/decorators/pcap_writer.h"
 #include "weft/transports/decorators/trace_writer.h"
@@ -175,8 +177,11 @@ TEST(RecordingPortTest, AWriteErrorEndsTheRecordingAndNothingElse) {
     Send(port, {"a"});
     EXPECT_TRUE(port.Arm());
   }
-  EXPECT_EQ(testing::internal::GetCapturedStderr(),
-            "weft: recording packets to /dev/full has ended: No space left on device\n");
+  FlushLog();
+  EXPECT_TRUE(absl::StrContains(
+      testing::internal::GetCapturedStderr(),
+      "ERROR packets are not recorded any more "
+      "reason=\"recording packets to /dev/full has ended: No space left on device\""));
   EXPECT_EQ(port.writer().file().status().message(),
             "recording packets to /dev/full has ended: No space left on device");
   EXPECT_TRUE(port.status().ok());
