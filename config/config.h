@@ -23,6 +23,12 @@ inline uint32_t PinnedCount(const Buffers& buffers) {
   return buffers.has_count() ? buffers.count() : kDefault;
 }
 
+// Buffers.bytes of a transport whose packets are Ethernet's.
+inline uint32_t EthernetBytes(const Buffers& buffers) {
+  constexpr uint32_t kDefault = 2048;
+  return buffers.has_bytes() ? buffers.bytes() : kDefault;
+}
+
 }  // namespace weft::config
 
 #endif  // WEFT_CONFIG_CONFIG_H_

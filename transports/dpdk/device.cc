@@ -62,7 +62,7 @@ size_t RoundUp(size_t value, size_t multiple) {
 // Memory of a buffer: at least what the configuration says, and a frame of the largest size.
 size_t BufferBytes(const config::Buffers& buffers, size_t mtu) {
   const size_t frame = RoundUp(mtu + kFrameOverheadBytes, 1024);
-  const size_t bytes = std::max<size_t>(RoundUp(buffers.bytes(), 64),
+  const size_t bytes = std::max<size_t>(RoundUp(config::EthernetBytes(buffers), 64),
                                         RTE_PKTMBUF_HEADROOM + std::max(frame, kReceiveBytesMin));
   return std::min(bytes, kMbufMemoryMax);
 }

@@ -109,7 +109,7 @@ absl::StatusOr<std::unique_ptr<Transport>> Open(const config::Transport& config)
   if (!network.ok()) return network.status();
   BufferPoolOptions buffers;
   buffers.count = config.buffers().count();
-  buffers.bytes = config.buffers().bytes();
+  buffers.bytes = config::EthernetBytes(config.buffers());
   return std::make_unique<SimTransport>(*std::move(network), buffers);
 }
 
