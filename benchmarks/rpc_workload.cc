@@ -191,10 +191,9 @@ absl::StatusOr<RpcResult> AskRpc(const LoopOptions& loop_options,
                                  std::unique_ptr<DatagramPort> port, const RpcRequests& requests) {
   Loop loop(loop_options, RealClock());
   // A machine that is busy with something else may make a reply late, not lose it.
-  auto client = rpc::Client::Create(loop, std::move(port),
-                                    {.timeout = absl::Seconds(10),
-                                     .wire = requests.wire,
-                                     .security = rpc::Plaintext()});
+  auto client = rpc::Client::Create(
+      loop, std::move(port),
+      {.timeout = absl::Seconds(10), .wire = requests.wire, .security = rpc::Plaintext()});
   if (!client.ok()) return client.status();
   absl::StatusOr<::weft::Peer> server = (*client)->Resolve(requests.server);
   if (!server.ok()) return server.status();

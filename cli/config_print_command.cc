@@ -22,8 +22,7 @@ int ConfigPrint(Arguments arguments) {
   flags.Bool("json", "JSON instead of protobuf's text format", &as_json);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
 
-  const absl::StatusOr<config::Config> config = 
-      config::LoadChosen(file, transport, plaintext);
+  const absl::StatusOr<config::Config> config = config::LoadChosen(file, transport, plaintext);
   if (!config.ok()) return flags.UsageError(config.status().message());
   std::string text =
       config::Print(*config, as_json ? config::Format::kJson : config::Format::kText);

@@ -30,8 +30,8 @@ rpc::MethodKind KindOf(const MethodDescriptor& method) {
 // What a channel wants to know of a method, for the life of the program. The messages are bytes to
 // the channel: it neither encodes nor decodes them.
 const rpc::ServiceDescriptor& DescriptorOf(const MethodDescriptor& method) {
-  const auto* const names = new std::pair<std::string, std::string>(
-      FullName(method), method.service()->full_name());
+  const auto* const names =
+      new std::pair<std::string, std::string>(FullName(method), method.service()->full_name());
   const auto* const bound = new rpc::Method(names->first, KindOf(method), true, true);
   return *new rpc::ServiceDescriptor{names->second, {bound, 1}};
 }
@@ -158,8 +158,7 @@ std::string DynamicCall::DescribeOutcome() {
   std::string text = absl::StrCat(absl::StatusCodeToString(outcome_.code()),
                                   outcome_.message().empty() ? "" : ": ", outcome_.message());
   outcome_.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
-    absl::StrAppend(&text, "\n  ", type_url, ": ",
-                    DescribeDetail(type_url, std::string(payload)));
+    absl::StrAppend(&text, "\n  ", type_url, ": ", DescribeDetail(type_url, std::string(payload)));
   });
   return text;
 }

@@ -26,7 +26,7 @@ bool NamesTransport(const config::Config& config) {
 }  // namespace
 
 absl::StatusOr<Endpoint> ChooseEndpoint(const EndpointOptions& options) {
-  absl::StatusOr<config::Config> config = 
+  absl::StatusOr<config::Config> config =
       config::LoadChosen(options.config, options.transport, options.plaintext);
   if (!config.ok()) return config.status();
   const std::string& listen = config->rpc().listen();

@@ -18,10 +18,10 @@ namespace weft::cli {
 inline constexpr uint64_t kMessageBytesMax = 16 << 20;
 
 struct EndpointOptions {
-  std::string config;     // --config
-  std::string transport;  // --transport
+  std::string config;      // --config
+  std::string transport;   // --transport
   bool plaintext = false;  // --plaintext
-  std::string address;    // empty: where the configuration says to listen, or else the default
+  std::string address;     // empty: where the configuration says to listen, or else the default
 };
 
 // An address, and a configuration whose transport reaches it.

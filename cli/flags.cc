@@ -171,8 +171,9 @@ absl::Status Flags::ParseOption(cli::Arguments arguments, size_t* index) {
 std::string Flags::Synopsis() const {
   std::string synopsis = absl::StrCat("weft ", command_);
   for (const Positional& positional : positionals_) {
-    absl::StrAppend(&synopsis, " ", positional.optional ? absl::StrCat("[", positional.form, "]")
-                                                        : positional.form);
+    absl::StrAppend(
+        &synopsis, " ",
+        positional.optional ? absl::StrCat("[", positional.form, "]") : positional.form);
   }
   return absl::StrCat(synopsis, rest_ != nullptr ? "..." : "",
                       options_.empty() ? "" : " [OPTIONS]");

@@ -33,8 +33,8 @@ absl::StatusOr<std::string> MessageJson::Encode(const Type& type, const std::str
         absl::StrCat("this is no ", type.full_name(), ": ", MessageOf(read)));
   }
   if (!message->IsInitialized()) {
-    return absl::InvalidArgumentError(absl::StrCat("this ", type.full_name(), " lacks ",
-                                                   message->InitializationErrorString()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("this ", type.full_name(), " lacks ", message->InitializationErrorString()));
   }
   if (const FieldDescriptor* raw = RawField(type)) {
     return message->GetReflection()->GetString(*message, raw);
@@ -57,8 +57,8 @@ absl::StatusOr<std::string> MessageJson::Decode(const Type& type, const std::str
   const google::protobuf::util::Status printed =
       google::protobuf::util::MessageToJsonString(*message, &json, options);
   if (!printed.ok()) {
-    return absl::DataLossError(absl::StrCat("a ", type.full_name(), " that cannot be shown: ",
-                                            MessageOf(printed)));
+    return absl::DataLossError(
+        absl::StrCat("a ", type.full_name(), " that cannot be shown: ", MessageOf(printed)));
   }
   while (!json.empty() && json.back() == '\n') json.pop_back();
   return json;

@@ -67,8 +67,8 @@ absl::Status Converse(Endpoint& endpoint, const Talk& talk) {
   absl::StatusOr<std::unique_ptr<Host>> host = Host::Open(endpoint.config);
   if (!host.ok()) return host.status();
   std::optional<absl::Status> outcome;
-  absl::Status status = (*host)->Run(
-      [&](Worker& worker) { return Begin(worker, endpoint.address, talk, &outcome); });
+  absl::Status status =
+      (*host)->Run([&](Worker& worker) { return Begin(worker, endpoint.address, talk, &outcome); });
   if (!status.ok()) return status;
   return outcome.has_value() ? *outcome : absl::CancelledError("interrupted");
 }

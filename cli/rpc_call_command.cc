@@ -51,8 +51,7 @@ absl::Status Prepare(const CallCommand& command, DynamicCallOptions* options) {
   for (const std::string& pair : command.metadata) {
     const size_t equals = pair.find('=');
     if (equals == std::string::npos || equals == 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--metadata: '", pair, "' is not KEY=VALUE"));
+      return absl::InvalidArgumentError(absl::StrCat("--metadata: '", pair, "' is not KEY=VALUE"));
     }
     options->metadata.emplace_back(pair.substr(0, equals), pair.substr(equals + 1));
   }
@@ -82,7 +81,8 @@ int RpcCall(Arguments arguments) {
   flags.Argument("ADDRESS", "of the server, such as 127.0.0.1:7000, [::1]:7000 or shm:store",
                  &command.endpoint.address);
   flags.Argument("METHOD", "such as kv.KeyValue/Get; 'weft rpc list' has them", &command.method);
-  flags.OptionalArgument("JSON", "the request; '-': read it from standard input; without it: an empty one",
+  flags.OptionalArgument("JSON",
+                         "the request; '-': read it from standard input; without it: an empty one",
                          &command.json);
   flags.Texts("metadata", "KEY=VALUE", "sent with the request; may be given several times",
               &command.metadata);

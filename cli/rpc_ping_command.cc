@@ -211,8 +211,7 @@ int RpcPing(Arguments arguments) {
                "spread the requests over N sessions; 0: the one that a client has with each server",
                &options.sessions, 0, kSessionsMax);
   flags.Bool("json", "the summary for programs", &options.as_json);
-  flags.Config(&options.endpoint.config, &options.endpoint.transport,
-               &options.endpoint.plaintext);
+  flags.Config(&options.endpoint.config, &options.endpoint.transport, &options.endpoint.plaintext);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
   if (absl::Status wire = CheckWire(options.wire); !wire.ok()) {
     return flags.UsageError(wire.message());

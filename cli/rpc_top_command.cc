@@ -111,9 +111,7 @@ bool TakeSignals(int fd, TopScreen& screen) {
   return true;
 }
 
-std::string TimeOfDay() {
-  return absl::FormatTime("%H:%M:%S", absl::Now(), absl::LocalTimeZone());
-}
+std::string TimeOfDay() { return absl::FormatTime("%H:%M:%S", absl::Now(), absl::LocalTimeZone()); }
 
 void Watch(TopScreen& screen, Sampler& sampler, int signals, TopView view) {
   std::string trouble = view.Trouble();
@@ -153,10 +151,11 @@ int RpcTop(Arguments arguments) {
   std::string address;
   bool once = false;
   absl::Duration interval = absl::Seconds(1);
-  Flags flags("rpc top",
-              "Shows what the RPC of a running program does: its methods with rates and latencies,\n"
-              "its sessions. Keys: q quits, s sorts by something else, p pauses, arrows scroll.\n"
-              "Latencies are of the last 10 seconds; in brackets, of all calls since start.");
+  Flags flags(
+      "rpc top",
+      "Shows what the RPC of a running program does: its methods with rates and latencies,\n"
+      "its sessions. Keys: q quits, s sorts by something else, p pauses, arrows scroll.\n"
+      "Latencies are of the last 10 seconds; in brackets, of all calls since start.");
   flags.Argument("HOST:PORT", "metrics.listen of the host; a bare port is one of 127.0.0.1",
                  &address);
   flags.Bool("once", "print rates of one interval as plain text, and end", &once);

@@ -51,9 +51,9 @@ struct TopSample {
   double workers = 0;
   std::vector<std::string> silent;  // the workers that did not answer: "worker 1 did not ..."
 
-  double served = 0;    // requests of servers
-  double called = 0;    // calls of clients
-  double failed = 0;    // of both, those refused, lost or late, and calls of methods that failed
+  double served = 0;  // requests of servers
+  double called = 0;  // calls of clients
+  double failed = 0;  // of both, those refused, lost or late, and calls of methods that failed
   double in_flight = 0;
   double sessions_total = 0;
   std::map<std::string, TopMethod> methods;    // by side and name

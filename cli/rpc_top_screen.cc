@@ -50,9 +50,9 @@ absl::StatusOr<std::unique_ptr<TopScreen>> TopScreen::Open() {
   SCREEN* const terminal = newterm(nullptr, stdout, stdin);
   if (terminal == nullptr) {
     const char* const name = std::getenv("TERM");
-    return absl::FailedPreconditionError(
-        absl::StrCat("cannot use a terminal of type '", name == nullptr ? "" : name,
-                     "' (TERM); --once prints without one"));
+    return absl::FailedPreconditionError(absl::StrCat("cannot use a terminal of type '",
+                                                      name == nullptr ? "" : name,
+                                                      "' (TERM); --once prints without one"));
   }
   std::unique_ptr<TopScreen> screen(new TopScreen(terminal));
   set_term(terminal);

@@ -124,8 +124,8 @@ double QuantileOf(const std::map<double, double>& buckets, double part) {
 }
 
 void TopView::Add(TopSample sample) {
-  const bool restarted = !samples_.empty() && (now().pid != sample.pid ||
-                                               now().uptime_ms > sample.uptime_ms);
+  const bool restarted =
+      !samples_.empty() && (now().pid != sample.pid || now().uptime_ms > sample.uptime_ms);
   if (restarted) samples_.clear();
   samples_.push_back(std::move(sample));
   while (samples_.size() > 2 && now().at_ns - samples_[1].at_ns >= kLatencyNs) {
@@ -192,14 +192,14 @@ std::vector<std::string> TopView::Methods(size_t width) const {
       return recent || text == "-" ? text : absl::StrCat("(", text, ")");
     };
     const double key_of[] = {rate, errors, method.in_flight, QuantileOf(buckets, 0.99), 0};
-    rows.push_back({key_of[static_cast<size_t>(order_)],
-                    {method.method, method.side, RateText(rate), RateText(errors),
-                     Whole(method.in_flight), latency(0.5), latency(0.99), Whole(method.calls),
-                     Whole(method.errors)}});
+    rows.push_back(
+        {key_of[static_cast<size_t>(order_)],
+         {method.method, method.side, RateText(rate), RateText(errors), Whole(method.in_flight),
+          latency(0.5), latency(0.99), Whole(method.calls), Whole(method.errors)}});
   }
-  return Lines({"METHOD", "SIDE", "CALLS/S", "ERRORS/S", "IN FLIGHT", "P50", "P99", "CALLS",
-                "ERRORS"},
-               std::move(rows), 2, width);
+  return Lines(
+      {"METHOD", "SIDE", "CALLS/S", "ERRORS/S", "IN FLIGHT", "P50", "P99", "CALLS", "ERRORS"},
+      std::move(rows), 2, width);
 }
 
 std::vector<std::string> TopView::Sessions(size_t width) const {
@@ -212,11 +212,11 @@ std::vector<std::string> TopView::Sessions(size_t width) const {
     const double srtt_us = session.srtt_us.value_or(0);
     const double key_of[] = {rate, session.retransmissions.value_or(0), session.in_flight, srtt_us,
                              0};
-    rows.push_back({key_of[static_cast<size_t>(order_)],
-                    {session.peer, session.kind, session.state, session.worker,
-                     RateText(rate), Whole(session.in_flight), TimeText(srtt_us * 1000),
-                     Optional(session.retransmissions, 0), Optional(session.credits, 0),
-                     Optional(session.window, 1), AgeText(session.age_ms)}});
+    rows.push_back(
+        {key_of[static_cast<size_t>(order_)],
+         {session.peer, session.kind, session.state, session.worker, RateText(rate),
+          Whole(session.in_flight), TimeText(srtt_us * 1000), Optional(session.retransmissions, 0),
+          Optional(session.credits, 0), Optional(session.window, 1), AgeText(session.age_ms)}});
   }
   return Lines({"PEER", "SIDE", "STATE", "WORKER", "REQUESTS/S", "IN FLIGHT", "RTT", "RESENT",
                 "CREDITS", "WINDOW", "AGE"},

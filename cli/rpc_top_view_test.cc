@@ -26,12 +26,14 @@ std::string MethodText(const std::string& name, int ok, int not_found, const std
 
 // A worker with a server that has had so many requests and a table of methods.
 std::string WorkerText(int worker, int requests, const std::string& methods) {
-  return absl::StrCat(
-      R"({"worker": )", worker, R"(, "items": [{"kind": "server", "sessions_total": 1,
-          "stats": {"requests": )", requests, R"(, "refused": 0, "executing": 2},
+  return absl::StrCat(R"({"worker": )", worker,
+                      R"(, "items": [{"kind": "server", "sessions_total": 1,
+          "stats": {"requests": )",
+                      requests, R"(, "refused": 0, "executing": 2},
           "sessions": [{"session": 4, "peer": "shm:a#1", "state": "open", "requests": )",
-      requests, R"(, "in_flight": 1, "age_ms": 5000, "credits": 32}]},
-          {"kind": "methods", "methods": [)", methods, "]}]}");
+                      requests, R"(, "in_flight": 1, "age_ms": 5000, "credits": 32}]},
+          {"kind": "methods", "methods": [)",
+                      methods, "]}]}");
 }
 
 TopSample MustParse(const std::string& rpc, int64_t at_ns, const std::string& host = kHost) {
@@ -56,10 +58,11 @@ TEST(RpcTopViewTest, RatesAreOfAllWorkersBetweenTheLastTwoSamples) {
   EXPECT_EQ(AllOf(view.Methods(100)),
             "METHOD  SIDE    CALLS/S  ERRORS/S  IN FLIGHT     P50     P99  CALLS  ERRORS\n"
             "kv.Get  server    1.60k         5          2  2.00us  2.00us   3300      20");
-  EXPECT_EQ(AllOf(view.Sessions(100)),
-            "PEER     SIDE    STATE  WORKER  REQUESTS/S  IN FLIGHT  RTT  RESENT  CREDITS  WINDOW  AGE\n"
-            "shm:a#1  server  open        1       1.50k          1    -       -       32       -   5s\n"
-            "shm:a#1  server  open        0         100          1    -       -       32       -   5s");
+  EXPECT_EQ(
+      AllOf(view.Sessions(100)),
+      "PEER     SIDE    STATE  WORKER  REQUESTS/S  IN FLIGHT  RTT  RESENT  CREDITS  WINDOW  AGE\n"
+      "shm:a#1  server  open        1       1.50k          1    -       -       32       -   5s\n"
+      "shm:a#1  server  open        0         100          1    -       -       32       -   5s");
 }
 
 TEST(RpcTopViewTest, LatenciesAreThoseOfTheLastTenSeconds) {
@@ -69,21 +72,25 @@ TEST(RpcTopViewTest, LatenciesAreThoseOfTheLastTenSeconds) {
                        second * kSecondNs));
   };
   add(1, "[1000, 100]");
-  EXPECT_TRUE(absl::StrContains(view.Methods(100)[1], "(1.00us)  (1.00us)")) << view.Methods(100)[1];
+  EXPECT_TRUE(absl::StrContains(view.Methods(100)[1], "(1.00us)  (1.00us)"))
+      << view.Methods(100)[1];
   add(2, "[1000, 100], [5000000, 10], [8000000, 1]");
   add(8, "[1000, 100], [5000000, 10], [8000000, 1]");
   EXPECT_TRUE(absl::StrContains(view.Methods(100)[1], " 5.00ms  8.00ms")) << view.Methods(100)[1];
   add(14, "[1000, 100], [5000000, 10], [8000000, 1]");
-  EXPECT_TRUE(absl::StrContains(view.Methods(100)[1], "(1.00us)  (5.00ms)")) << view.Methods(100)[1];
+  EXPECT_TRUE(absl::StrContains(view.Methods(100)[1], "(1.00us)  (5.00ms)"))
+      << view.Methods(100)[1];
 }
 
 TEST(RpcTopViewTest, SortsByWhatIsAskedFor) {
   TopView view;
   const auto methods = [](int busy, int failing) {
-    return absl::StrCat("[", WorkerText(0, 0, absl::StrCat(
-        MethodText("b.Busy", busy, 0, "[10, 5]"), ",",
-        MethodText("c.Failing", 0, failing, "[99, 5]"), ",",
-        MethodText("a.Quiet", 0, 0, ""))), "]");
+    return absl::StrCat("[",
+                        WorkerText(0, 0,
+                                   absl::StrCat(MethodText("b.Busy", busy, 0, "[10, 5]"), ",",
+                                                MethodText("c.Failing", 0, failing, "[99, 5]"), ",",
+                                                MethodText("a.Quiet", 0, 0, ""))),
+                        "]");
   };
   view.Add(MustParse(methods(0, 0), 0));
   view.Add(MustParse(methods(50, 20), kSecondNs));
@@ -114,7 +121,8 @@ TEST(RpcTopViewTest, ARestartedProgramBeginsAnew) {
 TEST(RpcTopViewTest, NamesOfPeersCannotMoveTheCursor) {
   TopView view;
   view.Add(MustParse(
-      absl::StrCat("[", WorkerText(0, 0, MethodText("\\u001b[2Jred\\u009b\\n", 0, 0, "")), "]"), 0));
+      absl::StrCat("[", WorkerText(0, 0, MethodText("\\u001b[2Jred\\u009b\\n", 0, 0, "")), "]"),
+      0));
   EXPECT_EQ(view.Methods(100)[1].substr(0, 10), "?[2Jred???");
   EXPECT_EQ(Printable("caf\xc3\xa9\x7f"), "caf???");
 }
@@ -145,7 +153,8 @@ TEST(RpcTopViewTest, WhatIsNoJsonOrOfAnotherShapeIsNoCrash) {
   EXPECT_EQ(ParseTopSample("{}", "<html>", 0).status().code(), absl::StatusCode::kDataLoss);
   TopView view;
   view.Add(MustParse(R"([1, {"worker": "x", "items": [[], {"methods": [5, {"latency": {"buckets":
-      [[1], 7, [1, 2, 3], ["a", "b"]]}}]}]}])", 0, "[]"));
+      [[1], 7, [1, 2, 3], ["a", "b"]]}}]}]}])",
+                     0, "[]"));
   EXPECT_EQ(view.Methods(80).size(), 2u);
 }
 

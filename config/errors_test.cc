@@ -214,8 +214,7 @@ f:5:5: rpc.session.slots: 4097 is out of range; give a whole number from 1 to 40
 f:6:5: rpc.session.credits: 0 is out of range; give a whole number from 1 to 4096
 f:7:5: rpc.session.packet_bytes_max: 175 is too small; give 0 or at least 176
 f:8:5: rpc.session.sessions_max: 0 is out of range; give a whole number from 1 to 4194304)"},
-          {R"(security { })",
-           R"(f:1:1: security: says nothing; give one of plaintext, psk, x509)"},
+          {R"(security { })", R"(f:1:1: security: says nothing; give one of plaintext, psk, x509)"},
           {R"(security { psk { } x509 { } })",
            R"(f:1:20: security.x509: cannot be set along with psk; remove one)"},
           {R"(security { plaintext { } rotate_after_s: 5 allow { method: "*" peer: "*" } })",

@@ -67,8 +67,7 @@ TEST_F(FlagsTest, PlainTextByFlag) {
   EXPECT_FALSE(FromFlags().value().has_security());
   absl::SetFlag(&FLAGS_plaintext, true);
   EXPECT_TRUE(FromFlags().value().security().has_plaintext());
-  absl::SetFlag(&FLAGS_config,
-                Write("any.cfg", "security { plaintext { original_format: ANY } }"));
+  absl::SetFlag(&FLAGS_config, Write("any.cfg", "security { plaintext { original_format: ANY } }"));
   EXPECT_EQ(FromFlags().value().security().plaintext().original_format(), Plaintext::ANY);
   absl::SetFlag(&FLAGS_config,
                 Write("psk.cfg", "security { psk { identity: 'a' key_file: 'b' } }"));

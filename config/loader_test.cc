@@ -81,13 +81,13 @@ TEST(LoaderTest, PluginSettingsOfALinkedType) {
 }
 
 TEST(LoaderTest, PrintFillsInDefaultsAndReadsBackAsTheSame) {
-  for (const char* text : {"", kText, "transport { name: 'sim' sim { loss: 0.1 } }",
-                           "transport { name: 'dpdk' } netstack { ttl: 3 }",
-                           "security { plaintext { original_format: ANY } }",
-                           "security { psk { identity: 'a' key_file: 'k' } allow { method: '*' peer: 'b' } }",
-                           "security { psk { peers_file: 'p' } cipher: AES_256_GCM }",
-                           "tracing { file: 'f' }", "tracing { file: '-' queue_spans: 16 }",
-                           "log { level: OFF }"}) {
+  for (const char* text :
+       {"", kText, "transport { name: 'sim' sim { loss: 0.1 } }",
+        "transport { name: 'dpdk' } netstack { ttl: 3 }",
+        "security { plaintext { original_format: ANY } }",
+        "security { psk { identity: 'a' key_file: 'k' } allow { method: '*' peer: 'b' } }",
+        "security { psk { peers_file: 'p' } cipher: AES_256_GCM }", "tracing { file: 'f' }",
+        "tracing { file: '-' queue_spans: 16 }", "log { level: OFF }"}) {
     const Config config = MustParse(text, Format::kText);
     const std::string printed = Print(config, Format::kText);
     for (const Format format : {Format::kText, Format::kJson}) {

@@ -444,7 +444,8 @@ TEST(HostTest, TellsBrowsersAndProgramsOfItself) {
   EXPECT_TRUE(absl::StartsWith(get("/"), "HTTP/1.1 302 "));
   EXPECT_TRUE(absl::StrContains(get("/"), "\r\nLocation: /status\r\n"));
   const std::string page = get("/status");
-  EXPECT_TRUE(absl::StrContains(page, "\r\nContent-Security-Policy: default-src 'none'; script-src "))
+  EXPECT_TRUE(
+      absl::StrContains(page, "\r\nContent-Security-Policy: default-src 'none'; script-src "))
       << page;
   EXPECT_TRUE(absl::EndsWith(page, "</html>\n"));
   const std::string about = get("/host");

@@ -113,17 +113,16 @@ class AllocationTest : public testing::TestWithParam<std::tuple<std::string, Wir
     client_loop_ = std::make_unique<Loop>(LoopOptions{}, RealClock());
     auto server_port = server_transport_->OpenDatagramPort({.local = ListenAddress()});
     ASSERT_TRUE(server_port.ok()) << server_port.status();
-    auto server = Server::Create(*server_loop_, *std::move(server_port),
-                                 {.security = Plaintext()}, std::move(handler));
+    auto server = Server::Create(*server_loop_, *std::move(server_port), {.security = Plaintext()},
+                                 std::move(handler));
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     auto client_port = client_transport()->OpenDatagramPort({});
     ASSERT_TRUE(client_port.ok()) << client_port.status();
     // A stalled machine must not make a call fail.
-    auto client = Client::Create(*client_loop_, *std::move(client_port),
-                                 {.timeout = absl::Seconds(60),
-                                  .wire = std::get<1>(GetParam()),
-                                  .security = Plaintext()});
+    auto client = Client::Create(
+        *client_loop_, *std::move(client_port),
+        {.timeout = absl::Seconds(60), .wire = std::get<1>(GetParam()), .security = Plaintext()});
     ASSERT_TRUE(client.ok()) << client.status();
     client_ = *std::move(client);
     auto peer = client_->Resolve(server_->port().local_address());

@@ -43,8 +43,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(Loop& loop,
                                                        std::unique_ptr<DatagramPort> port,
                                                        const ClientOptions& options) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
-  auto protected_port =
-      Protect(loop, std::move(port), options.security.get(), Role::kClient);
+  auto protected_port = Protect(loop, std::move(port), options.security.get(), Role::kClient);
   if (!protected_port.ok()) return protected_port.status();
   port = *std::move(protected_port);
   absl::StatusOr<Wire> wire = WireFor(options, *port);

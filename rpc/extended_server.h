@@ -233,11 +233,11 @@ class ExtendedServer {
   int64_t sweep_period_ns_;  // for all sessions
   int64_t sweep_due_ns_ = 0;
   int64_t lenient_until_ns_ = INT64_MIN / 2;  // nobody is taken for dead
-  size_t sweep_hand_ = 0;    // places before it have been looked at
-  size_t reply_hand_ = 0;    // places before it have given up their replies
-  size_t drain_hand_ = 0;    // places before it have been told
-  std::vector<Peer> gone_;   // whose sessions end
-  size_t gone_hand_ = 0;     // places before it have been looked at
+  size_t sweep_hand_ = 0;                     // places before it have been looked at
+  size_t reply_hand_ = 0;                     // places before it have given up their replies
+  size_t drain_hand_ = 0;                     // places before it have been told
+  std::vector<Peer> gone_;                    // whose sessions end
+  size_t gone_hand_ = 0;                      // places before it have been looked at
 };
 
 }  // namespace weft::rpc

@@ -107,8 +107,7 @@ bool ExtendedServer::Confirm(ServerSession& session) {
   if (!sweep_.armed()) ScheduleSweep(now_ns_);
   if (core_.draining) Tell(session, ControlKind::kDrain, DropReason::kNone);
   if (events_) {
-    events_(
-        {.kind = SessionEvent::Kind::kOpened, .session = session.number, .peer = session.peer});
+    events_({.kind = SessionEvent::Kind::kOpened, .session = session.number, .peer = session.peer});
   }
   return true;
 }

@@ -69,8 +69,8 @@ Task<void> Ask(Client& client, Peer server, CallOptions options,
 // Whether the server in the middle makes one call or several, with hedges.
 class NestedCallTest : public testing::TestWithParam<bool> {
  protected:
-  static constexpr ClientOptions kExtended = {.timeout = absl::Seconds(10),
-                                              .wire = Wire::kExtended};
+  static inline const ClientOptions kExtended = {.timeout = absl::Seconds(10),
+                                                 .wire = Wire::kExtended};
 
   NestedCallTest() {
     for (const char* name : {"back", "back2"}) {

@@ -14,7 +14,8 @@ absl::Status MustChoose(absl::string_view who, const Address& address) {
       who, " ", address.ToString(),
       ", which is beyond this machine, and nothing says how that is protected. Write into the "
       "configuration `security { psk { ... } }` or `security { x509 { ... } }` for encryption and "
-      "mutual authentication, or `security { plaintext { } }` for none; docs/security.md says more"));
+      "mutual authentication, or `security { plaintext { } }` for none; docs/security.md says "
+      "more"));
 }
 
 }  // namespace

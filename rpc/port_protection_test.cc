@@ -90,8 +90,8 @@ TEST_F(PortProtectionTest, ASimulatedNetworkIsWithinTheMachineWhateverItsAddress
 }
 
 TEST(WithinMachineTest, WhichAddressesAre) {
-  for (const char* near : {"127.0.0.1:1", "127.255.255.255:1", "[::1]:1", "[::ffff:127.0.0.9]:1",
-                           "shm:a", "sim:a"}) {
+  for (const char* near :
+       {"127.0.0.1:1", "127.255.255.255:1", "[::1]:1", "[::ffff:127.0.0.9]:1", "shm:a", "sim:a"}) {
     EXPECT_TRUE(Address::Parse(near)->is_within_machine()) << near;
   }
   for (const char* far : {"0.0.0.0:1", "126.0.0.1:1", "128.0.0.1:1", "10.0.0.1:1", "[::]:1",

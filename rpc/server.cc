@@ -138,9 +138,8 @@ void Server::OnDrainTick(void* self, int64_t now_ns) {
   auto& server = *static_cast<Server*>(self);
   const bool told = server.extended_->TellOfDraining();
   server.core_.sending.Flush(*server.core_.port);
-  if (told && server.core_.stats.executing.value() == 0 &&
-      server.core_.stats.parked.value() == 0 && server.core_.sending.empty() &&
-      server.extended_->replies_under_way() == 0) {
+  if (told && server.core_.stats.executing.value() == 0 && server.core_.stats.parked.value() == 0 &&
+      server.core_.sending.empty() && server.extended_->replies_under_way() == 0) {
     auto done = std::exchange(server.drained_, nullptr);
     if (done) done();
     return;

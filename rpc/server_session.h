@@ -59,8 +59,8 @@ struct alignas(64) ServerSession {
   uint32_t key = 0;  // 0: not open
   uint32_t number = 0;
   uint32_t client_number = 0;
-  uint32_t heard_ms = 0;  // CoarseTime
-  Peer peer;              // that its HELLO came from; packets from elsewhere are not its
+  uint32_t heard_ms = 0;        // CoarseTime
+  Peer peer;                    // that its HELLO came from; packets from elsewhere are not its
   ServerSlot* slots = nullptr;  // as many as were ever used, rounded up
   uint64_t requests = 0;
   uint16_t slot_count = 0;      // of `slots`

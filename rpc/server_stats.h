@@ -34,11 +34,11 @@ struct ServerStats {
   Counter refused_amplification;  // original format: replies longer than their request
 
   // Extended format only.
-  Gauge sessions;               // but for half-open ones
-  Gauge sessions_half_open;     // whose client has not shown that it is where it says
-  Counter half_open_expired;    // half-open sessions that stayed so for too long
-  Counter half_open_evicted;    // half-open sessions that gave way to others, at sessions_max
-  Counter wrong_address;        // packets for a session from another address than its client's
+  Gauge sessions;             // but for half-open ones
+  Gauge sessions_half_open;   // whose client has not shown that it is where it says
+  Counter half_open_expired;  // half-open sessions that stayed so for too long
+  Counter half_open_evicted;  // half-open sessions that gave way to others, at sessions_max
+  Counter wrong_address;      // packets for a session from another address than its client's
   Counter sessions_opened;
   Counter sessions_closed;      // in good order
   Counter sessions_lost;        // not heard of, not reachable, restarted

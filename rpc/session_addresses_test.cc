@@ -68,7 +68,8 @@ TEST_F(SessionAddressesTest, AHelloThatComesAgainFromElsewhereChangesNothing) {
   EXPECT_FALSE(held_[0].cancelled());
   ASSERT_TRUE(held_[0].Reply(Bytes("here")).ok());
   EXPECT_EQ(Receive().body, "here");
-  EXPECT_EQ(server_->stats().sessions.value(), 2) << "of two clients, whatever they call themselves";
+  EXPECT_EQ(server_->stats().sessions.value(), 2)
+      << "of two clients, whatever they call themselves";
 }
 
 TEST_F(SessionAddressesTest, OnlyAClientWithTheKeyEndsItsOldSession) {

@@ -22,9 +22,9 @@ class StoppedProcessTest : public RestartFixture {
     RunVirtual(network_, running, [&over] { return over; });
   }
   void StartClientApart() {
-    client_ = *Client::Create(
-        client_loop_, Open("client"),
-        {.request_id_seed = ++seed_, .wire = Wire::kExtended, .session = session_});
+    client_ =
+        *Client::Create(client_loop_, Open("client"),
+                        {.request_id_seed = ++seed_, .wire = Wire::kExtended, .session = session_});
     peer_ = *client_->Resolve(Address::Sim("server"));
     for (size_t i = 0; i < kSessions; ++i) ASSERT_TRUE(client_->Connect(peer_).ok());
     Pass(1'000'000, both_);

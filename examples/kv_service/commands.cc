@@ -101,9 +101,9 @@ struct Command {
   size_t words_max;
   weft::Task<absl::Status> (*run)(KeyValueClient& store, const Words& words);
 };
-constexpr Command kCommands[] = {{"get", 2, 2, &Get},   {"put", 3, 3, &Put},
+constexpr Command kCommands[] = {{"get", 2, 2, &Get},       {"put", 3, 3, &Put},
                                  {"delete", 2, 2, &Delete}, {"scan", 1, 2, &Scan},
-                                 {"read", 2, 2, &Read}, {"load", 2, 2, &Load}};
+                                 {"read", 2, 2, &Read},     {"load", 2, 2, &Load}};
 
 // What lives as long as the worker; destroyed from the last to the first.
 struct Application {
@@ -159,8 +159,7 @@ absl::Status RunCommand(const weft::config::Config& config, const Words& words) 
     own.clear_metrics();  // the server's, where both have one file
     auto host = weft::Host::Open(own);
     if (!host.ok()) return host.status();
-    return (*host)->Run(
-        [&](weft::Worker& worker) { return SetUp(worker, command, words); });
+    return (*host)->Run([&](weft::Worker& worker) { return SetUp(worker, command, words); });
   }
   return absl::InvalidArgumentError(absl::StrCat("there is no command '", words[0], "'"));
 }

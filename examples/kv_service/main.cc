@@ -35,8 +35,8 @@ int main(int argc, char** argv) {
   const auto config = weft::config::FromFlags();
   absl::Status status = config.status();
   if (status.ok()) {
-    status = words.empty() || words[0] == "serve" ? kv::Serve(*config)
-                                                  : kv::RunCommand(*config, words);
+    status =
+        words.empty() || words[0] == "serve" ? kv::Serve(*config) : kv::RunCommand(*config, words);
   }
   if (status.ok()) return 0;
   std::fprintf(stderr, "kv_service: %s\n", status.ToString().c_str());

@@ -38,9 +38,8 @@ absl::StatusOr<std::shared_ptr<void>> SetUp(weft::Worker& worker) {
   if (!port.ok()) return port.status();
 
   auto application = std::make_shared<Application>();
-  auto server =
-      weft::rpc::ServiceServer::Create(worker.loop(), *std::move(port), *server_options,
-                                       service_options, {&application->store});
+  auto server = weft::rpc::ServiceServer::Create(worker.loop(), *std::move(port), *server_options,
+                                                 service_options, {&application->store});
   if (!server.ok()) return server.status();
   application->server = *std::move(server);
 

@@ -66,9 +66,8 @@ std::array<uint8_t, Aead::kIvBytes> Aead::Nonce(uint64_t number) const {
 bool Aead::Seal(uint64_t number, uint8_t* data, size_t size, absl::Span<const uint8_t> tail) {
   const auto nonce = Nonce(number);
   uint8_t* const end = data + size + tail.size();
-  OSSL_PARAM tag[] = {
-      OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, end, kTagBytes),
-      OSSL_PARAM_construct_end()};
+  OSSL_PARAM tag[] = {OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, end, kTagBytes),
+                      OSSL_PARAM_construct_end()};
   return EVP_EncryptInit_ex2(context_.get(), nullptr, nullptr, nonce.data(), nullptr) == 1 &&
          Update(context_.get(), data, data, size) &&
          Update(context_.get(), data + size, tail.data(), tail.size()) && Finish(context_.get()) &&

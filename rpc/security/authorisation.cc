@@ -8,8 +8,7 @@ namespace weft::rpc {
 Authorisation::Authorisation(Rule rule, std::vector<std::string> methods)
     : rule_(std::move(rule)), methods_(std::move(methods)) {}
 
-const Authorisation::Granted& Authorisation::GrantedTo(const DatagramPort& port,
-                                                       const Peer& peer) {
+const Authorisation::Granted& Authorisation::GrantedTo(const DatagramPort& port, const Peer& peer) {
   const absl::string_view identity = port.IdentityOf(peer);
   if (by_identity_.size() >= kIdentitiesMax && !by_identity_.contains(identity)) {
     places_.fill({});

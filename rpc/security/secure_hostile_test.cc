@@ -68,8 +68,8 @@ class SecureHostileTest : public SecureTest {
     return packets;
   }
   static HandshakePacket Read(const std::string& bytes) {
-    const auto packet = HandshakePacket::Read(
-        {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+    const auto packet =
+        HandshakePacket::Read({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
     EXPECT_TRUE(packet.has_value());
     return packet.value_or(HandshakePacket());
   }

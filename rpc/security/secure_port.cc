@@ -129,8 +129,7 @@ size_t SecurePort::MaxPayloadTo(const Peer& peer) const {
   const Connection* const connection = connections_.Find(peer);
   if (connection == nullptr) return capabilities_.max_payload_bytes;
   const size_t below = below_->MaxPayloadTo(connection->below);
-  return std::min(capabilities_.max_payload_bytes,
-                  below - std::min(below, kRecordOverheadBytes));
+  return std::min(capabilities_.max_payload_bytes, below - std::min(below, kRecordOverheadBytes));
 }
 
 absl::string_view SecurePort::IdentityOf(const Peer& peer) const {

@@ -86,10 +86,10 @@ class SecurePort final : public DatagramPort {
     std::list<Peer>::iterator place;  // in accepting_order_
   };
 
-  static constexpr size_t kBurst = 64;         // datagrams sealed at once, and kept if need be
-  static constexpr size_t kHeldMax = 64;       // for each peer, until there are keys
-  static constexpr size_t kWaitingMax = 256;   // handshake packets
-  static constexpr size_t kStepsPerTurn = 4;   // of TLS
+  static constexpr size_t kBurst = 64;        // datagrams sealed at once, and kept if need be
+  static constexpr size_t kHeldMax = 64;      // for each peer, until there are keys
+  static constexpr size_t kWaitingMax = 256;  // handshake packets
+  static constexpr size_t kStepsPerTurn = 4;  // of TLS
   static constexpr size_t kResetsPerTurn = 32;
   static constexpr size_t kEventsMax = 64;
 

@@ -134,16 +134,20 @@ void Run(Input input) {
         break;
       case 3:  // double it, or lose it
         if (!from.out.empty()) {
-          if ((choice & 8) != 0) to.wire->Deliver(1, from.out.front());
-          else from.out.erase(from.out.begin());
+          if ((choice & 8) != 0)
+            to.wire->Deliver(1, from.out.front());
+          else
+            from.out.erase(from.out.begin());
         }
         break;
       case 4:  // something else, from there or elsewhere
         to.wire->Deliver((choice & 8) != 0 ? 1 : 2, input.Bytes(input.Byte()));
         break;
       case 5:
-        if (to_server) client.Send(peer);
-        else if (server.heard_from) server.Send(server.heard_from);
+        if (to_server)
+          client.Send(peer);
+        else if (server.heard_from)
+          server.Send(server.heard_from);
         break;
       case 6:  // cut it
         if (!from.out.empty()) from.out.front().resize(1 + input.Byte() % from.out.front().size());

@@ -31,13 +31,12 @@ void SecurePort::OnHandshakeDatagram(Datagram& datagram) {
         return;
       }
       ++counts_.cookies_sent;
-      return SendHandshakePacket(
-          datagram.peer,
-          {.type = HandshakePacket::Type::kCookie,
-           .flags = HandshakePacket::kFromServer,
-           .attempt = packet->attempt,
-           .cookie = cookies_.Make(datagram.peer, packet->connection, packet->attempt,
-                                   loop_.now_ns())});
+      return SendHandshakePacket(datagram.peer,
+                                 {.type = HandshakePacket::Type::kCookie,
+                                  .flags = HandshakePacket::kFromServer,
+                                  .attempt = packet->attempt,
+                                  .cookie = cookies_.Make(datagram.peer, packet->connection,
+                                                          packet->attempt, loop_.now_ns())});
     }
     case HandshakePacket::Type::kReset:
       return OnReset(datagram.peer, *packet);
@@ -103,8 +102,7 @@ bool SecurePort::Establish(Connection& connection, const HandshakeResult& result
   const bool made =
       connection.send.Start(client ? result.client_secret : result.server_secret, result.cipher,
                             now_ns, rotation_) &&
-      connection.receive.Start(client ? result.server_secret : result.client_secret,
-                               result.cipher);
+      connection.receive.Start(client ? result.server_secret : result.client_secret, result.cipher);
   counts_.connections.Add((made ? 1 : 0) - (had_keys ? 1 : 0));
   if (!made) return false;
   connection.established = true;

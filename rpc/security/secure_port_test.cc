@@ -37,8 +37,8 @@ TEST_F(SecurePortTest, PreSharedKeysOfAllCiphers) {
     config.set_cipher(cipher);
     client_.reset();
     server_.reset();
-    Connect(config, PskConfig(files_, "", "", "writer:" + TestKey('b') + "\nreader:" +
-                                                  TestKey('a') + "\n"));
+    Connect(config, PskConfig(files_, "", "",
+                              "writer:" + TestKey('b') + "\nreader:" + TestKey('a') + "\n"));
     ExpectTheyTalk();
     EXPECT_EQ(server_->messages[0].identity, "reader");
     EXPECT_EQ(client_->messages[0].identity, "reader");

@@ -27,7 +27,8 @@ const Weather kWeathers[] = {
 class SecureSimulation : public SecureTest {
  public:
   SecureSimulation(uint64_t seed, const Weather& weather, bool certificates)
-      : SecureTest(seed, weather.link), certificates_(certificates),
+      : SecureTest(seed, weather.link),
+        certificates_(certificates),
         damaged_(weather.link.corrupt > 0) {}
   void TestBody() override {}
 

@@ -18,7 +18,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (n > size || std::memcmp(written, data, padded ? HandshakePacket::kHeadBytes : n) != 0) {
       std::abort();
     }
-    if (!packet->payload.empty() && packet->payload.data() + packet->payload.size() != data + size) {
+    if (!packet->payload.empty() &&
+        packet->payload.data() + packet->payload.size() != data + size) {
       std::abort();
     }
   }

@@ -100,9 +100,8 @@ absl::Status TestAuthority::Write(const std::string& directory, const std::strin
     return OpensslError("certificate");
   }
   const std::string path = absl::StrCat(directory, "/", name);
-  absl::Status status = WritePem(path + ".pem", [&](FILE* file) {
-    return PEM_write_X509(file, certificate.get());
-  });
+  absl::Status status =
+      WritePem(path + ".pem", [&](FILE* file) { return PEM_write_X509(file, certificate.get()); });
   status.Update(WritePem(path + ".key", [&](FILE* file) {
     return PEM_write_PrivateKey(file, key.get(), nullptr, nullptr, 0, nullptr, nullptr);
   }));
@@ -133,8 +132,7 @@ absl::Status TestAuthority::WriteRevoked(const std::string& directory,
     return OpensslError("revocation list");
   }
   static_cast<void>(revoked.release());
-  if (X509_CRL_sort(list.get()) != 1 ||
-      X509_CRL_sign(list.get(), key_.get(), EVP_sha256()) == 0) {
+  if (X509_CRL_sort(list.get()) != 1 || X509_CRL_sign(list.get(), key_.get(), EVP_sha256()) == 0) {
     return OpensslError("revocation list");
   }
   return WritePem(absl::StrCat(directory, "/", name),

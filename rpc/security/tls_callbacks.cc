@@ -18,7 +18,9 @@ namespace {
 constexpr unsigned char kProtocol[] = "\x06weft/1";
 constexpr unsigned kProtocolBytes = sizeof(kProtocol) - 1;
 
-TlsQuestion& QuestionOf(const SSL* ssl) { return *static_cast<TlsQuestion*>(SSL_get_app_data(ssl)); }
+TlsQuestion& QuestionOf(const SSL* ssl) {
+  return *static_cast<TlsQuestion*>(SSL_get_app_data(ssl));
+}
 
 // OpenSSL's form of a pre-shared key, for use with that cipher suite.
 SSL_SESSION* MakePskSession(const PreSharedKey& key, const SSL_CIPHER* cipher) {
@@ -167,8 +169,8 @@ bool CertificateIsFor(X509* certificate, const std::string& name) {
   if (inet_pton(AF_INET6, name.c_str(), ip) == 1) {
     return X509_check_ip(certificate, ip, 16, 0) == 1;
   }
-  return X509_check_host(certificate, name.data(), name.size(),
-                         X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, nullptr) == 1;
+  return X509_check_host(certificate, name.data(), name.size(), X509_CHECK_FLAG_NEVER_CHECK_SUBJECT,
+                         nullptr) == 1;
 }
 
 }  // namespace weft::rpc

@@ -20,7 +20,7 @@ struct TlsQuestion {
   const Credentials* credentials = nullptr;
   std::string server_name;  // client with certificates: what the server's must be for
 
-  std::string identity;          // pre-shared keys: the peer's, if it is known
+  std::string identity;           // pre-shared keys: the peer's, if it is known
   bool unknown_identity = false;  // the peer named one that is not
   bool wrong_name = false;        // the certificate is not for server_name
 };

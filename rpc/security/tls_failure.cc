@@ -82,17 +82,17 @@ TlsFailure ExplainTlsFailure(const SSL* ssl, Role role, const TlsQuestion& quest
     if (failure == Failure::kCertificateWrongName) {
       what = absl::StrCat("it is not for '", question.server_name, "'");
     }
-    return {failure, absl::UnauthenticatedError(
-                         absl::StrCat(whose, " certificate is not good: ", what))};
+    return {failure,
+            absl::UnauthenticatedError(absl::StrCat(whose, " certificate is not good: ", what))};
   }
   switch (reason) {
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
       return {Failure::kCertificateMissing,
               absl::UnauthenticatedError("the client has no certificate")};
     case SSL_R_BINDER_DOES_NOT_VERIFY:
-      return {Failure::kWrongKey, absl::UnauthenticatedError(absl::StrCat(
-                                      "the client has another key under the identity '",
-                                      question.identity, "'"))};
+      return {Failure::kWrongKey,
+              absl::UnauthenticatedError(absl::StrCat(
+                  "the client has another key under the identity '", question.identity, "'"))};
     case SSL_R_UNSUPPORTED_PROTOCOL:
     case SSL_R_VERSION_TOO_LOW:
     case SSL_R_WRONG_SSL_VERSION:
@@ -117,7 +117,8 @@ TlsFailure ExplainTlsFailure(const SSL* ssl, Role role, const TlsQuestion& quest
   if (const Failure alert = OfAlert(reason); alert != Failure::kOther) {
     return {alert, Refused(alert, text)};
   }
-  return {Failure::kOther, absl::UnauthenticatedError(absl::StrCat("the handshake failed: ", text))};
+  return {Failure::kOther,
+          absl::UnauthenticatedError(absl::StrCat("the handshake failed: ", text))};
 }
 
 }  // namespace weft::rpc

@@ -114,8 +114,8 @@ void TlsHandshake::OnAcknowledged(uint32_t acknowledged, bool resend) {
   sent_ = resend ? acknowledged_ : std::max(sent_, acknowledged_);
 }
 
-size_t TlsHandshake::SendPieces(
-    size_t piece_bytes, absl::FunctionRef<void(uint32_t, absl::Span<const uint8_t>)> send) {
+size_t TlsHandshake::SendPieces(size_t piece_bytes,
+                                absl::FunctionRef<void(uint32_t, absl::Span<const uint8_t>)> send) {
   size_t pieces = 0;
   const auto* const bytes = reinterpret_cast<const uint8_t*>(out_.data());
   while (sent_ < out_.size() && sent_ < acknowledged_ + kWindowPackets * piece_bytes) {

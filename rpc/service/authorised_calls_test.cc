@@ -107,14 +107,14 @@ TEST_F(AuthorisedCallsTest, AMethodThatNoRuleNamesIsNobodys) {
 TEST_F(AuthorisedCallsTest, AServerWithoutTypesHasTheRulesForAll) {
   int handled = 0;
   std::string identity;
-  const auto server = *Server::Create(
-      net_.loop(), net_.OpenPort("raw"),
-      {.security = ServerSecurity({{"*", "admin"}, {"some.Service/*", "guest"}})},
-      [&](ServerCall call) {
-        ++handled;
-        identity = std::string(call.identity());
-        (void)call.Reply(std::move(call.request()));
-      });
+  const auto server =
+      *Server::Create(net_.loop(), net_.OpenPort("raw"),
+                      {.security = ServerSecurity({{"*", "admin"}, {"some.Service/*", "guest"}})},
+                      [&](ServerCall call) {
+                        ++handled;
+                        identity = std::string(call.identity());
+                        (void)call.Reply(std::move(call.request()));
+                      });
   EXPECT_TRUE(Call("admin", Wire::kExtended).ok());
   EXPECT_EQ(identity, "admin");
   const absl::Status refused = Call("guest", Wire::kExtended);

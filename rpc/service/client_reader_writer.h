@@ -74,8 +74,7 @@ class StreamCallBase : public UnaryCallBase {
   void Start(size_t body_bytes, F write) {
     const size_t head_bytes = Begin();
     if (head_bytes == 0) return;
-    EncodedMessage open =
-        AllocateMessage(channel_.client().port().pool(), head_bytes + body_bytes);
+    EncodedMessage open = AllocateMessage(channel_.client().port().pool(), head_bytes + body_bytes);
     if (open.head == nullptr) return Fail();
     WriteHead(open.head);
     write(open.head + head_bytes);
@@ -84,7 +83,8 @@ class StreamCallBase : public UnaryCallBase {
   }
   template <typename Request>
   void StartWith(const Request& request) {
-    Start(request.ByteSizeLong(), [&](uint8_t* out) { request.SerializeWithCachedSizesToArray(out); });
+    Start(request.ByteSizeLong(),
+          [&](uint8_t* out) { request.SerializeWithCachedSizesToArray(out); });
   }
   void StartWith(Payload request);
   void StartWithNothing() {

@@ -108,11 +108,11 @@ class ClientStreamState final : public StreamSender, public StreamReceiver {
   size_t session_ = 0;
   uint64_t id_ = 0;
   StreamDirections directions_;
-  size_t slots_ = 0;          // of its session, that are set aside for it
-  size_t window_ = 1;         // as there are slots
-  size_t batch_bytes_ = 0;    // 0: the session was not open yet
-  CallId open_;               // while it is outstanding
-  bool ended_ = true;         // the OPEN has
+  size_t slots_ = 0;                   // of its session, that are set aside for it
+  size_t window_ = 1;                  // as there are slots
+  size_t batch_bytes_ = 0;             // 0: the session was not open yet
+  CallId open_;                        // while it is outstanding
+  bool ended_ = true;                  // the OPEN has
   absl::StatusOr<BufferChain> reply_;  // of the OPEN
   absl::Status error_;
   StreamWaiter::Place end_ = nullptr;

@@ -121,11 +121,14 @@ TEST_F(HostileStreamsTest, MessagesAfterTheLast) {
 
 TEST_F(HostileStreamsTest, BatchesThatAreNone) {
   const std::vector<std::string> bad = {
-      "\x05" "abc",                                      // longer than the batch
-      "\x80",                                            // half a length
-      std::string(20, '\xFF'),                           // no length
-      std::string("\xFF\xFF\xFF\xFF\x7F" "abc"),         // more than 2 GiB
-      std::string("\1a\1b\x09" "c"),                     // two good ones, and one that is not
+      "\x05"
+      "abc",                    // longer than the batch
+      "\x80",                   // half a length
+      std::string(20, '\xFF'),  // no length
+      std::string("\xFF\xFF\xFF\xFF\x7F"
+                  "abc"),  // more than 2 GiB
+      std::string("\1a\1b\x09"
+                  "c"),                                      // two good ones, and one that is not
       std::string("\xFF\xFF\x01") + std::string(5000, 'x'),  // in several packets
   };
   uint64_t id = kStream;

@@ -89,7 +89,7 @@ class ServerStreamState final : public StreamSender, public StreamReceiver {
   ServerCall::Name open_;
   uint64_t generation_ = 0;
   size_t batch_bytes_ = 0;
-  uint64_t sent_ = 0;  // batches
+  uint64_t sent_ = 0;      // batches
   bool gathered_ = false;  // in the list of those to be flushed
   absl::Status error_;
   // PULLs wait in a ring, oldest at pulls_begin_; PUSHes by their sequence.
@@ -173,7 +173,9 @@ class ServerStream {
    public:
     explicit FlushAwaiter(ServerStreamState& state) : state_(state) {}
     bool await_ready() { return state_.FlushBatch(); }
-    void await_suspend(std::coroutine_handle<> coroutine) { waiter_.Wait(state_.room(), coroutine); }
+    void await_suspend(std::coroutine_handle<> coroutine) {
+      waiter_.Wait(state_.room(), coroutine);
+    }
     void await_resume() const {}
 
    private:

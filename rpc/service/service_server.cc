@@ -134,9 +134,9 @@ void ServiceServer::Forbid(ServerCall& call, const MethodHandler& handler) {
   const absl::string_view identity = call.identity();
   core_.ReplyWithStatus(
       call, handler.request_kind(),
-      NotExecuted(absl::PermissionDeniedError(absl::StrCat(
-          identity.empty() ? "nobody in particular" : absl::StrCat("'", identity, "'"),
-          " may not call ", handler.method().full_name))));
+      NotExecuted(absl::PermissionDeniedError(
+          absl::StrCat(identity.empty() ? "nobody in particular" : absl::StrCat("'", identity, "'"),
+                       " may not call ", handler.method().full_name))));
 }
 
 }  // namespace weft::rpc

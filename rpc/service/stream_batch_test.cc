@@ -18,10 +18,10 @@ std::string Hex(absl::Span<const uint8_t> bytes) {
 }
 
 TEST(StreamBatchTest, LengthsAreVarints) {
-  for (const size_t length : {size_t{0}, size_t{1}, size_t{127}, size_t{128}, size_t{16'383},
-                              size_t{16'384}, size_t{2'097'151}, size_t{2'097'152},
-                              size_t{268'435'455}, size_t{268'435'456},
-                              kStreamMessageBytesMax - 1}) {
+  for (const size_t length :
+       {size_t{0}, size_t{1}, size_t{127}, size_t{128}, size_t{16'383}, size_t{16'384},
+        size_t{2'097'151}, size_t{2'097'152}, size_t{268'435'455}, size_t{268'435'456},
+        kStreamMessageBytesMax - 1}) {
     std::array<uint8_t, kLengthBytesMax> bytes = {};
     const auto size = static_cast<size_t>(WriteLength(length, bytes.data()) - bytes.data());
     EXPECT_EQ(size, LengthBytes(length)) << length;
@@ -49,13 +49,24 @@ TEST(StreamBatchTest, TheExamplesOfTheDocument) {
   bytes[size++] = 1;
   bytes[size++] = 'd';
   EXPECT_EQ(Hex(absl::MakeSpan(bytes).first(size)),
-            "57530102" "02000000" "0000000000000007" "0000000000000001" "0164");
+            "57530102"
+            "02000000"
+            "0000000000000007"
+            "0000000000000001"
+            "0164");
   size = WriteRequestHead({.kind = RequestKind::kPull, .id = 7, .number = 4}, bytes.data());
   EXPECT_EQ(Hex(absl::MakeSpan(bytes).first(size)),
-            "57530103" "00000000" "0000000000000007" "0000000000000004");
+            "57530103"
+            "00000000"
+            "0000000000000007"
+            "0000000000000004");
   size = WriteReplyHead({.number = 0}, RequestKind::kPull, bytes.data());
   for (const char c : std::string("\1x\1y")) bytes[size++] = static_cast<uint8_t>(c);
-  EXPECT_EQ(Hex(absl::MakeSpan(bytes).first(size)), "57530100" "00000000" "0000000000000000" "01780179");
+  EXPECT_EQ(Hex(absl::MakeSpan(bytes).first(size)),
+            "57530100"
+            "00000000"
+            "0000000000000000"
+            "01780179");
 }
 
 }  // namespace

@@ -126,9 +126,8 @@ class StreamMethod final : public MethodHandler {
       response.set_bytes(encoded.payload.size());
       reply = std::move(encoded.payload);
     }
-    const absl::Status sent = reply.empty()
-                                  ? absl::ResourceExhaustedError("no packet buffers left")
-                                  : call.Reply(std::move(reply));
+    const absl::Status sent = reply.empty() ? absl::ResourceExhaustedError("no packet buffers left")
+                                            : call.Reply(std::move(reply));
     if (!sent.ok()) core_.ReplyFailed(call, RequestKind::kOpen, sent);
   }
 

@@ -17,7 +17,8 @@ bool StreamSender::MakeRoom(size_t needed) {
   const bool large = needed > packet;
   if (block_ == nullptr || large || large_) {
     if (block_ != nullptr && !large_) blocks_.Return(std::move(block_));
-    block_ = large ? std::make_unique_for_overwrite<uint8_t[]>(kHeadBytes + needed) : blocks_.Take();
+    block_ =
+        large ? std::make_unique_for_overwrite<uint8_t[]>(kHeadBytes + needed) : blocks_.Take();
     large_ = large;
   }
   begin_ = end_ = block_.get() + kHeadBytes;
@@ -27,9 +28,9 @@ bool StreamSender::MakeRoom(size_t needed) {
 
 void StreamSender::Send() {
   Outgoing batch = {.block = std::move(block_),
-                 .bytes = static_cast<size_t>(end_ - begin_),
-                 .large = large_,
-                 .last = closing_};
+                    .bytes = static_cast<size_t>(end_ - begin_),
+                    .large = large_,
+                    .last = closing_};
   closing_ = false;
   begin_ = end_ = limit_ = nullptr;
   large_ = false;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Methods with streams through generated code, over a simulated network.
+#include "weft/rpc/service/stream_service.h"
+
 #include <memory>
 #include <string>
 #include <utility>
@@ -9,7 +11,6 @@
 #include "gtest/gtest.h"
 #include "weft/core/task_group.h"
 #include "weft/rpc/service/service_fixture.h"
-#include "weft/rpc/service/stream_service.h"
 
 namespace weft::rpc {
 namespace {

@@ -124,7 +124,8 @@ class SimulatedStreams {
   }
 
   template <typename Stream>
-  static Task<void> ReadMessages(SimulatedStreams& self, Stream& stream, uint64_t seed, Side* side) {
+  static Task<void> ReadMessages(SimulatedStreams& self, Stream& stream, uint64_t seed,
+                                 Side* side) {
     BufferChain message;
     while (co_await ReadFrom(stream, &message)) {
       if (!self.weather_.damaged()) {

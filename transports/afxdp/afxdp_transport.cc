@@ -39,7 +39,8 @@ absl::StatusOr<std::unique_ptr<Transport>> AfxdpTransport::Open(const config::Tr
   if (!filter.ok()) return filter.status();
   absl::StatusOr<Interface> interface = FindInterface(config.afxdp().interface());
   if (!interface.ok()) return interface.status();
-  absl::StatusOr<FrameLayout> layout = FrameLayout::For(*interface, config::EthernetBytes(config.buffers()));
+  absl::StatusOr<FrameLayout> layout =
+      FrameLayout::For(*interface, config::EthernetBytes(config.buffers()));
   if (!layout.ok()) return layout.status();
   return std::unique_ptr<Transport>(
       new AfxdpTransport(config, *std::move(interface), *layout, *std::move(filter)));

@@ -431,8 +431,8 @@ TEST(PcapPortTest, TsharkReadsIt) {
   FakeState state;
   ManualClock clock(1'700'000'000'123'456'789);
   {
-    auto below = std::make_unique<FakeDatagramPort>(
-        state, BufferPoolOptions{.count = 16, .bytes = 100'000});
+    auto below =
+        std::make_unique<FakeDatagramPort>(state, BufferPoolOptions{.count = 16, .bytes = 100'000});
     FakeDatagramPort* fake = below.get();
     PcapDatagramPort port(std::move(below), PcapWriter(FileAt(path), 262'144),
                           RecordTime::Virtual(clock));
