@@ -38,7 +38,6 @@ struct Dialing {
   uint32_t number = 0;  // ours, of the keys that it makes
   bool has_cookie = false;
   Cookie cookie;
-  int64_t began_ns = 0;
   int64_t deadline_ns = 0;
   int64_t retry_ns = 0;  // until what was sent is sent again; doubled each time
   Timer timer;
@@ -55,18 +54,26 @@ struct Dialing {
   std::vector<Datagram> held;
 };
 
+// Keys of both directions, and the numbers that go with them.
+struct ConnectionKeys {
+  uint32_t number = 0;         // in what the peer sends
+  uint32_t remote_number = 0;  // in what this side sends
+  SendKeys send;
+  ReceiveKeys receive;
+};
+
 struct Connection {
   // Below: whom the peer's records come from. Above: as the port shows it.
   Peer below;
   uint64_t generation = 0;
   uint32_t index = 0;
-  uint32_t number = 0;         // in what the peer sends
-  uint32_t remote_number = 0;  // in what this side sends
-  bool established = false;    // has keys
-  bool client = false;         // this side began it
+  bool established = false;  // has keys
+  bool client = false;       // this side began it
   int64_t heard_ns = 0;
-  SendKeys send;
-  ReceiveKeys receive;
+  ConnectionKeys keys;
+  // Of a server, keys that the client has asked for, until it uses them: it does not have them yet,
+  // and perhaps never will.
+  std::unique_ptr<ConnectionKeys> next_keys;
   std::string identity;
   std::unique_ptr<Dialing> dialing;  // if this side began it
 

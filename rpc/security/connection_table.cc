@@ -35,7 +35,6 @@ Connection* ConnectionTable::Add(const Peer& below, bool client) {
   connection->generation = ++generations_;
   connection->index = index;
   connection->client = client;
-  connection->number = NewNumber(*connection);
   (client ? began_here_ : began_there_)[below] = connection;
   return connection;
 }

@@ -42,12 +42,10 @@ class ConnectionTable {
     return connection != nullptr && connection->generation == peer.words[1] ? connection : nullptr;
   }
 
-  // The one whose peer uses the number now. Null: none.
+  // The one that the number was given to, now or before. Null: none.
   Connection* FindNumber(uint32_t number) const {
     const uint32_t index = number & (kConnectionsMax - 1);
-    if (index >= slots_.size()) return nullptr;
-    Connection* const connection = slots_[index].get();
-    return connection != nullptr && connection->number == number ? connection : nullptr;
+    return index < slots_.size() ? slots_[index].get() : nullptr;
   }
 
   // That with the peer below that this side (`client`) or the peer began; null: none.

@@ -111,6 +111,7 @@ class SecurePort final : public DatagramPort {
   // Receiving (secure_port_receive.cc).
   size_t OpenAll(absl::Span<Datagram> burst);
   bool OpenRecord(Datagram& datagram, int64_t now_ns);
+  static ConnectionKeys* KeysFor(Connection& connection, const Peer& below, uint32_t number);
   void OnUnknownRecord(const Peer& below, const RecordHead& head);
   void OnOtherEpoch(Connection& connection, const RecordHead& head);
   void TakeEventsBelow();

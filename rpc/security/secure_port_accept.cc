@@ -84,8 +84,7 @@ void SecurePort::CompleteAccepting(const Peer& below, Accepting& accepting) {
            .ok() ||
       !Establish(*connection, result, number, accepting.remote_number)) {
     CountFailure(Failure::kOther);
-    AddEvent(PortEvent::Kind::kPeerClosed, connection->peer(), 0);
-    RemoveConnection(connection);
+    if (!connection->established) RemoveConnection(connection);
     return;
   }
   accepting.number = number;

@@ -22,6 +22,7 @@ constexpr int64_t kRetryMaxNs = 1000 * kMs;
 // Between the beginnings of handshakes with the same peer.
 constexpr int64_t kPauseMinNs = 100 * kMs;
 constexpr int64_t kPauseMaxNs = 5000 * kMs;
+constexpr int64_t kKeysTrustedNs = 1000 * kMs;
 
 uint64_t RandomAttempt() {
   uint64_t attempt = 0;
@@ -40,7 +41,6 @@ bool SecurePort::Dial(Connection& connection) {
   dialing.attempt = RandomAttempt();
   dialing.number = connections_.NewNumber(connection);
   dialing.has_cookie = false;
-  dialing.began_ns = now_ns;
   dialing.deadline_ns = now_ns + handshake_timeout_ns_;
   dialing.not_before_ns = now_ns + kPauseMinNs;
   dialing.retry_ns = kFirstRetryNs;
@@ -162,8 +162,9 @@ void SecurePort::FailDialing(Connection& connection, Failure failure, absl::Stat
   loop_.timers().Cancel(dialing.timer);
   dialing.pause_ns = std::clamp(2 * dialing.pause_ns, kPauseMinNs, kPauseMaxNs);
   dialing.not_before_ns = now_ns + dialing.pause_ns;
-  // Whoever made us begin anew was not the server, if it still uses the keys.
-  if (connection.established && connection.heard_ns > dialing.began_ns) return;
+  // Whoever made us begin anew, or fail, need not be the server: keys that were of use a moment ago
+  // may still be.
+  if (connection.established && now_ns - connection.heard_ns < kKeysTrustedNs) return;
   if (std::exchange(connection.established, false)) counts_.connections.Add(-1);
   if (!status.ok()) {
     status = absl::Status(status.code(), absl::StrCat("the server at ", dialing.address.ToString(),
@@ -179,9 +180,9 @@ void SecurePort::OnReset(const Peer& below, const HandshakePacket& packet) {
   constexpr uint64_t kRecent = 1 << 16;
   Connection* const connection = connections_.FindBelow(below, true);
   const bool ours = connection != nullptr && connection->established &&
-                    packet.connection == connection->remote_number &&
-                    packet.attempt < connection->send.next_number() &&
-                    connection->send.next_number() - packet.attempt <= kRecent;
+                    packet.connection == connection->keys.remote_number &&
+                    packet.attempt < connection->keys.send.next_number() &&
+                    connection->keys.send.next_number() - packet.attempt <= kRecent;
   if (!ours || connection->dialing->under_way || !Dial(*connection)) {
     ++counts_.resets_ignored;
     return;

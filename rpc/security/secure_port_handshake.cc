@@ -93,24 +93,29 @@ void SecurePort::SendHandshakePacket(const Peer& below, const HandshakePacket& p
   if (below_->Send(absl::MakeSpan(&datagram, 1)) == 1) ++counts_.handshake_packets_sent;
 }
 
-// Puts the keys in place; from now on the others are gone. False when OpenSSL fails.
+// Puts the keys in place, or beside those of a server's that its client uses still. False when
+// OpenSSL fails.
 bool SecurePort::Establish(Connection& connection, const HandshakeResult& result, uint32_t number,
                            uint32_t remote_number) {
   const bool client = connection.client;
   const int64_t now_ns = loop_.now_ns();
-  const bool had_keys = std::exchange(connection.established, false);
-  const bool made =
-      connection.send.Start(client ? result.client_secret : result.server_secret, result.cipher,
-                            now_ns, rotation_) &&
-      connection.receive.Start(client ? result.server_secret : result.client_secret, result.cipher);
-  counts_.connections.Add((made ? 1 : 0) - (had_keys ? 1 : 0));
-  if (!made) return false;
-  connection.established = true;
-  connection.number = number;
-  connection.remote_number = remote_number;
-  connection.identity = result.identity;
-  connection.heard_ns = now_ns;
+  auto keys = std::make_unique<ConnectionKeys>();
+  keys->number = number;
+  keys->remote_number = remote_number;
+  if (!keys->send.Start(client ? result.client_secret : result.server_secret, result.cipher,
+                        now_ns, rotation_) ||
+      !keys->receive.Start(client ? result.server_secret : result.client_secret, result.cipher)) {
+    return false;
+  }
   ++counts_.handshakes_completed;
+  connection.identity = result.identity;
+  if (connection.established && !client) {
+    connection.next_keys = std::move(keys);
+    return true;
+  }
+  if (!std::exchange(connection.established, true)) counts_.connections.Add(1);
+  connection.heard_ns = now_ns;
+  connection.keys = std::move(*keys);
   return true;
 }
 

@@ -63,12 +63,13 @@ bool SecurePort::OpenRecord(Datagram& datagram, int64_t now_ns) {
     return false;
   }
   Connection* const connection = connections_.FindNumber(head.connection);
-  if (connection == nullptr || !connection->established || connection->below != datagram.peer)
-      [[unlikely]] {
+  ConnectionKeys* const found =
+      connection == nullptr ? nullptr : KeysFor(*connection, datagram.peer, head.connection);
+  if (found == nullptr) [[unlikely]] {
     OnUnknownRecord(datagram.peer, head);
     return false;
   }
-  ReceiveKeys& keys = connection->receive;
+  ReceiveKeys& keys = found->receive;
   const uint64_t rotations = keys.rotations();
   switch (keys.Open(head.phase, head.number, buffer.data() + RecordHead::kBytes,
                     buffer.size() - RecordHead::kBytes)) {
@@ -86,11 +87,25 @@ bool SecurePort::OpenRecord(Datagram& datagram, int64_t now_ns) {
       return false;
   }
   counts_.key_updates_received += keys.rotations() - rotations;
+  if (found != &connection->keys) [[unlikely]] {  // the client has them
+    connection->keys = std::move(*connection->next_keys);
+    connection->next_keys.reset();
+  }
   connection->heard_ns = now_ns;
   buffer.TrimFront(RecordHead::kBytes);
   buffer.TrimBack(Aead::kTagBytes);
   datagram.peer = connection->peer();
   return true;
+}
+
+// The keys that go with the number in a record from that address; null if there are none.
+ConnectionKeys* SecurePort::KeysFor(Connection& connection, const Peer& below, uint32_t number) {
+  if (!connection.established || connection.below != below) return nullptr;
+  if (connection.keys.number == number) [[likely]] {
+    return &connection.keys;
+  }
+  ConnectionKeys* const next = connection.next_keys.get();
+  return next != nullptr && next->number == number ? next : nullptr;
 }
 
 // Of a connection that has gone, or gone on to other keys; or nonsense. A client that still uses it

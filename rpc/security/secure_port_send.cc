@@ -73,15 +73,15 @@ bool SecurePort::Seal(Connection& connection, Datagram& datagram, int64_t now_ns
     buffer = WithRoom(std::move(buffer), tail_bytes);
     if (!buffer) return false;
   }
-  RecordHead head{.connection = connection.remote_number};
-  const uint64_t rotations = connection.send.rotations();
+  RecordHead head{.connection = connection.keys.remote_number};
+  const uint64_t rotations = connection.keys.send.rotations();
   const size_t size = buffer.size();
   buffer.Append(tail_bytes + Aead::kTagBytes);
-  if (!connection.send.Seal(now_ns, rotation_, buffer.data(), size, datagram.tail, &head.number,
+  if (!connection.keys.send.Seal(now_ns, rotation_, buffer.data(), size, datagram.tail, &head.number,
                             &head.phase)) [[unlikely]] {
     return false;
   }
-  counts_.key_updates_sent += connection.send.rotations() - rotations;
+  counts_.key_updates_sent += connection.keys.send.rotations() - rotations;
   head.Write(buffer.Prepend(RecordHead::kBytes));
   sealed_[sealed_count_].peer = connection.below;
   sealed_[sealed_count_].buffer = std::move(buffer);
