@@ -43,9 +43,10 @@ void AddMethod(const JsonObject& told, TopSample& sample) {
 
 void AddSession(const JsonObject& told, const std::string& kind, const std::string& worker,
                 const std::string& key, TopSample& sample) {
-  sample.sessions[absl::StrCat(key, "/", Whole(NumberOf(told, "session")), "/",
-                               TextOf(told, "peer"))] = {
-      .peer = TextOf(told, "peer"),
+  const std::string address = TextOf(told, "peer");
+  const std::string identity = TextOf(told, "identity");
+  sample.sessions[absl::StrCat(key, "/", Whole(NumberOf(told, "session")), "/", address)] = {
+      .peer = identity.empty() ? address : absl::StrCat(identity, " (", address, ")"),
       .kind = kind,
       .worker = worker,
       .state = TextOf(told, "state"),

@@ -27,7 +27,7 @@ struct TopMethod {
 };
 
 struct TopSession {
-  std::string peer;
+  std::string peer;  // its address, and before it the identity that it has proved, if it had to
   std::string kind;  // of the side that tells
   std::string worker;
   std::string state;

@@ -152,6 +152,7 @@ class Client : public Pollable {
   const ClientSessions& sessions() const { return sessions_; }
   const ClientOptions& options() const { return base_.options; }
   DatagramPort& port() { return *base_.port; }
+  const DatagramPort& port() const { return *base_.port; }
   Loop& loop() { return base_.loop; }
 
   size_t Poll() override;

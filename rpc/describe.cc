@@ -57,11 +57,18 @@ void KeepGreatest(size_t count, Key key, std::vector<T>* items) {
   items->erase(items->begin() + static_cast<ptrdiff_t>(count), items->end());
 }
 
+// Where the peer is and, if it had to prove it, who.
+void WritePeer(const DatagramPort& port, const Peer& peer, JsonWriter& json) {
+  json.Field("peer", NameOf(port, peer));
+  const absl::string_view identity = port.IdentityOf(peer);
+  if (!identity.empty()) json.Field("identity", identity);
+}
+
 void Write(const SessionInfo& session, const Server& server, const DatagramPort& port,
            JsonWriter& json) {
   json.BeginObject();
   json.Field("session", session.session);
-  json.Field("peer", NameOf(port, session.peer));
+  WritePeer(port, session.peer, json);
   json.Field("state", server.draining() ? "draining" : "open");
   json.Field("age_ms", session.age_ns / kNsPerMs);
   json.Field("silent_ms", session.silent_ns / kNsPerMs);
@@ -103,7 +110,7 @@ void Write(const ClientSession& session, const ClientSessions& sessions, const D
                     session.state == ClientSession::State::kDraining;
   json.BeginObject();
   json.Field("session", session.number);
-  json.Field("peer", NameOf(port, session.peer));
+  WritePeer(port, session.peer, json);
   json.Field("state", NameOf(session.state));
   json.Field("age_ms", open ? (now_ns - session.opened_ns) / kNsPerMs : 0);
   json.Field("silent_ms", open ? (now_ns - session.heard_ns) / kNsPerMs : 0);

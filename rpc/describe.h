@@ -22,14 +22,15 @@ namespace weft::rpc {
 //     with most in flight first, then those with most requests
 //   "stats": by name, what was counted; "drops" of a client: by reason, what servers refused
 // and of each session:
-//   "session" (this side's number), "peer", "state", "age_ms", "silent_ms" (since the peer was
-//   heard of), "requests", "in_flight" (requests), "retransmissions" (packets that this side sent
-//   again), "drops" (requests that the server refused); of a server's also "kept_replies"; of a
-//   client's also "waiting" (requests); of an open one "slots" (requests that may be in flight),
-//   "packet_bytes", "credits", "window" (packets; with congestion control), and in
-//   microseconds the network's round trip "srtt_us", "rttvar_us", both of a server's only while it
-//   sends replies of several packets; of a client's open one "min_rtt_us", the time "response_us"
-//   that replies take, and "rto_us", after which a request is sent again.
+//   "session" (this side's number), "peer", "identity" (that the peer has proved, if it had to),
+//   "state", "age_ms", "silent_ms" (since the peer was heard of), "requests", "in_flight" (requests),
+//   "retransmissions" (packets that this side sent again), "drops" (requests that the server
+//   refused); of a server's also "kept_replies"; of a client's also "waiting" (requests); of an open
+//   one "slots" (requests that may be in flight), "packet_bytes", "credits", "window" (packets; with
+//   congestion control), and in microseconds the network's round trip "srtt_us", "rttvar_us", both
+//   of a server's only while it sends replies of several packets; of a client's open one
+//   "min_rtt_us", the time "response_us" that replies take, and "rto_us", after which a request is
+//   sent again.
 //
 // On the thread that the client or server belongs to, which is busy with it for a while: about 5 ms
 // for 100,000 sessions.

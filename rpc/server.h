@@ -162,6 +162,7 @@ class Server : public Pollable {
   // Calls `f` with each session that is open. For people to look at: it takes its time.
   void ForEachSession(absl::FunctionRef<void(const SessionInfo&)> f) const;
   DatagramPort& port() { return *core_.port; }
+  const DatagramPort& port() const { return *core_.port; }
   Loop& loop() { return core_.loop; }
 
   size_t Poll() override;

@@ -96,6 +96,19 @@ assert "<title>weft</title>" in open_url(f"http://{sys.argv[1]}/").read().decode
 PYTHON
 }
 
+# Who is connected.
+identity() {
+  "$kv" --config client.cfg load 1000000 >/dev/null 2>&1 &
+  local load=$!
+  for ((i = 0; i < 100; ++i)); do
+    "$weft" rpc top "$http" --once --interval 100ms >seen 2>&1
+    grep -Eq '^writer \((127|shm).* server +open' seen && break
+  done
+  ((i < 100)) || fail "no session of the writer: $(cat seen)"
+  kill "$load"
+  wait "$load" 2>/dev/null
+}
+
 # The spans of both sides belong to one trace.
 traces() {
   python3 - traces.jsonl <<'PYTHON' || fail "traces: $(head -c 2000 traces.jsonl)"
@@ -155,6 +168,7 @@ for over in 'linux with TLS' 'shm with TLS'; do
     as writer >client.cfg
     use
     look
+    identity
     as reader >client.cfg
     says green get colour
     says colour=green scan colour
@@ -162,8 +176,7 @@ for over in 'linux with TLS' 'shm with TLS'; do
     refused PERMISSION_DENIED read colour
     says green get colour
     # Of another authority, for another server, in plain text.
-    as writer -e "s|keys/writer|../foreign/writer|" >client.cfg
-    sed -i "s|$run/keys/../foreign|$run/foreign|" client.cfg
+    as writer -e "s|$run/keys/writer|$run/foreign/writer|" >client.cfg
     refused '(UNAUTHENTICATED|UNAVAILABLE)' get colour
     as writer -e 's|"kv.example"|"other.example"|' >client.cfg
     refused '(UNAUTHENTICATED|UNAVAILABLE)' get colour

@@ -194,6 +194,9 @@ class Endpoints {
   }
 }
 
+// Who the peer has proved to be, if it had to, and where it is.
+const peerOf = ({identity, peer}) => (identity ? `${identity} (${peer})` : peer);
+
 class Sessions {
   constructor() {
     const number = (name, label, show) => ({
@@ -206,11 +209,13 @@ class Sessions {
     this.table = new Table({
       id: "sessions", title: "Sessions", sortBy: "rate", empty: "No session is open.",
       columns: [
-        text("peer", "peer"), text("kind", "side"), text("state", "state"),
+        {name: "peer", label: "peer", show: ({told}) => peerOf(told), sort: ({told}) => peerOf(told)},
+        text("kind", "side"), text("state", "state"),
         rateColumn("rate", "requests/s"),
         number("requests", "requests"), number("in_flight", "in flight"),
         number("srtt_us", "round trip", (us) => timeText(us * 1000)),
-        number("retransmissions", "sent again"), number("credits", "credits"),
+        number("retransmissions", "sent again"), number("drops", "refused"),
+        number("credits", "credits"),
         number("window", "window", digits), number("age_ms", "age", durationText),
       ],
     });
