@@ -67,9 +67,16 @@ class Program:
 
 class StatusPageTest(unittest.TestCase):
 
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = browsers.Browser()
+        cls.addClassCleanup(cls.browser.__exit__)
+
     def setUp(self):
-        self.browser = browsers.Browser()
-        self.addCleanup(self.browser.__exit__)
+        self.browser.send("Emulation.setEmulatedMedia", features=[])
+        self.browser.open("about:blank")
+        self.browser.wait("location.href === 'about:blank'")
+        self.browser.events.clear()
 
     def start(self, *arguments, **options) -> Program:
         program = Program(*arguments, **options)
