@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "weft/core/task_group.h"
 #include "weft/rpc/payload.h"
@@ -158,6 +159,8 @@ std::string DynamicCall::DescribeOutcome() {
   std::string text = absl::StrCat(absl::StatusCodeToString(outcome_.code()),
                                   outcome_.message().empty() ? "" : ": ", outcome_.message());
   outcome_.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
+    // What the runtime knows of the call itself (call_status.h) is no detail of the server's.
+    if (absl::StartsWith(type_url, "weft.rpc/")) return;
     absl::StrAppend(&text, "\n  ", type_url, ": ", DescribeDetail(type_url, std::string(payload)));
   });
   return text;
