@@ -178,8 +178,8 @@ class RealServicesTest(captures.TestCase):
                 "weft.service.metadata.entry weft.message.packets",
                 'weft.service.method == "weft.rpc.testing.Echo/Echo"', options=options)
     self.assertEqual(echo[:2], [("0", "", "0x01", "a: b", ""), ("", "0", "", "a: b", "")])
-    self.assertEqual(len(echo), 4)
-    self.assertNotEqual(echo[3][4], "")  # a long reply, put together
+    self.assertGreaterEqual(len(echo), 4)  # more if packets were sent again
+    self.assertNotEqual(echo[-1][4], "")  # a long reply, put together
     failed = rows(capture, "weft.service.status",
                   'weft.failed && weft.service.status_message == "no apple"')
     self.assertEqual(set(failed), {("5",)})  # twice if it was sent again

@@ -189,10 +189,10 @@ TEST_F(PacketFramePortTest, FramesLongerThanABufferAreDroppedAndCounted) {
   MakeLink(9000);
   for (const char* timeout : {"", "block_timeout_ms: 1"}) {
     const auto transport = OpenPacket(timeout);
-    EXPECT_EQ(transport->capabilities().max_frame_bytes, 2048u - 128);
+    EXPECT_EQ(transport->capabilities().max_frame_bytes, 8192u - 128);
     const auto port = OpenFrames(*transport);
     const auto socket = ValueOrDie(UdpSocket::Bind(*there_, "10.0.0.2", 0));
-    ASSERT_TRUE(socket.Send("10.0.0.1", 4000, std::string(5000, 'x')));
+    ASSERT_TRUE(socket.Send("10.0.0.1", 4000, std::string(8500, 'x')));
     ASSERT_TRUE(socket.Send("10.0.0.1", 4000, "short"));
     EXPECT_EQ(UdpPayload(ReceiveUdp(*port)), "short");
     EXPECT_EQ(port->stats().receive_dropped, 1u);
