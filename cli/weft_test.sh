@@ -245,7 +245,7 @@ for address in 127.0.0.1:0 shm:weft-large; do
 done
 
 # Longer than the server has buffers for.
-echo 'transport { buffers { count: 1024 } }' >few.cfg
+echo 'transport { buffers { count: 1024 bytes: 2048 } }' >few.cfg
 if serve few --listen 127.0.0.1:0 --config few.cfg; then
   weft_exits 1 rpc ping "$address" --count 2 --size 4000000
   out_has '^refused by the server: too_large 2$'
