@@ -28,20 +28,18 @@ rpc::MethodKind KindOf(const MethodDescriptor& method) {
   return method.server_streaming() ? rpc::MethodKind::kServerStreaming : rpc::MethodKind::kUnary;
 }
 
-// What a channel wants to know of a method, for the life of the program. The messages are bytes to
-// the channel: it neither encodes nor decodes them.
-const rpc::ServiceDescriptor& DescriptorOf(const MethodDescriptor& method) {
-  const auto* const names =
-      new std::pair<std::string, std::string>(FullName(method), method.service()->full_name());
-  const auto* const bound = new rpc::Method(names->first, KindOf(method), true, true);
-  return *new rpc::ServiceDescriptor{names->second, {bound, 1}};
-}
-
 rpc::Payload PayloadOf(const std::string& bytes) {
   return rpc::Payload::External({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
 }
 
 }  // namespace
+
+// The messages are bytes to the channel: it neither encodes nor decodes them.
+DynamicCall::Described::Described(const MethodDescriptor& described)
+    : full_name(FullName(described)),
+      service(described.service()->full_name()),
+      method(full_name, KindOf(described), true, true),
+      descriptor{service, {&method, 1}} {}
 
 DynamicCall::DynamicCall(std::string method, std::string json, DynamicCallOptions options,
                          std::function<void(const std::string& json)> print)
@@ -55,7 +53,8 @@ Task<absl::Status> DynamicCall::Run(rpc::Channel& channel) {
   const absl::StatusOr<const Method*> method = services_.FindMethod(name_);
   if (!method.ok()) co_return method.status();
   method_ = *method;
-  const rpc::Channel::BoundMethod* const bound = channel.Bind(DescriptorOf(*method_));
+  described_ = std::make_unique<Described>(*method_);
+  const rpc::Channel::BoundMethod* const bound = channel.Bind(described_->descriptor);
   for (const auto& [key, value] : options_.metadata) context_.request_metadata().Add(key, value);
   if (options_.trace.has_value()) context_.set_trace(*options_.trace);
   context_.set_timeout(options_.timeout);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One call of a method by its name, with JSON for its messages.
+// One call of a method by its name, with JSON for its messages. Outlives the channel.
 //
 //   DynamicCall call("kv.KeyValue/Get", R"({"key": "apple"})", {}, &PrintLine);
 //   absl::Status status = Converse(endpoint, [&](rpc::Channel& c) { return call.Run(c); });
@@ -9,6 +9,7 @@
 #define WEFT_CLI_DYNAMIC_CALL_H_
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -27,6 +28,7 @@
 #include "weft/core/task.h"
 #include "weft/rpc/service/channel.h"
 #include "weft/rpc/service/client_context.h"
+#include "weft/rpc/service/method.h"
 
 namespace weft::cli {
 
@@ -54,6 +56,15 @@ class DynamicCall {
 
  private:
   using Method = google::protobuf::MethodDescriptor;
+
+  // The method as a channel wants it described. Stays where it is.
+  struct Described {
+    explicit Described(const Method& described);
+    const std::string full_name;
+    const std::string service;
+    const rpc::Method method;
+    const rpc::ServiceDescriptor descriptor;
+  };
 
   // One for each kind of method. An error: the call did not begin, or was given up.
   Task<absl::Status> RunUnary(rpc::Channel& channel, const rpc::Channel::BoundMethod& bound);
@@ -83,6 +94,7 @@ class DynamicCall {
   RemoteServices services_;
   MessageJson json_;
   const Method* method_ = nullptr;
+  std::unique_ptr<Described> described_;  // once method_ is known
   rpc::ClientContext context_;
   absl::Status request_error_;
   absl::Status outcome_;

@@ -32,7 +32,8 @@ absl::Status Converse(Endpoint& endpoint,
 
 class RemoteServices {
  public:
-  // Asks the server of `channel`. FailedPrecondition for one that has no services, or does not tell.
+  // Asks the server of `channel`. FailedPrecondition for one that has no services, or does not
+  // tell.
   Task<absl::Status> Ask(rpc::Channel& channel);
 
   // As the server was given them.

@@ -69,6 +69,7 @@ class StreamMethod final : public MethodHandler {
         status = co_await (self.service_.*kMethod)(context, *request, writer);
       } else if constexpr (kKind == MethodKind::kClientStreaming) {
         ServerReader<Request> reader(*stream);
+        if constexpr (!kIsRaw<Response>) response->Clear();
         status = co_await (self.service_.*kMethod)(context, reader, response.get());
       } else {
         ServerReaderWriter<Request, Response> both(*stream);

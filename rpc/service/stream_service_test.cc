@@ -126,6 +126,17 @@ TEST_F(StreamServiceTest, FromTheClient) {
   EXPECT_EQ(response.sum(), 999u * 1000 / 2);
 }
 
+// The server uses messages again.
+TEST_F(StreamServiceTest, NothingOfAnEarlierResponse) {
+  Start();
+  for (const uint64_t count : {3, 0, 2}) {
+    SumResponse response;
+    EXPECT_TRUE(net_.Run(Sum(count, &response)).ok());
+    EXPECT_EQ(response.items(), count);
+    EXPECT_EQ(response.sum(), count == 0 ? 0 : count * (count - 1) / 2);
+  }
+}
+
 TEST_F(StreamServiceTest, BothWaysAtOnce) {
   Start();
   uint64_t received = 0;

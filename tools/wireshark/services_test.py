@@ -204,7 +204,7 @@ class RealServicesTest(captures.TestCase):
     self.assertEqual(
         rows(capture, "frame.number", 'weft.type || weft.service.magic || frame contains "secret"'), [])
     self.assertEqual([kind for kind, in rows(capture, "weft.handshake.type")][:3], ["1", "2", "3"])
-    numbers = rows(capture, "weft.secure.packet_number", "weft.secure.magic == 0xd7")
+    numbers = rows(capture, "weft.secure.number", "weft.secure.magic == 0xd7")
     self.assertGreaterEqual(len(numbers), 4)
     self.assertTrue(rows(capture, "frame.number", "weft.handshake.flags.complete == 1"))
 

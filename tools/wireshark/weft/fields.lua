@@ -122,9 +122,9 @@ return function(weft)
     -- Secured datagrams.
     secure_magic = P.uint8("weft.secure.magic", "Magic", base.HEX,
       { [0xd7] = "record", [0xd8] = "handshake" }),
-    key_phase = P.uint8("weft.secure.key_phase", "Key phase", base.DEC),
+    key_phase = P.uint8("weft.secure.phase", "Key phase", base.DEC),
     connection = P.uint32("weft.secure.connection", "Connection", base.DEC),
-    packet_number = P.uint64("weft.secure.packet_number", "Packet number", base.DEC),
+    packet_number = P.uint64("weft.secure.number", "Packet number", base.DEC),
     sealed = P.bytes("weft.secure.sealed", "Encrypted datagram"),
     tag = P.bytes("weft.secure.tag", "Tag"),
     handshake_type = P.uint8("weft.handshake.type", "Type", base.DEC, names.handshakes),
