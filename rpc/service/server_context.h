@@ -4,7 +4,9 @@
 //
 //   Task<absl::Status> Get(rpc::ServerContext& context, const GetRequest& request,
 //                          GetResponse* response) override {
-//     if (context.remaining() < absl::Microseconds(50)) return absl::DeadlineExceededError("...");
+//     if (context.remaining() < absl::Microseconds(50)) {
+//       co_return absl::DeadlineExceededError("no time left to ask the backend");
+//     }
 //     rpc::ClientContext next(context);  // hands on the deadline and the trace
 //     co_return co_await backend_.Get(next_request, &next_response, &next);
 //   }
