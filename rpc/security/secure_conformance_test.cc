@@ -5,7 +5,6 @@
 //
 // The suite polls one port at a time, while a handshake takes both. So ports here shake hands when
 // they resolve, and what arrives at the others of the thread meanwhile is kept for them.
-#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <memory>
@@ -39,9 +38,9 @@ class EagerPort final : public DatagramPort {
         loop_(std::move(loop)),
         time_(time),
         port_(std::move(port)) {
-    PortsOfThisThread().push_back(this);
+    list_->push_back(this);
   }
-  ~EagerPort() override { std::erase(PortsOfThisThread(), this); }
+  ~EagerPort() override { std::erase(*list_, this); }
 
   Address local_address() const override { return port_->local_address(); }
   int wait_fd() const override { return port_->wait_fd(); }
@@ -50,10 +49,10 @@ class EagerPort final : public DatagramPort {
   void BindToThisThread() override {
     port_->BindToThisThread();
     DatagramPort::BindToThisThread();
-    if (std::find(PortsOfThisThread().begin(), PortsOfThisThread().end(), this) ==
-        PortsOfThisThread().end()) {
-      PortsOfThisThread().push_back(this);
-    }
+    // The thread that had it waits for this one.
+    std::erase(*list_, this);
+    list_ = &PortsOfThisThread();
+    list_->push_back(this);
   }
   absl::StatusOr<Peer> Resolve(const Address& address) override {
     absl::StatusOr<Peer> peer = port_->Resolve(address);
@@ -92,6 +91,7 @@ class EagerPort final : public DatagramPort {
   }
   size_t DoTakeEvents(absl::Span<PortEvent> events) override { return port_->TakeEvents(events); }
 
+  std::vector<EagerPort*>* list_ = &PortsOfThisThread();
   const std::unique_ptr<Loop> loop_;
   VirtualTime* const time_;
   const std::unique_ptr<DatagramPort> port_;
