@@ -232,7 +232,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"KindOfARequest", ControlKind::kNone, 42, "03"},
                     Bad{"KindUnknown", ControlKind::kPing, 42, "0B"},
                     Bad{"NoKind", ControlKind::kPing, 42, "00"},
-                    Bad{"CodeUnknown", ControlKind::kClose, 43, "0B"},
+                    Bad{"CodeUnknown", ControlKind::kClose, 43, "0C"},
                     Bad{"ControlOfTwoPackets", ControlKind::kPing, 6, "0002"},
                     Bad{"ControlThatIsNotFirst", ControlKind::kPing, 3, "40"},
                     Bad{"ControlThatIsNotLast", ControlKind::kPing, 3, "80"},

@@ -274,6 +274,7 @@ Task<absl::Status> WaitForever(ServerStream& stream, bool* destroyed) {
   const Destroyed guard(destroyed);
   BufferChain message;
   while (co_await ReadFrom(stream, &message)) {
+    message.Clear();
   }
   co_return absl::OkStatus();
 }
