@@ -6,7 +6,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,13 @@ namespace weft::rpc {
 
 class SecurePort;
 struct Connection;
+
+// Of a connection with keys, of which somebody says that they are of no use any more.
+struct Doubt {
+  int64_t began_ns = std::numeric_limits<int64_t>::min();
+  uint64_t number = 0;  // that was next then
+  std::optional<int64_t> silent_since_ns = {};
+};
 
 // Of a connection that this side begins: how, and what waits for it.
 struct Dialing {
@@ -45,6 +54,7 @@ struct Dialing {
   // The next one does not begin before; after failures, after longer and longer times.
   int64_t not_before_ns = 0;
   int64_t pause_ns = 0;
+  Doubt doubt;
   absl::Status failed;  // ok, or why the last handshake failed
 
   // The peer below has gone: the address may be another one's by now.

@@ -56,7 +56,12 @@ void ConnectionTable::Move(Connection* connection, const Peer& below) {
 }
 
 uint32_t ConnectionTable::NewNumber(const Connection& connection) {
-  return ++salt_ << kIndexBits | connection.index;
+  // The salt comes round: never the number that is in use.
+  uint32_t number = 0;
+  do {
+    number = ++salt_ << kIndexBits | connection.index;
+  } while (number == connection.keys.number);
+  return number;
 }
 
 Connection* ConnectionTable::FindBelow(const Peer& below, bool client) const {

@@ -29,6 +29,8 @@ class CookieMaker {
              int64_t now_ns) const;
 
  private:
+  bool Sign(const Peer& peer, uint32_t connection, uint64_t attempt, Cookie* cookie) const;
+
   std::array<uint8_t, 32> secret_;
 };
 

@@ -57,6 +57,64 @@ TEST_F(SecureLifeTest, AResetThatIsForgedDoesNotEndAConnection) {
   Deliver(*client_, peer_, *server_, "after");
 }
 
+// It may be forged, as an ICMP message.
+TEST_F(SecureLifeTest, ThatNobodyIsThereIsBelievedOnlyAfterSilence) {
+  Connect(PskConfig(files_, "a", TestKey('a')));
+  Deliver(*client_, peer_, *server_, "before");
+  server_.reset();
+  client_->Send(peer_, "lost");
+  RunFor(10'000'000);
+  EXPECT_TRUE(client_->events.empty());
+  for (int i = 0; i < 50 && client_->events.empty(); ++i) {
+    client_->Send(peer_, "lost");
+    RunFor(100'000'000);
+  }
+  ASSERT_FALSE(client_->events.empty());
+  EXPECT_EQ(client_->events[0].kind, PortEvent::Kind::kPeerUnreachable);
+}
+
+// Changes all that a server's handshake says outside of TLS.
+class ForgingPort final : public DatagramDecorator {
+ public:
+  explicit ForgingPort(std::unique_ptr<DatagramPort> inner) : DatagramDecorator(std::move(inner)) {}
+
+ private:
+  size_t SendWhole(absl::Span<Datagram> burst) override {
+    for (Datagram& datagram : burst) {
+      uint8_t* const bytes = datagram.buffer.data();
+      if (bytes[0] != HandshakePacket::kMagic ||
+          bytes[1] != static_cast<uint8_t>(HandshakePacket::Type::kFlight)) {
+        continue;
+      }
+      bytes[3] |= HandshakePacket::kComplete;
+      bytes[4] ^= 0x55;
+    }
+    return inner().Send(burst);
+  }
+};
+
+TEST_F(SecureLifeTest, TheServersNumberIsTakenFromTlsOnly) {
+  const config::Security config = PskConfig(files_, "a", TestKey('a'));
+  server_ = std::make_unique<TestEnd>(
+      loop_, *MustOpen(config)->Protect(
+                 loop_, std::make_unique<ForgingPort>(OpenPlain("server")), Role::kServer));
+  client_ = Open("client", Role::kClient, config);
+  peer_ = *client_->port().Resolve(Address::Sim("server"));
+  Deliver(*client_, peer_, *server_, "hello");
+  EXPECT_EQ(client_->counts().handshakes_started, 1u);
+  EXPECT_EQ(server_->counts().records_unknown, 0u);
+}
+
+// A salt that has come round must not give next keys the number of those in use.
+TEST_F(SecureLifeTest, ANumberThatIsInUseIsNotGivenOutAgain) {
+  ConnectionTable table(4);
+  Connection* const connection = table.Add({{1, 0, 0}}, /*client=*/false);
+  connection->keys.number = table.NewNumber(*connection);
+  for (int i = 0; i < 10'000; ++i) {
+    ASSERT_NE(table.NewNumber(*connection), connection->keys.number);
+  }
+}
+
 TEST_F(SecureLifeTest, TheIdleGiveWayAndComeBack) {
   config::Security config = PskConfig(files_, "a", TestKey('a'));
   config.set_connections_max(2);

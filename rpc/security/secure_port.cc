@@ -174,13 +174,19 @@ void SecurePort::TakeEventsBelow() {
   }
 }
 
-// Such an event may be forged, as an ICMP message: keys are kept, unless there is nobody any more.
+// Where datagrams can be lost, anybody may say that a peer cannot be reached (ICMP): that ends no
+// connection by itself.
 void SecurePort::OnEventBelow(const PortEvent& event, Connection& connection) {
+  const bool certain =
+      below_->capabilities().reliable || event.kind == PortEvent::Kind::kPeerClosed;
   if (connection.client) {
     connection.dialing->resolve_again = true;
-    if (connection.dialing->under_way && !connection.established) {
+    if (!connection.established && connection.dialing->under_way) {
       return FailDialing(connection, Failure::kOther, absl::OkStatus(), event.error);
     }
+    if (connection.established && !certain && !IsDoubtful(connection)) return;
+  } else if (connection.established && !certain) {
+    return;
   }
   AddEvent(event.kind, connection.peer(), event.error);
   if (!connection.client && event.kind == PortEvent::Kind::kPeerClosed) {

@@ -137,6 +137,7 @@ class SecurePort final : public DatagramPort {
   void SendFlight(Connection& connection, uint8_t flags);
   bool OnServerPacket(Connection& connection, const HandshakePacket& packet);
   void CompleteDialing(Connection& connection, uint32_t remote_number);
+  bool IsDoubtful(Connection& connection);
   void FailDialing(Connection& connection, Failure failure, absl::Status status, int error);
   void OnReset(const Peer& below, const HandshakePacket& packet);
   static void OnDialTimer(void* self, int64_t now_ns);

@@ -80,7 +80,8 @@ void SecurePort::CompleteAccepting(const Peer& below, Accepting& accepting) {
     return;
   }
   const uint32_t number = connections_.NewNumber(*connection);
-  if (!accepting.handshake->Finish(accepting.remote_number, number, accepting.attempt, &result)
+  if (!accepting.handshake->SayNumber(number) ||
+      !accepting.handshake->Finish(accepting.remote_number, number, accepting.attempt, &result)
            .ok() ||
       !Establish(*connection, result, number, accepting.remote_number)) {
     CountFailure(Failure::kOther);

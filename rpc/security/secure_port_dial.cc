@@ -22,7 +22,8 @@ constexpr int64_t kRetryMaxNs = 1000 * kMs;
 // Between the beginnings of handshakes with the same peer.
 constexpr int64_t kPauseMinNs = 100 * kMs;
 constexpr int64_t kPauseMaxNs = 5000 * kMs;
-constexpr int64_t kKeysTrustedNs = 1000 * kMs;
+// So long may a peer be silent, while somebody says that it has gone.
+constexpr int64_t kSilenceMaxNs = 1000 * kMs;
 
 uint64_t RandomAttempt() {
   uint64_t attempt = 0;
@@ -125,9 +126,8 @@ bool SecurePort::OnServerPacket(Connection& connection, const HandshakePacket& p
   if (!handshake.status().ok()) {
     SendFlight(connection, 0);  // an alert, so that the other side knows
     FailDialing(connection, handshake.failure(), handshake.status(), EACCES);
-  } else if ((packet.flags & HandshakePacket::kComplete) != 0 && handshake.done() &&
-             handshake.all_acknowledged()) {
-    CompleteDialing(connection, packet.connection);
+  } else if (const auto number = handshake.server_number(); number.has_value()) {
+    CompleteDialing(connection, *number);
   } else if (worked) {
     SendFlight(connection, 0);
   }
@@ -151,6 +151,21 @@ void SecurePort::CompleteDialing(Connection& connection, uint32_t remote_number)
   SendHeld(connection);
 }
 
+// Something that may be forged says that the keys are of no use any more. True if it has been said
+// for long, of a peer to which was sent and which did not answer: what is said between a call and its
+// answer, or while nothing is called, counts for nothing.
+bool SecurePort::IsDoubtful(Connection& connection) {
+  Doubt& doubt = connection.dialing->doubt;
+  const int64_t now_ns = loop_.now_ns();
+  const uint64_t number = connection.keys.send.next_number();
+  if (doubt.began_ns <= connection.heard_ns) {
+    doubt = {.began_ns = now_ns, .number = number};
+  } else if (number != doubt.number && !doubt.silent_since_ns.has_value()) {
+    doubt.silent_since_ns = now_ns;
+  }
+  return doubt.silent_since_ns.has_value() && now_ns - *doubt.silent_since_ns >= kSilenceMaxNs;
+}
+
 // `status` says why; ok where there is nothing to add to `error`.
 void SecurePort::FailDialing(Connection& connection, Failure failure, absl::Status status,
                              int error) {
@@ -162,9 +177,8 @@ void SecurePort::FailDialing(Connection& connection, Failure failure, absl::Stat
   loop_.timers().Cancel(dialing.timer);
   dialing.pause_ns = std::clamp(2 * dialing.pause_ns, kPauseMinNs, kPauseMaxNs);
   dialing.not_before_ns = now_ns + dialing.pause_ns;
-  // Whoever made us begin anew, or fail, need not be the server: keys that were of use a moment ago
-  // may still be.
-  if (connection.established && now_ns - connection.heard_ns < kKeysTrustedNs) return;
+  // Whoever made us begin anew, or fail, need not be the server.
+  if (connection.established && !IsDoubtful(connection)) return;
   if (std::exchange(connection.established, false)) counts_.connections.Add(-1);
   if (!status.ok()) {
     status = absl::Status(status.code(), absl::StrCat("the server at ", dialing.address.ToString(),

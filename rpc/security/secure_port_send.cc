@@ -137,7 +137,10 @@ void SecurePort::Hold(Connection& connection, Datagram& datagram) {
       ++counts_.held_dropped;
       return DropFromSend(datagram);
     }
-    if (connection.established && Seal(connection, datagram, loop_.now_ns())) return;
+    if (connection.established) {
+      if (!Seal(connection, datagram, loop_.now_ns())) DropFromSend(datagram);
+      return;
+    }
   }
   const bool dialing = connection.client && (connection.dialing->under_way || Dial(connection));
   if (!dialing || connection.dialing->held.size() >= kHeldMax) {

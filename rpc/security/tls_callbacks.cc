@@ -169,8 +169,10 @@ bool CertificateIsFor(X509* certificate, const std::string& name) {
   if (inet_pton(AF_INET6, name.c_str(), ip) == 1) {
     return X509_check_ip(certificate, ip, 16, 0) == 1;
   }
-  return X509_check_host(certificate, name.data(), name.size(), X509_CHECK_FLAG_NEVER_CHECK_SUBJECT,
-                         nullptr) == 1;
+  constexpr unsigned kFlags =
+      X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
+  return !name.empty() &&
+         X509_check_host(certificate, name.data(), name.size(), kFlags, nullptr) == 1;
 }
 
 }  // namespace weft::rpc

@@ -12,6 +12,7 @@ namespace weft::rpc {
 namespace {
 
 constexpr absl::string_view kExporterLabel = "EXPORTER-weft-datagrams-1";
+constexpr size_t kNumberBytes = 4;
 
 }  // namespace
 
@@ -43,7 +44,11 @@ bool TlsHandshake::OnBytes(uint32_t offset, absl::Span<const uint8_t> bytes) {
       FailBecause(Failure::kOther, absl::UnauthenticatedError("the peer's handshake is too long"));
       return true;
     }
-    BIO_write(SSL_get_rbio(ssl_.get()), bytes.data(), static_cast<int>(bytes.size()));
+    const auto size = static_cast<int>(bytes.size());
+    if (BIO_write(SSL_get_rbio(ssl_.get()), bytes.data(), size) != size) {
+      FailBecause(Failure::kOther, absl::ResourceExhaustedError("OpenSSL has no memory"));
+      return true;
+    }
     received_ += static_cast<uint32_t>(bytes.size());
   }
   Step();
@@ -53,23 +58,46 @@ bool TlsHandshake::OnBytes(uint32_t offset, absl::Span<const uint8_t> bytes) {
 void TlsHandshake::Step() {
   ERR_clear_error();
   // A client is done before the server has seen who it is, and may learn that it is refused.
-  char byte;
-  const int result = done_ ? SSL_read(ssl_.get(), &byte, 1) : SSL_do_handshake(ssl_.get());
+  std::array<uint8_t, kNumberBytes> said;
+  const int result = done_ ? SSL_read(ssl_.get(), said.data(), static_cast<int>(said.size()))
+                           : SSL_do_handshake(ssl_.get());
   const int error = SSL_get_error(ssl_.get(), result);
   TakeOutput();
-  if (result == 1 && !done_) {
+  if (result > 0 && done_) {
+    OnNumber(absl::MakeConstSpan(said).first(static_cast<size_t>(result)));
+  } else if (result == 1) {
     if (absl::Status status = CheckPeer(); !status.ok()) {
       FailBecause(Failure::kOther, std::move(status));
     } else {
       done_ = true;
     }
-  } else if (result != 1 && error != SSL_ERROR_WANT_READ) {
+  } else if (error != SSL_ERROR_WANT_READ) {
     done_ = false;
     Fail();
   } else if (out_.size() > kStreamBytesMax) {
     FailBecause(Failure::kOther,
                 absl::FailedPreconditionError("this side's chain of certificates is too long"));
   }
+}
+
+void TlsHandshake::OnNumber(absl::Span<const uint8_t> said) {
+  if (role_ != Role::kClient || number_.has_value() || said.size() != kNumberBytes) {
+    done_ = false;
+    return FailBecause(Failure::kOther, absl::UnauthenticatedError("the peer says what it must not"));
+  }
+  number_ = LoadBig32(said.data());
+}
+
+bool TlsHandshake::SayNumber(uint32_t number) {
+  std::array<uint8_t, kNumberBytes> said;
+  StoreBig32(said.data(), number);
+  ERR_clear_error();
+  if (SSL_write(ssl_.get(), said.data(), static_cast<int>(said.size())) !=
+      static_cast<int>(said.size())) {
+    return false;
+  }
+  TakeOutput();
+  return true;
 }
 
 void TlsHandshake::TakeOutput() {
@@ -83,14 +111,19 @@ void TlsHandshake::TakeOutput() {
 
 // OpenSSL would not have come here otherwise; this is what all of the rest relies on.
 absl::Status TlsHandshake::CheckPeer() {
-  const X509* const certificate = SSL_get0_peer_certificate(ssl_.get());
+  X509* const certificate = SSL_get0_peer_certificate(ssl_.get());
   const bool proven = credentials_->uses_certificates()
                           ? certificate != nullptr && SSL_get_verify_result(ssl_.get()) == X509_V_OK
                           : certificate == nullptr && SSL_session_reused(ssl_.get()) == 1;
   if (!proven || SSL_version(ssl_.get()) != TLS1_3_VERSION) {
     return absl::UnauthenticatedError("the peer has proven nothing");
   }
-  if (certificate != nullptr) question_.identity = IdentityOfCertificate(certificate);
+  if (certificate != nullptr) {
+    if (role_ == Role::kClient && !CertificateIsFor(certificate, question_.server_name)) {
+      return absl::UnauthenticatedError("the server's certificate is for another one");
+    }
+    question_.identity = IdentityOfCertificate(certificate);
+  }
   if (question_.identity.empty()) {
     return absl::UnauthenticatedError("the peer's certificate holds no name");
   }

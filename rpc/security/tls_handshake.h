@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/functional/function_ref.h"
@@ -62,7 +63,6 @@ class TlsHandshake {
 
   uint32_t received() const { return received_; }
   uint32_t acknowledged() const { return acknowledged_; }
-  bool all_acknowledged() const { return acknowledged_ == out_.size(); }
   // The TLS handshake has succeeded on this side.
   bool done() const { return done_; }
   // Ok, or why it has failed. Bytes that tell the other side may remain to be sent.
@@ -71,6 +71,12 @@ class TlsHandshake {
   // The peer's, when done.
   const std::string& identity() const { return question_.identity; }
 
+  // The server's last word, when done, and all that a client believes that it is: its number of the
+  // connection, protected by TLS. False when OpenSSL fails.
+  bool SayNumber(uint32_t number);
+  // Of a client: what the server has said; it has then accepted this side.
+  const std::optional<uint32_t>& server_number() const { return number_; }
+
   // Once, when done: the keys, bound to both sides' numbers of this connection. Forgets the rest of
   // TLS. An error if OpenSSL fails.
   absl::Status Finish(uint32_t client_connection, uint32_t server_connection, uint64_t attempt,
@@ -78,6 +84,7 @@ class TlsHandshake {
 
  private:
   void Step();
+  void OnNumber(absl::Span<const uint8_t> said);
   void TakeOutput();
   absl::Status CheckPeer();
   void Fail();
@@ -93,6 +100,7 @@ class TlsHandshake {
   uint32_t received_ = 0;
   bool started_ = false;
   bool done_ = false;
+  std::optional<uint32_t> number_;
   absl::Status status_;
   Failure failure_ = Failure::kOther;
 };
