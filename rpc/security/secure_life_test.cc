@@ -96,8 +96,8 @@ class ForgingPort final : public DatagramDecorator {
 TEST_F(SecureLifeTest, TheServersNumberIsTakenFromTlsOnly) {
   const config::Security config = PskConfig(files_, "a", TestKey('a'));
   server_ = std::make_unique<TestEnd>(
-      loop_, *MustOpen(config)->Protect(
-                 loop_, std::make_unique<ForgingPort>(OpenPlain("server")), Role::kServer));
+      loop_, *MustOpen(config)->Protect(loop_, std::make_unique<ForgingPort>(OpenPlain("server")),
+                                        Role::kServer));
   client_ = Open("client", Role::kClient, config);
   peer_ = *client_->port().Resolve(Address::Sim("server"));
   Deliver(*client_, peer_, *server_, "hello");

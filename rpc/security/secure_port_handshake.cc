@@ -102,8 +102,8 @@ bool SecurePort::Establish(Connection& connection, const HandshakeResult& result
   auto keys = std::make_unique<ConnectionKeys>();
   keys->number = number;
   keys->remote_number = remote_number;
-  if (!keys->send.Start(client ? result.client_secret : result.server_secret, result.cipher,
-                        now_ns, rotation_) ||
+  if (!keys->send.Start(client ? result.client_secret : result.server_secret, result.cipher, now_ns,
+                        rotation_) ||
       !keys->receive.Start(client ? result.server_secret : result.client_secret, result.cipher)) {
     return false;
   }

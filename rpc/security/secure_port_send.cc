@@ -77,8 +77,8 @@ bool SecurePort::Seal(Connection& connection, Datagram& datagram, int64_t now_ns
   const uint64_t rotations = connection.keys.send.rotations();
   const size_t size = buffer.size();
   buffer.Append(tail_bytes + Aead::kTagBytes);
-  if (!connection.keys.send.Seal(now_ns, rotation_, buffer.data(), size, datagram.tail, &head.number,
-                            &head.phase)) [[unlikely]] {
+  if (!connection.keys.send.Seal(now_ns, rotation_, buffer.data(), size, datagram.tail,
+                                 &head.number, &head.phase)) [[unlikely]] {
     return false;
   }
   counts_.key_updates_sent += connection.keys.send.rotations() - rotations;

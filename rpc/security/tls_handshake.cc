@@ -83,7 +83,8 @@ void TlsHandshake::Step() {
 void TlsHandshake::OnNumber(absl::Span<const uint8_t> said) {
   if (role_ != Role::kClient || number_.has_value() || said.size() != kNumberBytes) {
     done_ = false;
-    return FailBecause(Failure::kOther, absl::UnauthenticatedError("the peer says what it must not"));
+    return FailBecause(Failure::kOther,
+                       absl::UnauthenticatedError("the peer says what it must not"));
   }
   number_ = LoadBig32(said.data());
 }
