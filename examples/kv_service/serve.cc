@@ -12,6 +12,8 @@
 #include "weft/rpc/describe.h"
 #include "weft/rpc/metrics.h"
 #include "weft/rpc/options.h"
+#include "weft/rpc/peer_metrics.h"
+#include "weft/rpc/service/service_metrics.h"
 #include "weft/rpc/service/service_options.h"
 #include "weft/rpc/service/service_server.h"
 
@@ -47,6 +49,8 @@ absl::StatusOr<std::shared_ptr<void>> SetUp(weft::Worker& worker) {
   weft::rpc::Server& rpc = application->server->server();
   worker.Show(rpc.port());
   worker.Show(weft::rpc::RegisterMetrics(worker.metrics(), rpc, worker.labels()));
+  worker.Show(weft::rpc::RegisterMetrics(worker.metrics(), *application->server, worker.labels()));
+  worker.Sample(weft::rpc::PeerSampler(rpc, worker.labels()));
   worker.Show("rpc", weft::rpc::Description(rpc));
   // A signal lets it answer what it has begun, and send its clients elsewhere, before it ends.
   worker.BeforeEnd([&rpc](auto done) { rpc.Drain(std::move(done)); });

@@ -8,6 +8,7 @@
 #include <bit>
 #include <utility>
 
+#include "weft/rpc/call_status.h"
 #include "weft/rpc/service/service_wire.h"
 
 namespace weft::rpc {
@@ -174,8 +175,11 @@ ClientStreamState::Then ClientStreamState::Judge(const absl::StatusOr<BufferChai
     }
     code = head->code;
   }
-  const bool again = code == absl::StatusCode::kResourceExhausted ||
-                     (reply.ok() && code == absl::StatusCode::kNotFound);
+  // Not a call that may have been executed: the batch that it was to bring would be lost.
+  const bool again =
+      reply.ok()
+          ? code == absl::StatusCode::kResourceExhausted || code == absl::StatusCode::kNotFound
+          : code == absl::StatusCode::kResourceExhausted && WasNotExecuted(reply.status());
   if (code == absl::StatusCode::kOk) {
     pause_ns_ = kPauseMinNs;
     Learn();

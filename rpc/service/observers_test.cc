@@ -15,9 +15,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "weft/core/metrics.h"
 #include "weft/rpc/service/call_observers.h"
 #include "weft/rpc/service/echo_service.h"
 #include "weft/rpc/service/service_fixture.h"
+#include "weft/rpc/service/service_metrics.h"
 #include "weft/rpc/trace/testdata/otlp.pb.h"
 
 namespace weft::rpc {
@@ -336,6 +338,28 @@ TEST_F(ObserversTest, ASpanTellsOfRetransmissions) {
     told = told || !AttributeOf(span, "rpc.weft.retransmissions").empty();
   }
   EXPECT_TRUE(told);
+}
+
+TEST_F(ObserversTest, RefusalsAndStreamsShowInPrometheus) {
+  Serve();
+  MetricRegistry registry;
+  const MetricGroup server = RegisterMetrics(registry, *server_, {{"worker", "0"}});
+  const MetricGroup channel = RegisterMetrics(registry, *channel_, {{"worker", "0"}});
+  ASSERT_TRUE(server.status().ok()) << server.status();
+  ASSERT_TRUE(channel.status().ok()) << channel.status();
+  bool ended = false;
+  ASSERT_TRUE(client_
+                  ->Call(channel_->target(), BytesOf("this is no head of a request"),
+                         [&ended](absl::StatusOr<BufferChain>) { ended = true; })
+                  .ok());
+  ASSERT_TRUE(fixture_.RunUntil([&] { return ended; }));
+  const std::string text = registry.RenderPrometheus();
+  for (const char* line : {"weft_rpc_service_malformed_total{worker=\"0\"} 1\n",
+                           "weft_rpc_service_unknown_methods_total{worker=\"0\"} 0\n",
+                           "weft_rpc_service_streams_open{worker=\"0\"} 0\n",
+                           "weft_rpc_channel_streams_retries_total{worker=\"0\"} 0\n"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << text;
+  }
 }
 
 }  // namespace
