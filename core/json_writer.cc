@@ -8,6 +8,15 @@
 #include "weft/core/utf8.h"
 
 namespace weft {
+namespace {
+
+// An ASCII character that needs no escape.
+bool IsPlain(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return byte >= 0x20 && byte < 0x80 && c != '"' && c != '\\';
+}
+
+}  // namespace
 
 JsonWriter& JsonWriter::Key(absl::string_view key) {
   Separate();
@@ -71,7 +80,13 @@ void JsonWriter::NewLine() {
 
 void JsonWriter::Quote(absl::string_view text) {
   text_ += '"';
-  while (!text.empty()) {
+  while (true) {
+    // Nearly all that is ever written stands for itself.
+    const auto plain =
+        static_cast<size_t>(std::find_if_not(text.begin(), text.end(), &IsPlain) - text.begin());
+    text_.append(text.data(), plain);
+    text.remove_prefix(plain);
+    if (text.empty()) break;
     const char c = text[0];
     const size_t length = Utf8CharacterBytes(text);
     if (length == 0) {
