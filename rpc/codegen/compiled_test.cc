@@ -21,6 +21,11 @@ class Keywords final : public keywords::operatorService {
     response->set_int_(17);
     co_return absl::OkStatus();
   }
+  Task<absl::Status> Find(ServerContext&, const keywords::Service& request,
+                          keywords::Service* response) override {
+    response->set_number(request.number() + 1);
+    co_return absl::OkStatus();
+  }
 };
 
 class Doubler final : public PlainService {
@@ -63,6 +68,22 @@ TEST_F(CompiledTest, Keywords) {
   int number = 0;
   EXPECT_TRUE(net_.Run(Delete(*channel_, &number)).ok());
   EXPECT_EQ(number, 17);
+}
+
+Task<absl::Status> Find(Channel& channel, int* number) {
+  keywords::operatorClient stub(channel);
+  keywords::Service request;
+  request.set_number(41);
+  keywords::Service response;
+  absl::Status status = co_await stub.Find(request, &response);
+  *number = response.number();
+  co_return status;
+}
+
+TEST_F(CompiledTest, AMessageCalledAsTheBaseOfServices) {
+  int number = 0;
+  EXPECT_TRUE(net_.Run(Find(*channel_, &number)).ok());
+  EXPECT_EQ(number, 42);
 }
 
 Task<absl::Status> Double(Channel& channel, const PlainRequest& request, PlainResponse* response) {

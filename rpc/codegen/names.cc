@@ -2,12 +2,12 @@
 #include "weft/rpc/codegen/names.h"
 
 #include <algorithm>
-#include <iterator>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/types/span.h"
 #include "google/protobuf/compiler/cpp/names.h"
 
 namespace weft::rpc::codegen {
@@ -45,11 +45,18 @@ constexpr absl::string_view kKeywords[] = {
     "volatile",     "wchar_t",   "while",         "xor",
     "xor_eq"};
 
+// What weft::rpc::Service and stubs have as members, which hide types of those names; sorted.
+constexpr absl::string_view kMembers[] = {"Service",     "Unimplemented", "channel_",  "descriptor",
+                                          "descriptor_", "handlers",      "handlers_", "methods_"};
+
+bool Contains(absl::Span<const absl::string_view> sorted, absl::string_view name) {
+  return std::binary_search(sorted.begin(), sorted.end(), name);
+}
+
 }  // namespace
 
 std::string Identifier(absl::string_view name) {
-  const bool keyword = std::binary_search(std::begin(kKeywords), std::end(kKeywords), name);
-  return absl::StrCat(name, keyword ? "_" : "");
+  return absl::StrCat(name, Contains(kKeywords, name) ? "_" : "");
 }
 
 std::vector<std::string> NamespacesOf(const FileDescriptor& file) {
@@ -63,7 +70,7 @@ std::vector<std::string> NamespacesOf(const FileDescriptor& file) {
 
 std::string TypeName(const Descriptor& type, const ServiceDescriptor& service) {
   const std::string name = google::protobuf::compiler::cpp::ClassName(&type);
-  bool hidden = type.file()->package() != service.file()->package();
+  bool hidden = type.file()->package() != service.file()->package() || Contains(kMembers, name);
   // In a class, the name of a method hides the type.
   for (int i = 0; i < service.method_count(); ++i) {
     hidden = hidden || MethodName(*service.method(i)) == name;
