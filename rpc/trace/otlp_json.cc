@@ -2,24 +2,17 @@
 #include "weft/rpc/trace/otlp_json.h"
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "weft/rpc/trace/trace_parent.h"
 
 namespace weft::rpc {
 namespace {
 
 constexpr int kStatusError = 2;  // STATUS_CODE_ERROR; unset stands for success
-
-template <size_t kSize>
-std::string HexOf(const std::array<uint8_t, kSize>& bytes) {
-  return absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-}
 
 void Attribute(absl::string_view key, absl::string_view value, JsonWriter& json) {
   json.BeginObject();
@@ -75,11 +68,11 @@ void WriteAttributes(const Span& span, JsonWriter& json) {
 
 void WriteSpan(const Span& span, int64_t unix_offset_ns, JsonWriter& json) {
   json.BeginObject();
-  json.Field("traceId", HexOf(span.context.trace_id));
-  json.Field("spanId", HexOf(span.context.span_id));
+  json.Field("traceId", TraceIdText(span.context.trace_id));
+  json.Field("spanId", TraceIdText(span.context.span_id));
   if (!span.state.view().empty()) json.Field("traceState", span.state.view());
   if (span.parent_id != decltype(span.parent_id){}) {
-    json.Field("parentSpanId", HexOf(span.parent_id));
+    json.Field("parentSpanId", TraceIdText(span.parent_id));
   }
   json.Field("name", span.method);
   json.Field("kind", static_cast<int>(span.kind));

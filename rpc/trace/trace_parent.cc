@@ -35,12 +35,6 @@ bool ReadHex(absl::string_view text, absl::Span<uint8_t> out) {
 }
 
 template <size_t kSize>
-std::string HexOf(const std::array<uint8_t, kSize>& bytes) {
-  return absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-}
-
-template <size_t kSize>
 bool IsZero(const std::array<uint8_t, kSize>& bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
 }
@@ -70,8 +64,12 @@ std::optional<TraceParent> ParseTraceParent(absl::string_view text) {
   return parent;
 }
 
+std::string TraceIdText(absl::Span<const uint8_t> id) {
+  return absl::BytesToHexString({reinterpret_cast<const char*>(id.data()), id.size()});
+}
+
 std::string FormatTraceParent(const TraceParent& parent) {
-  return absl::StrCat("00-", HexOf(parent.trace_id), "-", HexOf(parent.span_id), "-",
+  return absl::StrCat("00-", TraceIdText(parent.trace_id), "-", TraceIdText(parent.span_id), "-",
                       absl::Hex(parent.flags, absl::kZeroPad2));
 }
 

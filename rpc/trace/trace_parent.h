@@ -18,6 +18,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "weft/rpc/service/service_wire.h"
 
 namespace weft::rpc {
@@ -36,6 +37,9 @@ bool IsValid(const TraceParent& parent);
 std::optional<TraceParent> ParseTraceParent(absl::string_view text);
 
 std::string FormatTraceParent(const TraceParent& parent);
+
+// The id of a trace or of a span, as it is written: in lower-case hexadecimal.
+std::string TraceIdText(absl::Span<const uint8_t> id);
 
 }  // namespace weft::rpc
 
