@@ -5,13 +5,13 @@
 
 #include <chrono>
 #include <cstdlib>
-#include <ctime>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "weft/core/clock.h"
 #include "weft/core/cpu.h"
+#include "weft/core/unix_time.h"
 
 namespace weft::internal {
 namespace {
@@ -19,12 +19,6 @@ namespace {
 constexpr std::chrono::milliseconds kPause(20);
 constexpr size_t kWriteBytes = 64 << 10;
 constexpr absl::Duration kExitTime = absl::Seconds(1);
-
-int64_t UnixNs() {
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 int64_t ThisThread() {
   static thread_local const int64_t id = gettid();

@@ -4,12 +4,12 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <ctime>
 #include <utility>
 
 #include "weft/core/clock.h"
 #include "weft/core/cpu.h"
 #include "weft/core/log.h"
+#include "weft/core/unix_time.h"
 
 namespace weft::rpc {
 namespace {
@@ -23,11 +23,7 @@ std::string HostName() {
 }
 
 // What the real clock's times lack to count from 1970.
-int64_t UnixOffsetNs() {
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec - RealClock().NowNs();
-}
+int64_t UnixOffsetNs() { return UnixNs() - RealClock().NowNs(); }
 
 }  // namespace
 

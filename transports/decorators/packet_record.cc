@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/transports/decorators/packet_record.h"
 
-#include <ctime>
+#include "weft/core/unix_time.h"
 
 namespace weft {
 
 RecordTime RecordTime::Real(const Clock& clock) {
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  return RecordTime(clock, int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec - clock.NowNs());
+  return RecordTime(clock, UnixNs() - clock.NowNs());
 }
 
 }  // namespace weft
