@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/core/log_line.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -60,7 +61,7 @@ class Builder {
   void PutEscaped(absl::string_view text) {
     constexpr size_t kCodeBytes = 6;  // of the longest way to write a character
     const size_t end = size_ + kLogValueBytes;
-    while (!text.empty()) {
+    while (!text.empty() && !full_) {
       if (size_ + kCodeBytes > end) return Put("...");
       const size_t length = Utf8CharacterBytes(text);
       const char c = text[0];

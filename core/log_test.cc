@@ -5,6 +5,7 @@
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
@@ -177,6 +178,23 @@ TEST_F(LogTest, WhatComesTooFastIsDroppedCountedAndSaid) {
   }
   EXPECT_EQ(written + dropped, kLines);
   EXPECT_GE(said, dropped);
+}
+
+TEST_F(LogTest, WhatCouldNotBeWrittenIsSaidOnceSomethingCan) {
+  WEFT_LOG(kInfo, "first");
+  ASSERT_TRUE(ConfigureLog({.file = "/dev/full"}).ok());
+  for (int i = 0; i < 3; ++i) {
+    WEFT_LOG(kInfo, "lost");
+    FlushLog();
+    // Long enough for the thread to try, in vain, to say so there.
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  Configure(LogFormat::kText);
+  WEFT_LOG(kInfo, "back");
+  const std::vector<std::string> lines = Lines();
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_TRUE(absl::StrContains(lines[0], " INFO back ")) << lines[0];
+  EXPECT_TRUE(absl::StrContains(lines[1], "lines of the log were dropped lines=3 ")) << lines[1];
 }
 
 TEST_F(LogTest, AThreadThatLogsDoesNotAllocate) {

@@ -87,7 +87,7 @@ bool LogWriter::WriteAll() {
   bool any = false;
   const auto write = [&] {
     if (text.empty()) return;
-    Write(text, lines);
+    failing_ = !Write(text, lines);
     text.clear();
     lines = 0;
     any = true;
@@ -98,15 +98,20 @@ bool LogWriter::WriteAll() {
     ++lines;
     if (text.size() >= kWriteBytes) write();
   }
-  AppendDropped(&text);
+  // Where nothing can be written, with the next lines: by itself it would be tried for ever.
+  const uint64_t dropped = this->dropped();
+  if (!failing_ || !text.empty()) AppendDropped(dropped - told_, &text);
   write();
+  if (!failing_) told_ = dropped;
   return any;
 }
 
-void LogWriter::Write(const std::string& text, uint64_t lines) {
+bool LogWriter::Write(const std::string& text, uint64_t lines) {
+  bool written = false;
   {
     const std::lock_guard<std::mutex> lock(file_mutex_);
-    if (!file_.Write(text)) {
+    written = file_.Write(text);
+    if (!written) {
       dropped_.fetch_add(lines, std::memory_order_relaxed);
       if (!std::exchange(complained_, true) && !file_.path().empty()) {
         (void)LineFile().Write(absl::StrCat("weft: the log: ", file_.reason().message(), "\n"));
@@ -116,17 +121,16 @@ void LogWriter::Write(const std::string& text, uint64_t lines) {
     }
   }
   written_.fetch_add(lines, std::memory_order_release);
+  return written;
 }
 
-void LogWriter::AppendDropped(std::string* text) {
-  const uint64_t dropped = this->dropped();
-  if (dropped == told_) return;
+void LogWriter::AppendDropped(uint64_t lines, std::string* text) {
+  if (lines == 0) return;
   LogLine line;
   line.unix_ns = UnixNs();
   line.level = LogLevel::kWarning;
   FormatLogLine(format_.load(std::memory_order_relaxed), "lines of the log were dropped",
-                {{"lines", dropped - told_}}, ThisThread(), &line);
-  told_ = dropped;
+                {{"lines", lines}}, ThisThread(), &line);
   AppendLogLine(line, text);
 }
 

@@ -39,9 +39,9 @@ class LogWriter {
   [[noreturn]] void Run();
   // Writes what is there. False if there was nothing.
   bool WriteAll();
-  void Write(const std::string& text, uint64_t lines);
-  // Tells, in the log, how many lines it lacks.
-  void AppendDropped(std::string* text);
+  bool Write(const std::string& text, uint64_t lines);
+  // Tells, in the log, how many lines it lacks, if it does.
+  void AppendDropped(uint64_t lines, std::string* text);
   void Sleep();
   void Wake();
 
@@ -55,7 +55,8 @@ class LogWriter {
   std::once_flag started_;
   std::mutex file_mutex_;
   LineFile file_;            // guarded by file_mutex_
-  uint64_t told_ = 0;        // of dropped_
+  uint64_t told_ = 0;        // of dropped_, the thread's
+  bool failing_ = false;     // the thread's: the last Write() failed
   bool complained_ = false;  // that file_ cannot be written
 };
 
