@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/host/host.h"
 
-#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <csignal>
-#include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <memory>
 #include <set>
 #include <thread>
@@ -18,34 +14,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "weft/host/host_test_util.h"
 #include "weft/host/http_test_client.h"
 
 namespace weft {
 namespace {
-
-using Application = absl::StatusOr<std::shared_ptr<void>>;
-
-config::Config FromText(const std::string& text) {
-  config::Config config;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &config)) << text;
-  return config;
-}
-
-std::unique_ptr<Host> MustOpen(const std::string& text) {
-  auto host = Host::Open(FromText(text));
-  EXPECT_TRUE(host.ok()) << host.status();
-  return *std::move(host);
-}
-
-// Calls a function when it is destroyed.
-class AtEnd {
- public:
-  explicit AtEnd(std::function<void()> function) : function_(std::move(function)) {}
-  ~AtEnd() { function_(); }
-
- private:
-  const std::function<void()> function_;
-};
 
 TEST(HostTest, EachWorkerIsAThreadWithALoop) {
   const auto host = MustOpen("host { workers: 3 }");
@@ -122,153 +95,6 @@ TEST(HostTest, StopsBeforeItRuns) {
             absl::StatusCode::kFailedPrecondition);
 }
 
-TEST(HostTest, ASignalIsACleanEnd) {
-  for (const int signal : {SIGINT, SIGTERM}) {
-    const auto host = MustOpen("host { workers: 2 }");
-    std::atomic<int> ended{0};
-    const absl::Status status = host->Run([&](Worker& worker) -> Application {
-      if (worker.index() == 1) worker.loop().Post([signal] { kill(getpid(), signal); });
-      return std::make_shared<AtEnd>([&] { ++ended; });
-    });
-    EXPECT_TRUE(status.ok()) << status;
-    EXPECT_EQ(ended, 2);
-  }
-}
-
-TEST(HostTest, ASignalThatComesTwiceAtOnceIsACleanEnd) {
-  const auto host = MustOpen("");
-  const absl::Status status = host->Run([](Worker& worker) -> Application {
-    worker.loop().Post([] {
-      raise(SIGINT);
-      raise(SIGINT);
-    });
-    return nullptr;
-  });
-  EXPECT_TRUE(status.ok()) << status;
-}
-
-TEST(HostTest, WithoutASignalNothingStaysOfTheHandler) {
-  const auto host = MustOpen("");
-  const absl::Status status = host->Run([](Worker& worker) -> Application {
-    worker.Stop();
-    return nullptr;
-  });
-  EXPECT_TRUE(status.ok()) << status;
-  struct sigaction action;
-  sigaction(SIGTERM, nullptr, &action);
-  EXPECT_EQ(action.sa_handler, SIG_DFL);
-}
-
-// What has a while to end before the loop does: it takes until a timer fires.
-class SlowEnd {
- public:
-  explicit SlowEnd(Worker& worker) : worker_(worker), timer_(&SlowEnd::End, this) {
-    worker.BeforeEnd([this](auto done) {
-      thread_ = std::this_thread::get_id();
-      done_ = std::move(done);
-      worker_.loop().timers().Schedule(timer_, worker_.loop().now_ns() + 5'000'000);
-    });
-  }
-  std::thread::id thread() const { return thread_; }
-  bool ended() const { return ended_; }
-
- private:
-  static void End(void* self, int64_t) {
-    auto& slow = *static_cast<SlowEnd*>(self);
-    slow.ended_ = true;
-    slow.done_();
-  }
-
-  Worker& worker_;
-  Timer timer_;
-  absl::AnyInvocable<void()> done_;
-  std::thread::id thread_;
-  bool ended_ = false;
-};
-
-// Holds a SlowEnd until the worker's end and looks at it then.
-Application WithSlowEnds(Worker& worker, int count, std::atomic<int>* ended) {
-  auto ends = std::make_shared<std::vector<std::unique_ptr<SlowEnd>>>();
-  for (int i = 0; i < count; ++i) ends->push_back(std::make_unique<SlowEnd>(worker));
-  return std::make_shared<AtEnd>([ends, ended] {
-    for (const auto& end : *ends) {
-      if (!end->ended()) continue;
-      EXPECT_EQ(end->thread(), std::this_thread::get_id());
-      ++*ended;
-    }
-    ends->clear();
-  });
-}
-
-TEST(HostTest, WhatIsToBeDoneBeforeTheEndIsDone) {
-  const auto host = MustOpen("host { workers: 3 }");
-  std::atomic<int> ended{0};
-  const absl::Status status = host->Run([&](Worker& worker) -> Application {
-    if (worker.index() == 2) worker.loop().Post([] { kill(getpid(), SIGTERM); });
-    return WithSlowEnds(worker, worker.index(), &ended);
-  });
-  EXPECT_TRUE(status.ok()) << status;
-  EXPECT_EQ(ended, 3);
-}
-
-TEST(HostTest, AnErrorLeavesNoTimeBeforeTheEnd) {
-  const auto host = MustOpen("host { workers: 2 }");
-  std::atomic<int> ended{0};
-  const absl::Status status = host->Run([&](Worker& worker) -> Application {
-    worker.loop().Post([&worker] { worker.Stop(absl::DataLossError("dead")); });
-    return WithSlowEnds(worker, 1, &ended);
-  });
-  EXPECT_EQ(status, absl::DataLossError("dead"));
-  EXPECT_EQ(ended, 0);
-}
-
-TEST(HostTest, WhatDoesNotEndDoesNotKeepTheOthers) {
-  const auto host = MustOpen("host { workers: 2 }");
-  std::atomic<int> ended{0};
-  const absl::Status status = host->Run([&](Worker& worker) -> Application {
-    if (worker.index() == 0) worker.BeforeEnd([](const auto&) {});
-    if (worker.index() == 1) worker.loop().Post([] { kill(getpid(), SIGTERM); });
-    return WithSlowEnds(worker, 1, &ended);
-  });
-  EXPECT_TRUE(status.ok()) << status;
-  EXPECT_EQ(ended, 2);
-}
-
-// Sends it until the process ends.
-[[noreturn]] void Insist(int signal) {
-  while (true) {
-    kill(getpid(), signal);
-    absl::SleepFor(absl::Milliseconds(20));
-  }
-}
-
-TEST(HostDeathTest, ALaterSignalEndsAStuckProcess) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(
-      {
-        const auto host = MustOpen("");
-        (void)host->Run([&](Worker& worker) -> Application {
-          worker.loop().Post([] { kill(getpid(), SIGTERM); });
-          return std::make_shared<AtEnd>([] { Insist(SIGTERM); });
-        });
-      },
-      testing::KilledBySignal(SIGTERM), "");
-}
-
-TEST(HostDeathTest, AfterwardsSignalsDoWhatTheyDidBefore) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(
-      {
-        signal(SIGTERM, [](int) { _exit(7); });
-        (void)MustOpen("")->Run([&](Worker& worker) -> Application {
-          worker.loop().Post([] { kill(getpid(), SIGTERM); });
-          return nullptr;
-        });
-        Insist(SIGTERM);
-      },
-      testing::ExitedWithCode(7), "");
-}
-
 TEST(HostTest, WorkersShareAFreePort) {
   const auto host = MustOpen("host { workers: 2 }");
   std::vector<Address> got[2];
@@ -286,22 +112,6 @@ TEST(HostTest, WorkersShareAFreePort) {
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(got[0], got[1]);
   EXPECT_NE(got[0][0], got[0][1]) << "what one worker opens twice is two ports";
-}
-
-TEST(HostTest, OnlyOneCatchesSignals) {
-  const auto host = MustOpen("");
-  const absl::Status status = host->Run([](Worker& worker) -> Application {
-    const auto none = [](Worker& inner) -> Application {
-      inner.Stop();
-      return nullptr;
-    };
-    EXPECT_EQ(MustOpen("")->Run(none).code(), absl::StatusCode::kFailedPrecondition);
-    const auto quiet = Host::Open({}, {.handle_signals = false});
-    EXPECT_TRUE((*quiet)->Run(none).ok());
-    worker.Stop();
-    return nullptr;
-  });
-  EXPECT_TRUE(status.ok()) << status;
 }
 
 TEST(HostTest, OpenRefusesWhatCannotRun) {

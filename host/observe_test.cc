@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a host lets be seen: methods, traces, logs, and metrics that workers work out when asked.
-#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -16,18 +15,11 @@
 #include "absl/strings/str_cat.h"
 #include "weft/core/log.h"
 #include "weft/host/host.h"
+#include "weft/host/host_test_util.h"
 #include "weft/host/http_test_client.h"
 
 namespace weft {
 namespace {
-
-using Application = absl::StatusOr<std::shared_ptr<void>>;
-
-config::Config FromText(const std::string& text) {
-  config::Config config;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &config)) << text;
-  return config;
-}
 
 std::string FileAt(const std::string& name) {
   const std::string path = absl::StrCat(testing::TempDir(), "/", name);
