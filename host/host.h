@@ -17,11 +17,13 @@
 // own. On a transport with virtual time, all workers share one thread and that time.
 //
 // With `metrics.listen`, HTTP serves /metrics in Prometheus' text format and /healthz: 200 while
-// all workers are up, else 503. A browser finds at /status (and /) a page that shows what goes on, and
-// /host is what programs are told of the host itself: {"program", "pid", "uptime_s", "transport",
-// "workers", "state": "starting", "running" or "stopping", "pages": ["net", "rpc", ...]}. Set-ups may add pages (Worker::Show()), as those of programs with
-// RPC do: /rpc. With `netstack`, there is also /net, the state of the network stacks as
-// JSON, and /net/ping, which sends echo requests from worker 0 (net_pages.h).
+// all workers are up, else 503. A browser finds at /status (and /) a page that shows what goes on,
+// and /host is what programs are told of the host itself: {"program", "pid", "uptime_ms",
+// "transport", "workers", "state": "starting", "running" or "stopping", "pages": ["net", "rpc",
+// ...], "loops": [{"worker", "iterations", "idle_iterations", "sleeps"}, ...]}. Set-ups may add
+// pages (Worker::Show()), as those of programs with RPC do: /rpc. With `netstack`, there is also
+// /net, the state of the network stacks as JSON, and /net/ping, which sends echo requests from
+// worker 0 (net_pages.h).
 //
 // The configuration's `log` section is the process's from then on (weft/core/log.h); its `tracing`
 // section is for what workers tell of their calls (Worker::observers()).
