@@ -5,7 +5,7 @@
 //
 //   Aead seal, open;
 //   seal.SetKey(Cipher::kAes128Gcm, key, iv, Aead::Use::kSeal);
-//   seal.Seal(number, data, size, tail, data);           // data has room for the tail and a tag
+//   seal.Seal(number, data, size, tail);                 // data has room for the tail and a tag
 //   open.Open(number, data, size + tail.size() + 16);    // false: not what was sealed
 //
 // About 140 ns for 64 bytes where the processor has AES instructions, and nothing is allocated.

@@ -102,13 +102,7 @@ absl::StatusOr<Peer> SecurePort::Resolve(const Address& address) {
   if (const Connection* known = connections_.FindBelow(*below, true)) return known->peer();
   const auto credentials = security_->CredentialsAt(loop_.now_ns());
   if (absl::Status status = credentials->CheckRole(Role::kClient); !status.ok()) return status;
-  if (connections_.full()) {
-    if (Connection* const idlest = connections_.Idlest()) {
-      ++counts_.connections_evicted;
-      AddEvent(PortEvent::Kind::kPeerClosed, idlest->peer(), 0);
-      RemoveConnection(idlest);
-    }
-  }
+  MakeRoom();
   Connection* const connection = connections_.Add(*below, /*client=*/true);
   if (connection == nullptr) {
     return absl::ResourceExhaustedError("security.connections_max peers are connected");
@@ -197,6 +191,15 @@ void SecurePort::OnEventBelow(const PortEvent& event, Connection& connection) {
 void SecurePort::RemoveConnection(Connection* connection) {
   if (connection->established) counts_.connections.Add(-1);
   connections_.Remove(connection);
+}
+
+// Of a full table, one is forgotten for the next, if there is one that may go.
+void SecurePort::MakeRoom() {
+  Connection* const idlest = connections_.full() ? connections_.Idlest() : nullptr;
+  if (idlest == nullptr) return;
+  ++counts_.connections_evicted;
+  AddEvent(PortEvent::Kind::kPeerClosed, idlest->peer(), 0);
+  RemoveConnection(idlest);
 }
 
 }  // namespace weft::rpc

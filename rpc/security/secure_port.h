@@ -114,9 +114,11 @@ class SecurePort final : public DatagramPort {
   static ConnectionKeys* KeysFor(Connection& connection, const Peer& below, uint32_t number);
   void OnUnknownRecord(const Peer& below, const RecordHead& head);
   void OnOtherEpoch(Connection& connection, const RecordHead& head);
+  void SendReset(const Peer& below, const RecordHead& head);
   void TakeEventsBelow();
   void OnEventBelow(const PortEvent& event, Connection& connection);
   void RemoveConnection(Connection* connection);
+  void MakeRoom();
   void AddEvent(PortEvent::Kind kind, const Peer& peer, int error);
 
   // Handshakes of both sides (secure_port_handshake.cc).
@@ -124,7 +126,7 @@ class SecurePort final : public DatagramPort {
   void WorkOnHandshakes();
   bool OnHandshakePacket(const Peer& below, const HandshakePacket& packet);
   void SendHandshakePacket(const Peer& below, const HandshakePacket& packet);
-  size_t PieceBytes(const Peer& below) const;
+  size_t PieceBytes() const;
   bool Establish(Connection& connection, const HandshakeResult& result, uint32_t number,
                  uint32_t remote_number);
   void CountFailure(Failure failure) { ++counts_.handshakes_failed[static_cast<size_t>(failure)]; }

@@ -99,13 +99,7 @@ Connection* SecurePort::ConnectionFor(const Peer& below, const std::string& iden
     AddEvent(PortEvent::Kind::kPeerClosed, known->peer(), 0);
     RemoveConnection(known);
   }
-  if (connections_.full()) {
-    Connection* const idlest = connections_.Idlest();
-    if (idlest == nullptr) return nullptr;
-    ++counts_.connections_evicted;
-    AddEvent(PortEvent::Kind::kPeerClosed, idlest->peer(), 0);
-    RemoveConnection(idlest);
-  }
+  MakeRoom();
   return connections_.Add(below, /*client=*/false);
 }
 
@@ -121,7 +115,7 @@ void SecurePort::SendAnswer(const Peer& below, Accepting& accepting) {
     packet.payload = bytes;
     SendHandshakePacket(below, packet);
   };
-  const size_t pieces = accepting.handshake->SendPieces(PieceBytes(below), send);
+  const size_t pieces = accepting.handshake->SendPieces(PieceBytes(), send);
   if (pieces == 0 && accepting.complete) send(accepting.handshake->acknowledged(), {});
 }
 

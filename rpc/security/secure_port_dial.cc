@@ -98,7 +98,7 @@ void SecurePort::SendFlight(Connection& connection, uint8_t flags) {
     SendHandshakePacket(connection.below, packet);
     packet.flags &= static_cast<uint8_t>(~HandshakePacket::kResend);
   };
-  if (dialing.handshake->SendPieces(PieceBytes(connection.below), send) == 0) {
+  if (dialing.handshake->SendPieces(PieceBytes(), send) == 0) {
     send(dialing.handshake->acknowledged(), {});
   }
 }

@@ -73,7 +73,7 @@ bool SecurePort::OnHandshakePacket(const Peer& below, const HandshakePacket& pac
   return OnServerPacket(*connection, packet);
 }
 
-size_t SecurePort::PieceBytes(const Peer&) const {
+size_t SecurePort::PieceBytes() const {
   const size_t room =
       std::min(below_->capabilities().max_payload_bytes, below_->pool().payload_bytes());
   return std::min(room, kPacketBytesMax) - HandshakePacket::kFlightHeadBytes;

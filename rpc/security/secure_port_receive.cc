@@ -112,29 +112,26 @@ ConnectionKeys* SecurePort::KeysFor(Connection& connection, const Peer& below, u
 // is told to begin anew, by less than it sent.
 void SecurePort::OnUnknownRecord(const Peer& below, const RecordHead& head) {
   ++counts_.records_unknown;
-  if (role_ != Role::kServer || resets_left_ == 0) return;
-  --resets_left_;
-  ++counts_.resets_sent;
-  SendHandshakePacket(below, {.type = HandshakePacket::Type::kReset,
-                              .flags = HandshakePacket::kFromServer,
-                              .connection = head.connection,
-                              .attempt = head.number});
+  if (role_ == Role::kServer) SendReset(below, head);
 }
 
 // Late by more than an epoch; or else the two sides have lost each other, after a whole epoch of
 // packets was lost.
 void SecurePort::OnOtherEpoch(Connection& connection, const RecordHead& head) {
   ++counts_.records_other_epoch;
-  if (!connection.client) {
-    if (resets_left_ == 0) return;
-    --resets_left_;
-    ++counts_.resets_sent;
-    return SendHandshakePacket(connection.below, {.type = HandshakePacket::Type::kReset,
-                                                  .flags = HandshakePacket::kFromServer,
-                                                  .connection = head.connection,
-                                                  .attempt = head.number});
-  }
+  if (!connection.client) return SendReset(connection.below, head);
   if (!connection.dialing->under_way) Dial(connection);
+}
+
+// As many as there may be in a turn.
+void SecurePort::SendReset(const Peer& below, const RecordHead& head) {
+  if (resets_left_ == 0) return;
+  --resets_left_;
+  ++counts_.resets_sent;
+  SendHandshakePacket(below, {.type = HandshakePacket::Type::kReset,
+                              .flags = HandshakePacket::kFromServer,
+                              .connection = head.connection,
+                              .attempt = head.number});
 }
 
 }  // namespace weft::rpc

@@ -54,8 +54,7 @@ bool SendKeys::Start(const TrafficSecret& secret, Cipher cipher, int64_t now_ns,
   cipher_ = cipher;
   number_ = 0;
   phase_ = 0;
-  epoch_end_ = limits.packets;
-  epoch_end_ns_ = now_ns + std::min(limits.time_ns, std::numeric_limits<int64_t>::max() - now_ns);
+  BeginEpoch(now_ns, limits);
   return secret_.MakeKey(cipher, Aead::Use::kSeal, &aead_);
 }
 
@@ -67,9 +66,13 @@ bool SendKeys::Rotate(int64_t now_ns, const RotationLimits& limits) {
   aead_ = std::move(aead);
   ++phase_;
   ++rotations_;
+  BeginEpoch(now_ns, limits);
+  return true;
+}
+
+void SendKeys::BeginEpoch(int64_t now_ns, const RotationLimits& limits) {
   epoch_end_ = number_ + limits.packets;
   epoch_end_ns_ = now_ns + std::min(limits.time_ns, std::numeric_limits<int64_t>::max() - now_ns);
-  return true;
 }
 
 bool ReceiveKeys::Start(const TrafficSecret& secret, Cipher cipher) {

@@ -74,6 +74,7 @@ class SendKeys {
 
  private:
   bool Rotate(int64_t now_ns, const RotationLimits& limits);
+  void BeginEpoch(int64_t now_ns, const RotationLimits& limits);
 
   Aead aead_;
   uint64_t number_ = 0;
