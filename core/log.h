@@ -14,10 +14,10 @@
 //
 // It may be called on any thread, also on data paths: a level that is off costs a load and a
 // branch, and its fields are not computed. One that is on costs some hundreds of nanoseconds; the
-// thread that calls neither allocates nor waits for the disk. Lines go through a queue of kQueueLines to a
-// thread that writes them, some 50,000 a second at most. What comes faster is dropped, counted, and
-// said in the log. Not for signal handlers. What the queue holds is lost when the process is
-// killed or crashes, not when it exits.
+// thread that calls neither allocates nor waits for the disk. Lines go through a queue of
+// kLogQueueLines to a thread that writes them, some 50,000 a second at most. What comes faster is
+// dropped, counted, and said in the log. Not for signal handlers. What the queue holds is lost when
+// the process is killed or crashes, not when it exits.
 //
 // A program that has a configuration gets its `log` section applied by weft::Host.
 #ifndef WEFT_CORE_LOG_H_

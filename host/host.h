@@ -60,7 +60,8 @@ namespace weft {
 
 struct HostOptions {
   // The first SIGINT or SIGTERM stops Run(), which then returns OK, after what Worker::BeforeEnd()
-  // asked for; one that comes more than 200 ms after it ends the process. One host of a process can have this.
+  // asked for; one that comes more than 200 ms after it ends the process. One host of a process can
+  // have this.
   bool handle_signals = true;
 };
 

@@ -41,7 +41,8 @@ struct HttpResponse {
   int status = 200;
   std::string content_type = "text/plain; charset=utf-8";
   std::string body = "";
-  // Further header fields, such as {"Location", "/status"}; the program's own words, never a peer's.
+  // Further header fields, such as {"Location", "/status"}; the program's own words, never a
+  // peer's.
   std::vector<std::pair<std::string, std::string>> headers = {};
   // Set where the answer takes time: then the rest counts for nothing, and this is called every few
   // milliseconds, on the server's thread, until it gives the answer. Other requests do not wait.

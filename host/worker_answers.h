@@ -27,8 +27,8 @@ namespace weft {
 // How long a worker, which answers when its loop gets round to it, is waited for.
 inline constexpr int64_t kWorkerAnswerNs = 1'000'000'000;
 
-// One thread asks. What is asked for must not change with the asker, but for `limit`: who asks while
-// a worker has not answered yet gets the same answer.
+// One thread asks. What is asked for must not change with the asker, but for `limit`: who asks
+// while a worker has not answered yet gets the same answer.
 template <typename T>
 class WorkerAnswers {
   // A worker's last answer. Asked for again only when it has come, so that a worker that is stuck

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the program said at some moment, as the other scripts want it, and what follows from two such
-// samples. Nothing here touches the page.
+// What the program said at some moment, as the other scripts want it, and what follows from two
+// such samples. Nothing here touches the page.
 
 const HISTORY_MS = 60_000;
 const LATENCY_WINDOW_MS = 10_000;  // the latencies shown are those of calls that ended in it
@@ -175,7 +175,8 @@ class Latencies {
     this.recent = recent;
   }
 
-  // What the `part` (0 to 1) of calls do not exceed, by nearest rank, in ns; undefined without calls.
+  // What the `part` (0 to 1) of calls do not exceed, by nearest rank, in ns; undefined without
+  // calls.
   quantile(part) {
     let left = Math.max(1, Math.ceil(part * this.count));
     for (const [upperNs, count] of this.buckets) {

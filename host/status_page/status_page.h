@@ -5,8 +5,8 @@
 // (embed.py); each second it fetches /host, /rpc, /net and /metrics of the same server.
 //
 // Its Content-Security-Policy lets nothing run and nothing apply but the script and the style sheet
-// that it was built with, by their hashes, and lets it talk to its own server only: what peers choose
-// (names, addresses, identities) is text to it, twice over.
+// that it was built with, by their hashes, and lets it talk to its own server only: what peers
+// choose (names, addresses, identities) is text to it, twice over.
 #ifndef WEFT_HOST_STATUS_PAGE_STATUS_PAGE_H_
 #define WEFT_HOST_STATUS_PAGE_STATUS_PAGE_H_
 

@@ -8,7 +8,8 @@ const ROWS_MAX = 200;  // of a table; further ones are counted only
 // A section of the page with one table.
 //   columns: {name, label, show(row): text, sort(row): what to sort by (optional), number: right
 //             aligned, draw(row, cell): instead of show, for what is no text}
-//   details(row, node): fills what a row opens when its first cell is pressed; undefined: no such thing
+//   details(row, node): fills what a row opens when its first cell is pressed; undefined: no such
+//   thing
 class Table {
   constructor({id, title, note, columns, sortBy, details, empty}) {
     this.columns = columns;

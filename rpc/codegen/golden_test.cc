@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What is generated of the .proto files in testdata, which the .golden files beside them show. To write
-// those anew: WEFT_UPDATE_GOLDEN=$PWD/rpc/codegen/testdata bazel run //rpc/codegen:golden_test
+// What is generated of the .proto files in testdata, which the .golden files beside them show. To
+// write those anew:
+//   WEFT_UPDATE_GOLDEN=$PWD/rpc/codegen/testdata bazel run //rpc/codegen:golden_test
 #include <cstdlib>
 #include <fstream>
 #include <map>

@@ -10,8 +10,8 @@
 //       {"kv.KeyValue/Get", "kv.KeyValue/Put"});
 //   if (!authorisation.Allows(port, peer, /*method=*/1)) ...
 //
-// Relies on a peer's identity being the same as long as the peer lives (DatagramPort::IdentityOf()).
-// One thread.
+// Relies on a peer's identity being the same as long as the peer lives
+// (DatagramPort::IdentityOf()). One thread.
 #ifndef WEFT_RPC_SECURITY_AUTHORISATION_H_
 #define WEFT_RPC_SECURITY_AUTHORISATION_H_
 

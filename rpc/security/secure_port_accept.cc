@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // SecurePort: the server's side of handshakes. It keeps nothing of a client, and sends it no more
-// than it sent, before a cookie has proven the client's address; afterwards it sends only in answer.
+// than it sent, before a cookie has proven the client's address; afterwards it sends only in
+// answer.
 #include <iterator>
 #include <utility>
 

@@ -152,8 +152,8 @@ void SecurePort::CompleteDialing(Connection& connection, uint32_t remote_number)
 }
 
 // Something that may be forged says that the keys are of no use any more. True if it has been said
-// for long, of a peer to which was sent and which did not answer: what is said between a call and its
-// answer, or while nothing is called, counts for nothing.
+// for long, of a peer to which was sent and which did not answer: what is said between a call and
+// its answer, or while nothing is called, counts for nothing.
 bool SecurePort::IsDoubtful(Connection& connection) {
   Doubt& doubt = connection.dialing->doubt;
   const int64_t now_ns = loop_.now_ns();

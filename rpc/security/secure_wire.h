@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What goes over the wire below a protected port: records, which carry datagrams, and the packets of
-// the handshake that makes their keys. Big-endian; byte layouts are in docs/protocols/secure.md.
+// What goes over the wire below a protected port: records, which carry datagrams, and the packets
+// of the handshake that makes their keys. Big-endian; byte layouts are in docs/protocols/secure.md.
 // Reading checks everything that can be wrong in a packet by itself; what it says is believed only
 // as far as the handshake or a key proves it.
 #ifndef WEFT_RPC_SECURITY_SECURE_WIRE_H_

@@ -9,11 +9,11 @@
 // A protected port is a DatagramPort like any other. When something is first sent to a peer that it
 // resolved, it shakes hands with it: TLS 1.3 (RFC 8446), in which both sides prove who they are.
 // From then on each datagram is encrypted and authenticated as a whole (docs/protocols/secure.md).
-// It talks to nobody who cannot prove an identity, and tells who a peer is: DatagramPort::IdentityOf().
-// What is protected from whom, and what is not: docs/security.md.
+// It talks to nobody who cannot prove an identity, and tells who a peer is:
+// DatagramPort::IdentityOf(). What is protected from whom, and what is not: docs/security.md.
 //
-// Key files are read by Open() and again when they change; handshakes under way and connections that
-// exist keep what they began with.
+// Key files are read by Open() and again when they change; handshakes under way and connections
+// that exist keep what they began with.
 #ifndef WEFT_RPC_SECURITY_SECURITY_H_
 #define WEFT_RPC_SECURITY_SECURITY_H_
 
@@ -59,8 +59,9 @@ class Security : public std::enable_shared_from_this<Security> {
   const config::Security& config() const { return config_; }
 
   // `port` as it is for plain text, else wrapped: what is sent and received through the result is
-  // protected. `loop` is that of the thread that uses it, and outlives it. Errors: FailedPrecondition
-  // where keys for the role are missing; InvalidArgument for a port whose messages are too short.
+  // protected. `loop` is that of the thread that uses it, and outlives it. Errors:
+  // FailedPrecondition where keys for the role are missing; InvalidArgument for a port whose
+  // messages are too short.
   absl::StatusOr<std::unique_ptr<DatagramPort>> Protect(Loop& loop,
                                                         std::unique_ptr<DatagramPort> port,
                                                         Role role) const;

@@ -57,8 +57,8 @@ class SendKeys {
   bool Start(const TrafficSecret& secret, Cipher cipher, int64_t now_ns,
              const RotationLimits& limits);
 
-  // As Aead::Seal(), with the next number; *number and *phase, which the peer needs, are set. Begins
-  // the next epoch first, if it is time to.
+  // As Aead::Seal(), with the next number; *number and *phase, which the peer needs, are set.
+  // Begins the next epoch first, if it is time to.
   bool Seal(int64_t now_ns, const RotationLimits& limits, uint8_t* data, size_t size,
             absl::Span<const uint8_t> tail, uint64_t* number, uint8_t* phase) {
     if (number_ >= epoch_end_ || now_ns >= epoch_end_ns_) [[unlikely]] {
