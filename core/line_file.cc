@@ -33,6 +33,7 @@ absl::Status LineFile::Reopen() {
       open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640));
   if (!fd) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write to '", path_, "'"));
   fd_ = std::move(fd);
+  mid_line_ = false;
   followed_ns_ = MonotonicClock().NowNs();
   return absl::OkStatus();
 }
@@ -51,10 +52,15 @@ void LineFile::Follow() {
 
 bool LineFile::Write(absl::string_view text) {
   Follow();
+  return (!mid_line_ || WriteAll("\n")) && WriteAll(text);
+}
+
+bool LineFile::WriteAll(absl::string_view text) {
   const int fd = path_.empty() ? STDERR_FILENO : fd_.get();
   while (!text.empty()) {
     const ssize_t n = write(fd, text.data(), text.size());
     if (n >= 0) {
+      if (n > 0) mid_line_ = text[static_cast<size_t>(n) - 1] != '\n';
       text.remove_prefix(static_cast<size_t>(n));
       continue;
     }

@@ -26,8 +26,9 @@ class LineFile {
   static absl::StatusOr<LineFile> Open(const std::string& path);
 
   // Writes `text`, one or more whole lines. False if not all of it could be written: what is left
-  // is lost, and reason() says why. Where the file was moved away or removed, a new one is begun
-  // within a second. A reader that does not read is waited for, for a second.
+  // is lost, and reason() says why; a line that was cut off ends before the next one begins. Where
+  // the file was moved away or removed, a new one is begun within a second. A reader that does not
+  // read is waited for, for a second.
   bool Write(absl::string_view text);
 
   // Ok, or why the last Write() failed.
@@ -40,10 +41,12 @@ class LineFile {
   absl::Status Reopen();
   // Opens the path anew if another file, or none, is there now.
   void Follow();
+  bool WriteAll(absl::string_view text);
   bool Fail(int error);
 
   std::string path_;  // empty: standard error
   UniqueFd fd_;
+  bool mid_line_ = false;    // what was written last ends within a line
   int64_t followed_ns_ = 0;  // when Follow() last looked
   absl::Status reason_;
 };

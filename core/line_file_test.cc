@@ -72,5 +72,21 @@ TEST(LineFileTest, AReaderThatDoesNotReadIsNotWaitedForForever) {
   EXPECT_FALSE(file->Write(std::string(10 << 20, 'x')));
 }
 
+TEST(LineFileTest, ALineThatWasCutOffEndsBeforeTheNext) {
+  const std::string path = PathOf("cut");
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  const UniqueFd reader(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  auto file = LineFile::Open(path);
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_FALSE(file->Write(std::string(10 << 20, 'x') + "\n"));
+  std::string piece(1 << 20, '\0');
+  EXPECT_GT(read(reader.get(), piece.data(), piece.size()), 0);
+  EXPECT_TRUE(file->Write("next\n"));
+  EXPECT_TRUE(file->Write("last\n"));
+  const ssize_t n = read(reader.get(), piece.data(), piece.size());
+  ASSERT_GT(n, 0);
+  EXPECT_EQ(piece.substr(0, static_cast<size_t>(n)), "\nnext\nlast\n");
+}
+
 }  // namespace
 }  // namespace weft
