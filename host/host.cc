@@ -24,8 +24,7 @@
 namespace weft {
 namespace {
 
-constexpr int64_t kFinishMs = 1000;
-constexpr std::chrono::milliseconds kFinishTime(kFinishMs);
+constexpr std::chrono::milliseconds kFinishTime(1000);
 constexpr size_t kMetricsMax = 1 << 18;  // Some hundreds for each of 1024 workers.
 
 LoopOptions OptionsOf(const config::Loop& loop) {
@@ -259,7 +258,8 @@ void Host::FinishWorkers() {
                                         [](const auto& worker) { return worker->has_finished(); });
   });
   if (!finished) {
-    WEFT_LOG(kWarning, "the program ends before all of its work has", {"waited_ms", kFinishMs});
+    WEFT_LOG(kWarning, "the program ends before all of its work has",
+             {"waited_ms", kFinishTime.count()});
   }
 }
 
