@@ -4,6 +4,8 @@
 // that are blocked.
 #include <string>
 
+#include "absl/strings/match.h"
+#include "weft/core/log.h"
 #include "weft/rpc/security/secure_fixture.h"
 #include "weft/transports/decorators/decorator.h"
 
@@ -213,9 +215,13 @@ TEST_F(SecureLifeTest, AFileThatCannotBeUsedChangesNothing) {
   server_ = OpenWith("server", Role::kServer, security);
   files_.Write("peers", "a:" + TestKey('a').substr(1));
   RunFor(11'000'000'000);
+  testing::internal::CaptureStderr();
   client_ = Open("client", Role::kClient, PskConfig(files_, "a", TestKey('a')));
   Deliver(*client_, *client_->port().Resolve(Address::Sim("server")), *server_, "hello");
   const std::string problem(security->reload_status().message());
+  FlushLog();
+  EXPECT_TRUE(absl::StrContains(testing::internal::GetCapturedStderr(),
+                                "WARNING changed key files cannot be used"));
   EXPECT_NE(problem.find("peers:1: a key is 32 to 128 hexadecimal digits"), std::string::npos)
       << problem;
   EXPECT_EQ(problem.find("aaaa"), std::string::npos);

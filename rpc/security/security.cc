@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
 #include "weft/config/validate.h"
+#include "weft/core/log.h"
 #include "weft/rpc/security/credentials.h"
 #include "weft/rpc/security/secure_port.h"
 
@@ -62,6 +63,10 @@ std::shared_ptr<const Credentials> Security::CredentialsAt(int64_t now_ns) const
   looked_ns_ = now_ns;
   if (Credentials::StampNow(config_) == credentials_->stamp()) return credentials_;
   auto read = Credentials::Read(config_);
+  if (!read.ok() && read.status() != reload_status_) {
+    WEFT_LOG(kWarning, "changed key files cannot be used; the keys stay as they were",
+             {"reason", read.status().message()});
+  }
   reload_status_ = read.status();
   if (read.ok()) credentials_ = *std::move(read);
   return credentials_;

@@ -73,7 +73,7 @@ class Security : public std::enable_shared_from_this<Security> {
 
   // The keys for a handshake that begins now. Reads the files anew if they were last looked at
   // config.reload_s ago or more, in the time of `now_ns`, and have changed since; files that cannot
-  // be used then leave the keys as they are, and reload_status() says why.
+  // be used then leave the keys as they are; reload_status() and the log say why.
   std::shared_ptr<const Credentials> CredentialsAt(int64_t now_ns) const;
   absl::Status reload_status() const;
 
