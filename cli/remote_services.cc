@@ -87,6 +87,11 @@ Task<absl::Status> RemoteServices::Ask(rpc::Channel& channel) {
     co_return absl::FailedPreconditionError(
         "the server answers, but not as one of services: it takes plain requests only");
   }
+  // A server that is protected says nothing to who is not, and the other way round.
+  if (absl::IsDeadlineExceeded(status)) {
+    co_return absl::DeadlineExceededError(absl::StrCat(
+        status.message(), "; is a server there, and does `security` fit on both sides?"));
+  }
   if (!status.ok()) co_return status;
   names_.assign(response.services().begin(), response.services().end());
   for (const google::protobuf::FileDescriptorProto& file : response.files().file()) {
