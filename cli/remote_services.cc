@@ -64,6 +64,7 @@ absl::StatusOr<std::shared_ptr<void>> Begin(Worker& worker, const Address& addre
 
 absl::Status Converse(Endpoint& endpoint, const Talk& talk) {
   endpoint.config.mutable_host()->set_workers(1);
+  endpoint.config.clear_metrics();  // the file may be the server's, which listens there
   absl::StatusOr<std::unique_ptr<Host>> host = Host::Open(endpoint.config);
   if (!host.ok()) return host.status();
   std::optional<absl::Status> outcome;

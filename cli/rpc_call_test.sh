@@ -222,6 +222,13 @@ if serve testing_services 127.0.0.1:0; then
   err_has 'FAILED_PRECONDITION'
 fi
 
+# --- the server's own configuration serves for calls, though they cannot listen where it does ---
+
+echo 'metrics { listen: "203.0.113.1:9100" }' >server.cfg
+if serve testing_services 127.0.0.1:0; then
+  weft_exits 0 rpc list "$address" --config server.cfg
+fi
+
 # --- keys on one side only: neither says anything to the other ---
 
 printf '%064d' 7 >key
