@@ -64,6 +64,7 @@ absl::StatusOr<std::shared_ptr<void>> Begin(Worker& worker, const Address& addre
 
 absl::Status Converse(Endpoint& endpoint, const Talk& talk) {
   endpoint.config.mutable_host()->set_workers(1);
+  endpoint.config.clear_metrics();  // the file may be the server's, which listens there
   absl::StatusOr<std::unique_ptr<Host>> host = Host::Open(endpoint.config);
   if (!host.ok()) return host.status();
   std::optional<absl::Status> outcome;
@@ -86,6 +87,11 @@ Task<absl::Status> RemoteServices::Ask(rpc::Channel& channel) {
   if (absl::IsInternal(status) || (status.ok() && response.services().empty())) {
     co_return absl::FailedPreconditionError(
         "the server answers, but not as one of services: it takes plain requests only");
+  }
+  // A server that is protected says nothing to who is not, and the other way round.
+  if (absl::IsDeadlineExceeded(status)) {
+    co_return absl::DeadlineExceededError(absl::StrCat(
+        status.message(), "; is a server there, and does `security` fit on both sides?"));
   }
   if (!status.ok()) co_return status;
   names_.assign(response.services().begin(), response.services().end());

@@ -222,5 +222,26 @@ if serve testing_services 127.0.0.1:0; then
   err_has 'FAILED_PRECONDITION'
 fi
 
+# --- the server's own configuration serves for calls, though they cannot listen where it does ---
+
+echo 'metrics { listen: "203.0.113.1:9100" }' >server.cfg
+if serve testing_services 127.0.0.1:0; then
+  weft_exits 0 rpc list "$address" --config server.cfg
+fi
+
+# --- keys on one side only: neither says anything to the other ---
+
+printf '%064d' 7 >key
+echo 'security { psk { identity: "a" key_file: "key" } }' >psk.cfg
+if serve testing_services 127.0.0.1:0 psk.cfg; then
+  weft_exits 0 rpc list "$address" --config psk.cfg
+  weft_exits 1 rpc list "$address"
+  err_has 'fit on both sides?'
+fi
+if serve testing_services 127.0.0.1:0; then
+  weft_exits 1 rpc call "$address" "$echo/Echo" --config psk.cfg
+  err_has 'fit on both sides?'
+fi
+
 ((failures == 0)) || echo "$failures checks failed" >&2
 exit $((failures > 0))

@@ -39,6 +39,7 @@ int main(int argc, char** argv) {
         words.empty() || words[0] == "serve" ? kv::Serve(*config) : kv::RunCommand(*config, words);
   }
   if (status.ok()) return 0;
-  std::fprintf(stderr, "kv_service: %s\n", status.ToString().c_str());
+  std::fprintf(stderr, "kv_service: %s\n",
+               status.ToString(absl::StatusToStringMode::kWithNoExtraData).c_str());
   return 1;
 }
