@@ -3,7 +3,7 @@
 // Handshakes, records and changes of keys over networks that do not behave. Whatever happens, what
 // is delivered was sent, and once; and when the peers can hear each other, they talk.
 //
-//   bazel run //rpc/security:secure_simulation_test -- 1 4711   one seed of each weather, from 4711 on
+//   bazel run //rpc/security:secure_simulation_test -- 1 4711   one seed of each weather, 4711
 #include <cstdint>
 #include <set>
 #include <string>

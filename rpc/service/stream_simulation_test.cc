@@ -5,7 +5,7 @@
 // everything that happens:
 //
 //   bazel test //rpc/service:stream_simulation_test
-//   bazel run //rpc/service:stream_simulation_test -- 1 4711   one seed of each weather, from 4711 on
+//   bazel run //rpc/service:stream_simulation_test -- 1 4711   one seed of each weather, 4711
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
