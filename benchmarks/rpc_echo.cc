@@ -23,6 +23,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "weft/benchmarks/bulk_workload.h"
+#include "weft/benchmarks/cores.h"
 #include "weft/benchmarks/floors/floors.h"
 #include "weft/benchmarks/footprint.h"
 #include "weft/benchmarks/peer_process.h"
@@ -30,7 +31,6 @@
 #include "weft/benchmarks/rpc_bars.h"
 #include "weft/benchmarks/rpc_workload.h"
 #include "weft/benchmarks/runtime_directory.h"
-#include "weft/core/cpu.h"
 
 using Words = std::vector<std::string>;
 
@@ -114,13 +114,8 @@ std::vector<RpcWorkload> DefaultWorkloads(bool quick) {
 }
 
 absl::StatusOr<Plan> MakePlan() {
-  const std::string cores_flag = absl::GetFlag(FLAGS_cores);
-  absl::StatusOr<std::vector<int>> cores = AllowedCores();
-  if (!cores_flag.empty()) cores = ParseCoreList(cores_flag);
+  const absl::StatusOr<std::vector<int>> cores = ClientAndServerCores(absl::GetFlag(FLAGS_cores));
   if (!cores.ok()) return cores.status();
-  if (cores->size() < 2) {
-    return absl::InvalidArgumentError("client and server spin and need two cores, one each");
-  }
   const bool quick = absl::GetFlag(FLAGS_quick);
   const absl::Duration duration = quick ? absl::Milliseconds(100) : absl::GetFlag(FLAGS_duration);
   Plan plan;

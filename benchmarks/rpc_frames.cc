@@ -22,6 +22,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "weft/benchmarks/cores.h"
 #include "weft/benchmarks/floors/afxdp_floor.h"
 #include "weft/benchmarks/floors/dpdk_floor.h"
 #include "weft/benchmarks/floors/floors.h"
@@ -32,7 +33,6 @@
 #include "weft/benchmarks/report.h"
 #include "weft/benchmarks/rpc_workload.h"
 #include "weft/benchmarks/veth_pair.h"
-#include "weft/core/cpu.h"
 
 ABSL_FLAG(std::string, cores, "",
           "client's and server's core, as in 0,1; default: the first two allowed");
@@ -300,13 +300,8 @@ bool Failed(const std::vector<Series>& all) {
 }
 
 absl::StatusOr<Options> MakeOptions() {
-  const std::string cores_flag = absl::GetFlag(FLAGS_cores);
-  absl::StatusOr<std::vector<int>> cores = AllowedCores();
-  if (!cores_flag.empty()) cores = ParseCoreList(cores_flag);
+  const absl::StatusOr<std::vector<int>> cores = ClientAndServerCores(absl::GetFlag(FLAGS_cores));
   if (!cores.ok()) return cores.status();
-  if (cores->size() < 2) {
-    return absl::InvalidArgumentError("client and server spin and need two cores, one each");
-  }
   if (absl::GetFlag(FLAGS_runs) < 1) return absl::InvalidArgumentError("--runs must be 1 at least");
   return Options{.client_core = (*cores)[0],
                  .server_core = (*cores)[1],

@@ -22,6 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "weft/benchmarks/cores.h"
 #include "weft/benchmarks/death_workload.h"
 #include "weft/benchmarks/overload_workload.h"
 #include "weft/benchmarks/peer_process.h"
@@ -29,7 +30,6 @@
 #include "weft/benchmarks/rpc_workload.h"
 #include "weft/benchmarks/runtime_directory.h"
 #include "weft/benchmarks/session_workload.h"
-#include "weft/core/cpu.h"
 
 using Words = std::vector<std::string>;
 
@@ -238,13 +238,8 @@ absl::StatusOr<std::vector<Experiment>> WantedExperiments() {
 }
 
 absl::StatusOr<RpcOptions> MakeOptions() {
-  const std::string cores_flag = absl::GetFlag(FLAGS_cores);
-  absl::StatusOr<std::vector<int>> cores = AllowedCores();
-  if (!cores_flag.empty()) cores = ParseCoreList(cores_flag);
+  const absl::StatusOr<std::vector<int>> cores = ClientAndServerCores(absl::GetFlag(FLAGS_cores));
   if (!cores.ok()) return cores.status();
-  if (cores->size() < 2) {
-    return absl::InvalidArgumentError("client and server spin and need two cores, one each");
-  }
   if (absl::GetFlag(FLAGS_runs) < 1) return absl::InvalidArgumentError("--runs must be 1 at least");
   return RpcOptions{
       (*cores)[0], (*cores)[1],

@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "weft/benchmarks/cores.h"
 #include "weft/benchmarks/experiment.h"
 #include "weft/benchmarks/floors/floors.h"
 #include "weft/benchmarks/grpc/grpc_peer.h"
@@ -26,7 +27,6 @@
 #include "weft/benchmarks/rpc_workload.h"
 #include "weft/benchmarks/runtime_directory.h"
 #include "weft/benchmarks/service_workload.h"
-#include "weft/core/cpu.h"
 #include "weft/rpc/security/test_certificates.h"
 
 using Words = std::vector<std::string>;
@@ -54,13 +54,8 @@ struct Plan {
 };
 
 absl::StatusOr<Plan> MakePlan() {
-  const std::string cores_flag = absl::GetFlag(FLAGS_cores);
-  absl::StatusOr<std::vector<int>> cores = AllowedCores();
-  if (!cores_flag.empty()) cores = ParseCoreList(cores_flag);
+  const absl::StatusOr<std::vector<int>> cores = ClientAndServerCores(absl::GetFlag(FLAGS_cores));
   if (!cores.ok()) return cores.status();
-  if (cores->size() < 2) {
-    return absl::InvalidArgumentError("client and server spin and need two cores, one each");
-  }
   const bool quick = absl::GetFlag(FLAGS_quick);
   Plan plan = {.transports = absl::GetFlag(FLAGS_transports),
                .runs = quick ? 3 : absl::GetFlag(FLAGS_runs),

@@ -6,13 +6,11 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -25,6 +23,7 @@
 #include "weft/core/loop.h"
 #include "weft/core/task.h"
 #include "weft/core/task_group.h"
+#include "weft/core/temp_directory.h"
 #include "weft/netstack/netstack_transport.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/load_generator.h"
@@ -103,10 +102,6 @@ class AllocationTest : public testing::TestWithParam<std::tuple<std::string, Wir
   // A client and, behind `handler`, a server, both run by this thread.
   template <typename F>
   void Open(F handler) {
-    // Sockets' paths are short.
-    std::string directory = "/tmp/weft_allocation_test.XXXXXX";
-    ASSERT_NE(mkdtemp(directory.data()), nullptr);
-    directory_ = directory;
     ASSERT_NO_FATAL_FAILURE(OpenTransports());
 
     server_loop_ = std::make_unique<Loop>(LoopOptions{}, RealClock());
@@ -135,14 +130,14 @@ class AllocationTest : public testing::TestWithParam<std::tuple<std::string, Wir
 
   void OpenTransports() {
     if (transport_name() == "dpdk") {
-      const std::string socket = directory_ + "/wire";
+      const std::string socket = directory_.path() + "/wire";
       OpenNetstack("net_vhost0,iface=" + socket, "10.0.0.1/24", &server_transport_);
       OpenNetstack("net_virtio_user0,path=" + socket, "10.0.0.2/24", &own_client_transport_);
       return;
     }
     config::Transport config;
     config.set_name(transport_name());
-    if (transport_name() == "shm") config.mutable_shm()->set_directory(directory_);
+    if (transport_name() == "shm") config.mutable_shm()->set_directory(directory_.path());
     auto transport = OpenPlainTransport(config);
     ASSERT_TRUE(transport.ok()) << transport.status();
     server_transport_ = *std::move(transport);
@@ -188,7 +183,6 @@ class AllocationTest : public testing::TestWithParam<std::tuple<std::string, Wir
     server_.reset();
     own_client_transport_.reset();
     server_transport_.reset();
-    if (!directory_.empty()) std::filesystem::remove_all(directory_);
   }
 
   Address ListenAddress() const {
@@ -224,7 +218,7 @@ class AllocationTest : public testing::TestWithParam<std::tuple<std::string, Wir
     EXPECT_EQ(locked, 0);
   }
 
-  std::string directory_;
+  const TempDirectory directory_;
   std::unique_ptr<Transport> server_transport_;
   std::unique_ptr<Transport> own_client_transport_;  // null: it is the server's
   std::unique_ptr<Loop> server_loop_;

@@ -21,6 +21,7 @@
 #include "weft/rpc/retry.h"
 #include "weft/rpc/server.h"
 #include "weft/transports/sim/network.h"
+#include "weft/transports/sim/seeds.h"
 #include "weft/transports/sim/sim_transport.h"
 
 namespace weft::rpc {
@@ -29,8 +30,7 @@ namespace {
 constexpr size_t kServers = 4;
 constexpr size_t kCalls = 40;
 
-uint64_t seeds = 10;
-uint64_t first_seed = 1;
+constexpr uint64_t kSeeds = 10;
 
 struct Scenario {
   Wire wire = Wire::kExtended;
@@ -220,7 +220,7 @@ std::vector<Scenario> Table() {
 TEST(RetrySimulationTest, EveryCallEndsOnceAndRunsAsOftenAsItMay) {
   CallerStats sum;
   for (const Scenario& s : Table()) {
-    for (uint64_t seed = first_seed; seed < first_seed + seeds; ++seed) {
+    for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {
       SCOPED_TRACE(absl::StrFormat("seed %u, %s format, loss %g, duplicate %g, partition %d", seed,
                                    s.wire == Wire::kOriginal ? "original" : "extended", s.loss,
                                    s.duplicate, s.partition));
@@ -244,7 +244,7 @@ TEST(RetrySimulationTest, EveryCallEndsOnceAndRunsAsOftenAsItMay) {
 
 TEST(RetrySimulationTest, TheSameSeedIsTheSameRun) {
   const Scenario scenario{.loss = 0.05, .duplicate = 0.1};
-  for (uint64_t seed = first_seed; seed < first_seed + seeds; ++seed) {
+  for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {
     const uint64_t once = SimulatedRun(scenario, seed).Go();
     EXPECT_EQ(SimulatedRun(scenario, seed).Go(), once) << seed;
     EXPECT_NE(SimulatedRun(scenario, seed + 1).Go(), once) << seed;
@@ -253,10 +253,3 @@ TEST(RetrySimulationTest, TheSameSeedIsTheSameRun) {
 
 }  // namespace
 }  // namespace weft::rpc
-
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  if (argc > 1) weft::rpc::seeds = std::strtoull(argv[1], nullptr, 10);
-  if (argc > 2) weft::rpc::first_seed = std::strtoull(argv[2], nullptr, 10);
-  return RUN_ALL_TESTS();
-}

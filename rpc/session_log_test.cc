@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -11,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "weft/core/log.h"
+#include "weft/core/temp_directory.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/sim_transport.h"
 
@@ -18,8 +18,8 @@ namespace weft::rpc {
 namespace {
 
 TEST(SessionLogTest, EachEventHasItsLevelAndFields) {
-  const std::string path = absl::StrCat(testing::TempDir(), "/sessions.log");
-  std::remove(path.c_str());
+  const TempDirectory directory;
+  const std::string path = absl::StrCat(directory.path(), "/sessions.log");
   ASSERT_TRUE(ConfigureLog({.file = path}).ok());
   sim::Network network(1);
   const auto transport = sim::OpenTransport(&network);

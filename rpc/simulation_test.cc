@@ -9,7 +9,6 @@
 
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,13 +18,13 @@
 #include "weft/rpc/client.h"
 #include "weft/rpc/server.h"
 #include "weft/transports/sim/network.h"
+#include "weft/transports/sim/seeds.h"
 #include "weft/transports/sim/sim_transport.h"
 
 namespace weft::rpc {
 namespace {
 
-uint64_t seeds = 4;
-uint64_t first_seed = 1;
+constexpr uint64_t kSeeds = 4;
 
 struct Scenario {
   double loss = 0;
@@ -194,7 +193,7 @@ TEST(RpcSimulationTest, EveryCallEndsOnceWithItsOwnReplyOrAnError) {
   size_t replies = 0;
   size_t failures = 0;
   for (const Scenario& s : Table()) {
-    for (uint64_t seed = first_seed; seed < first_seed + seeds; ++seed) {
+    for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {
       SCOPED_TRACE(
           absl::StrFormat("seed %u, loss %g, duplicate %g, reorder %g, corrupt %g, partition %d, "
                           "request %u, reply %u",
@@ -221,7 +220,7 @@ TEST(RpcSimulationTest, TheSameSeedIsTheSameRun) {
                           .corrupt = 0.05,
                           .request_bytes = 9000,
                           .reply_bytes = 5000};
-  for (uint64_t seed = first_seed; seed < first_seed + seeds; ++seed) {
+  for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {
     const Outcome once = SimulatedRun(scenario, seed).Go();
     const Outcome again = SimulatedRun(scenario, seed).Go();
     EXPECT_EQ(once.digest, again.digest) << seed;
@@ -231,10 +230,3 @@ TEST(RpcSimulationTest, TheSameSeedIsTheSameRun) {
 
 }  // namespace
 }  // namespace weft::rpc
-
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  if (argc > 1) weft::rpc::seeds = std::strtoull(argv[1], nullptr, 10);
-  if (argc > 2) weft::rpc::first_seed = std::strtoull(argv[2], nullptr, 10);
-  return RUN_ALL_TESTS();
-}

@@ -4,7 +4,6 @@
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -16,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "weft/core/metrics.h"
+#include "weft/core/temp_directory.h"
 #include "weft/rpc/service/call_observers.h"
 #include "weft/rpc/service/echo_service.h"
 #include "weft/rpc/service/service_fixture.h"
@@ -47,8 +47,6 @@ class RelayServer final : public testing::RelayService {
 
 class ObserversTest : public ::testing::Test {
  protected:
-  void SetUp() override { std::remove(path_.c_str()); }
-
   // A tracer of its own for each program: "client", "server", ...
   void Trace(double ratio) {
     writer_ = SpanWriter::Start({.file = path_, .virtual_time = true}).value();
@@ -124,7 +122,8 @@ class ObserversTest : public ::testing::Test {
     return "";
   }
 
-  const std::string path_ = absl::StrCat(::testing::TempDir(), "/observers.jsonl");
+  const TempDirectory directory_;
+  const std::string path_ = absl::StrCat(directory_.path(), "/observers.jsonl");
   ServiceFixture fixture_;
   std::map<std::string, MethodTable> methods_;
   std::shared_ptr<SpanWriter> writer_;

@@ -6,7 +6,6 @@
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -18,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "weft/core/allocation_counter.h"
+#include "weft/core/temp_directory.h"
 #include "weft/rpc/trace/testdata/otlp.pb.h"
 
 namespace weft::rpc {
@@ -27,11 +27,6 @@ constexpr char kGet[] = "kv.KeyValue/Get";
 
 class TracerTest : public testing::Test {
  protected:
-  void SetUp() override {
-    path_ = absl::StrCat(testing::TempDir(), "/spans.jsonl");
-    std::remove(path_.c_str());
-  }
-
   void Start(SpanWriter::Options options = {}, double ratio = 1) {
     options.file = path_;
     options.virtual_time = true;
@@ -71,7 +66,8 @@ class TracerTest : public testing::Test {
     return attributes;
   }
 
-  std::string path_;
+  const TempDirectory directory_;
+  const std::string path_ = absl::StrCat(directory_.path(), "/spans.jsonl");
   ManualClock clock_;
   std::shared_ptr<SpanWriter> writer_;
   std::unique_ptr<Tracer> tracer_;

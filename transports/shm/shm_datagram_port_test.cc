@@ -71,9 +71,10 @@ TEST_F(ShmDatagramPortTest, DropsAndCountsWhatCanNeverBeSent) {
   const Peer to = *client->Resolve(Address::Shm("echo"));
   Datagram burst[3] = {Message(*client, Peer{{9, 9, 9}}, "nobody"), Message(*client, to, ""),
                        Message(*client, to, "after")};
-  BufferPool large({.count = 1, .bytes = 4096});
+  const size_t too_long = client->capabilities().max_payload_bytes + 1;
+  BufferPool large({.count = 1, .bytes = too_long + 1024});
   burst[1].buffer = large.Allocate();
-  burst[1].buffer.Append(client->capabilities().max_payload_bytes + 1);
+  burst[1].buffer.Append(too_long);
   EXPECT_EQ(client->Send(absl::MakeSpan(burst)), 3u);
   EXPECT_FALSE(burst[0].buffer || burst[1].buffer || burst[2].buffer);
   EXPECT_EQ(client->stats().send_failed, 2u);

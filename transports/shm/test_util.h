@@ -5,7 +5,6 @@
 #define WEFT_TRANSPORTS_SHM_TEST_UTIL_H_
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -17,28 +16,11 @@
 
 #include "absl/types/span.h"
 #include "weft/config/config.h"
+#include "weft/core/temp_directory.h"
 #include "weft/transports/datagram_port.h"
 #include "weft/transports/registry.h"
 
 namespace weft::shm {
-
-// A directory of its own for each test, removed at its end. Short, as paths of sockets must be.
-class TempDirectory {
- public:
-  TempDirectory() {
-    char path[] = "/tmp/weft-shm-test-XXXXXX";
-    if (mkdtemp(path) == nullptr) std::abort();
-    path_ = path;
-  }
-  ~TempDirectory() {
-    if (owner_ == getpid()) std::filesystem::remove_all(path_);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  const pid_t owner_ = getpid();
-};
 
 inline size_t OpenDescriptors() {
   const std::filesystem::directory_iterator all("/proc/self/fd");
