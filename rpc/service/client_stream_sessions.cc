@@ -35,6 +35,11 @@ ClientStreams::ClientStreams(Client& client, const Peer& server, const StreamOpt
 }
 
 ClientStreams::~ClientStreams() {
+  if (!left_) Leave();
+}
+
+void ClientStreams::Leave() {
+  left_ = true;
   client_.Remove(this);
   for (const Session& session : sessions_) {
     if (session.id) client_.Disconnect(session.id);

@@ -138,8 +138,11 @@ class ClientStreamState final : public StreamSender, public StreamReceiver {
 class ClientStreams final : public Gatherer {
  public:
   ClientStreams(Client& client, const Peer& server, const StreamOptions& options);
-  // Streams must be gone.
+  // Streams must be gone, and none of what they do be under way, such as to resume a coroutine.
   ~ClientStreams() override;
+  // Gives up its sessions and its client, which may then end first. Streams must be gone; there will
+  // be no more. May be called from a coroutine that one of them has resumed.
+  void Leave();
 
   // Open streams, and sessions for them.
   size_t size() const { return static_cast<size_t>(stats_.open.value()); }
@@ -171,6 +174,7 @@ class ClientStreams final : public Gatherer {
   bool BuffersLow() const;
 
   Client& client_;
+  bool left_ = false;  // the client
   const Peer server_;
   const StreamOptions options_;
   Prng random_;
