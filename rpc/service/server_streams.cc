@@ -148,6 +148,7 @@ void ServerStreams::OnPull(ServerCall call, const RequestHead& head) {
     ++stats_.beyond_window;
     return Answer(call, RequestKind::kPull, {.code = absl::StatusCode::kResourceExhausted});
   }
+  call.request().Clear();  // a PULL is its head: nothing else of it is to wait here
   call.Park();
   const size_t place = (state->pulls_begin_ + state->pulls_count_++) % state->pulls_.size();
   state->pulls_[place].emplace(std::move(call));

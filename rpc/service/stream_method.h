@@ -59,8 +59,12 @@ class StreamMethod final : public MethodHandler {
     }
     PooledMessage<Received<Request>> request(self.requests_);
     PooledMessage<Sent<Response>> response(self.responses_);
-    if (status.ok() && kKind == MethodKind::kServerStreaming && !self.Parse(call, request)) {
-      status = self.core_.Unparsable(self.method_);
+    if constexpr (kKind == MethodKind::kServerStreaming) {
+      if (status.ok() && !self.Parse(call, request)) {
+        status = self.core_.Unparsable(self.method_);
+      }
+    } else {
+      call.request().Clear();  // there should be nothing, and the stream may live for long
     }
     if (status.ok()) {
       stream->state().set_observer(&observed);
