@@ -50,6 +50,12 @@ class ClientStreams;
 struct StreamDirections {
   bool reads = false;   // messages of the server
   bool writes = false;  // messages of the client
+
+  size_t ways() const { return reads && writes ? 2 : 1; }
+  // For the OPEN, and a window of calls each way.
+  size_t SlotsFor(size_t window) const { return 1 + ways() * window; }
+  // The window that so many slots suffice for.
+  size_t WindowFor(size_t slots) const { return slots == 0 ? 0 : (slots - 1) / ways(); }
 };
 
 // What a client keeps of one stream. Used again for another one when it has ended.
@@ -171,7 +177,6 @@ class ClientStreams final : public Gatherer {
   absl::StatusOr<size_t> SessionFor(size_t slots);
   void Release(ClientStreamState& state);
   size_t SlotsOf(const Session& session) const;
-  bool BuffersLow() const;
 
   Client& client_;
   bool left_ = false;  // the client
