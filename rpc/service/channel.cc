@@ -10,6 +10,13 @@ constexpr size_t kKeptContexts = 256;
 
 }  // namespace
 
+Channel::~Channel() {
+  if (streams_ == nullptr) return;
+  streams_->Leave();
+  // This may be the end of a coroutine that one of the streams has resumed, and goes on after.
+  loop().Post([streams = std::move(streams_)] {});
+}
+
 const Channel::BoundMethod* Channel::Bind(const ServiceDescriptor& descriptor) {
   for (const BoundService& service : services_) {
     if (service.descriptor == &descriptor) return service.methods.get();

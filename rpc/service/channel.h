@@ -6,8 +6,8 @@
 //   kv::KeyValueClient store(channel);
 //
 // A channel is light: it opens nothing by itself, and any number of them and of stubs may share a
-// client. It must outlive its stubs and their calls, and the client must outlive it. One thread:
-// that of the client's loop.
+// client. It must outlive its stubs and their calls, and the client must outlive it; it may be a
+// variable of the coroutine that calls. One thread: that of the client's loop.
 #ifndef WEFT_RPC_SERVICE_CHANNEL_H_
 #define WEFT_RPC_SERVICE_CHANNEL_H_
 
@@ -48,6 +48,7 @@ class Channel {
  public:
   Channel(Client& client, const Target& target, const ChannelOptions& options = {})
       : client_(client), target_(target), options_(options) {}
+  ~Channel();
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
 

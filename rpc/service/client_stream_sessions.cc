@@ -10,14 +10,6 @@
 namespace weft::rpc {
 namespace {
 
-// Batches are copied out of packet buffers while fewer than one in so many is free.
-constexpr size_t kLowPart = 4;
-
-StreamOptions WithinLimits(StreamOptions options) {
-  options.window = std::clamp<size_t>(options.window, 1, kStreamWindowMax);
-  return options;
-}
-
 uint64_t RandomSeed() {
   static thread_local absl::BitGen random;
   return absl::Uniform<uint64_t>(random);
@@ -28,22 +20,22 @@ uint64_t RandomSeed() {
 ClientStreams::ClientStreams(Client& client, const Peer& server, const StreamOptions& options)
     : client_(client),
       server_(server),
-      options_(WithinLimits(options)),
+      options_(options.WithinLimits()),
       random_(options.seed ? *options.seed : RandomSeed()),
       blocks_(client.port().pool().payload_bytes()) {
   client_.Add(this);
 }
 
 ClientStreams::~ClientStreams() {
+  if (!left_) Leave();
+}
+
+void ClientStreams::Leave() {
+  left_ = true;
   client_.Remove(this);
   for (const Session& session : sessions_) {
     if (session.id) client_.Disconnect(session.id);
   }
-}
-
-bool ClientStreams::BuffersLow() const {
-  const BufferPool& pool = client_.port().pool();
-  return pool.available() < pool.count() / kLowPart;
 }
 
 size_t ClientStreams::SlotsOf(const Session& session) const {
@@ -76,14 +68,13 @@ absl::StatusOr<ClientStreamState*> ClientStreams::Open(const StreamDirections& d
   if (client_.options().wire == Wire::kOriginal) {
     return absl::FailedPreconditionError("streams need the extended format");
   }
-  const size_t ways = directions.reads && directions.writes ? 2 : 1;
   const size_t slots = client_.options().session.slots;
-  if (slots < 1 + ways) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("a stream needs ", 1 + ways, " slots; rpc.session.slots is ", slots));
+  const size_t window = std::min(options_.window, directions.WindowFor(slots));
+  if (window == 0) {
+    return absl::FailedPreconditionError(absl::StrCat("a stream needs ", directions.SlotsFor(1),
+                                                      " slots; rpc.session.slots is ", slots));
   }
-  const size_t window = std::min(options_.window, (slots - 1) / ways);
-  absl::StatusOr<size_t> session = SessionFor(1 + ways * window);
+  absl::StatusOr<size_t> session = SessionFor(directions.SlotsFor(window));
   if (!session.ok()) return session.status();
   if (unused_.empty()) {
     states_.push_back(std::make_unique<ClientStreamState>(*this));

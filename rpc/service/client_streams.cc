@@ -22,7 +22,6 @@ constexpr size_t kUnreadBytesMax = size_t{1} << 20;
 constexpr size_t kSafeBatchBytes = 1024;
 constexpr int64_t kPauseMinNs = 50'000;
 constexpr int64_t kPauseMaxNs = 20'000'000;
-constexpr size_t kCopiedBytesMax = 64 * 1024;
 
 constexpr CallOptions kHeld = {.timeout = absl::InfiniteDuration(), .held = true};
 static_assert(StreamSender::kHeadBytes == kRequestHeadBytesMin + 8, "the head of a PUSH");
@@ -49,7 +48,7 @@ void ClientStreamState::Begin(size_t session, uint64_t id, const StreamDirection
   window_ = window;
   batch_bytes_ = 0;
   ended_ = pulls_over_ = false;
-  slots_ = 1 + (directions.reads ? window : 0) + (directions.writes ? window : 0);
+  slots_ = directions.SlotsFor(window);
   batches_in_ = 0;
   batches_total_ = UINT64_MAX;
   error_ = absl::OkStatus();
@@ -92,9 +91,7 @@ void ClientStreamState::Learn() {
   if (shape.slots == 0) return;
   batch_bytes_ = shape.packet_payload_bytes - kHeadBytes;
   // The server may have agreed to fewer slots than were asked for.
-  const size_t ways = directions_.reads && directions_.writes ? 2 : 1;
-  const size_t slots = shape.slots / session.streams;
-  window_ = std::clamp<size_t>((slots - std::min<size_t>(slots, 1)) / ways, 1, window_);
+  window_ = std::clamp<size_t>(directions_.WindowFor(shape.slots / session.streams), 1, window_);
   push_window_ = window_;
   pull_window_ = std::min(window_, kPullsAtFirst);
 }
@@ -260,7 +257,7 @@ void ClientStreamState::OnPullEnd(size_t place, absl::StatusOr<BufferChain> repl
   const uint64_t generation = generation_;
   if (sequence == next()) Wake();
   if (generation_ != generation) return;
-  if (next() <= sequence && size <= kCopiedBytesMax && streams_.BuffersLow()) [[unlikely]] {
+  if (next() <= sequence && size <= kCopiedBytesMax && BuffersLow(pool())) [[unlikely]] {
     ++streams_.stats_.copied;
     CopyOut(sequence);
   }

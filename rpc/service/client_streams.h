@@ -50,6 +50,12 @@ class ClientStreams;
 struct StreamDirections {
   bool reads = false;   // messages of the server
   bool writes = false;  // messages of the client
+
+  size_t ways() const { return reads && writes ? 2 : 1; }
+  // For the OPEN, and a window of calls each way.
+  size_t SlotsFor(size_t window) const { return 1 + ways() * window; }
+  // The window that so many slots suffice for.
+  size_t WindowFor(size_t slots) const { return slots == 0 ? 0 : (slots - 1) / ways(); }
 };
 
 // What a client keeps of one stream. Used again for another one when it has ended.
@@ -138,8 +144,11 @@ class ClientStreamState final : public StreamSender, public StreamReceiver {
 class ClientStreams final : public Gatherer {
  public:
   ClientStreams(Client& client, const Peer& server, const StreamOptions& options);
-  // Streams must be gone.
+  // Streams must be gone, and none of what they do be under way, such as to resume a coroutine.
   ~ClientStreams() override;
+  // Gives up its sessions and its client, which may then end first. Streams must be gone; there will
+  // be no more. May be called from a coroutine that one of them has resumed.
+  void Leave();
 
   // Open streams, and sessions for them.
   size_t size() const { return static_cast<size_t>(stats_.open.value()); }
@@ -168,9 +177,9 @@ class ClientStreams final : public Gatherer {
   absl::StatusOr<size_t> SessionFor(size_t slots);
   void Release(ClientStreamState& state);
   size_t SlotsOf(const Session& session) const;
-  bool BuffersLow() const;
 
   Client& client_;
+  bool left_ = false;  // the client
   const Peer server_;
   const StreamOptions options_;
   Prng random_;

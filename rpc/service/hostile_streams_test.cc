@@ -165,6 +165,18 @@ TEST_F(HostileStreamsTest, MorePullsAndPushesThanTheWindow) {
   EXPECT_EQ(pair_.server().stats().parked.value(), 33);
 }
 
+TEST_F(HostileStreamsTest, WhatComesWithAPullIsNotKept) {
+  reading_ = false;
+  Open();
+  const BufferPool& pool = pair_.server().port().pool();
+  const size_t available = pool.available();
+  for (int i = 0; i < 16; ++i) {
+    EXPECT_TRUE(Waits(Send({.kind = RequestKind::kPull, .id = kStream},
+                           std::string(i % 2 == 0 ? 1000 : 50'000, 'x'))));
+  }
+  EXPECT_EQ(pool.available(), available);
+}
+
 TEST_F(HostileStreamsTest, AMessageBeyondTheLimitIsRefused) {
   StreamPairOptions options;
   options.server.session.message_bytes_max = 10'000;

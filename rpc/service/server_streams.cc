@@ -9,19 +9,6 @@
 #include "weft/rpc/payload.h"
 
 namespace weft::rpc {
-namespace {
-
-// Batches are copied out of packet buffers while fewer than one in so many is free.
-constexpr size_t kLowPart = 4;
-// Longer ones are not, but refused unless it is their turn.
-constexpr size_t kCopiedBytesMax = 64 * 1024;
-
-StreamOptions WithinLimits(StreamOptions options) {
-  options.window = std::clamp<size_t>(options.window, 1, kStreamWindowMax);
-  return options;
-}
-
-}  // namespace
 
 // --- One stream
 
@@ -46,22 +33,25 @@ void ServerStreamState::Begin(std::pair<uint32_t, uint64_t> name, const ServerCa
 
 void ServerStreamState::WantFlush() { streams_.Gather(*this); }
 
+ServerCall ServerStreamState::TakePull() {
+  std::optional<ServerCall>& oldest = pulls_[pulls_begin_];
+  ServerCall pull = *std::move(oldest);
+  oldest.reset();
+  pulls_begin_ = (pulls_begin_ + 1) % pulls_.size();
+  --pulls_count_;
+  return pull;
+}
+
 bool ServerStreamState::CanSend() {
   while (pulls_count_ > 0) {
-    std::optional<ServerCall>& pull = pulls_[pulls_begin_];
-    if (!pull->cancelled()) return true;
-    pull.reset();
-    pulls_begin_ = (pulls_begin_ + 1) % pulls_.size();
-    --pulls_count_;
+    if (!pulls_[pulls_begin_]->cancelled()) return true;
+    TakePull();
   }
   return false;
 }
 
 void ServerStreamState::SendBatch(Outgoing batch) {
-  ServerCall pull = *std::move(pulls_[pulls_begin_]);
-  pulls_[pulls_begin_].reset();
-  pulls_begin_ = (pulls_begin_ + 1) % pulls_.size();
-  --pulls_count_;
+  ServerCall pull = TakePull();
   uint8_t* const head = batch.block.get() + kHeadBytes - kReplyHeadBytesMax;
   WriteReplyHead({.number = sent_}, RequestKind::kPull, head);
   const absl::Span<const uint8_t> reply(head, kReplyHeadBytesMax + batch.bytes);
@@ -97,11 +87,9 @@ void ServerStreamState::Break(absl::Status error) {
 }
 
 void ServerStreamState::AnswerParked() {
-  for (; pulls_count_ > 0; --pulls_count_) {
-    std::optional<ServerCall>& pull = pulls_[pulls_begin_];
-    ServerStreams::Answer(*pull, RequestKind::kPull, {.end_of_messages = true, .number = sent_});
-    pull.reset();
-    pulls_begin_ = (pulls_begin_ + 1) % pulls_.size();
+  while (pulls_count_ > 0) {
+    ServerCall pull = TakePull();
+    ServerStreams::Answer(pull, RequestKind::kPull, {.end_of_messages = true, .number = sent_});
   }
   for (std::optional<ServerCall>& push : pushes_) {
     if (!push.has_value()) continue;
@@ -114,7 +102,7 @@ void ServerStreamState::AnswerParked() {
 
 ServerStreams::ServerStreams(Server& server, const StreamOptions& options)
     : server_(server),
-      options_(WithinLimits(options)),
+      options_(options.WithinLimits()),
       blocks_(server.port().pool().payload_bytes()),
       drain_timeout_(&ServerStreams::OnDrainTimeout, this) {
   open_.reserve(options.streams_max);
@@ -124,11 +112,6 @@ ServerStreams::ServerStreams(Server& server, const StreamOptions& options)
 ServerStreamState* ServerStreams::Find(const ServerCall& call, const RequestHead& head) {
   const auto found = open_.find({call.session(), head.id});
   return found != open_.end() ? found->second : nullptr;
-}
-
-bool ServerStreams::BuffersLow() const {
-  const BufferPool& pool = server_.port().pool();
-  return pool.available() < pool.count() / kLowPart;
 }
 
 void ServerStreams::Answer(ServerCall& call, RequestKind kind, const ReplyHead& head) {
@@ -148,6 +131,7 @@ void ServerStreams::OnPull(ServerCall call, const RequestHead& head) {
     ++stats_.beyond_window;
     return Answer(call, RequestKind::kPull, {.code = absl::StatusCode::kResourceExhausted});
   }
+  call.request().Clear();  // a PULL is its head: nothing else of it is to wait here
   call.Park();
   const size_t place = (state->pulls_begin_ + state->pulls_count_++) % state->pulls_.size();
   state->pulls_[place].emplace(std::move(call));
@@ -172,8 +156,9 @@ void ServerStreams::OnPush(ServerCall call, const RequestHead& head) {
     case StreamReceiver::Taken::kYes:
       break;
   }
-  const bool low = BuffersLow();
-  if (low && !turn && call.request().size() > kCopiedBytesMax) {
+  const bool low = StreamReceiver::BuffersLow(server_.port().pool());
+  // One that is too long to be copied out of buffers is refused unless it is its turn.
+  if (low && !turn && call.request().size() > StreamReceiver::kCopiedBytesMax) {
     ++stats_.beyond_window;
     return Answer(call, RequestKind::kPush, {.code = absl::StatusCode::kResourceExhausted});
   }

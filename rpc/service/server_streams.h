@@ -82,6 +82,8 @@ class ServerStreamState final : public StreamSender, public StreamReceiver {
   void OnConsumed(uint64_t sequence) override;
 
   void Begin(std::pair<uint32_t, uint64_t> name, const ServerCall& open);
+  // The oldest PULL that is parked, of at least one.
+  ServerCall TakePull();
   void AnswerParked();
 
   ServerStreams& streams_;
@@ -128,7 +130,6 @@ class ServerStreams final : public Gatherer {
   ServerStreamState* Find(const ServerCall& call, const RequestHead& head);
   absl::StatusOr<ServerStreamState*> Open(ServerCall& open, uint64_t id);
   void Release(ServerStreamState& state);
-  bool BuffersLow() const;
   static void Answer(ServerCall& call, RequestKind kind, const ReplyHead& head);
 
   Server& server_;

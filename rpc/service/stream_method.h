@@ -5,9 +5,7 @@
 #ifndef WEFT_RPC_SERVICE_STREAM_METHOD_H_
 #define WEFT_RPC_SERVICE_STREAM_METHOD_H_
 
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -16,11 +14,11 @@
 #include "weft/rpc/call_status.h"
 #include "weft/rpc/handler_tasks.h"
 #include "weft/rpc/service/message_codec.h"
-#include "weft/rpc/service/message_pool.h"
 #include "weft/rpc/service/method_handler.h"
 #include "weft/rpc/service/server_reader_writer.h"
 #include "weft/rpc/service/server_streams.h"
 #include "weft/rpc/service/service.h"
+#include "weft/rpc/service/typed_method.h"
 
 namespace weft::rpc {
 
@@ -30,10 +28,12 @@ namespace weft::rpc {
 //   kBidirectional     (ServerContext&, ServerReaderWriter<Request, Response>&)
 // where a raw request is a BufferChain& and a raw response a Payload*.
 template <typename S, typename Request, typename Response, auto kMethod, MethodKind kKind>
-class StreamMethod final : public MethodHandler {
+class StreamMethod final : public TypedMethod<Request, Response> {
+  using Base = TypedMethod<Request, Response>;
+
  public:
   StreamMethod(S& service, const Method& method, ServiceCore& core)
-      : MethodHandler(method, core), service_(service) {}
+      : Base(method, core), service_(service) {}
 
   HandlerTasks::Running* Start(HandlerTasks& tasks, ServerCall&& call,
                                const RequestHead& head) override {
@@ -57,10 +57,14 @@ class StreamMethod final : public MethodHandler {
       status = stream->status();
       if (!status.ok()) status = NotExecuted(std::move(status));
     }
-    PooledMessage<Received<Request>> request(self.requests_);
-    PooledMessage<Sent<Response>> response(self.responses_);
-    if (status.ok() && kKind == MethodKind::kServerStreaming && !self.Parse(call, request)) {
-      status = self.core_.Unparsable(self.method_);
+    typename Base::PooledRequest request(self.requests_);
+    typename Base::PooledResponse response(self.responses_);
+    if constexpr (kKind == MethodKind::kServerStreaming) {
+      if (status.ok() && !Base::TakeRequest(call, request)) {
+        status = self.core_.Unparsable(self.method_);
+      }
+    } else {
+      call.request().Clear();  // there should be nothing, and the stream may live for long
     }
     if (status.ok()) {
       stream->state().set_observer(&observed);
@@ -83,58 +87,16 @@ class StreamMethod final : public MethodHandler {
     }
     self.core_.End(context, begun, status);
     if (kKind == MethodKind::kClientStreaming && status.ok()) {
-      self.Reply(call, context, response, observed);
+      const absl::Status sent =
+          self.SendResponse(call, RequestKind::kOpen, context, response, observed);
+      if (!sent.ok()) self.core_.ReplyFailed(call, RequestKind::kOpen, sent);
     } else {
       self.core_.ReplyWithStatus(call, RequestKind::kOpen, status, &context, batches);
     }
     observed.End(status);
   }
 
-  bool Parse(ServerCall& call, PooledMessage<Received<Request>>& request) {
-    if constexpr (kIsRaw<Request>) {
-      *request = std::move(call.request());
-      return true;
-    } else {
-      const bool good = DecodeMessage(call.request(), request.get());
-      request.set_bytes(call.request().size());
-      call.request().Clear();
-      return good;
-    }
-  }
-
-  // To a client's stream. Of a stream, its allocations do not matter.
-  void Reply(ServerCall& call, ServerContext& context, PooledMessage<Sent<Response>>& response,
-             ObservedCall& observed) {
-    wire::Trailer trailer;
-    if (context.reply_metadata_if_any() != nullptr) {
-      core_.FillTrailerFor(absl::OkStatus(), &context, SIZE_MAX, &trailer);
-    }
-    const auto trailer_bytes = static_cast<uint32_t>(trailer.ByteSizeLong());
-    const size_t head_bytes = kReplyHeadBytesMax + trailer_bytes;
-    const auto head = std::make_unique<uint8_t[]>(head_bytes);
-    WriteReplyHead({.trailer_bytes = trailer_bytes}, RequestKind::kOpen, head.get());
-    trailer.SerializeWithCachedSizesToArray(head.get() + kReplyHeadBytesMax);
-    Payload reply;
-    if constexpr (kIsRaw<Response>) {
-      observed.AddResponseBytes((*response).size());
-      reply = EncodeRaw(*core_.buffers, {head.get(), head_bytes}, std::move(*response));
-    } else {
-      EncodedMessage encoded = EncodeMessage(*core_.buffers, head_bytes, *response);
-      if (encoded.head != nullptr) {
-        std::memcpy(encoded.head, head.get(), head_bytes);
-        observed.AddResponseBytes(encoded.payload.size() - head_bytes);
-      }
-      response.set_bytes(encoded.payload.size());
-      reply = std::move(encoded.payload);
-    }
-    const absl::Status sent = reply.empty() ? absl::ResourceExhaustedError("no packet buffers left")
-                                            : call.Reply(std::move(reply));
-    if (!sent.ok()) core_.ReplyFailed(call, RequestKind::kOpen, sent);
-  }
-
   S& service_;
-  MessagePool<Received<Request>> requests_;
-  MessagePool<Sent<Response>> responses_;
 };
 
 template <typename S, typename Request, typename Response, auto kMethod>

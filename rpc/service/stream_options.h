@@ -4,6 +4,7 @@
 #ifndef WEFT_RPC_SERVICE_STREAM_OPTIONS_H_
 #define WEFT_RPC_SERVICE_STREAM_OPTIONS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -26,6 +27,13 @@ struct StreamOptions {
   // Makes the ids of a client's streams foreseeable, so that a simulation can be repeated; none:
   // random.
   std::optional<uint64_t> seed = std::nullopt;
+
+  // With the window that is meant.
+  StreamOptions WithinLimits() const {
+    StreamOptions options = *this;
+    options.window = std::clamp<size_t>(window, 1, kStreamWindowMax);
+    return options;
+  }
 };
 
 // Of one server, or of one channel.

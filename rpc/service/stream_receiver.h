@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "weft/core/buffer.h"
 #include "weft/core/buffer_chain.h"
 #include "weft/rpc/service/observed_call.h"
 #include "weft/rpc/service/stream_batch.h"
@@ -36,6 +37,11 @@ class StreamReceiver {
     kEnd,        // there will be none
     kMalformed,  // what has come are no messages
   };
+
+  // Whether batches should be copied out of the buffers of `pool`: few of them are free.
+  static bool BuffersLow(const BufferPool& pool) { return pool.available() < pool.count() / 4; }
+  // Longer ones are not copied.
+  static constexpr size_t kCopiedBytesMax = 64 * 1024;
 
   // `window`: 1 to 64.
   explicit StreamReceiver(size_t window);

@@ -87,6 +87,17 @@ class StreamServiceTest : public ::testing::Test {
     }
     co_return co_await items.Finish();
   }
+  // A stream of a channel that ends with it, in the coroutine that the stream resumes.
+  Task<absl::Status> CountOnce(const CountRequest& request, uint64_t* seen) {
+    Channel channel(*client_, channel_->target());
+    StreamsClient stub(channel);
+    ClientReader<Item> items = stub.Count(request);
+    Item item;
+    while (co_await items.Read(&item)) {
+      ++*seen;
+    }
+    co_return co_await items.Finish();
+  }
   Task<absl::Status> Mirror(const std::vector<size_t>& sizes) {
     ClientReaderWriter<RawBytes, RawBytes> blobs = stub_->Mirror();
     for (const size_t size : sizes) {
@@ -115,6 +126,15 @@ TEST_F(StreamServiceTest, FromTheServer) {
     EXPECT_TRUE(net_.Run(Count(Items(count, 50), &seen)).ok());
     ASSERT_EQ(seen.size(), count);
     for (uint64_t i = 0; i < count; ++i) ASSERT_EQ(seen[i], i);
+  }
+}
+
+TEST_F(StreamServiceTest, AChannelMayEndWithItsLastStream) {
+  Start();
+  for (const uint64_t count : {0, 1, 1000}) {
+    uint64_t seen = 0;
+    EXPECT_TRUE(net_.Run(CountOnce(Items(count), &seen)).ok());
+    EXPECT_EQ(seen, count);
   }
 }
 

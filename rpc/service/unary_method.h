@@ -7,7 +7,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -15,9 +14,9 @@
 #include "weft/rpc/call_status.h"
 #include "weft/rpc/handler_tasks.h"
 #include "weft/rpc/service/message_codec.h"
-#include "weft/rpc/service/message_pool.h"
 #include "weft/rpc/service/method_handler.h"
 #include "weft/rpc/service/service.h"
+#include "weft/rpc/service/typed_method.h"
 
 namespace weft::rpc {
 
@@ -25,10 +24,13 @@ namespace weft::rpc {
 //   Task<absl::Status> (ServerContext&, const Request&, Response*), where a raw request is a
 //   BufferChain& and a raw response a Payload*.
 template <typename S, typename Request, typename Response, auto kMethod>
-class UnaryMethod final : public MethodHandler {
+class UnaryMethod final : public TypedMethod<Request, Response> {
+  using Base = TypedMethod<Request, Response>;
+  using Base::core_;
+
  public:
   UnaryMethod(S& service, const Method& method, ServiceCore& core)
-      : MethodHandler(method, core), service_(service) {}
+      : Base(method, core), service_(service) {}
 
   HandlerTasks::Running* Start(HandlerTasks& tasks, ServerCall&& call,
                                const RequestHead& head) override {
@@ -47,11 +49,11 @@ class UnaryMethod final : public MethodHandler {
     ObservedCall observed;
     self.Observe(observed, context);
     observed.AddRequestBytes(call.request().size());
-    PooledMessage<Received<Request>> request(self.requests_);
-    PooledMessage<Sent<Response>> response(self.responses_);
+    typename Base::PooledRequest request(self.requests_);
+    typename Base::PooledResponse response(self.responses_);
     if constexpr (!kIsRaw<Response>) response->Clear();
     if (status.ok()) [[likely]] {
-      if (self.Parse(call, request)) [[likely]] {
+      if (Base::TakeRequest(call, request)) [[likely]] {
         status = co_await (self.service_.*kMethod)(context, *request, response.get());
         if (!status.ok()) status = PerhapsExecuted(std::move(status));
       } else {
@@ -63,31 +65,19 @@ class UnaryMethod final : public MethodHandler {
     observed.End(status);
   }
 
-  bool Parse(ServerCall& call, PooledMessage<Received<Request>>& request) {
-    if constexpr (kIsRaw<Request>) {
-      *request = std::move(call.request());
-      return true;
-    } else {
-      const bool good = DecodeMessage(call.request(), request.get());
-      request.set_bytes(call.request().size());
-      call.request().Clear();
-      return good;
-    }
-  }
-
   void Reply(ServerCall& call, ServerContext& context, const absl::Status& status,
-             PooledMessage<Sent<Response>>& response, ObservedCall& observed) {
+             typename Base::PooledResponse& response, ObservedCall& observed) {
     if (!status.ok()) [[unlikely]] {
       return core_.ReplyWithStatus(call, RequestKind::kUnary, status, &context);
     }
     absl::Status sent;
     if (context.reply_metadata_if_any() != nullptr) [[unlikely]] {
-      sent = ReplyWithTrailer(call, context, response, observed);
+      sent = this->SendResponse(call, RequestKind::kUnary, context, response, observed);
     } else if constexpr (kIsRaw<Response>) {
       uint8_t head[kReplyHeadBytesMin];
       observed.AddResponseBytes((*response).size());
       WriteReplyHead({}, RequestKind::kUnary, head);
-      sent = SendReply(call, EncodeRaw(*core_.buffers, head, std::move(*response)));
+      sent = Base::Send(call, EncodeRaw(*core_.buffers, head, std::move(*response)));
     } else {
       const size_t size = kReplyHeadBytesMin + response->ByteSizeLong();
       response.set_bytes(size);
@@ -116,40 +106,10 @@ class UnaryMethod final : public MethodHandler {
       WriteReplyHead({}, RequestKind::kUnary, encoded.head);
       response.SerializeWithCachedSizesToArray(encoded.head + kReplyHeadBytesMin);
     }
-    return SendReply(call, std::move(encoded.payload));
-  }
-
-  absl::Status ReplyWithTrailer(ServerCall& call, ServerContext& context,
-                                PooledMessage<Sent<Response>>& response, ObservedCall& observed) {
-    wire::Trailer trailer;
-    core_.FillTrailerFor(absl::OkStatus(), &context, SIZE_MAX, &trailer);
-    const auto trailer_bytes = static_cast<uint32_t>(trailer.ByteSizeLong());
-    const size_t head_bytes = kReplyHeadBytesMin + trailer_bytes;
-    const auto head = std::make_unique<uint8_t[]>(head_bytes);
-    WriteReplyHead({.trailer_bytes = trailer_bytes}, RequestKind::kUnary, head.get());
-    trailer.SerializeWithCachedSizesToArray(head.get() + kReplyHeadBytesMin);
-    if constexpr (kIsRaw<Response>) {
-      observed.AddResponseBytes((*response).size());
-      return SendReply(call,
-                       EncodeRaw(*core_.buffers, {head.get(), head_bytes}, std::move(*response)));
-    } else {
-      EncodedMessage encoded = EncodeMessage(*core_.buffers, head_bytes, *response);
-      if (encoded.head != nullptr) {
-        std::memcpy(encoded.head, head.get(), head_bytes);
-        observed.AddResponseBytes(encoded.payload.size() - head_bytes);
-      }
-      return SendReply(call, std::move(encoded.payload));
-    }
-  }
-
-  static absl::Status SendReply(ServerCall& call, Payload reply) {
-    if (reply.empty()) return absl::ResourceExhaustedError("no packet buffers left");
-    return call.Reply(std::move(reply));
+    return Base::Send(call, std::move(encoded.payload));
   }
 
   S& service_;
-  MessagePool<Received<Request>> requests_;
-  MessagePool<Sent<Response>> responses_;
 };
 
 template <typename S, typename Request, typename Response, auto kMethod>
