@@ -12,7 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "weft/core/json_writer.h"
 #include "weft/rpc/counters.h"
-#include "weft/rpc/extended_wire.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::cli {
 namespace {

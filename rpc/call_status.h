@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "weft/rpc/extended_wire.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 

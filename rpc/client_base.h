@@ -10,11 +10,11 @@
 
 #include "weft/core/loop.h"
 #include "weft/core/metrics.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/gatherer.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packet_queue.h"
 #include "weft/rpc/packets.h"
+#include "weft/rpc/wire.h"
 #include "weft/transports/datagram_port.h"
 
 namespace weft::rpc {

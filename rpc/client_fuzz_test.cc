@@ -16,8 +16,8 @@
 #include "weft/core/clock.h"
 #include "weft/core/loop.h"
 #include "weft/rpc/client.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/fuzz_port.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 namespace {

@@ -25,9 +25,9 @@
 #include "weft/core/prng.h"
 #include "weft/rpc/client_base.h"
 #include "weft/rpc/client_session.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/original_calls.h"
 #include "weft/rpc/session_event.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 

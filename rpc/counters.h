@@ -8,8 +8,8 @@
 #include "absl/types/span.h"
 #include "weft/core/metrics.h"
 #include "weft/rpc/client_base.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/server_stats.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 

@@ -26,7 +26,6 @@
 #include "weft/core/buffer.h"
 #include "weft/core/timer_wheel.h"
 #include "weft/rpc/execution.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/packets.h"
 #include "weft/rpc/payload.h"
 #include "weft/rpc/reply_cache.h"
@@ -36,6 +35,7 @@
 #include "weft/rpc/server_transfer.h"
 #include "weft/rpc/session_event.h"
 #include "weft/rpc/session_table.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 

@@ -19,8 +19,8 @@
 #include "gtest/gtest.h"
 #include "weft/core/loop.h"
 #include "weft/core/virtual_time.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/server.h"
+#include "weft/rpc/wire.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/sim_transport.h"
 

@@ -17,9 +17,9 @@
 #include "weft/core/clock.h"
 #include "weft/core/loop.h"
 #include "weft/core/task.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/fuzz_port.h"
 #include "weft/rpc/server.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 namespace {

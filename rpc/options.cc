@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "weft/rpc/extended_wire.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 namespace {

@@ -33,8 +33,8 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/payload.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 

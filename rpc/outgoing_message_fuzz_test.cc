@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "weft/core/bytes.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/outgoing_message.h"
+#include "weft/rpc/wire.h"
 
 namespace {
 

@@ -17,7 +17,6 @@
 
 #include "weft/core/buffer.h"
 #include "weft/core/buffer_chain.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/wire.h"
 
 namespace weft::rpc {

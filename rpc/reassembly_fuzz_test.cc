@@ -12,8 +12,8 @@
 #include "weft/core/buffer.h"
 #include "weft/core/buffer_chain.h"
 #include "weft/core/bytes.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/reassembly.h"
+#include "weft/rpc/wire.h"
 
 namespace {
 

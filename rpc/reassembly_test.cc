@@ -8,7 +8,7 @@
 
 #include "absl/random/random.h"
 #include "gtest/gtest.h"
-#include "weft/rpc/extended_wire.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 namespace {

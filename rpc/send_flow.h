@@ -11,10 +11,10 @@
 #include <memory>
 
 #include "weft/rpc/congestion_control.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/outgoing_message.h"
 #include "weft/rpc/pacer.h"
 #include "weft/rpc/rtt_estimator.h"
+#include "weft/rpc/wire.h"
 #include "weft/transports/datagram_port.h"
 
 namespace weft::rpc {

@@ -6,9 +6,9 @@
 
 #include "absl/types/span.h"
 #include "weft/rpc/extended_server.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/original_server.h"
 #include "weft/rpc/server_transfer.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 namespace {

@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "weft/rpc/extended_wire.h"
+#include "weft/rpc/wire.h"
 #include "weft/transports/port.h"
 
 namespace weft::rpc {

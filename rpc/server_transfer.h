@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "weft/core/timer_wheel.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/outgoing_message.h"
 #include "weft/rpc/reassembly.h"
 #include "weft/rpc/receive_budget.h"
 #include "weft/rpc/send_flow.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 

@@ -15,7 +15,6 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "weft/core/prng.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/wire.h"
 #include "weft/transports/datagram_port.h"
 

@@ -13,10 +13,10 @@
 #include "benchmark/benchmark.h"
 #include "weft/core/buffer.h"
 #include "weft/core/buffer_chain.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/outgoing_message.h"
 #include "weft/rpc/payload.h"
 #include "weft/rpc/reassembly.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 namespace {

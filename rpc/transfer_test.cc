@@ -16,10 +16,10 @@
 
 #include "gtest/gtest.h"
 #include "weft/core/buffer.h"
-#include "weft/rpc/extended_wire.h"
 #include "weft/rpc/outgoing_message.h"
 #include "weft/rpc/payload.h"
 #include "weft/rpc/reassembly.h"
+#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 namespace {

@@ -3,7 +3,7 @@
 load("@rules_cc//cc:defs.bzl", "cc_library")
 
 # Each room and the rooms it may use (docs/architecture.md). A room always sees itself, tools and third-party code.
-_SERVICE = ["core", "config", "transports", "netstack"]
+_SERVICE = ["core", "config", "transports", "netstack", "r2p2"]
 _HOST = _SERVICE + ["rpc", "router", "tcp", "dsm", "p4"]
 _PROGRAM = _HOST + ["host"]
 _ROOMS = {
@@ -11,6 +11,7 @@ _ROOMS = {
     "config": ["core"],
     "transports": ["core", "config"],
     "netstack": ["core", "config", "transports"],
+    "r2p2": ["core", "config", "transports"],
     "rpc": _SERVICE,
     "router": _SERVICE,
     "tcp": _SERVICE,

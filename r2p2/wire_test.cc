@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/rpc/wire.h"
+#include "weft/r2p2/wire.h"
 
 #include <string>
 #include <vector>
@@ -7,7 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "gtest/gtest.h"
 
-namespace weft::rpc {
+namespace weft::r2p2 {
 namespace {
 
 std::string Hex(const Header& header) {
@@ -111,4 +111,4 @@ TEST(WireTest, EveryHeaderThatReadsWritesBack) {
 }
 
 }  // namespace
-}  // namespace weft::rpc
+}  // namespace weft::r2p2

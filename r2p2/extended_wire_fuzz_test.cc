@@ -6,11 +6,11 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "weft/rpc/extended_wire.h"
+#include "weft/r2p2/extended_wire.h"
 
 namespace {
 
-using namespace weft::rpc;
+using namespace weft::r2p2;
 
 void Check(bool good) {
   if (!good) std::abort();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/rpc/extended_wire.h"
+#include "weft/r2p2/extended_wire.h"
 
 #include <string>
 #include <vector>
@@ -9,7 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "gtest/gtest.h"
 
-namespace weft::rpc {
+namespace weft::r2p2 {
 namespace {
 
 // Bytes as hexadecimal digits, with spaces where they help.
@@ -326,4 +326,4 @@ TEST(DropTest, SaysWhenToTryAgain) {
 }
 
 }  // namespace
-}  // namespace weft::rpc
+}  // namespace weft::r2p2

@@ -6,17 +6,17 @@
 //
 // Reading never trusts: false, and what was written means nothing, for bytes that no correct sender
 // makes.
-#ifndef WEFT_RPC_EXTENDED_WIRE_H_
-#define WEFT_RPC_EXTENDED_WIRE_H_
+#ifndef WEFT_R2P2_EXTENDED_WIRE_H_
+#define WEFT_R2P2_EXTENDED_WIRE_H_
 
 #include <cstddef>
 #include <cstdint>
 
 #include "absl/types/span.h"
 #include "weft/core/bytes.h"
-#include "weft/rpc/wire.h"
+#include "weft/r2p2/wire.h"
 
-namespace weft::rpc {
+namespace weft::r2p2 {
 
 inline constexpr size_t kExtendedHeaderBytes = 44;
 // Packets of a message: what the 16-bit packet order can number.
@@ -212,6 +212,6 @@ inline uint32_t ReadDrop(absl::Span<const uint8_t> body) {
   return body.size() >= kDropBytes ? LoadBig32(body.data()) : 0;
 }
 
-}  // namespace weft::rpc
+}  // namespace weft::r2p2
 
-#endif  // WEFT_RPC_EXTENDED_WIRE_H_
+#endif  // WEFT_R2P2_EXTENDED_WIRE_H_

@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "weft/rpc/wire.h"
+#include "weft/r2p2/wire.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace weft::rpc;
+  using namespace weft::r2p2;
   Header header;
   if (ReadHeader({data, size}, &header)) {
     uint8_t written[kHeaderBytes];

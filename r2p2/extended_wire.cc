@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/rpc/extended_wire.h"
+#include "weft/r2p2/extended_wire.h"
 
 #include <cstring>
 
-namespace weft::rpc {
+namespace weft::r2p2 {
 namespace internal {
 
 bool IsConsistent(const ExtendedHeader& h) {
@@ -61,4 +61,4 @@ bool ReadProgress(absl::Span<const uint8_t> body, Progress* progress) {
   return true;
 }
 
-}  // namespace weft::rpc
+}  // namespace weft::r2p2

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/rpc/wire.h"
+#include "weft/r2p2/wire.h"
 
-namespace weft::rpc {
+namespace weft::r2p2 {
 
 void WriteFeedback(const Feedback& feedback, uint8_t* out) {
   WriteHeader({.type = MessageType::kFeedback,
@@ -27,4 +27,4 @@ bool ReadFeedback(absl::Span<const uint8_t> datagram, Feedback* feedback) {
   return true;
 }
 
-}  // namespace weft::rpc
+}  // namespace weft::r2p2
