@@ -36,7 +36,14 @@ enum class ControlKind : uint8_t {
   kCloseAck = 8,
   kReset = 9,   // server: there is no such session
   kDrain = 10,  // server: no new requests, please
+  // Between servers and routers, and from routers to clients (route_wire.h).
+  kPool = 11,     // router: answers HELLO; behind it are servers, of which it picks one a request
+  kJoin = 12,     // server: wants requests, again and again as long as it does
+  kJoinAck = 13,  // router
+  kLeave = 14,    // server: wants no more
+  kLeaveAck = 15,
 };
+inline constexpr ControlKind kControlKindMax = ControlKind::kLeaveAck;
 
 // Why a request, or a session, was refused: the code of a DROP.
 enum class DropReason : uint8_t {
@@ -52,8 +59,10 @@ enum class DropReason : uint8_t {
   kUnanswered = 9,    // the handler ended without a reply
   kUnsupported = 10,  // replicated execution at a server that is no replica
   kForbidden = 11,    // the client has proved to be somebody who may not
+  kNoServer = 12,     // router: none is up, or the queue is full
+  kServerLost = 13,   // router: the request went to a server that has gone since
 };
-inline constexpr uint8_t kDropReasonMax = 11;
+inline constexpr uint8_t kDropReasonMax = 13;
 
 struct ExtendedHeader {
   MessageType type = MessageType::kRequest;
@@ -121,7 +130,7 @@ inline bool ReadExtendedHeader(absl::Span<const uint8_t> datagram, ExtendedHeade
   const uint8_t code = rest & 0xFF;
   if ((internal::kKnownTypes >> type & 1) == 0 || policy > 3 ||
       (flags & ~internal::kKnownFlags) != 0 || ((word >> 16 ^ request_id) & 0xFFFF) != 0 ||
-      kind > static_cast<uint8_t>(ControlKind::kDrain) || code > kDropReasonMax) {
+      kind > static_cast<uint8_t>(kControlKindMax) || code > kDropReasonMax) {
     return false;
   }
   // Field by field: a copy of a whole header right after its fields were written stalls.

@@ -37,6 +37,10 @@ absl::Status ErrorOf(DropReason reason) {
       return NotExecuted(absl::UnimplementedError("the server is not a replica"));
     case DropReason::kForbidden:
       return NotExecuted(absl::PermissionDeniedError("this client may not call that server"));
+    case DropReason::kNoServer:
+      return NotExecuted(absl::ResourceExhaustedError("the router has no server with room"));
+    case DropReason::kServerLost:
+      return absl::UnavailableError("the server that the router picked has gone");
     case DropReason::kNone:
     case DropReason::kRefused:
       break;

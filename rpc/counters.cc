@@ -116,6 +116,10 @@ const char* NameOf(DropReason reason) {
       return "unsupported";
     case DropReason::kForbidden:
       return "forbidden";
+    case DropReason::kNoServer:
+      return "no_server";
+    case DropReason::kServerLost:
+      return "server_lost";
   }
   return "unknown";
 }

@@ -115,7 +115,7 @@ absl::StatusOr<ServerOptions> ServerOptions::From(const config::Config& config) 
       .executing_max = rpc.overload().executing_max(),
       .security = *std::move(security),
   };
-  if (const std::string& control = rpc.router().control(); !control.empty()) {
+  for (const std::string& control : rpc.router().control()) {
     absl::StatusOr<Address> router = Address::Parse(control);
     if (!router.ok()) {
       return absl::InvalidArgumentError(
