@@ -69,6 +69,8 @@ absl::Status RouterLinks::Init(const ServerOptions& options) {
   }
   group_ = ServerGroup::Of(options_.address, options.key_seed);
   incarnation_ = group_->Join();
+  // What comes to a port of its own comes to no other worker.
+  answers_ = own_port_ == nullptr ? group_ : std::make_shared<ServerGroup>(incarnation_);
   for (const Address& control : options_.control) {
     links_.push_back(std::make_unique<RouterLink>(*this, static_cast<uint8_t>(links_.size()),
                                                   control, incarnation_, &RouterLinks::OnRepeat,

@@ -151,7 +151,8 @@ class RouterLinks final : private Pollable {
   size_t batch_bytes_max_ = 0;
 
   std::shared_ptr<ServerGroup> group_;
-  uint64_t incarnation_ = 0;
+  std::shared_ptr<ServerGroup> answers_;  // where routers' answers are shared
+  uint64_t incarnation_ = 0;              // of this member
   std::vector<std::unique_ptr<RouterLink>> links_;
   size_t untold_ = 0;  // links with entries that were never sent
 

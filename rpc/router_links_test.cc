@@ -16,6 +16,7 @@
 #include "weft/r2p2/route_wire.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/extended_server_fixture.h"
+#include "weft/rpc/security/secure_fixture.h"
 
 namespace weft::rpc {
 namespace {
@@ -572,6 +573,92 @@ TEST_F(RouterLinksTest, AnAnswerToOneWorkerIsAnAnswerToAll) {
     return state == State::kJoined;
   };
   EXPECT_TRUE(RunUntil(joined));
+}
+
+// --- Keys
+
+class ProtectedRouterTest : public RouterLinksTest {
+ protected:
+  void SetUp() override {
+    router_security_ = MustOpen(PskConfig(files_, "router", TestKey('1'), "server:" + TestKey('2')));
+    server_security_ = MustOpen(
+        [this] {
+          config::Security config = PskConfig(files_, "server", TestKey('2'));
+          config.mutable_psk()->set_peers_file(
+              files_.Write("of_server", "router:" + TestKey('1')));
+          return config;
+        }());
+  }
+
+  const TestFiles files_;
+  std::shared_ptr<const Security> router_security_;
+  std::shared_ptr<const Security> server_security_;
+};
+
+TEST_F(ProtectedRouterTest, JoinAndFeedbackGoThroughAPortOfTheirOwn) {
+  auto control = router_security_->Protect(
+      loop_, *transport_->OpenDatagramPort({.local = Address::Sim("control")}), Role::kServer);
+  ASSERT_TRUE(control.ok()) << control.status();
+  ServerOptions options = Behind({"control"}, /*join=*/true);
+  options.router.forwards_from = {router_.address};
+  options.router.security = server_security_;
+  options.router.open_port = [this] { return transport_->OpenDatagramPort({}); };
+  ServeEcho(options);
+  const auto receive = [&](Peer* from) {
+    Datagram datagram[1];
+    EXPECT_TRUE(RunUntil([&] { return (*control)->Receive(absl::MakeSpan(datagram)) == 1; }));
+    *from = datagram[0].peer;
+    const absl::Span<const uint8_t> bytes = datagram[0].buffer.bytes();
+    return std::string(bytes.begin(), bytes.end());
+  };
+
+  Peer server;
+  const std::string join = receive(&server);
+  EXPECT_EQ((*control)->IdentityOf(server), "server");
+  Asked asked;
+  ASSERT_TRUE(ReadExtendedHeader(Bytes(join), &asked.header));
+  ASSERT_TRUE(ReadMembership(Bytes(join).subspan(kExtendedHeaderBytes), &asked.body));
+  EXPECT_EQ(asked.body.address, Address::Sim("server"));
+  std::string body(kMembershipAckBytes, '\0');
+  WriteMembershipAck({.incarnation = 4711, .server = asked.body.incarnation},
+                     reinterpret_cast<uint8_t*>(body.data()));
+  const std::string ack = Control(ControlKind::kJoinAck, 1, 0, asked.header.key, body);
+  Datagram answer[1] = {{server, (*control)->pool().Allocate()}};
+  std::memcpy(answer[0].buffer.Append(ack.size()), ack.data(), ack.size());
+  ASSERT_EQ((*control)->Send(absl::MakeSpan(answer)), 1u);
+  State state = State::kJoining;
+  ASSERT_TRUE(RunUntil([&] {
+    server_->ForEachRouter([&](const RouterInfo& info) { state = info.state; });
+    return state == State::kJoined;
+  }));
+
+  // Requests stay as they are.
+  router_.Send(Routed(user_.address, Original(7, "hello")));
+  EXPECT_EQ(Receive(user_).substr(kHeaderBytes), "hello");
+  const std::string feedback = receive(&server);
+  FeedbackBatch batch;
+  ASSERT_TRUE(ReadFeedbackBatch(Bytes(feedback), &batch));
+  EXPECT_EQ(ReadFeedbackEntry(Bytes(feedback), 0).request, Key(user_.address, 7));
+}
+
+TEST_F(ProtectedRouterTest, WithoutAWayToOpenAPortItIsAnError) {
+  ServerOptions options = Behind({"control"}, /*join=*/true);
+  options.router.security = server_security_;
+  const auto server =
+      Server::Create(loop_, *transport_->OpenDatagramPort({.local = Address::Sim("server")}),
+                     options, [](ServerCall) {});
+  EXPECT_TRUE(absl::IsInvalidArgument(server.status())) << server.status();
+  EXPECT_NE(server.status().message().find("open_port"), std::string::npos) << server.status();
+}
+
+TEST_F(ProtectedRouterTest, SealedRequestsPassNoRouterAndThatIsSaid) {
+  ServerOptions options = Behind({"control"});
+  options.security = server_security_;
+  const auto server =
+      Server::Create(loop_, *transport_->OpenDatagramPort({.local = Address::Sim("server")}),
+                     options, [](ServerCall) {});
+  EXPECT_TRUE(absl::IsInvalidArgument(server.status())) << server.status();
+  EXPECT_NE(server.status().message().find("rpc.balancer"), std::string::npos) << server.status();
 }
 
 // --- Set-up

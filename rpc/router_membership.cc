@@ -159,7 +159,7 @@ void RouterLinks::SendMembership(RouterLink& link, ControlKind kind) {
   }
   std::array<uint8_t, kMembershipBytesMax> body;
   const size_t bytes = WriteMembership(
-      {.incarnation = incarnation_,
+      {.incarnation = group_->incarnation(),
        .slots = options_.slots,
        .weight = options_.weight,
        .keepalive_us =
@@ -196,7 +196,7 @@ bool RouterLinks::OnControl(const Datagram& datagram, const ExtendedHeader& head
       !ReadMembershipAck(datagram.buffer.bytes(), &ack) || !group_->IsMe(ack.server)) {
     return false;
   }
-  group_->Note((*link)->control, {.at_ns = loop_.now_ns(),
+  answers_->Note((*link)->control, {.at_ns = loop_.now_ns(),
                                   .kind = header.kind,
                                   .code = header.code,
                                   .ack = ack});
@@ -210,7 +210,7 @@ bool RouterLinks::OnControl(const Datagram& datagram, const ExtendedHeader& head
 }
 
 void RouterLinks::Judge(RouterLink& link, int64_t now_ns) {
-  const ServerGroup::Answer answer = group_->Last(link.control);
+  const ServerGroup::Answer answer = answers_->Last(link.control);
   if (answer.kind != ControlKind::kNone && answer.at_ns > link.answered_ns) {
     TakeAnswer(link, answer);
   } else if (link.state == RouterState::kJoined &&
@@ -324,6 +324,7 @@ void RouterLinks::OnLeaveLimit(void* self, int64_t now_ns) {
 
 void RouterLinks::End() {
   SendFeedback();
+  answers_ = nullptr;
   const bool last = group_.use_count() == 1;
   for (const auto& link : links_) {
     const bool joined = link->state == RouterState::kJoined || link->state == RouterState::kSilent;

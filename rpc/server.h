@@ -162,7 +162,8 @@ class Server : public Pollable {
   size_t incomplete() const;
   // Calls `f` with each session that is open. For people to look at: it takes its time.
   void ForEachSession(absl::FunctionRef<void(const SessionInfo&)> f) const;
-  // The same with each router.
+  // The same with each router that the server has to do with.
+  bool has_routers() const { return core_.routers != nullptr; }
   void ForEachRouter(absl::FunctionRef<void(const RouterInfo&)> f) const {
     if (core_.routers != nullptr) core_.routers->ForEach(f);
   }

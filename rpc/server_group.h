@@ -26,7 +26,9 @@ class ServerGroup {
 
   explicit ServerGroup(uint64_t incarnation) : incarnation_(incarnation & ~uint64_t{0xFF}) {}
 
-  // The group's incarnation with the number of one more of its members in the low 8 bits.
+  uint64_t incarnation() const { return incarnation_; }
+  // The same with the number of one more of its members, from 0, in the low 8 bits: each numbers
+  // its FEEDBACK for itself.
   uint64_t Join();
   // Whether a router means this group by the incarnation that it says.
   bool IsMe(uint64_t incarnation) const { return incarnation >> 8 == incarnation_ >> 8; }
