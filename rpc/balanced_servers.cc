@@ -104,12 +104,10 @@ absl::Status BalancedServers::Add(const Address& address, uint32_t weight) {
     return absl::ResourceExhaustedError(
         absl::StrCat("there are ", set_.size(), " servers, as many as servers_max allows"));
   }
-  while (servers_.size() <= index) {
-    servers_.push_back(
-        std::make_unique<Server>(this, static_cast<r2p2::ServerIndex>(servers_.size())));
-  }
+  while (servers_.size() <= index) servers_.push_back(std::make_unique<Server>(this));
   Server& server = *servers_[index];
-  static_cast<BalancedServer&>(server) = BalancedServer{.address = address, .peer = *peer};
+  static_cast<BalancedServer&>(server) = 
+      BalancedServer{.address = address, .peer = *peer, .index = index};
   ++server.generation;
   stats_.servers.Add(1);
   stats_.available.Add(1);

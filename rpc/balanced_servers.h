@@ -50,6 +50,7 @@ struct BalancedServer {
 
   Address address;
   Peer peer;
+  r2p2::ServerIndex index = r2p2::kNoServerIndex;
   State state = State::kUp;
   uint32_t failures = 0;   // in a row
   uint32_t ejections = 0;  // since a call last ended well
@@ -129,10 +130,9 @@ class BalancedServers {
 
  private:
   struct Server : BalancedServer {
-    Server(BalancedServers* owner, r2p2::ServerIndex index)
-        : owner(owner), index(index), timer(&BalancedServers::OnTimer, this) {}
+    explicit Server(BalancedServers* owner)
+        : owner(owner), timer(&BalancedServers::OnTimer, this) {}
     BalancedServers* const owner;
-    const r2p2::ServerIndex index;
     uint32_t generation = 0;
     SessionId probe;
     Timer timer;
