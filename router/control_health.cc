@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <utility>
 
 #include "weft/router/control_path.h"
@@ -22,7 +23,12 @@ void ControlPath::CheckOne(Member& member, int64_t now_ns) {
   if (member.state == Member::State::kDraining) {
     if (silent && member.life.knows_weft && outstanding > 0) members_.Lose(member);
     // One that goes on to JOIN, or whose JOIN comes late, would be back at once if it were forgotten.
-    const bool may_join = member.life.joined && !silent && !(member.leaving && member.configured);
+    // A server that was refused does so rarely.
+    const int64_t kept_ns = member.leaving
+                                ? SilenceNs(member.life)
+                                : std::max(kForgetNs, 20 * member.life.keepalive_ns);
+    const bool may_join = member.life.joined && now_ns - member.life.heard_ns < kept_ns &&
+                          !(member.leaving && member.configured);
     if (dispatcher_.servers().outstanding(member.index) > 0 || may_join) return;
     if (member.leaving && member.configured) {
       member.leaving = false;

@@ -97,6 +97,10 @@ DropReason ControlPath::Join(const ControlRequest& request, const Peer& peer, bo
   const bool own = member != nullptr && member->configured &&
                    members_.FindPeer(peer, from_control) == member;
   if (request.forbidden || (!settings_.join && !own)) return DropReason::kForbidden;
+  // A router that sent requests to itself would never end.
+  if (!RouterOptions::CheckServer(wish.address, listen_.local_address()).ok()) {
+    return DropReason::kForbidden;
+  }
   const RouterOptions::Server server = {
       .address = wish.address, .slots = wish.slots, .weight = wish.weight};
   if (member == nullptr) {

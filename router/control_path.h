@@ -82,7 +82,7 @@ class ControlPath {
   static constexpr size_t kOutbox = 2048;
   static constexpr uint32_t kOwnSession = 1;  // from_session of questions, session of answers
 
-  bool judges() const { return worker_ == 0; }
+  bool judges() const { return group_ == nullptr || worker_ == 0; }
   void OnExtended(Datagram& datagram, bool from_control, int64_t now_ns);
   void OnHello(Datagram& datagram, const r2p2::ExtendedHeader& header);
   void OnAnswer(const Datagram& datagram, const r2p2::ExtendedHeader& header, bool from_control,

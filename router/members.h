@@ -35,7 +35,7 @@ struct Member {
     kLeft,      // has said LEAVE, is configured, and so may come back
   };
   // Peers of one server: its address, and others that its JOIN came from.
-  static constexpr size_t kPeersMax = 4;
+  static constexpr size_t kPeersMax = 18;
   struct Known {
     Peer peer;
     bool control = false;  // of the port for control

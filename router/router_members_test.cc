@@ -82,6 +82,16 @@ TEST_F(RouterMembersTest, WhoMayNotJoinIsTold) {
   EXPECT_EQ(stats().joins_refused.value(), 1u);
 }
 
+TEST_F(RouterMembersTest, NobodyMakesTheRouterSendToItselfOrWhereItCannot) {
+  StartWithServers(0, Joinable());
+  for (const Address& address : {router_address(), Address::Ipv4({10, 0, 0, 1}, 1)}) {
+    r2p2::Membership join = Membership();
+    join.address = address;
+    EXPECT_EQ(Ask(ControlKind::kJoin, join), DropReason::kForbidden);
+    EXPECT_EQ(router_->Add({.address = address}).code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
 TEST_F(RouterMembersTest, AJoinIsRefusedToWhoIsNotAuthorised) {
   RouterOptions options = Joinable();
   options.may_join = [](absl::string_view identity) { return identity == "trusted"; };
@@ -295,6 +305,8 @@ TEST_F(RouterMembersTest, ADrainedServerThatGoesOnToJoinStaysDrained) {
     RunFor(kKeepaliveNs);
     EXPECT_EQ(Join(), DropReason::kShuttingDown);
   }
+  RunFor(20 * kKeepaliveNs);
+  EXPECT_EQ(Join(), DropReason::kShuttingDown) << "who was refused asks rarely";
   EXPECT_EQ(StateOf(server_.address()), "draining");
   ASSERT_TRUE(router_->Add({.address = server_.address()}).ok());
   EXPECT_EQ(Join(), DropReason::kNone);
