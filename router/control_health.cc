@@ -7,12 +7,17 @@
 
 namespace weft::router {
 
-void ControlPath::CheckHealth(int64_t now_ns) {
-  members_.ForEach([this, now_ns](Member& member) { CheckOne(member, now_ns); });
+int64_t ControlPath::CheckHealth(int64_t now_ns) {
+  int64_t shortest_ns = settings_.keepalive_ns;
+  members_.ForEach([&](Member& member) {
+    shortest_ns = std::min(shortest_ns, member.life.keepalive_ns);
+    CheckOne(member, now_ns);
+  });
   // Slots may have come back, or the last server may have gone.
   requests_.SendReady(now_ns);
   requests_.Flush();
   if (control_ != nullptr) outbox_.Send(*control_);
+  return shortest_ns / kChecksPerKeepalive;
 }
 
 void ControlPath::CheckOne(Member& member, int64_t now_ns) {

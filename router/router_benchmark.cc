@@ -59,8 +59,8 @@ class BurstPort final : public DatagramPort {
     return Address::Ipv4({bytes[12], bytes[13], bytes[14], bytes[15]}, LoadBig16(bytes + 16));
   }
   size_t Receive(absl::Span<Datagram> burst) override {
-    if (!armed_) return 0;
-    armed_ = false;
+    if (!full_) return 0;
+    full_ = false;
     for (size_t i = 0; i < kRequests; ++i) {
       burst[i].peer = clients_[next_ % clients_.size()];
       burst[i].buffer = pool().Allocate();
@@ -93,7 +93,7 @@ class BurstPort final : public DatagramPort {
     return burst.size();
   }
 
-  void Arm() { armed_ = true; }
+  void Refill() { full_ = true; }
 
  private:
   size_t DoTakeEvents(absl::Span<PortEvent>) override { return 0; }
@@ -135,7 +135,7 @@ class BurstPort final : public DatagramPort {
   }
 
   const bool anycast_;
-  bool armed_ = false;
+  bool full_ = false;
   uint64_t next_ = 0;
   size_t turn_ = 0;
   std::vector<Peer> clients_ = [] {
@@ -166,7 +166,7 @@ void RunRouter(benchmark::State& state, bool anycast, bool keep_source) {
   auto router = *Router::Create(loop, std::move(owned), nullptr, options);
   for (auto _ : state) {
     clock.Advance(1000);
-    port.Arm();
+    port.Refill();
     loop.RunOnce();
   }
   state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * kRequests));
@@ -189,7 +189,7 @@ void BM_PortAlone(benchmark::State& state) {
   std::vector<Peer> servers;
   for (size_t i = 0; i < kServers; ++i) servers.push_back(BurstPort::PeerOf(ServerAddress(i)));
   for (auto _ : state) {
-    port.Arm();
+    port.Refill();
     const size_t n = port.Receive(absl::MakeSpan(burst));
     for (size_t i = 0; i < kRequests; ++i) {
       sources[i] = std::exchange(burst[i].peer, servers[i % kServers]);

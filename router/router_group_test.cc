@@ -78,7 +78,7 @@ TEST_F(RouterGroupTest, AServerIsKnownToAllWhereverItsJoinArrives) {
     ASSERT_TRUE(ack.has_value());
     EXPECT_EQ(ack->header.kind, ControlKind::kJoinAck);
   }
-  RunFor(kMs);
+  RunFor(20 * kMs);
   ExpectAtAll(servers[0]->address(), "down");
   EXPECT_TRUE(routers_[0]->Drain(servers[0]->address()).ok());
   RunFor(kMs);
