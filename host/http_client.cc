@@ -126,8 +126,8 @@ absl::StatusOr<HttpReply> Ask(const Exchange& exchange, const std::string& metho
                               const std::string& host) {
   const std::string& address = exchange.address;
   // A request is shorter than any socket's buffer. The server closes behind its answer.
-  const std::string request = absl::StrCat(method_and_target, " HTTP/1.1\r\nHost: ", host,
-                                           "\r\nConnection: close\r\n\r\n");
+  const std::string request =
+      absl::StrCat(method_and_target, " HTTP/1.1\r\nHost: ", host, "\r\nConnection: close\r\n\r\n");
   if (send(exchange.fd.get(), request.data(), request.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(request.size())) {
     return absl::UnavailableError(absl::StrCat(address, " takes no request"));

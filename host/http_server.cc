@@ -131,14 +131,14 @@ std::string Render(const HttpResponse& response, bool with_body, bool local) {
   for (const auto& [name, value] : response.headers) {
     absl::StrAppend(&headers, name, ": ", value, "\r\n");
   }
-  return absl::StrCat(
-      "HTTP/1.1 ", response.status, " ", Reason(response.status), "\r\n",
-      response.status != 405 ? ""
-      : local                ? "Allow: POST\r\n"
-                             : "Allow: GET, HEAD\r\n",
-      "Content-Type: ", response.content_type, "\r\n", "Content-Length: ", response.body.size(),
-      "\r\n", headers, "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
-      with_body ? response.body : "");
+  return absl::StrCat("HTTP/1.1 ", response.status, " ", Reason(response.status), "\r\n",
+                      response.status != 405 ? ""
+                      : local                ? "Allow: POST\r\n"
+                                             : "Allow: GET, HEAD\r\n",
+                      "Content-Type: ", response.content_type, "\r\n",
+                      "Content-Length: ", response.body.size(), "\r\n", headers,
+                      "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+                      with_body ? response.body : "");
 }
 
 HttpResponse Refuse(int status) {
@@ -398,8 +398,7 @@ HttpResponse HttpServer::Answer(Connection& connection) const {
   const absl::Span<const absl::string_view> fields =
       absl::MakeConstSpan(lines).subspan(1, lines.size() - 3);
   if (!CheckFields(fields, line.version == "HTTP/1.1")) return Refuse(400);
-  const bool right =
-      local_ ? line.method == "POST" : line.method == "GET" || line.method == "HEAD";
+  const bool right = local_ ? line.method == "POST" : line.method == "GET" || line.method == "HEAD";
   if (!right) return Refuse(405);
   const Page* const page = FindPage(line.path);
   if (page == nullptr) return Refuse(404);

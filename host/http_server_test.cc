@@ -293,8 +293,7 @@ TEST(HttpServerTest, CommandsComeThroughAUnixSocketOnly) {
 
   // GET is for looking, and looking changes nothing.
   const std::string name = (*local)->address().substr(1);
-  const std::string answer =
-      RunCurl("-i --abstract-unix-socket " + name + " http://localhost/do");
+  const std::string answer = RunCurl("-i --abstract-unix-socket " + name + " http://localhost/do");
   EXPECT_EQ(StatusLine(answer), "HTTP/1.1 405 Method Not Allowed");
   EXPECT_TRUE(absl::StrContains(answer, "\r\nAllow: POST\r\n")) << answer;
   EXPECT_EQ(StatusLine(RunCurl("-i -X POST -d x=y --abstract-unix-socket " + name +
