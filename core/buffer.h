@@ -57,6 +57,10 @@ struct FrameOffload {
     // so by themselves.
     kIpChecksumGood = 1 << 8,
     kL4ChecksumGood = 1 << 9,
+    // Of a datagram: its headers as they came lie in front of it, l3_bytes of IP and then UDP's, and
+    // their checksum covers it. Whoever changes its bytes clears it by `offload() = {}`; see
+    // DatagramPort::Forward().
+    kHeadersInFront = 1 << 10,
   };
   uint16_t flags = 0;
   uint8_t l2_bytes = 0;  // Ethernet header, VLAN tags included

@@ -27,6 +27,7 @@ void DescribeStats(JsonWriter& json, const StackStats& stats) {
   Field(json, "errors_limited", stats.errors_limited);
   Field(json, "address_conflicts", stats.address_conflicts);
   Field(json, "no_route", stats.no_route);
+  Field(json, "hops_exceeded", stats.hops_exceeded);
   Field(json, "fragmented", stats.fragmented);
   Field(json, "send_dropped", stats.send_dropped);
   Field(json, "handed_over", stats.handed_over);

@@ -182,6 +182,8 @@ void Stack::Unresolved(const IpAddress&, const Buffer& packet) {
   if (upper.size() < kIcmpHeaderBytes) return;
   static_assert(kIcmpHeaderBytes == kUdpHeaderBytes);
   if (report.protocol == IpProtocol::kUdp) {
+    // What was sent on under another's address is no port's.
+    if (!interface_.Has(report.source)) return;
     UdpPort* const port = udp_.Find(report.source, LoadBig16(upper.data()));
     if (port == nullptr) return;
     port->AddEvent(PortEvent::Kind::kPeerUnreachable,

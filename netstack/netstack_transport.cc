@@ -45,6 +45,7 @@ Capabilities Offered(const Capabilities& frames, const StackOptions& options) {
   offered.datagrams = true;
   offered.reliable = false;
   offered.ordered = false;
+  offered.keeps_foreign_source = true;
   offered.headroom_bytes = frames.headroom_bytes + kHeadersMax;
   const size_t device_mtu =
       std::min(frames.max_frame_bytes - EthernetHeaderBytes(options.vlan), kIpPacketBytesMax);

@@ -23,6 +23,7 @@ struct StackStats {
   Counter errors_limited;      // not sent, as there were too many
   Counter address_conflicts;   // ARP and neighbour discovery from another who has our address
   Counter no_route;            // packets to where no route leads
+  Counter hops_exceeded;       // datagrams that were not sent on: their hop limit is used up
   Counter fragmented;          // packets sent in fragments
   Counter send_dropped;        // packets of the stack's own that the device did not take
   Counter handed_over;         // to the worker whose they were

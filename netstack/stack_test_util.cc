@@ -221,7 +221,7 @@ absl::Status StackTest::TryOpen(const config::Netstack& config) {
   if (!options.ok()) return options.status();
   auto port = frames_->OpenFramePort({.local = Address::Sim("stack")});
   if (!port.ok()) return port.status();
-  auto device = std::make_unique<ScriptedFramePort>(*std::move(port));
+  auto device = std::make_unique<ScriptedFramePort>(*std::move(port), checksum_offload_);
   device_ = device.get();
   our_mac_ = device->mac();
   const auto owner = std::make_shared<std::atomic<const void*>>(internal::ThreadToken());

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "gtest/gtest.h"
+#include "weft/netstack/segmenter.h"
 #include "weft/netstack/stack.h"
 #include "weft/netstack/test_packets.h"
 #include "weft/netstack/udp_port.h"
@@ -98,16 +99,29 @@ Bytes WithHopLimit(Bytes ipv6, uint8_t hop_limit);
 // A frame port that lets the test say what the link does.
 class ScriptedFramePort final : public FramePort {
  public:
-  explicit ScriptedFramePort(std::unique_ptr<FramePort> inner)
-      : FramePort(inner->capabilities(), *inner), inner_(std::move(inner)) {}
+  // `offload`: it completes checksums, as a device does.
+  ScriptedFramePort(std::unique_ptr<FramePort> inner, bool offload)
+      : FramePort(inner->capabilities(), *inner), inner_(std::move(inner)) {
+    capabilities_.checksum_offload = offload;
+  }
   Address local_address() const override { return inner_->local_address(); }
   std::string device_name() const override { return "sim0"; }
   MacAddress mac() const override { return inner_->mac(); }
   bool link_up() const override { return up_; }
   size_t Send(absl::Span<Buffer> burst) override {
-    return inner_->Send(burst.first(std::min(burst.size(), send_max)));
+    burst = burst.first(std::min(burst.size(), send_max));
+    for (Buffer& frame : burst) {
+      const bool requested = (frame.offload().flags & FrameOffload::kSendL4Checksum) != 0;
+      if (requested) ++checksum_requests;
+      EXPECT_TRUE(!requested || (capabilities_.checksum_offload && FinishChecksums(frame)));
+    }
+    return inner_->Send(burst);
   }
-  size_t Receive(absl::Span<Buffer> burst) override { return inner_->Receive(burst); }
+  size_t Receive(absl::Span<Buffer> burst) override {
+    const size_t n = inner_->Receive(burst);
+    for (Buffer& frame : burst.first(n)) frame.offload().flags = received_flags;
+    return n;
+  }
   absl::Status SetFilter(absl::Span<const Address> addresses,
                          absl::Span<const MacAddress> groups) override {
     filter_addresses.assign(addresses.begin(), addresses.end());
@@ -122,6 +136,8 @@ class ScriptedFramePort final : public FramePort {
   void Break(const absl::Status& status) { status_ = status; }
 
   size_t send_max = SIZE_MAX;  // frames a Send() takes
+  size_t checksum_requests = 0;
+  uint16_t received_flags = 0;  // FrameOffload::flags of what is received
   std::vector<Address> filter_addresses;
   std::vector<MacAddress> filter_groups;
 
@@ -191,6 +207,7 @@ class StackTest : public testing::Test {
   std::shared_ptr<Stack> stack_;
   ScriptedFramePort* device_ = nullptr;
   size_t datagram_bytes_max_ = 0;
+  bool checksum_offload_ = false;  // of the device that is opened next
 
  private:
   void Drain(std::vector<Frame>* heard);

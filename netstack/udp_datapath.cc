@@ -42,6 +42,14 @@ bool UdpPort::Sendable(const Datagram& datagram) const {
          datagram.buffer.size() <= capabilities_.max_payload_bytes;
 }
 
+void UdpPort::RequestChecksum(const Destination& to, Buffer& packet) {
+  packet.offload() = {
+      .flags = static_cast<uint16_t>(FrameOffload::kUdp | FrameOffload::kSendL4Checksum |
+                                     (to.v4 ? FrameOffload::kIpv4 : FrameOffload::kIpv6)),
+      .l2_bytes = to.ethernet_bytes,
+      .l3_bytes = static_cast<uint16_t>(to.header_bytes - to.ethernet_bytes)};
+}
+
 void UdpPort::WriteUdpHeader(Buffer& payload, uint16_t port, const IpAddress& source,
                              const Destination& to) {
   const size_t length = payload.size() + kUdpHeaderBytes;
@@ -54,11 +62,7 @@ void UdpPort::WriteUdpHeader(Buffer& payload, uint16_t port, const IpAddress& so
   sum = AddBig16ToChecksum(sum, static_cast<uint16_t>(length));
   if (stack_->checksum_offload()) {
     StoreBig16(udp + kUdpChecksumOffset, FoldChecksum(sum));
-    payload.offload().flags =
-        static_cast<uint16_t>(FrameOffload::kUdp | FrameOffload::kSendL4Checksum |
-                              (to.v4 ? FrameOffload::kIpv4 : FrameOffload::kIpv6));
-    payload.offload().l2_bytes = to.ethernet_bytes;
-    payload.offload().l3_bytes = static_cast<uint16_t>(to.header_bytes - to.ethernet_bytes);
+    RequestChecksum(to, payload);
     return;
   }
   StoreUdpChecksum(udp, AddToChecksum(sum, {udp, length}));
@@ -121,7 +125,7 @@ size_t UdpPort::Send(absl::Span<Datagram> burst) {
   return begin;
 }
 
-bool UdpPort::Flush(absl::Span<Datagram> burst, size_t* begin) {
+bool UdpPort::Flush(absl::Span<Datagram> burst, size_t* begin, bool forwarded) {
   if (frame_count_ == 0) return true;
   size_t bytes = 0;
   for (size_t i = 0; i < frame_count_; ++i) bytes += frames_[i].size() - header_bytes_[i];
@@ -129,6 +133,7 @@ bool UdpPort::Flush(absl::Span<Datagram> burst, size_t* begin) {
   // The rest is the caller's again, as it was.
   for (size_t i = sent; i < frame_count_; ++i) {
     frames_[i].TrimFront(header_bytes_[i]);
+    if (forwarded) RestoreForwarded(forwarded_[i], frames_[i]);
     bytes -= frames_[i].size();
     burst[*begin + i].buffer = std::move(frames_[i]);
   }
@@ -141,12 +146,38 @@ bool UdpPort::Flush(absl::Span<Datagram> burst, size_t* begin) {
   return all;
 }
 
+void UdpPort::DropUnsendable(Datagram& datagram) {
+  ++stats_.send_failed;
+  datagram.buffer.Reset();
+  datagram.tail = {};
+}
+
+bool UdpPort::HasRoomForHeaders(const Datagram& datagram) const {
+  const size_t ip_bytes = IpOf(datagram.peer).is_v4() ? kIpv4HeaderBytes : kIpv6HeaderBytes;
+  return datagram.buffer.headroom() >=
+         EthernetHeaderBytes(stack_->interface().vlan) + ip_bytes + kUdpHeaderBytes;
+}
+
+bool UdpPort::MakeRoomForHeaders(Datagram& datagram) {
+  if (HasRoomForHeaders(datagram)) return true;
+  Buffer copy = stack_->Allocate();
+  if (!copy) return false;
+  const size_t size = datagram.buffer.size();
+  if (copy.tailroom() < size) {
+    DropUnsendable(datagram);
+    return true;
+  }
+  if (size > 0) std::memcpy(copy.Append(size), datagram.buffer.data(), size);
+  ++stats_.copied_buffers;
+  stats_.copied_bytes += size;
+  datagram.buffer = std::move(copy);
+  return true;
+}
+
 bool UdpPort::SendSlowly(Datagram& datagram) {
   const IpAddress ip = IpOf(datagram.peer);
   if (!Sendable(datagram)) {
-    ++stats_.send_failed;
-    datagram.buffer.Reset();
-    datagram.tail = {};
+    DropUnsendable(datagram);
     return true;
   }
   // Of any kind; its header is not used, so that it need not be ready.
@@ -155,51 +186,37 @@ bool UdpPort::SendSlowly(Datagram& datagram) {
   const bool wrong_family = ip.is_v4() != own.is_v4() && !(own.is_unspecified() && own.is_v6());
   if (to.kind == Destination::Kind::kNoRoute || wrong_family ||
       datagram.buffer.size() > stack_->PayloadMax(ip.is_v4())) {
-    ++stats_.send_failed;
     if (to.kind == Destination::Kind::kNoRoute) {
       AddEvent(PortEvent::Kind::kPeerUnreachable, datagram.peer, ENETUNREACH);
     }
-    datagram.buffer.Reset();
+    DropUnsendable(datagram);
     return true;
   }
-  const size_t ip_bytes = to.v4 ? kIpv4HeaderBytes : kIpv6HeaderBytes;
-  const size_t ethernet_bytes = EthernetHeaderBytes(stack_->interface().vlan);
-  if (datagram.buffer.headroom() < ethernet_bytes + ip_bytes + kUdpHeaderBytes) {
-    Buffer copy = stack_->Allocate();
-    if (!copy) return false;
-    if (copy.tailroom() < datagram.buffer.size()) {
-      ++stats_.send_failed;
-      datagram.buffer.Reset();
-      return true;
-    }
-    const size_t size = datagram.buffer.size();
-    if (size > 0) std::memcpy(copy.Append(size), datagram.buffer.data(), size);
-    ++stats_.copied_buffers;
-    stats_.copied_bytes += size;
-    datagram.buffer = std::move(copy);
-  }
+  if (!MakeRoomForHeaders(datagram)) return false;
+  if (!datagram.buffer) return true;
   ++stats_.sent;
   stats_.sent_bytes += datagram.buffer.size();
   const IpAddress& source = own.is_unspecified() || own.is_multicast() ? to.source : own;
-  WriteIpPacket(datagram.buffer, datagram.peer, source);
+  // Groups and everybody: not beyond the network (RFC 1112, 6.1).
+  const uint8_t ttl = ip.is_multicast() ? 1 : stack_->options().ttl;
+  WriteIpPacket(datagram.buffer, datagram.peer, source, binding_.port, ttl);
   stack_->Output(std::move(datagram.buffer));
   return true;
 }
 
-void UdpPort::WriteIpPacket(Buffer& payload, const Peer& peer, const IpAddress& source) {
+void UdpPort::WriteIpPacket(Buffer& payload, const Peer& peer, const IpAddress& source,
+                            uint16_t source_port, uint8_t ttl) {
   const IpAddress destination = IpOf(peer);
   const bool v4 = destination.is_v4();
   const size_t length = payload.size() + kUdpHeaderBytes;
   payload.offload() = {};
   uint8_t* const udp = payload.Prepend(kUdpHeaderBytes);
-  WriteUdp(udp, binding_.port, static_cast<uint16_t>(peer.words[2]), static_cast<uint16_t>(length),
+  WriteUdp(udp, source_port, static_cast<uint16_t>(peer.words[2]), static_cast<uint16_t>(length),
            0);
   if (!v4 || stack_->options().udp_checksum) {
     const uint64_t sum = PseudoHeaderSum(source, destination, kUdp, length);
     StoreUdpChecksum(udp, AddToChecksum(sum, payload.bytes()));
   }
-  // Groups and everybody: not beyond the network (RFC 1112, 6.1).
-  const uint8_t ttl = destination.is_multicast() ? 1 : stack_->options().ttl;
   if (v4) {
     const size_t total = kIpv4HeaderBytes + length;
     Ipv4Fields{.total_bytes = static_cast<uint16_t>(total),

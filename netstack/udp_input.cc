@@ -53,6 +53,11 @@ void Stack::InputUdp(Buffer packet, size_t udp_offset, const IpAddress& source,
   if (options_.receive_packet_steering && !from.sibling && Steer(peer, port->binding(), packet)) {
     return;
   }
+  // For Forward(), which finds the headers so.
+  packet.offload() = {
+      .flags = static_cast<uint16_t>((packet.offload().flags & FrameOffload::kL4ChecksumGood) |
+                                     FrameOffload::kHeadersInFront),
+      .l3_bytes = static_cast<uint16_t>(udp_offset)};
   packet.TrimFront(udp_offset + kUdpHeaderBytes);
   packet.TrimBack(packet.size() - (length - kUdpHeaderBytes));
   if (!Deliver(port, peer, std::move(packet))) ++stats_.queue_full;

@@ -38,6 +38,7 @@ class UdpPort final : public DatagramPort {
   absl::StatusOr<Address> AddressOf(const Peer& peer) const override;
   size_t MaxPayloadTo(const Peer& peer) const override;
   size_t Send(absl::Span<Datagram> burst) override;
+  size_t Forward(absl::Span<Datagram> burst, absl::Span<const Peer> sources) override;
   size_t Receive(absl::Span<Datagram> burst) override;
 
   int wait_fd() const override { return wait_fd_.get(); }
@@ -84,13 +85,33 @@ class UdpPort final : public DatagramPort {
   bool Encapsulate(Buffer& payload, uint16_t port, const Destination& to);
   void WriteUdpHeader(Buffer& payload, uint16_t port, const IpAddress& source,
                       const Destination& to);
+  // Has the device complete the checksum of a packet that will go to `to`.
+  static void RequestChecksum(const Destination& to, Buffer& packet);
   // For what needs more than that. False: no buffer is free, and the datagram is still the
   // caller's.
   bool SendSlowly(Datagram& datagram);
+  void DropUnsendable(Datagram& datagram);
+  bool HasRoomForHeaders(const Datagram& datagram) const;
+  // By a copy, where there is none. False: no buffer is free. One that fits none is dropped.
+  bool MakeRoomForHeaders(Datagram& datagram);
   // Headers of UDP and IP alone, for Stack::Output().
-  void WriteIpPacket(Buffer& payload, const Peer& peer, const IpAddress& source);
-  // Sends the frames that were made of burst[begin...]; gives back what is not taken.
-  bool Flush(absl::Span<Datagram> burst, size_t* begin);
+  void WriteIpPacket(Buffer& payload, const Peer& peer, const IpAddress& source,
+                     uint16_t source_port, uint8_t ttl);
+  // Sends the frames that were made of burst[begin...]; gives back what is not taken. All of them
+  // are from Send(), or all from Forward().
+  bool Flush(absl::Span<Datagram> burst, size_t* begin, bool forwarded = false);
+
+  // udp_forward.cc. What a datagram was before it was made a frame in place.
+  struct Forwarded {
+    FrameOffload offload;
+    uint8_t hops;
+  };
+  // Makes a frame of a datagram that is as it was received. False: it is something else, or its
+  // destination is not ready.
+  bool ForwardInPlace(Datagram& datagram, const Peer& source);
+  static void RestoreForwarded(const Forwarded& before, Buffer& payload);
+  // As SendSlowly().
+  bool ForwardSlowly(Datagram& datagram, const Peer& source);
 
   const std::shared_ptr<Stack> stack_;
   UdpBinding binding_;
@@ -103,6 +124,7 @@ class UdpPort final : public DatagramPort {
 
   Buffer frames_[kBurst];
   uint8_t header_bytes_[kBurst];
+  Forwarded forwarded_[kBurst];
   size_t frame_count_ = 0;
 };
 

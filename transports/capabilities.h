@@ -32,7 +32,7 @@ struct Capabilities {
   // Datagrams: a message may lie in two places (Datagram::tail), and is not joined in a buffer
   // first.
   bool gather = false;
-  // A datagram can be sent on under the address of its first sender.
+  // A datagram can be sent on under the address of its first sender: DatagramPort::Forward().
   bool keeps_foreign_source = false;
   // Ports have a wait_fd(), so that an idle loop can sleep.
   bool can_wait = false;

@@ -16,6 +16,13 @@
 // behind a small header of its own:
 //
 //   if (port->capabilities().gather) out[0].tail = slice;       // else append it to the buffer
+//
+// Whoever stands between two others may pass on what he receives so that it is answered past him:
+//
+//   for (size_t i = 0; i < n; ++i) {
+//     sources[i] = std::exchange(in[i].peer, server);
+//   }
+//   port->Forward(absl::MakeSpan(in, n), absl::MakeSpan(sources, n));
 #ifndef WEFT_TRANSPORTS_DATAGRAM_PORT_H_
 #define WEFT_TRANSPORTS_DATAGRAM_PORT_H_
 
@@ -83,6 +90,31 @@ class DatagramPort : public Port {
   // without capabilities().gather) is taken, dropped and counted as send_failed, so that it does
   // not block those behind it.
   virtual size_t Send(absl::Span<Datagram> burst) = 0;
+
+  // Where capabilities().keeps_foreign_source: as Send(), but each datagram arrives as if
+  // `sources[i]` had sent it, who therefore gets the answer, and what else the network has to say
+  // about it. `sources` is as long as `burst`; a source is a peer that this port has received from,
+  // or resolved, of the same address family as the destination.
+  //
+  // It is cheapest for buffers that are exactly as this port received them from that source: their
+  // headers, which still lie in the headroom, are rewritten in place, and the checksum is updated
+  // by what changes (RFC 1624), so that it goes on protecting the payload from end to end. Buffers
+  // of any other origin, and ones that were trimmed or grown, are given headers of their own. Of one
+  // whose bytes were changed in place nothing can be seen: say so by `buffer.offload() = {}`, or it
+  // will be taken for damaged.
+  //
+  // A datagram that has passed too many (its hop limit is used up) is dropped as one that can never
+  // be sent, and so are all of them where the capability is missing.
+  virtual size_t Forward(absl::Span<Datagram> burst, absl::Span<const Peer> sources) {
+    static_cast<void>(sources);
+    AssertOwner();
+    for (Datagram& datagram : burst) {
+      datagram.buffer.Reset();
+      datagram.tail = {};
+    }
+    stats_.send_failed += burst.size();
+    return burst.size();
+  }
 
   // Fills a prefix of `burst` and returns its length, without waiting. What the elements held
   // before is released. Fewer than burst.size() does not mean that nothing is left.

@@ -23,6 +23,21 @@ ConformanceAdapter Linux(const std::string& name, const char* local) {
   return adapter;
 }
 
+// With raw sockets, which not every user may open.
+ConformanceAdapter LinuxForeignSource(const std::string& name, const char* local) {
+  ConformanceAdapter adapter = AdapterFor("linux", {&Capabilities::datagrams});
+  adapter.name = name;
+  config::Transport config;
+  config.set_name("linux");
+  config.mutable_linux()->set_foreign_source(true);
+  adapter.ends = {EndOf(config, {*Address::Parse(local)})};
+  adapter.prepare = [open = adapter.ends[0].open]() -> absl::Status {
+    const auto transport = open(config::Buffers());
+    return transport.ok() ? (*transport)->OpenDatagramPort({}).status() : transport.status();
+  };
+  return adapter;
+}
+
 ConformanceAdapter Shm() {
   ConformanceAdapter adapter =
       AdapterFor("shm", {&Capabilities::datagrams, &Capabilities::streams});
@@ -180,6 +195,9 @@ std::vector<ConformanceAdapter> RepositoryAdapters() {
       Linux("linux_ipv4", "127.0.0.1:0"),
       Linux("linux_ipv6", "[::1]:0"),
       Decorated(Linux("linux", "127.0.0.1:0")),
+      LinuxForeignSource("linux_foreign_source_ipv4", "127.0.0.1:0"),
+      LinuxForeignSource("linux_foreign_source_ipv6", "[::1]:0"),
+      Decorated(LinuxForeignSource("linux_foreign_source", "127.0.0.1:0")),
       Shm(),
       Decorated(Shm()),
       Sim(),

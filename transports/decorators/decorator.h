@@ -40,6 +40,7 @@ class DatagramDecorator : public DatagramPort {
     return inner_->WhyUnreachable(peer);
   }
   size_t Send(absl::Span<Datagram> burst) final;
+  size_t Forward(absl::Span<Datagram> burst, absl::Span<const Peer> sources) final;
   size_t Receive(absl::Span<Datagram> burst) override { return inner_->Receive(burst); }
 
  protected:
@@ -50,20 +51,40 @@ class DatagramDecorator : public DatagramPort {
   }
   // As Send(), of messages without tails.
   virtual size_t SendWhole(absl::Span<Datagram> burst) { return inner_->Send(burst); }
+  // As Forward(), of messages without tails.
+  virtual size_t ForwardWhole(absl::Span<Datagram> burst, absl::Span<const Peer> sources) {
+    return inner_->Forward(burst, sources);
+  }
   size_t DoTakeEvents(absl::Span<PortEvent> events) override { return inner_->TakeEvents(events); }
   DatagramPort& inner() { return *inner_; }
 
  private:
+  // Hands those without tails to `send(run, begin)`, and drops the others.
+  template <typename SendRun>
+  size_t InRuns(absl::Span<Datagram> burst, SendRun send);
+
   const std::unique_ptr<DatagramPort> inner_;
 };
 
 inline size_t DatagramDecorator::Send(absl::Span<Datagram> burst) {
+  return InRuns(burst, [this](absl::Span<Datagram> run, size_t) { return SendWhole(run); });
+}
+
+inline size_t DatagramDecorator::Forward(absl::Span<Datagram> burst,
+                                         absl::Span<const Peer> sources) {
+  return InRuns(burst, [&](absl::Span<Datagram> run, size_t at) {
+    return ForwardWhole(run, sources.subspan(at, run.size()));
+  });
+}
+
+template <typename SendRun>
+size_t DatagramDecorator::InRuns(absl::Span<Datagram> burst, SendRun send) {
   AssertOwner();
   size_t done = 0;
   while (done < burst.size()) {
     size_t whole = done;
     while (whole < burst.size() && burst[whole].tail.empty()) ++whole;
-    if (whole > done) done += SendWhole(burst.subspan(done, whole - done));
+    if (whole > done) done += send(burst.subspan(done, whole - done), done);
     if (done < whole || done == burst.size()) break;
     burst[done].buffer.Reset();
     burst[done].tail = {};

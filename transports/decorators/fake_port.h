@@ -31,8 +31,9 @@ inline std::string TextOf(const Buffer& buffer) {
 // What both have in common.
 struct FakeState {
   std::vector<std::string> sent;
-  size_t room = SIZE_MAX;  // messages that Send() still accepts
-  int sends = 0;           // calls
+  std::vector<uint64_t> sources;  // of those that were sent on
+  size_t room = SIZE_MAX;         // messages that Send() still accepts
+  int sends = 0;                  // calls
   std::deque<std::string> incoming;
   bool arm_result = true;
   int arms = 0;
@@ -78,6 +79,11 @@ class FakeDatagramPort : public DatagramPort {
       ++stats_.sent;
     }
     state_.room -= n;
+    return n;
+  }
+  size_t Forward(absl::Span<Datagram> burst, absl::Span<const Peer> sources) override {
+    const size_t n = Send(burst);
+    for (const Peer& source : sources.first(n)) state_.sources.push_back(source.words[0]);
     return n;
   }
   size_t Receive(absl::Span<Datagram> burst) override {

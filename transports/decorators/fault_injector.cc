@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 namespace weft::internal {
@@ -47,7 +48,17 @@ FaultInjector<Below, Message>::FaultInjector(Below& below, PortStats& stats,
 }
 
 template <typename Below, typename Message>
-size_t FaultInjector<Below, Message>::Send(absl::Span<Message> burst) {
+size_t FaultInjector<Below, Message>::SendBelow(absl::Span<Message> burst,
+                                                absl::Span<const Peer> sources) {
+  if constexpr (std::is_same_v<Below, DatagramPort>) {
+    if (!sources.empty()) return below_.Forward(burst, sources);
+  }
+  return below_.Send(burst);
+}
+
+template <typename Below, typename Message>
+size_t FaultInjector<Below, Message>::Send(absl::Span<Message> burst,
+                                           absl::Span<const Peer> sources) {
   ReleaseDue();
   size_t done = 0;
   while (done < burst.size()) {
@@ -60,7 +71,10 @@ size_t FaultInjector<Below, Message>::Send(absl::Span<Message> burst) {
       }
     }
     const size_t run = std::min(untouched_, burst.size() - done);
-    const size_t sent = run > 0 ? below_.Send(burst.subspan(done, run)) : 0;
+    const auto sources_of = [&](size_t n) {
+      return sources.empty() ? sources : sources.subspan(done, n);
+    };
+    const size_t sent = run > 0 ? SendBelow(burst.subspan(done, run), sources_of(run)) : 0;
     untouched_ -= sent;
     done += sent;
     if (sent < run || done == burst.size()) break;
@@ -70,7 +84,8 @@ size_t FaultInjector<Below, Message>::Send(absl::Span<Message> burst) {
       continue;
     }
     Befall(*std::exchange(next_fate_, std::nullopt),
-           std::exchange(burst[done], WithBuffer(burst[done], Buffer())));
+           std::exchange(burst[done], WithBuffer(burst[done], Buffer())),
+           sources.empty() ? std::nullopt : std::optional<Peer>(sources[done]));
     ++done;
   }
   return done;
@@ -93,7 +108,8 @@ auto FaultInjector<Below, Message>::CastDice() -> Fate {
 }
 
 template <typename Below, typename Message>
-void FaultInjector<Below, Message>::Befall(const Fate& fate, Message message) {
+void FaultInjector<Below, Message>::Befall(const Fate& fate, Message message,
+                                           const std::optional<Peer>& source) {
   if (fate.lost) {
     ++fault_stats_.lost;
     return;
@@ -102,8 +118,8 @@ void FaultInjector<Below, Message>::Befall(const Fate& fate, Message message) {
   if (fate.reordered) ++fault_stats_.reordered;
   if (fate.delay_ns > 0) ++fault_stats_.delayed;
   const int64_t due_ns = clock_.NowNs() + fate.delay_ns;
-  if (fate.duplicated) Duplicate(message, due_ns);
-  Hold(std::move(message), due_ns);
+  if (fate.duplicated) Duplicate(message, source, due_ns);
+  Hold(std::move(message), source, due_ns);
   if (fate.delay_ns == 0) ReleaseDue();
 }
 
@@ -112,11 +128,14 @@ void FaultInjector<Below, Message>::FlipOneBit(Buffer& buffer) {
   if (buffer.empty()) return;
   const uint64_t bit = prng_.Below(buffer.size() * 8);
   buffer.data()[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
+  // Of one that is sent on, the harm is to arrive, and not to be found out by its old checksum.
+  buffer.offload().flags &= static_cast<uint16_t>(~FrameOffload::kHeadersInFront);
   ++fault_stats_.corrupted;
 }
 
 template <typename Below, typename Message>
-void FaultInjector<Below, Message>::Duplicate(const Message& message, int64_t due_ns) {
+void FaultInjector<Below, Message>::Duplicate(const Message& message,
+                                              const std::optional<Peer>& source, int64_t due_ns) {
   const Buffer& original = BufferOf(message);
   Buffer copy = below_.pool().Allocate();
   // No room for the copy: there is none, as when a network drops it.
@@ -127,16 +146,17 @@ void FaultInjector<Below, Message>::Duplicate(const Message& message, int64_t du
   ++fault_stats_.duplicated;
   ++port_stats_.copied_buffers;
   port_stats_.copied_bytes += original.size();
-  Hold(WithBuffer(message, std::move(copy)), due_ns);
+  Hold(WithBuffer(message, std::move(copy)), source, due_ns);
 }
 
 template <typename Below, typename Message>
-void FaultInjector<Below, Message>::Hold(Message message, int64_t due_ns) {
+void FaultInjector<Below, Message>::Hold(Message message, const std::optional<Peer>& source,
+                                         int64_t due_ns) {
   if (held_.size() == held_max_) {
     CountOverflow(1);
     return;
   }
-  held_.push_back({due_ns, ++last_number_, std::move(message)});
+  held_.push_back({due_ns, ++last_number_, std::move(message), source});
   std::push_heap(held_.begin(), held_.end());
   SetTimer();
 }
@@ -146,15 +166,22 @@ void FaultInjector<Below, Message>::ReleaseDue() {
   if (held_.empty()) return;
   const int64_t now_ns = clock_.NowNs();
   std::array<Message, kReleaseBurst> burst;
+  std::array<Peer, kReleaseBurst> sources;
   while (!held_.empty() && held_.front().due_ns <= now_ns) {
+    // Either sent or sent on, all of them.
+    const bool sent_on = held_.front().source.has_value();
     size_t n = 0;
-    for (; n < burst.size() && !held_.empty() && held_.front().due_ns <= now_ns; ++n) {
+    for (; n < burst.size() && !held_.empty() && held_.front().due_ns <= now_ns &&
+           held_.front().source.has_value() == sent_on;
+         ++n) {
       std::pop_heap(held_.begin(), held_.end());
       burst[n] = std::move(held_.back().message);
+      sources[n] = held_.back().source.value_or(Peer());
       held_.pop_back();
     }
     // Nobody is left to be told of a port that is full: what it does not take is lost.
-    CountOverflow(n - below_.Send(absl::MakeSpan(burst.data(), n)));
+    CountOverflow(n - SendBelow(absl::MakeSpan(burst.data(), n),
+                                absl::MakeConstSpan(sources.data(), sent_on ? n : 0)));
   }
   SetTimer();
 }

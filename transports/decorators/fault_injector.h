@@ -40,8 +40,8 @@ class FaultInjector {
   FaultInjector(Below& below, PortStats& stats, const config::Fault& faults, const Clock& clock,
                 TimerWheel* timers);
 
-  // As the Send() of a port.
-  size_t Send(absl::Span<Message> burst);
+  // As the Send() of a port, or its Forward(), if there are `sources`.
+  size_t Send(absl::Span<Message> burst, absl::Span<const Peer> sources = {});
   // Sends what has been held back for long enough.
   void ReleaseDue();
 
@@ -62,16 +62,18 @@ class FaultInjector {
     int64_t due_ns;
     uint64_t number;  // those due at the same time leave in order
     Message message;
+    std::optional<Peer> source;                // of one that is to be sent on
     bool operator<(const Held& other) const {  // by urgency, as the heap has the greatest on top
       return due_ns != other.due_ns ? due_ns > other.due_ns : number > other.number;
     }
   };
 
   Fate CastDice();
-  void Befall(const Fate& fate, Message message);
+  size_t SendBelow(absl::Span<Message> burst, absl::Span<const Peer> sources);
+  void Befall(const Fate& fate, Message message, const std::optional<Peer>& source);
   void FlipOneBit(Buffer& buffer);
-  void Duplicate(const Message& message, int64_t due_ns);
-  void Hold(Message message, int64_t due_ns);
+  void Duplicate(const Message& message, const std::optional<Peer>& source, int64_t due_ns);
+  void Hold(Message message, const std::optional<Peer>& source, int64_t due_ns);
   void CountOverflow(size_t messages);
   void SetTimer();
 

@@ -24,6 +24,10 @@ FaultDatagramPort::FaultDatagramPort(std::unique_ptr<DatagramPort> port,
 
 size_t FaultDatagramPort::SendWhole(absl::Span<Datagram> burst) { return injector_.Send(burst); }
 
+size_t FaultDatagramPort::ForwardWhole(absl::Span<Datagram> burst, absl::Span<const Peer> sources) {
+  return injector_.Send(burst, sources);
+}
+
 size_t FaultDatagramPort::Receive(absl::Span<Datagram> burst) {
   AssertOwner();
   injector_.ReleaseDue();

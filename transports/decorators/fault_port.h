@@ -43,6 +43,7 @@ class FaultDatagramPort final : public DatagramDecorator {
 
  private:
   size_t SendWhole(absl::Span<Datagram> burst) override;
+  size_t ForwardWhole(absl::Span<Datagram> burst, absl::Span<const Peer> sources) override;
 
   internal::FaultInjector<DatagramPort, Datagram> injector_;
 };

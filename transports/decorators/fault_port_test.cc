@@ -259,6 +259,54 @@ TEST(FaultPortTest, AnEmptyPoolOnlyMeansNoDuplicates) {
   EXPECT_EQ(bench.port().fault_stats().duplicated, 0u);
 }
 
+TEST(FaultPortTest, WhatIsSentOnMeetsTheSameFaultsAndKeepsItsSource) {
+  config::Fault faults = Faults();
+  faults.set_loss(0.1);
+  faults.set_duplicate(0.1);
+  faults.set_reorder(0.1);
+  faults.set_delay_us(5);
+  Bench sending(faults);
+  Bench sending_on(faults);
+  for (int i = 0; i < 500; ++i) {
+    sending.SendNumbers(i, i + 1);
+    Datagram one[] = {{Peer{{5, 0, 0}}, TextBuffer(sending_on.port().pool(), absl::StrCat(i))}};
+    const Peer source = {{1000u + static_cast<uint64_t>(i), 0, 0}};
+    EXPECT_EQ(sending_on.port().Forward(absl::MakeSpan(one), {&source, 1}), 1u);
+    for (Bench* bench : {&sending, &sending_on}) {
+      bench->clock.Advance(2'000);
+      bench->Poll();
+    }
+  }
+  EXPECT_EQ(sending_on.state.sent, sending.state.sent);
+  EXPECT_TRUE(sending.state.sources.empty());
+  ASSERT_EQ(sending_on.state.sources.size(), sending_on.state.sent.size());
+  for (size_t i = 0; i < sending_on.state.sent.size(); ++i) {
+    EXPECT_EQ(absl::StrCat(sending_on.state.sources[i] - 1000), sending_on.state.sent[i]);
+  }
+}
+
+// Both kinds are held in one queue, and leave it in one order.
+TEST(FaultPortTest, WhatIsSentAndWhatIsSentOnLeaveInTurn) {
+  config::Fault faults = Faults();
+  faults.set_delay_us(5);
+  Bench bench(faults);
+  std::vector<std::string> expected;
+  for (int i = 0; i < 20; ++i) {
+    expected.push_back(absl::StrCat(i));
+    if (i % 3 != 0) {
+      EXPECT_TRUE(bench.Send(expected.back()));
+      continue;
+    }
+    Datagram one[] = {{Peer{{5, 0, 0}}, TextBuffer(bench.port().pool(), expected.back())}};
+    const Peer nobody = {};  // the port below finds that out
+    EXPECT_EQ(bench.port().Forward(absl::MakeSpan(one), {&nobody, 1}), 1u);
+  }
+  bench.clock.Advance(10'000);
+  bench.Poll();
+  EXPECT_EQ(bench.state.sent, expected);
+  EXPECT_EQ(bench.state.sources.size(), 7u);
+}
+
 TEST(FaultPortTest, EmptyMessagesMeetFaultsToo) {
   config::Fault faults = Faults();
   faults.set_duplicate(1);

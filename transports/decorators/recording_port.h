@@ -113,6 +113,23 @@ class RecordingDatagramPort final : public DatagramDecorator {
         [&](absl::Span<Datagram> chunk) { return inner().Send(chunk); });
   }
 
+  size_t ForwardWhole(absl::Span<Datagram> burst, absl::Span<const Peer> sources) override {
+    const int64_t now_ns = time_.NowNs();
+    size_t at = 0;
+    return internal::RecordAndSend(
+        writer_, burst,
+        [&](const Datagram& d) {
+          const Address source = AddressFor(sources[static_cast<size_t>(&d - burst.data())]);
+          writer_.WriteDatagram({now_ns, /*sent=*/true, internal::BytesOf(d.buffer)}, source,
+                                AddressFor(d.peer));
+        },
+        [&](absl::Span<Datagram> chunk) {
+          const size_t sent = inner().Forward(chunk, sources.subspan(at, chunk.size()));
+          at += sent;
+          return sent;
+        });
+  }
+
   void Record(int64_t now_ns, bool sent, const Datagram& datagram) {
     writer_.WriteDatagram({now_ns, sent, internal::BytesOf(datagram.buffer)}, local_,
                           AddressFor(datagram.peer));

@@ -104,6 +104,27 @@ TEST(TracePortTest, WhatIsNotAcceptedIsNotRecorded) {
   EXPECT_EQ(Lines(path).size(), 70u);
 }
 
+TEST(TracePortTest, WhatIsSentOnIsRecordedAsFarAsItIsAccepted) {
+  const std::string path = TestFile("trace_forwarded");
+  FakeState state;
+  ManualClock clock;
+  {
+    TraceDatagramPort port(std::make_unique<FakeDatagramPort>(state), TraceWriter(FileAt(path), 0),
+                           RecordTime::Virtual(clock));
+    state.room = 70;
+    std::vector<Datagram> burst;
+    std::vector<Peer> sources;
+    for (uint64_t i = 0; i < 100; ++i) {
+      burst.push_back({Peer{{2000, 0, 0}}, TextBuffer(port.pool(), absl::StrCat(i))});
+      sources.push_back({{i + 1, 0, 0}});
+    }
+    EXPECT_EQ(port.Forward(absl::MakeSpan(burst), sources), 70u);
+  }
+  EXPECT_EQ(Lines(path).size(), 70u);
+  ASSERT_EQ(state.sources.size(), 70u);
+  for (uint64_t i = 0; i < 70; ++i) EXPECT_EQ(state.sources[i], i + 1);
+}
+
 TEST(TracePortTest, StopsAfterSoManyRecords) {
   const std::string path = TestFile("trace_max");
   FakeState state;
@@ -320,6 +341,23 @@ TEST(PcapPortTest, Ipv4DatagramsHaveTrueHeaders) {
 
   EXPECT_EQ(packets[1].flags, 1u);
   EXPECT_EQ(Hex(packets[1].bytes.substr(26, 12)), "0a0000020a000001000703e8");
+}
+
+TEST(PcapPortTest, WhatIsSentOnIsFromItsSource) {
+  const std::string path = TestFile("forwarded.pcapng");
+  FakeState state;
+  ManualClock clock;
+  {
+    PcapDatagramPort port(std::make_unique<FakeDatagramPort>(state),
+                          PcapWriter(FileAt(path), 65535), RecordTime::Virtual(clock));
+    Datagram one[] = {{Peer{{2000, 0, 0}}, TextBuffer(port.pool(), "abc")}};
+    const Peer source = {{7, 0, 0}};
+    EXPECT_EQ(port.Forward(absl::MakeSpan(one), {&source, 1}), 1u);
+  }
+  const std::vector<Captured> packets = ParseCapture(path);
+  ASSERT_EQ(packets.size(), 1u);
+  EXPECT_EQ(packets[0].flags, 2u);
+  EXPECT_EQ(Hex(packets[0].bytes.substr(26, 12)), "0a0000020a000002000707d0");
 }
 
 TEST(PcapPortTest, OtherAddressesAreWrittenAsIpv6) {

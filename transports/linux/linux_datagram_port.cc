@@ -47,13 +47,6 @@ absl::StatusOr<UniqueFd> OpenAnywhere() {
   return fd.ok() ? std::move(fd) : OpenBoundSocket(SOCK_DGRAM, Address::Ipv4({}, 0), false);
 }
 
-// With CAP_NET_ADMIN the kernel's limit does not hold.
-void SetBufferBytes(const UniqueFd& fd, int force, int plain, uint32_t bytes) {
-  if (bytes == 0) return;
-  const int value = static_cast<int>(bytes);
-  if (!SetOption(fd, SOL_SOCKET, force, value)) SetOption(fd, SOL_SOCKET, plain, value);
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DatagramPort>> LinuxDatagramPort::Open(
@@ -68,8 +61,14 @@ absl::StatusOr<std::unique_ptr<DatagramPort>> LinuxDatagramPort::Open(
   if (!fd.ok()) return fd.status();
   absl::StatusOr<SocketAddress> local = BoundAddress(*fd);
   if (!local.ok()) return local.status();
-  return std::unique_ptr<DatagramPort>(
+  std::unique_ptr<LinuxDatagramPort> port(
       new LinuxDatagramPort(config, buffers, capabilities, *std::move(fd), *local));
+  if (config.foreign_source()) {
+    auto raw = RawSender::Open(port->family_ == AF_INET6, config.send_buffer_bytes());
+    if (!raw.ok()) return raw.status();
+    port->raw_ = *std::move(raw);
+  }
+  return port;
 }
 
 LinuxDatagramPort::LinuxDatagramPort(const config::Linux& config, const BufferPoolOptions& buffers,

@@ -23,6 +23,7 @@
 #include "absl/types/span.h"
 #include "weft/config/config.h"
 #include "weft/transports/datagram_port.h"
+#include "weft/transports/linux/raw_sender.h"
 #include "weft/transports/linux/socket.h"
 #include "weft/transports/transport.h"
 
@@ -40,6 +41,7 @@ class LinuxDatagramPort final : public DatagramPort {
   absl::StatusOr<Address> AddressOf(const Peer& peer) const override;
   size_t MaxPayloadTo(const Peer& peer) const override;
   size_t Send(absl::Span<Datagram> burst) override;
+  size_t Forward(absl::Span<Datagram> burst, absl::Span<const Peer> sources) override;
   size_t Receive(absl::Span<Datagram> burst) override;
 
   int wait_fd() const override { return fd_.get(); }
@@ -81,6 +83,10 @@ class LinuxDatagramPort final : public DatagramPort {
   void Drop(absl::Span<Datagram> datagrams);
   void Fail(absl::Span<Datagram> datagrams, int error);
 
+  // Sending on: linux_forward.cc.
+  bool Forwardable(const Datagram& datagram, const Peer& source) const;
+  size_t ForwardMany(absl::Span<Datagram> burst, absl::Span<const Peer> sources);
+
   // Receiving.
   bool Fill(size_t wanted);
   bool FillScattered();
@@ -106,6 +112,7 @@ class LinuxDatagramPort final : public DatagramPort {
   const UniqueFd fd_;
   const sa_family_t family_;
   const Address local_address_;
+  std::unique_ptr<RawSender> raw_;  // null where sources are not kept
 
   // Largest segment for which UDP_SEGMENT is tried: 0 where there is none, and less than the
   // segments that were found not to fit the path.

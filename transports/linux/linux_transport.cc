@@ -68,6 +68,7 @@ void OfferFrames(size_t mtu, bool offload, const BufferPoolOptions& buffers,
 Capabilities AtItsBest() {
   Capabilities offered = Offered(kUdpPayloadMax);
   OfferFrames(kMtuMax, true, {.bytes = 1 << 20}, &offered);
+  offered.keeps_foreign_source = true;
   return offered;
 }
 
@@ -97,7 +98,9 @@ LinuxTransport::LinuxTransport(const config::Transport& config)
     : config_(config.linux()),
       buffers_(PoolOptions(config.buffers())),
       capabilities_(Offered(PayloadBytes(buffers_))),
-      tap_(config.linux().tap()) {}
+      tap_(config.linux().tap()) {
+  capabilities_.keeps_foreign_source = config_.foreign_source();
+}
 
 // What the device for frames can do, if there is one. A TAP device that is still to be made has the
 // MTU that the configuration says, or the kernel's default.

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <cstdint>
 #include <cstring>
 
 #include "absl/status/status.h"
@@ -53,6 +54,14 @@ absl::StatusOr<SocketAddress> BoundAddress(const UniqueFd& fd);
 // False, with errno set, when the kernel does not take it.
 inline bool SetOption(const UniqueFd& fd, int level, int name, int value) {
   return setsockopt(fd.get(), level, name, &value, sizeof(value)) == 0;
+}
+
+// SO_RCVBUF or SO_SNDBUF; 0 leaves it. With CAP_NET_ADMIN, by `force`, the kernel's limit does not
+// hold.
+inline void SetBufferBytes(const UniqueFd& fd, int force, int plain, uint32_t bytes) {
+  if (bytes == 0) return;
+  const int value = static_cast<int>(bytes);
+  if (!SetOption(fd, SOL_SOCKET, force, value)) SetOption(fd, SOL_SOCKET, plain, value);
 }
 
 }  // namespace weft::linux_transport

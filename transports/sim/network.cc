@@ -112,13 +112,21 @@ void Network::Detach(NodeId node, Channel channel, uint32_t queue) {
 
 void Network::Send(NodeId from, NodeId to, Channel channel, uint32_t from_queue, uint32_t flow,
                    absl::Span<const uint8_t> bytes, absl::Span<const uint8_t> more) {
+  Depart(NewPacket({from, to, channel, from_queue, flow, from, {}}, bytes), more);
+}
+
+void Network::Forward(NodeId at, NodeId from, NodeId to, Channel channel,
+                      absl::Span<const uint8_t> bytes, absl::Span<const uint8_t> more) {
+  Depart(NewPacket({from, to, channel, /*from_queue=*/0, /*flow=*/from, at, {}}, bytes), more);
+}
+
+void Network::Depart(PacketPtr packet, absl::Span<const uint8_t> more) {
   ++stats_.sent;
-  PacketPtr packet = NewPacket({from, to, channel, from_queue, flow, {}}, bytes);
   packet->bytes.insert(packet->bytes.end(), more.begin(), more.end());
-  Link* link = FindLink(from, to);
+  Link* link = FindLink(packet->at, packet->to);
   const LinkOptions& options = link != nullptr ? link->options : defaults_;
-  const auto departed =
-      Transmit(options, packet->bytes.size(), link != nullptr ? &link->wire : &nodes_[from].up);
+  Wire* const wire = link != nullptr ? &link->wire : &nodes_[packet->at].up;
+  const auto departed = Transmit(options, packet->bytes.size(), wire);
   if (!departed.has_value()) return Drop(std::move(packet), &stats_.queue_dropped);
   Travel(*departed, options, link != nullptr, std::move(packet));
 }
@@ -133,7 +141,7 @@ void Network::Broadcast(NodeId from, Channel channel, uint32_t flow,
       continue;
     }
     ++stats_.sent;
-    PacketPtr packet = NewPacket({from, to, channel, 0, flow, {}}, bytes);
+    PacketPtr packet = NewPacket({from, to, channel, 0, flow, from, {}}, bytes);
     if (departed.has_value()) {
       Travel(*departed, defaults_, /*direct=*/false, std::move(packet));
     } else {
@@ -169,7 +177,7 @@ size_t Network::QueuedFor(NodeId node) const {
 
 // From the moment when a packet has left its sender: loss and duplication, then flight.
 void Network::Travel(int64_t start_ns, const LinkOptions& options, bool direct, PacketPtr packet) {
-  if (Separated(*packet)) return Drop(std::move(packet), &stats_.partitioned);
+  if (Separated(packet->at, packet->to)) return Drop(std::move(packet), &stats_.partitioned);
   if (random_.Chance(options.loss)) return Drop(std::move(packet), &stats_.lost);
   if (random_.Chance(options.duplicate)) {
     ++stats_.duplicated;
@@ -209,7 +217,7 @@ void Network::EnterDownlink(PacketPtr packet) {
 }
 
 void Network::Deliver(PacketPtr packet) {
-  if (Separated(*packet)) return Drop(std::move(packet), &stats_.partitioned);
+  if (Separated(packet->at, packet->to)) return Drop(std::move(packet), &stats_.partitioned);
   Receiver* receiver = ReceiverAt(packet->to, packet->channel, packet->flow);
   if (receiver == nullptr) {
     // As ICMP would report it; Ethernet has nobody who could.
@@ -230,7 +238,7 @@ void Network::Deliver(PacketPtr packet) {
 
 void Network::ReturnToSender(PacketPtr packet) {
   --in_flight_;
-  if (Separated(*packet)) return Recycle(std::move(packet));
+  if (Separated(packet->to, packet->from)) return Recycle(std::move(packet));
   Digest(*packet);
   if (Receiver* sender = ReceiverAt(packet->from, packet->channel, packet->from_queue)) {
     sender->OnUnreachable(std::move(packet));
@@ -265,10 +273,6 @@ void Network::Heal() {
   for (Node& node : nodes_) node.group = 0;
 }
 
-bool Network::Separated(const Packet& packet) const {
-  return nodes_[packet.from].group != nodes_[packet.to].group;
-}
-
 Receiver* Network::ReceiverAt(NodeId node, Channel channel, uint32_t flow) const {
   const std::vector<Receiver*>& receivers = nodes_[node].receivers[static_cast<size_t>(channel)];
   return receivers.empty() ? nullptr : receivers[flow % receivers.size()];
@@ -287,6 +291,7 @@ PacketPtr Network::NewPacket(const Packet& envelope, absl::Span<const uint8_t> b
   packet->channel = envelope.channel;
   packet->from_queue = envelope.from_queue;
   packet->flow = envelope.flow;
+  packet->at = envelope.at;
   packet->bytes.assign(bytes.begin(), bytes.end());
   ++in_flight_;
   return packet;

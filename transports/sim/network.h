@@ -84,6 +84,7 @@ struct Packet {
   Channel channel = Channel::kDatagrams;
   uint32_t from_queue = 0;
   uint32_t flow = 0;  // arrives at the queue with this number, modulo their count
+  NodeId at = 0;      // who sends it: `from`, or one who sends it on
   std::vector<uint8_t> bytes;
 };
 using PacketPtr = std::unique_ptr<Packet>;
@@ -156,6 +157,10 @@ class Network final : public VirtualTime {
   // statistics show.
   void Send(NodeId from, NodeId to, Channel channel, uint32_t from_queue, uint32_t flow,
             absl::Span<const uint8_t> bytes, absl::Span<const uint8_t> more = {});
+  // Sends on, as Send(), what `from` has sent to `at` before: over the wires of `at` and under the
+  // name of `from`, whom errors return to.
+  void Forward(NodeId at, NodeId from, NodeId to, Channel channel, absl::Span<const uint8_t> bytes,
+               absl::Span<const uint8_t> more = {});
   // Sends a copy to every other node that somebody is attached to on this channel, once over the
   // uplink.
   void Broadcast(NodeId from, Channel channel, uint32_t flow, absl::Span<const uint8_t> bytes);
@@ -219,6 +224,7 @@ class Network final : public VirtualTime {
   };
 
   void Detach(NodeId node, Channel channel, uint32_t queue);
+  void Depart(PacketPtr packet, absl::Span<const uint8_t> more);
   std::optional<int64_t> Transmit(const LinkOptions& options, size_t bytes, Wire* wire);
   void Travel(int64_t start_ns, const LinkOptions& options, bool direct, PacketPtr packet);
   void Fly(int64_t start_ns, const LinkOptions& options, bool direct, PacketPtr packet);
@@ -226,7 +232,7 @@ class Network final : public VirtualTime {
   void Deliver(PacketPtr packet);
   void ReturnToSender(PacketPtr packet);
   void Drop(PacketPtr packet, uint64_t* counter);
-  bool Separated(const Packet& packet) const;
+  bool Separated(NodeId a, NodeId b) const { return nodes_[a].group != nodes_[b].group; }
   Receiver* ReceiverAt(NodeId node, Channel channel, uint32_t flow) const;
   Link* FindLink(NodeId from, NodeId to);
   PacketPtr NewPacket(const Packet& envelope, absl::Span<const uint8_t> bytes);

@@ -269,6 +269,34 @@ TEST(SimNetworkTest, ALinkOfItsOwnReplacesTheWayInOneDirection) {
   EXPECT_EQ(lab.sink(2).times_ns, (std::vector<int64_t>{1020}));
 }
 
+// Under the name of its sender, and over the wires of the one who sends it on.
+TEST(SimNetworkTest, WhatIsSentOnTakesTheWayFromThere) {
+  Lab lab({.latency_ns = 1000, .bandwidth_bps = 8'000'000'000});
+  lab.network.SetLink(1, 2, {.latency_ns = 50, .bandwidth_bps = 800'000'000});
+  lab.network.SetLink(0, 2, {.latency_ns = 7, .bandwidth_bps = 0});
+  lab.network.Forward(/*at=*/1, /*from=*/0, /*to=*/2, kDatagrams, std::vector<uint8_t>(10));
+  lab.RunToEnd();
+  ASSERT_EQ(lab.sink(2).packets.size(), 1u);
+  EXPECT_EQ(lab.sink(2).packets[0]->from, 0u);
+  EXPECT_EQ(lab.sink(2).times_ns, (std::vector<int64_t>{150}));
+
+  const NodeId empty = lab.network.AddNode("empty").value();
+  lab.network.Forward(1, 0, empty, kDatagrams, {});
+  lab.RunToEnd();
+  EXPECT_EQ(lab.sink(0).returned.size(), 1u) << "the sender hears of it";
+  EXPECT_TRUE(lab.sink(1).returned.empty());
+
+  ASSERT_TRUE(lab.network.Partition({{0}, {1, 2}}).ok());
+  lab.network.Forward(1, 0, 2, kDatagrams, {});
+  lab.RunToEnd();
+  EXPECT_EQ(lab.sink(2).packets.size(), 2u);
+  ASSERT_TRUE(lab.network.Partition({{0, 2}, {1}}).ok());
+  lab.network.Forward(1, 0, 2, kDatagrams, {});
+  lab.RunToEnd();
+  EXPECT_EQ(lab.sink(2).packets.size(), 2u);
+  ExpectAllAccountedFor(lab.network.stats());
+}
+
 TEST(SimNetworkTest, WhatReachesNobodyComesBack) {
   Lab lab(Ideal());
   const NodeId empty = lab.network.AddNode("empty").value();

@@ -4,6 +4,7 @@
 // sender's buffer is free again when Send() returns, and a slow receiver holds none of anybody's.
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -65,22 +66,38 @@ Buffer Inbox::Pop(NodeId* from) {
 
 size_t SimDatagramPort::Send(absl::Span<Datagram> burst) {
   AssertOwner();
-  for (Datagram& datagram : burst) {
-    const Buffer buffer = std::move(datagram.buffer);
-    const absl::Span<const uint8_t> tail = std::exchange(datagram.tail, {});
-    const uint64_t to = datagram.peer.words[0] - 1;
-    if (!buffer || !network_->IsNode(to) ||
-        buffer.size() + tail.size() > capabilities_.max_payload_bytes) {
-      ++stats_.send_failed;
-      continue;
-    }
-    const NodeId from = attachment_.node();
-    network_->Send(from, static_cast<NodeId>(to), Channel::kDatagrams, attachment_.queue(),
-                   /*flow=*/from, buffer.bytes(), tail);
-    ++stats_.sent;
-    stats_.sent_bytes += buffer.size() + tail.size();
+  const NodeId from = attachment_.node();
+  for (Datagram& datagram : burst) SendOne(std::exchange(datagram, {datagram.peer, {}}), from);
+  return burst.size();
+}
+
+size_t SimDatagramPort::Forward(absl::Span<Datagram> burst, absl::Span<const Peer> sources) {
+  AssertOwner();
+  assert(sources.size() == burst.size());
+  for (size_t i = 0; i < burst.size(); ++i) {
+    SendOne(std::exchange(burst[i], {burst[i].peer, {}}), sources[i].words[0] - 1);
   }
   return burst.size();
+}
+
+void SimDatagramPort::SendOne(const Datagram& datagram, uint64_t source) {
+  const NodeId own = attachment_.node();
+  const uint64_t to = datagram.peer.words[0] - 1;
+  if (!datagram.buffer || !network_->IsNode(to) || !network_->IsNode(source) ||
+      datagram.size() > capabilities_.max_payload_bytes) {
+    ++stats_.send_failed;
+    return;
+  }
+  const absl::Span<const uint8_t> bytes = datagram.buffer.bytes();
+  if (source == own) {
+    network_->Send(own, static_cast<NodeId>(to), Channel::kDatagrams, attachment_.queue(),
+                   /*flow=*/own, bytes, datagram.tail);
+  } else {
+    network_->Forward(own, static_cast<NodeId>(source), static_cast<NodeId>(to),
+                      Channel::kDatagrams, bytes, datagram.tail);
+  }
+  ++stats_.sent;
+  stats_.sent_bytes += datagram.size();
 }
 
 size_t SimDatagramPort::Receive(absl::Span<Datagram> burst) {

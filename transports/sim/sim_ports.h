@@ -56,6 +56,7 @@ class SimDatagramPort final : public DatagramPort, private Receiver {
   absl::StatusOr<Peer> Resolve(const Address& address) override;
   absl::StatusOr<Address> AddressOf(const Peer& peer) const override;
   size_t Send(absl::Span<Datagram> burst) override;
+  size_t Forward(absl::Span<Datagram> burst, absl::Span<const Peer> sources) override;
   size_t Receive(absl::Span<Datagram> burst) override;
   void BindToThisThread() override {
     Port::BindToThisThread();
@@ -71,6 +72,8 @@ class SimDatagramPort final : public DatagramPort, private Receiver {
   size_t DoTakeEvents(absl::Span<PortEvent> events) override;
   void OnPacket(PacketPtr packet) override { inbox_.Push(std::move(packet)); }
   void OnUnreachable(PacketPtr packet) override;
+  // `source`: the node whose name it goes under.
+  void SendOne(const Datagram& datagram, uint64_t source);
 
   Network* const network_;
   Inbox inbox_;

@@ -30,6 +30,7 @@ Capabilities Offered(const BufferPoolOptions& buffers) {
   offered.max_payload_bytes = std::min(kMaxPayloadBytes, room);
   offered.max_frame_bytes = std::min(kMaxFrameBytes, room);
   offered.gather = true;
+  offered.keeps_foreign_source = true;
   offered.virtual_time = true;
   return offered;
 }
