@@ -74,6 +74,24 @@ TEST(ControlTest, AWorkerThatRefusesIsHeard) {
          });
 }
 
+TEST(ControlTest, OnlyWorkersThatAcceptACommandAreAsked) {
+  const auto host = MustOpen("host { workers: 2 } metrics { listen: '0' }");
+  std::thread asker;
+  const absl::Status status = host->Run([&](Worker& worker) -> Application {
+    if (worker.index() == 0) {
+      worker.Accept("test/do", [](const HttpRequest&) { return "done"; });
+    } else {
+      asker = std::thread([&] {
+        EXPECT_EQ(HttpPost(ControlOf(host->http_address()), "/test/do")->body, "done\n");
+        host->Stop();
+      });
+    }
+    return nullptr;
+  });
+  asker.join();
+  EXPECT_TRUE(status.ok()) << status;
+}
+
 TEST(ControlTest, AHostWithoutCommandsTakesNone) {
   const auto host = MustOpen("metrics { listen: '0' }");
   EXPECT_EQ(ControlOf(host->http_address()), "");

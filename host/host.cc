@@ -250,7 +250,7 @@ void Host::AddPage(const std::string& name) {
              [page = page.get()](const HttpRequest& request) { return page->Show(request); });
 }
 
-void Host::AddCommand(const std::string& command) {
+void Host::AddCommand(const std::string& command, size_t worker) {
   const std::lock_guard<std::mutex> lock(pages_mutex_);
   if (http_ == nullptr) return;
   if (control_ == nullptr) {
@@ -266,7 +266,7 @@ void Host::AddCommand(const std::string& command) {
     }
     control_ = *std::move(control);
   }
-  control_->Add(command);
+  control_->Add(command, worker);
 }
 
 void Host::FinishWorkers() {

@@ -124,8 +124,8 @@ class Host {
   std::unique_ptr<rpc::Tracer> MakeTracer(int worker, const Clock& clock) const;
   // Adds a page that all workers write, unless it is there already or HTTP is off.
   void AddPage(const std::string& name);
-  // Takes a command that workers carry out, unless it does already or HTTP is off.
-  void AddCommand(const std::string& command);
+  // Takes a command that `worker` carries out, unless HTTP is off.
+  void AddCommand(const std::string& command, size_t worker);
   // Waits for the end, and reads the configuration again when it is told to.
   void WaitForEnd(int hang_up_fd);
   void Reload();

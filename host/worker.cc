@@ -69,7 +69,7 @@ void Worker::Sample(MetricSampler sampler) { samplers_.push_back(std::move(sampl
 
 void Worker::Accept(const std::string& command, Execute execute) {
   commands_[command] = std::move(execute);
-  host_.AddCommand(command);
+  host_.AddCommand(command, static_cast<size_t>(index_));
 }
 
 absl::StatusOr<std::string> Worker::ExecuteCommand(const std::string& command,

@@ -79,7 +79,7 @@ class Worker {
 
   // Carries out a command that changes something, when its user or root asks for it:
   // `weft router drain` and so on. `execute` runs on this worker's thread, after the set-up, and
-  // returns a line to tell of it; the command goes to all workers that accept it. Nothing comes
+  // returns a line to tell of it; the command goes to each worker that accepts it. Nothing comes
   // where metrics.listen is empty. Called by set-ups.
   //
   //   worker.Accept("router/drain", [router](const HttpRequest& request) { ... });
