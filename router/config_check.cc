@@ -36,6 +36,13 @@ Address CheckAddress(const std::string& field, const std::string& text, Problems
   return {};
 }
 
+// An IP address, whose port may be missing, or another one.
+void CheckHost(const std::string& field, const std::string& text, Problems* problems) {
+  const bool bare_v6 = text.find(':') != text.rfind(':') && !absl::StartsWith(text, "[");
+  const auto host = Address::Parse(bare_v6 ? absl::StrCat("[", text, "]:0") : text + ":0");
+  if (!host.ok() || !host->is_ip()) CheckAddress(field, text, problems);
+}
+
 // One that others send to.
 Address CheckTarget(const std::string& field, const std::string& text, Problems* problems) {
   const Address address = CheckAddress(field, text, problems);
@@ -188,8 +195,8 @@ void CheckRpc(const config::Rpc& rpc, Problems* problems) {
     CheckTarget("rpc.router.address", routers.address(), problems);
   }
   for (int i = 0; i < routers.forwards_from_size(); ++i) {
-    CheckAddress(absl::StrCat("rpc.router.forwards_from[", i, "]"), routers.forwards_from(i),
-                 problems);
+    CheckHost(absl::StrCat("rpc.router.forwards_from[", i, "]"), routers.forwards_from(i),
+              problems);
   }
   if (rpc.has_balancer()) CheckPolicy("rpc.balancer.policy", rpc.balancer().policy(), problems);
 }

@@ -93,8 +93,11 @@ TEST(ConfigCheckTest, WhatServersSayOfRouters) {
             .status()
             .message());
   };
-  EXPECT_EQ(said("control: '10.0.0.1:9000' address: '10.0.0.2:8000' forwards_from: '10.0.0.1:0'"),
+  EXPECT_EQ(said("control: '10.0.0.1:9000' address: '10.0.0.2:8000' forwards_from: '10.0.0.1:0' "
+                 "forwards_from: '10.0.0.1' forwards_from: 'fd00::1' forwards_from: 'shm:router'"),
             "");
+  EXPECT_EQ(said("forwards_from: '10.0.0'").substr(0, 63),
+            "f:1:16: rpc.router.forwards_from[0]: address '10.0.0': no port;");
   EXPECT_EQ(said("control: '10.0.0.1:9000' control: '10.0.0.1:0'"),
             "f:1:41: rpc.router.control[1]: '10.0.0.1:0' has no port; give one");
 }
