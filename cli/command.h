@@ -28,6 +28,7 @@ int NetPing(Arguments arguments);
 int RouterAdd(Arguments arguments);
 int RouterDrain(Arguments arguments);
 int RouterRemove(Arguments arguments);
+int RouterServe(Arguments arguments);
 int RouterShow(Arguments arguments);
 int RpcCall(Arguments arguments);
 int RpcList(Arguments arguments);

@@ -35,6 +35,7 @@ constexpr Command kCommands[] = {
     {"router add", "have a running router send requests to one more server", &RouterAdd},
     {"router drain", "have a running router send no more requests to a server", &RouterDrain},
     {"router remove", "have a running router forget a server at once", &RouterRemove},
+    {"router serve", "spread requests over servers, which answer clients directly", &RouterServe},
     {"router show", "show the servers and queues of a running router", &RouterShow},
     {"rpc call", "call a method of a running server, with JSON", &RpcCall},
     {"rpc list", "list the services of a running server and their methods", &RpcList},
