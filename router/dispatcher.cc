@@ -292,7 +292,7 @@ size_t Dispatcher::TakeReady(int64_t now_ns, absl::Span<Ready> ready) {
       const Waiting& waiting = queue_[taken_[i]];
       const int64_t waited_ns = std::max<int64_t>(now_ns - waiting.since_ns, 0);
       ready[count++] = {taken_[i], picked_[i], waited_ns};
-      stats_.waits_ns.Record(static_cast<uint64_t>(waited_ns));
+      stats_.waits_ns.Record(waited_ns);
       Place(table_[waiting.placement], picked_[i], now_ns);
     }
     if (picked < wanted) {

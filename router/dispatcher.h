@@ -151,6 +151,13 @@ class Dispatcher {
   // `server` is done with a request.
   DoneResult Done(ServerIndex server, uint64_t key, int64_t now_ns);
 
+  // Where a request is; kNoServerIndex: at no server that is still there.
+  ServerIndex ServerOf(uint64_t key) {
+    const Placement* const placement = table_.Find(key);
+    const bool placed = placement != nullptr && placement->state == Placement::State::kPlaced;
+    return placed && !IsLost(*placement) ? placement->server : kNoServerIndex;
+  }
+
   // Takes requests out of the queue for which there is room now, in their order, and returns how
   // many. To be called after Done(), Expire() and whatever changes servers, until it returns less
   // than `ready` has room for.

@@ -48,8 +48,10 @@
 
 namespace weft::router {
 
-class RequestPath;
 class ControlPath;
+class RequestPath;
+struct ControlRequest;
+struct ControlSettings;
 
 class Router {
  public:
@@ -92,6 +94,15 @@ class Router {
   // Ok, or why a port is dead, and with it the router.
   const absl::Status& status() const;
 
+  // What follows is called by the routers of other workers, on this one's thread.
+  void TakePassedOn();
+  void OnChangeElsewhere(const MemberChange& change);
+  void OnUnreachableElsewhere(const Address& server);
+  void OnMembershipElsewhere(const ControlRequest& request);
+  void ApplyElsewhere(const RouterOptions& options) { static_cast<void>(ApplyHere(options)); }
+  void OnAllMembers(absl::Span<const MemberChange> members);
+  void SendAllMembers(size_t worker);
+
  private:
   // A port as the loop sees it.
   class Poller;
@@ -105,10 +116,14 @@ class Router {
   void OnLeaseTimer(int64_t now_ns);
   void OnTick(int64_t now_ns);
   void ScheduleLease();
-  // What another worker has to say.
-  void OnChange(const MemberChange& change);
+  void ScheduleTick();
+  // Tells the other workers.
+  void Publish(const MemberChange& change);
   absl::Status ApplyHere(const RouterOptions& options);
-  void ServersChanged();
+  void ApplyServers(const RouterOptions& options);
+  ControlSettings SettingsOfControl() const;
+  // After something has changed: sends what can go now.
+  void Continue();
 
   Loop& loop_;
   const std::unique_ptr<DatagramPort> listen_;
@@ -116,6 +131,8 @@ class Router {
   RouterOptions options_;
   const std::shared_ptr<RouterGroup> group_;  // null: there is one worker
   const size_t worker_;
+  const uint64_t incarnation_;
+  std::vector<bool> missed_;  // workers that have missed a change
   RouterStats stats_;
   std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<Members> members_;
