@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,20 +27,6 @@ namespace {
 
 std::string Tenths(double number) { return absl::StrFormat("%.1f", number); }
 
-// Of what all workers have.
-struct Sums {
-  double queue = 0;
-  double queue_max = 0;
-  double outstanding = 0;
-};
-
-void PrintWaits(const JsonObject& waits) {
-  if (NumberOf(waits, "count") == 0) return;
-  std::printf("waits: %s requests, p50 %s us, p99 %s us, p99.9 %s us\n",
-              Whole(NumberOf(waits, "count")).c_str(), Tenths(NumberOf(waits, "p50")).c_str(),
-              Tenths(NumberOf(waits, "p99")).c_str(), Tenths(NumberOf(waits, "p999")).c_str());
-}
-
 void PrintServers(const std::string& worker, const JsonObject& router,
                   std::vector<std::vector<std::string>>* rows) {
   for (const auto& value : ListOf(router, "servers").values()) {
@@ -47,49 +34,68 @@ void PrintServers(const std::string& worker, const JsonObject& router,
     rows->push_back({worker, Printable(TextOf(server, "address")), TextOf(server, "state"),
                      TextOf(server, "origin"), Whole(NumberOf(server, "slots")),
                      Whole(NumberOf(server, "weight")), Whole(NumberOf(server, "outstanding")),
-                     Whole(NumberOf(server, "requests")), Whole(NumberOf(server, "requests_per_s")),
-                     Tenths(NumberOf(server, "service_us"))});
+                     Whole(NumberOf(server, "forwarded")), Whole(NumberOf(server, "feedbacks")),
+                     Whole(NumberOf(server, "silent_ms"))});
   }
 }
 
-void PrintTenants(const std::string& worker, const JsonObject& router,
+void PrintTenants(const std::string& worker, const JsonObject& queue,
                   std::vector<std::vector<std::string>>* rows) {
-  for (const auto& value : ListOf(router, "tenants").values()) {
+  for (const auto& value : ListOf(queue, "tenants").values()) {
     const JsonObject& tenant = value.struct_value();
     rows->push_back({worker, Printable(TextOf(tenant, "name")), Whole(NumberOf(tenant, "weight")),
-                     Whole(NumberOf(tenant, "queue_length"))});
+                     Whole(NumberOf(tenant, "length"))});
+  }
+}
+
+void PrintRouter(const std::string& worker, const JsonObject& router) {
+  const JsonObject& queue = ObjectOf(router, "queue");
+  std::printf("worker %s: %s, control at %s; policy %s, %s\n", worker.c_str(),
+              Printable(TextOf(router, "address")).c_str(),
+              Printable(TextOf(router, "control")).c_str(), TextOf(router, "policy").c_str(),
+              TextOf(router, "forwarding").c_str());
+  std::printf("  %s requests at servers, %s of at most %s wait; waits p50 %s us, p99 %s us\n",
+              Whole(NumberOf(router, "outstanding")).c_str(),
+              Whole(NumberOf(queue, "length")).c_str(), Whole(NumberOf(queue, "max")).c_str(),
+              Tenths(NumberOf(queue, "wait_p50_us")).c_str(),
+              Tenths(NumberOf(queue, "wait_p99_us")).c_str());
+}
+
+// What is not zero.
+void AddCounters(const JsonObject& router, std::map<std::string, std::string>* counters) {
+  for (const auto& [name, value] : ObjectOf(router, "stats").fields()) {
+    if (value.number_value() == 0) continue;
+    std::string& text = (*counters)[name];
+    absl::StrAppend(&text, text.empty() ? "" : " + ", Whole(value.number_value()));
   }
 }
 
 void PrintRouters(const std::vector<JsonObject>& workers) {
   std::vector<std::vector<std::string>> servers = {{"WORKER", "SERVER", "STATE", "ORIGIN", "SLOTS",
-                                                    "WEIGHT", "OUTSTANDING", "REQUESTS",
-                                                    "REQUESTS/S", "SERVICE US"}};
+                                                    "WEIGHT", "OUTSTANDING", "FORWARDED",
+                                                    "FEEDBACKS", "SILENT MS"}};
   std::vector<std::vector<std::string>> tenants = {{"WORKER", "TENANT", "WEIGHT", "WAITING"}};
-  Sums sums;
-  std::string policy;
-  std::string forwarding;
+  std::map<std::string, std::string> counters;
   for (const JsonObject& worker : workers) {
     const std::string number = Whole(NumberOf(worker, "worker"));
     for (const auto& item : ListOf(worker, "items").values()) {
       const JsonObject& router = item.struct_value();
-      policy = TextOf(router, "policy");
-      forwarding = TextOf(router, "forwarding");
-      sums.queue += NumberOf(router, "queue_length");
-      sums.queue_max += NumberOf(router, "queue_max");
-      sums.outstanding += NumberOf(router, "outstanding");
-      PrintWaits(ObjectOf(router, "waits_us"));
+      PrintRouter(number, router);
       PrintServers(number, router, &servers);
-      PrintTenants(number, router, &tenants);
+      PrintTenants(number, ObjectOf(router, "queue"), &tenants);
+      AddCounters(router, &counters);
     }
   }
-  std::printf("policy %s, %s; %s of at most %s requests wait, %s are at servers\n\n",
-              policy.c_str(), forwarding.c_str(), Whole(sums.queue).c_str(),
-              Whole(sums.queue_max).c_str(), Whole(sums.outstanding).c_str());
-  PrintTable(servers);
-  if (tenants.size() == 1) return;
   std::printf("\n");
-  PrintTable(tenants);
+  PrintTable(servers);
+  if (tenants.size() > 1) {
+    std::printf("\n");
+    PrintTable(tenants);
+  }
+  std::vector<std::vector<std::string>> counted = {{"COUNTER", "OF EACH WORKER"}};
+  for (const auto& [name, value] : counters) counted.push_back({name, value});
+  std::printf("\n");
+  PrintTable(counted);
 }
 
 // The name of the Unix socket that takes commands for the host at `http`.

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
@@ -19,10 +20,13 @@
 #include "weft/cli/router_config.h"
 #include "weft/core/clock.h"
 #include "weft/core/log.h"
+#include "weft/core/loop.h"
+#include "weft/core/timer_wheel.h"
 #include "weft/host/host.h"
 #include "weft/router/options.h"
 #include "weft/router/router.h"
 #include "weft/router/router_group.h"
+#include "weft/router/server_metrics.h"
 #include "weft/rpc/port_protection.h"
 #include "weft/rpc/security/security.h"
 
@@ -45,12 +49,18 @@ struct Program {
   uint64_t leases_expired = 0;
 };
 
-// A worker's router; what it has counted goes to the totals when it ends.
-class CountedRouter {
+// A worker's router. It ends when nothing waits any more, and what it has counted goes to the totals
+// then.
+class OneRouter {
  public:
-  CountedRouter(std::unique_ptr<Router> router, Program& program)
-      : router_(std::move(router)), program_(program) {}
-  ~CountedRouter() {
+  OneRouter(Worker& worker, std::unique_ptr<Router> router, Program& program)
+      : loop_(worker.loop()), router_(std::move(router)), program_(program) {
+    worker.BeforeEnd([this](auto done) {
+      done_ = std::move(done);
+      LookAtQueue(this, loop_.now_ns());
+    });
+  }
+  ~OneRouter() {
     const router::DispatcherStats& stats = router_->dispatcher().stats();
     const std::lock_guard<std::mutex> lock(program_.mutex);
     program_.forwarded += stats.forwarded.value();
@@ -59,8 +69,20 @@ class CountedRouter {
   }
 
  private:
+  static constexpr int64_t kLookNs = 1'000'000;
+
+  // Routing goes on meanwhile: what clients have sent already is not to be lost.
+  static void LookAtQueue(void* self, int64_t now_ns) {
+    auto& one = *static_cast<OneRouter*>(self);
+    if (one.router_->dispatcher().queue_length() == 0) return one.done_();
+    one.loop_.timers().Schedule(one.timer_, now_ns + kLookNs);
+  }
+
+  Loop& loop_;
   const std::unique_ptr<Router> router_;
   Program& program_;
+  absl::AnyInvocable<void()> done_;
+  Timer timer_{&OneRouter::LookAtQueue, this};
 };
 
 // How the configuration protects the port for control. With keys, who joins needs a rule.
@@ -189,7 +211,7 @@ absl::StatusOr<std::shared_ptr<void>> Serve(Worker& worker, Program& program) {
   worker.Show(router.port());
   worker.Show(router::RegisterMetrics(worker.metrics(), router, worker.labels()));
   worker.Show("router", router.Description());
-  worker.BeforeEnd([&router](auto done) { router.Finish(std::move(done)); });
+  worker.Sample(router::ServerSampler(router, worker.labels()));
   if (worker.index() + 1 == worker.count()) {
     absl::PrintF(
         "routing at %s (%s, %s), control at %s, %d servers, policy %s\n", options.listen.ToString(),
@@ -198,7 +220,7 @@ absl::StatusOr<std::shared_ptr<void>> Serve(Worker& worker, Program& program) {
         options.control.ToString(), options.servers.size(), options.policy);
     std::fflush(stdout);
   }
-  return std::make_shared<CountedRouter>(*std::move(made), program);
+  return std::make_shared<OneRouter>(worker, *std::move(made), program);
 }
 
 // What a router cannot change while it runs is said, and left as it is.
