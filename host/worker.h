@@ -45,6 +45,13 @@ class Worker {
   // stream ports listen at the same address share it too, but there port number 0 gives each
   // another one: listen at what the first got. Errors are the transport's.
   absl::StatusOr<std::unique_ptr<DatagramPort>> OpenDatagramPort(const Address& local = {});
+  // Opens a port of this worker alone on any free address, as servers do for themselves whose
+  // `rpc.router.security` has keys:
+  //
+  //   options->router.open_port = worker.PortOpener();
+  std::function<absl::StatusOr<std::unique_ptr<DatagramPort>>()> PortOpener() {
+    return [this] { return OpenDatagramPort(); };
+  }
   absl::StatusOr<std::unique_ptr<FramePort>> OpenFramePort();
   absl::StatusOr<std::unique_ptr<StreamPort>> OpenStreamPort();
 

@@ -88,6 +88,19 @@ void Write(const SessionInfo& session, const Server& server, const DatagramPort&
   json.EndObject();
 }
 
+void Write(const RouterInfo& router, JsonWriter& json) {
+  json.BeginObject();
+  json.Field("control", router.control.ToString());
+  json.Field("state", rpc::NameOf(router.state));
+  if (router.refusal != DropReason::kNone) json.Field("refusal", rpc::NameOf(router.refusal));
+  json.Field("feedback", router.knows_weft ? "batches" : "original");
+  json.Field("entries", router.feedback_entries);
+  if (router.silent_ns >= 0) json.Field("silent_ms", router.silent_ns / kNsPerMs);
+  json.Field("keepalive_ms", static_cast<double>(router.keepalive_ns) / 1e6);
+  if (router.state == RouterState::kLeaving) json.Field("outstanding", router.outstanding);
+  json.EndObject();
+}
+
 size_t InFlight(const ClientSession& session) {
   return session.slots.size() - session.free_slots.size();
 }
@@ -147,6 +160,11 @@ void Describe(Server& server, size_t sessions_max, JsonWriter& json) {
   json.Key("sessions").BeginArray();
   for (const SessionInfo& session : sessions) Write(session, server, port, json);
   json.EndArray();
+  if (server.has_routers()) {
+    json.Key("routers").BeginArray();
+    server.ForEachRouter([&json](const RouterInfo& router) { Write(router, json); });
+    json.EndArray();
+  }
   json.Key("stats").BeginObject();
   WriteStats(server.stats(), ServerCounters(), json);
   for (const Named<ServerStats, Gauge>& gauge : ServerGauges()) {

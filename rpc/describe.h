@@ -20,6 +20,10 @@ namespace weft::rpc {
 //   "kind": "client" or "server"; "address"; "draining" of a server
 //   "sessions_total": how many there are; "sessions": the `sessions_max` busiest of them, those
 //     with most in flight first, then those with most requests
+//   "routers" of a server that has to do with any: of each "control" (its address), "state",
+//     "refusal" (why, if it refused), "feedback" ("original" or "batches"), "entries" (requests that
+//     it was told the end of), "silent_ms" (since it last answered), "keepalive_ms", "outstanding"
+//     (requests that it waits for, while the server leaves it)
 //   "stats": by name, what was counted; "drops" of a client: by reason, what servers refused
 // and of each session:
 //   "session" (this side's number), "peer", "identity" (that the peer has proved, if it had to),

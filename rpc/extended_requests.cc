@@ -90,7 +90,6 @@ void ExtendedServer::Refuse(ServerSession& session, ServerSlot& slot, DropReason
   ++session.refused;
   slot.state = State::kDropped;
   slot.code = reason;
-  core_.DoneUnheard(session.peer, static_cast<uint16_t>(slot.request_id));
   SendDrop(session, slot, std::move(packet));
 }
 

@@ -88,6 +88,7 @@ absl::Status ExtendedServer::Init() {
     }
     if (!valid[i]) [[unlikely]]
       continue;
+    core_.Arrives(burst[i]);
     burst[i]->buffer.TrimFront(kExtendedHeaderBytes);
     OnPacket(*burst[i], headers_[i]);
   }
@@ -112,6 +113,7 @@ void ExtendedServer::OnPacket(Datagram& datagram, const ExtendedHeader& header) 
   ServerSession* session = sessions_.Find(header.session, header.key);
   if (session == nullptr) [[unlikely]] {
     if (header.kind == ControlKind::kHello) return OnHello(datagram, header);
+    if (core_.routers != nullptr && core_.routers->OnControl(datagram, header)) return;
     return SendReset(datagram, header);
   }
   if (session->client_number != header.from_session) [[unlikely]] {

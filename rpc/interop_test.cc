@@ -147,7 +147,8 @@ TEST_F(InteropTest, OriginalClientIsRefused) {
 TEST_F(InteropTest, FeedbackGoesToTheRouterFromThePortThatServes) {
   Address router;
   const int router_socket = OpenSocket(&router);
-  Serve([](ServerCall call) { EXPECT_TRUE(call.Reply(Bytes("ok")).ok()); }, {.router = router});
+  Serve([](ServerCall call) { EXPECT_TRUE(call.Reply(Bytes("ok")).ok()); },
+        {.router = {.control = {router}}});
   Send(socket_, server_->port().local_address(), FromHex("cc0800c00203000178"));
   EXPECT_EQ(Hex(Receive(socket_)), "cc0811c0020300016f6b");
   uint16_t from = 0;
