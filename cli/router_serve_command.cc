@@ -242,7 +242,8 @@ absl::Status RunRouter(const RouterFlags& flags) {
   if (!config.ok()) return config.status();
   auto options = RouterOptions::From(*config);
   if (!options.ok()) return options.status();
-  Program program{.options = *std::move(options)};
+  Program program;
+  program.options = *std::move(options);
   if (absl::Status status = ChooseProtection(config->router(), &program); !status.ok()) {
     return status;
   }
