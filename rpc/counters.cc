@@ -22,6 +22,9 @@ constexpr Named<ClientStats> kClientCounters[] = {
      &ClientStats::sessions_lost},
     {"sessions_refused", "Sessions that a server refused.", &ClientStats::sessions_refused},
     {"fallbacks", "Servers taken to speak the original format only.", &ClientStats::fallbacks},
+    {"routed", "Requests sent to a router that picks the server, those sent again included.",
+     &ClientStats::routed},
+    {"members_opened", "Sessions begun with servers behind a router.", &ClientStats::members_opened},
 };
 
 constexpr Named<ServerStats> kServerCounters[] = {
@@ -75,6 +78,8 @@ constexpr Named<ServerStats> kServerCounters[] = {
      &ServerStats::sessions_lost},
     {"sessions_refused", "Sessions that clients could not open.", &ServerStats::sessions_refused},
     {"resets", "Packets for sessions that are not known.", &ServerStats::resets},
+    {"picked", "Requests that a router picked this server for, those sent again included.",
+     &ServerStats::picked},
     {"duplicates_answered", "Requests that came again and got the same answer again.",
      &ServerStats::duplicates_answered},
     {"replies_gone", "Requests that came again when their reply was not kept any more.",
@@ -95,8 +100,30 @@ constexpr Named<ServerStats, Gauge> kServerGauges[] = {
      &ServerStats::kept_reply_bytes},
 };
 
+constexpr Named<BalancerStats> kBalancerCounters[] = {
+    {"calls", "Calls begun, and those that could not begin.", &BalancerStats::calls},
+    {"replies", "Calls that ended with a reply.", &BalancerStats::replies},
+    {"failures", "Calls that ended otherwise; cancelled ones do not count.",
+     &BalancerStats::failures},
+    {"queued", "Calls that had to wait for a slot.", &BalancerStats::queued},
+    {"refused", "Calls that found no server, or too many others waiting.",
+     &BalancerStats::refused},
+    {"ejections", "Servers that were left alone because they failed.", &BalancerStats::ejections},
+    {"probes", "Servers asked whether they are back.", &BalancerStats::probes},
+    {"trials", "Calls to servers that had answered a probe.", &BalancerStats::trials},
+    {"recoveries", "Servers that were used again.", &BalancerStats::recoveries},
+};
+
+constexpr Named<BalancerStats, Gauge> kBalancerGauges[] = {
+    {"servers", "Servers, those that are not used included.", &BalancerStats::servers},
+    {"available", "Servers that may be given a call.", &BalancerStats::available},
+    {"waiting", "Calls that wait for a slot.", &BalancerStats::waiting},
+};
+
 }  // namespace
 
+absl::Span<const Named<BalancerStats>> BalancerCounters() { return kBalancerCounters; }
+absl::Span<const Named<BalancerStats, Gauge>> BalancerGauges() { return kBalancerGauges; }
 absl::Span<const Named<ClientStats>> ClientCounters() { return kClientCounters; }
 absl::Span<const Named<ServerStats>> ServerCounters() { return kServerCounters; }
 absl::Span<const Named<ServerStats, Gauge>> ServerGauges() { return kServerGauges; }

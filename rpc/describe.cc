@@ -31,6 +31,8 @@ const char* NameOf(ClientSession::State state) {
       return "connecting";
     case ClientSession::State::kOpen:
       return "open";
+    case ClientSession::State::kChoosing:
+      return "choosing";
     case ClientSession::State::kDraining:
       return "draining";
     case ClientSession::State::kClosing:
@@ -102,7 +104,7 @@ void Write(const RouterInfo& router, JsonWriter& json) {
 }
 
 size_t InFlight(const ClientSession& session) {
-  return session.slots.size() - session.free_slots.size();
+  return session.pool != nullptr ? session.pinned : session.slots_in_use();
 }
 
 void WriteTimes(const ClientSession& session, const RttOptions& rtt, int64_t now_ns,
@@ -119,12 +121,13 @@ void WriteTimes(const ClientSession& session, const RttOptions& rtt, int64_t now
 
 void Write(const ClientSession& session, const ClientSessions& sessions, const DatagramPort& port,
            int64_t now_ns, JsonWriter& json) {
-  const bool open = session.state == ClientSession::State::kOpen ||
-                    session.state == ClientSession::State::kDraining;
+  const bool open = session.is_open();
   json.BeginObject();
   json.Field("session", session.number);
   WritePeer(port, session.peer, json);
   json.Field("state", NameOf(session.state));
+  if (session.is_pool()) json.Field("servers", session.servers->members.size());
+  if (session.pool != nullptr) json.Field("pool", session.pool->number);
   json.Field("age_ms", open ? (now_ns - session.opened_ns) / kNsPerMs : 0);
   json.Field("silent_ms", open ? (now_ns - session.heard_ns) / kNsPerMs : 0);
   json.Field("requests", session.calls);
@@ -142,7 +145,46 @@ void Write(const ClientSession& session, const ClientSessions& sessions, const D
   json.EndObject();
 }
 
+void Write(const BalancedServer& server, const Balancer& balancer, int64_t now_ns,
+           JsonWriter& json) {
+  const r2p2::ServerSet& set = balancer.set();
+  json.BeginObject();
+  json.Field("address", server.address.ToString());
+  json.Field("state", NameOf(server.state));
+  json.Field("weight", set.weight(server.index));
+  json.Field("outstanding", set.outstanding(server.index));
+  json.Field("calls", server.calls);
+  json.Field("failed", server.failed);
+  json.Field("failures_in_a_row", server.failures);
+  json.Field("for_ms", std::max<int64_t>(server.until_ns - now_ns, 0) / kNsPerMs);
+  json.EndObject();
+}
+
 }  // namespace
+
+void Describe(Balancer& balancer, size_t sessions_max, JsonWriter& json) {
+  std::vector<BalancedServer> servers = balancer.servers();
+  json.BeginObject();
+  json.Field("kind", "balancer");
+  json.Field("policy", balancer.policy());
+  json.Field("outstanding", balancer.outstanding());
+  json.Field("waiting", balancer.waiting());
+  json.Field("servers_total", servers.size());
+  KeepGreatest(
+      sessions_max,
+      [&balancer](const BalancedServer& server) {
+        return std::pair(balancer.set().outstanding(server.index), server.calls);
+      },
+      &servers);
+  json.Key("servers").BeginArray();
+  const int64_t now_ns = balancer.client().loop().now_ns();
+  for (const BalancedServer& server : servers) Write(server, balancer, now_ns, json);
+  json.EndArray();
+  json.Key("stats").BeginObject();
+  WriteStats(balancer.stats(), BalancerCounters(), json);
+  json.EndObject();
+  json.EndObject();
+}
 
 void Describe(Server& server, size_t sessions_max, JsonWriter& json) {
   const DatagramPort& port = server.port();

@@ -66,11 +66,11 @@ absl::Status ExtendedServer::Init() {
 [[gnu::flatten]] void ExtendedServer::OnBurst(absl::Span<Datagram* const> burst) {
   const size_t n = burst.size();
   std::array<bool, kMaxBurst> valid;
+  std::array<bool, kMaxBurst> picked;  // of those that are not
   for (size_t i = 0; i < n; ++i) {
     valid[i] = ReadExtendedHeader(burst[i]->buffer.bytes(), &headers_[i]);
     if (!valid[i]) [[unlikely]] {
-      ++core_.stats.malformed;
-      headers_[i].session = 0;
+      picked[i] = ReadPicked(*burst[i], &headers_[i]);
     } else if (n >= kPrefetchFrom) {
       __builtin_prefetch(sessions_.At(headers_[i].session), /*rw=*/1);
     }
@@ -86,9 +86,11 @@ absl::Status ExtendedServer::Init() {
     } else if (i % kPacketsPerClock == 0 || slow_handlers_) {
       now_ns_ = core_.loop.clock().NowNs();
     }
-    if (!valid[i]) [[unlikely]]
-      continue;
     core_.Arrives(burst[i]);
+    if (!valid[i]) [[unlikely]] {
+      if (picked[i]) OnPicked(*burst[i], headers_[i]);
+      continue;
+    }
     burst[i]->buffer.TrimFront(kExtendedHeaderBytes);
     OnPacket(*burst[i], headers_[i]);
   }
@@ -133,6 +135,40 @@ void ExtendedServer::OnPacket(Datagram& datagram, const ExtendedHeader& header) 
   }
   if (header.type == MessageType::kAck) return OnControl(*session, datagram, header);
   ++core_.stats.unexpected;
+}
+
+// Names the session in `header` by this side's number and key, if there is one.
+bool ExtendedServer::ReadPicked(const Datagram& datagram, ExtendedHeader* header) {
+  Anycast anycast;
+  if (!ReadAnycast(datagram.buffer.bytes(), header, &anycast)) {
+    ++core_.stats.malformed;
+    header->session = 0;
+    return false;
+  }
+  const ServerSession* const session = sessions_.Find(
+      SessionTable::Client{anycast.incarnation, 0, header->from_session, datagram.peer});
+  if (session != nullptr) {
+    header->session = session->number;
+    header->key = session->key;
+    __builtin_prefetch(session);
+  }
+  return true;
+}
+
+void ExtendedServer::OnPicked(Datagram& datagram, const ExtendedHeader& header) {
+  datagram.buffer.TrimFront(kAnycastHeaderBytes);
+  ServerSession* const session = sessions_.Find(header.session, header.key);
+  ++core_.stats.picked;
+  if (session == nullptr) {
+    core_.DoneRouted(datagram.peer, header.from_session, header.slot());
+    ExtendedHeader question = header;
+    question.session = question.key = 0;  // it may have ended in this burst
+    return SendReset(datagram, question);
+  }
+  session->heard_ms = CoarseTime(now_ns_);
+  picked_ = true;
+  OnRequest(*session, datagram, header);
+  picked_ = false;
 }
 
 void ExtendedServer::OnControl(ServerSession& session, Datagram& datagram,

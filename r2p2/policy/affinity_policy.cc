@@ -14,6 +14,7 @@
 // A table of the ring's parts shows where to begin, so that a look-up takes two steps as a rule. A
 // server takes 1.5 KiB of memory.
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <memory>
 #include <vector>
@@ -25,10 +26,10 @@ namespace weft::r2p2 {
 namespace {
 
 constexpr size_t kPointsPerServer = 128;
+constexpr size_t kAtOnce = 32;
 
-// Its upper half is where it is on the ring.
 struct Point {
-  uint32_t place;
+  uint32_t place;  // the upper half of where it is on the ring
   ServerIndex server;
 };
 
@@ -42,18 +43,34 @@ class AffinityPolicy : public BalancingPolicy {
     if (generation_ != servers.members_generation()) [[unlikely]]
       Build(servers);
     if (servers.available().empty()) return 0;
-    for (size_t i = 0; i < affinities.size(); ++i) {
-      picked[i] = Find(affinities[i], servers);
-      servers.Take(picked[i]);
+    for (size_t i = 0; i < affinities.size(); i += kAtOnce) {
+      const size_t count = std::min(kAtOnce, affinities.size() - i);
+      PickSome(affinities.subspan(i, count), servers, picked.subspan(i, count));
     }
     return affinities.size();
   }
 
  private:
-  // At least one server is available.
-  ServerIndex Find(uint64_t affinity, const ServerSet& servers) const {
-    const auto place = static_cast<uint32_t>(internal::Mix(affinity ^ kSalt) >> 32);
-    size_t at = parts_[place >> part_shift_];
+  // Each step of a look-up misses the caches where there are many servers: many go side by side.
+  void PickSome(absl::Span<const uint64_t> affinities, ServerSet& servers,
+                absl::Span<ServerIndex> picked) {
+    std::array<uint32_t, kAtOnce> places;
+    for (size_t i = 0; i < affinities.size(); ++i) {
+      places[i] = static_cast<uint32_t>(internal::Mix(affinities[i] ^ kSalt) >> 32);
+      __builtin_prefetch(&parts_[places[i] >> part_shift_]);
+    }
+    for (size_t i = 0; i < affinities.size(); ++i) {
+      picked[i] = parts_[places[i] >> part_shift_];
+      __builtin_prefetch(points_.data() + picked[i]);
+    }
+    for (size_t i = 0; i < affinities.size(); ++i) {
+      picked[i] = Find(picked[i], places[i], servers);
+      servers.Take(picked[i]);
+    }
+  }
+
+  // The server of `place`, whose point is at `at` or after it. At least one is available.
+  ServerIndex Find(size_t at, uint32_t place, const ServerSet& servers) const {
     while (at < points_.size() && points_[at].place < place) ++at;
     for (;; ++at) {
       if (at >= points_.size()) at = 0;

@@ -4,8 +4,10 @@
 // one or two on average.
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "benchmark/benchmark.h"
 #include "weft/core/prng.h"
@@ -44,15 +46,16 @@ void BM_Pick(benchmark::State& state, absl::string_view name) {
   state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * kBurst));
 }
 
-// Registers each policy that there is.
-const bool registered = [] {
-  for (const absl::string_view name : PolicyNames()) {
-    for (const int64_t servers : {16, 1024, 65536}) {
-      benchmark::RegisterBenchmark(std::string(name).c_str(), &BM_Pick, name)->Arg(servers);
-    }
-  }
-  return true;
-}();
-
 }  // namespace
 }  // namespace weft::r2p2
+
+int main(int argc, char** argv) {
+  for (const absl::string_view name : weft::r2p2::PolicyNames()) {
+    for (const int64_t servers : {16, 1024, 65536}) {
+      benchmark::RegisterBenchmark(std::string(name).c_str(), &weft::r2p2::BM_Pick, name)
+          ->Arg(servers);
+    }
+  }
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+}

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/transports/linux/linux_datagram_port.h"
 
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <map>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -400,6 +405,51 @@ TEST(LinuxDatagramPort, RefusesWhatCannotWorkAndSaysWhy) {
       single->OpenDatagramPort({.local = At("127.0.0.1:0"), .queue = 0, .queues = 2});
   EXPECT_THAT(std::string(queues.status().message()), HasSubstr("reuse_port"));
   EXPECT_FALSE(transport->OpenDatagramPort({.local = {}, .queue = 2, .queues = 2}).ok());
+}
+
+// As a process without the capability: this one may have it.
+TEST(LinuxForeignSourceTest, NeedsACapability) {
+  const auto transport = OpenLinux("linux { foreign_source: true }");
+  EXPECT_TRUE(transport->capabilities().keeps_foreign_source);
+  EXPECT_FALSE(OpenLinux()->capabilities().keeps_foreign_source);
+  std::thread([&] {  // capabilities are those of a thread
+    __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    __user_cap_data_struct none[2] = {};
+    ASSERT_EQ(syscall(SYS_capset, &header, none), 0);
+    const absl::Status status = transport->OpenDatagramPort({}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
+    EXPECT_THAT(status.message(), HasSubstr("setcap cap_net_raw+ep PROGRAM"));
+    EXPECT_THAT(status.message(), HasSubstr("foreign_source: true"));
+  })
+      .join();
+}
+
+// An odd length in front of the tail turns its sum around.
+TEST(LinuxForeignSourceTest, ChecksumsCoverTails) {
+  const auto transport = OpenLinux("linux { foreign_source: true }");
+  for (const char* any : {"127.0.0.1:0", "[::1]:0"}) {
+    const auto router = transport->OpenDatagramPort({.local = At(any)});
+    if (!router.ok()) GTEST_SKIP() << router.status();
+    const auto client = OpenAt(*transport, any);
+    const auto server = OpenAt(*transport, any);
+    const Peer to = (*router)->Resolve(server->local_address()).value();
+    const Peer source = (*router)->Resolve(client->local_address()).value();
+    for (const size_t head : {0u, 1u, 2u, 7u, 64u}) {
+      for (const size_t tail : {0u, 1u, 2u, 5u, 1000u}) {
+        const std::string front(head, 'h');
+        const std::string behind(tail, 't');
+        Datagram out[] = {Message(**router, to, front)};
+        out[0].tail = {reinterpret_cast<const uint8_t*>(behind.data()), tail};
+        ASSERT_EQ((*router)->Forward(absl::MakeSpan(out), {&source, 1}), 1u);
+        EXPECT_TRUE(out[0].tail.empty());
+        const std::vector<Received> received = ReceiveAll(*server, 1);
+        ASSERT_EQ(received.size(), 1u) << head << " and " << tail;
+        EXPECT_EQ(received[0].text, front + behind);
+        EXPECT_EQ(server->AddressOf(received[0].peer).value(), client->local_address());
+      }
+    }
+    EXPECT_EQ((*router)->stats().send_failed, 0u);
+  }
 }
 
 }  // namespace
