@@ -32,6 +32,8 @@ struct CallOptions {
   // it takes says nothing of the network or of other calls. Such a call does not count against
   // `outstanding_max`: whoever makes them limits their number. Extended format only.
   bool held = false;
+  // Where servers are chosen by affinity, calls with the same one go to the same server. 0: none.
+  uint64_t affinity = 0;
 };
 
 // A call of a client; never the same again. Zero is no call.

@@ -82,7 +82,7 @@ size_t Server::Poll() {
   std::array<Datagram*, kMaxBurst> extended;
   size_t extended_count = 0;
   for (size_t i = 0; i < n; ++i) {
-    if (IsExtended(received_[i].buffer.bytes())) {
+    if (IsExtended(received_[i].buffer.bytes()) || IsAnycast(received_[i].buffer.bytes())) {
       extended[extended_count++] = &received_[i];
     } else {
       original_->OnDatagram(received_[i]);

@@ -52,6 +52,12 @@ struct ServerCore {
       SendFeedback(client, rid);
   }
 
+  // A router may wait for the end of a request: of the client's session or pool `number`, 0 in the
+  // original format. If it does not, it is told in vain.
+  void DoneRouted(const Peer& client, uint32_t /*number*/, uint16_t rid) {
+    DoneUnheard(client, rid);
+  }
+
   // Whether one request more would be too many: for the handlers, or for the buffers, some of which
   // must stay for what ends the requests that are here.
   bool Overloaded() const { return TooManyExecute() || buffers_low; }
