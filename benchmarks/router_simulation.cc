@@ -166,7 +166,8 @@ class Simulation {
     unused_ = request.next;
     request = {.sent_ns = ns,
                .service_ns = std::max<int64_t>(Ns(options_.service.Draw(random_)), 1),
-               .key = r2p2::RequestKey(sent_ >> 16, 0, static_cast<uint16_t>(sent_)),
+               .key = r2p2::RequestKey(r2p2::internal::Mix((sent_ >> 16) + 1), 0,
+                                       static_cast<uint16_t>(sent_)),
                .router = static_cast<uint32_t>(random_.Below(options_.routers))};
     ++sent_;
     if (delay_ns_ == 0) return Route(id);

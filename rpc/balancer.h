@@ -87,8 +87,9 @@ class Balancer {
   Balancer(const Balancer&) = delete;
   Balancer& operator=(const Balancer&) = delete;
 
-  // A further server, or one that was to be drained and now stays. AlreadyExists; ResourceExhausted
-  // at `servers_max`; else the errors of Client::Resolve().
+  // A further server, or one that was to be drained and now stays. One that is not there yet is
+  // ejected until it is. AlreadyExists; ResourceExhausted at `servers_max`; else the errors of
+  // Client::Resolve().
   absl::Status Add(const Address& address, uint32_t weight = 1) {
     return servers_.Add(address, weight);
   }

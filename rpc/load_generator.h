@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sends requests of one size to one server and measures how long the replies take: what benchmarks
+// Sends requests of one size to one server, or to those of a balancer, and measures how long the replies take: what benchmarks
 // and `weft rpc ping` are made of.
 //
 //   rpc::LoadGenerator load(*client, server, {.request_bytes = 64, .count = 10'000});
@@ -30,6 +30,7 @@
 #include "weft/core/buffer_chain.h"
 #include "weft/core/histogram.h"
 #include "weft/core/timer_wheel.h"
+#include "weft/rpc/balancer.h"
 #include "weft/rpc/client.h"
 #include "weft/transports/address.h"
 
@@ -64,6 +65,9 @@ class LoadGenerator {
   // The client must outlive the generator; if calls are outstanding when that is destroyed, the
   // client's end must come next.
   LoadGenerator(Client& client, const Peer& server, const LoadOptions& options);
+  // Each request to a server that `balancer` picks, which must outlive the generator; without
+  // sessions of its own.
+  LoadGenerator(Balancer& balancer, const LoadOptions& options);
   LoadGenerator(const LoadGenerator&) = delete;
   LoadGenerator& operator=(const LoadGenerator&) = delete;
 
@@ -99,6 +103,7 @@ class LoadGenerator {
   static void OnTimer(void* self, int64_t now_ns);
 
   Client& client_;
+  Balancer* const balancer_ = nullptr;
   const absl::StatusOr<Address> address_;
   Peer server_;
   bool server_lost_ = false;
