@@ -199,7 +199,8 @@ class Program {
   void Plot() {
     std::vector<PlotSeries> series;
     for (const absl::string_view policy : r2p2::PolicyNames()) {
-      if (policy == "affinity" || policy == "weighted") continue;  // here, nearly the same as random
+      if (policy == "affinity" || policy == "weighted")
+        continue;  // here, nearly the same as random
       PlotSeries& curve = series.emplace_back(PlotSeries{std::string(policy), {}});
       for (double load = 0.1; load < 0.99; load += load < 0.75 ? 0.1 : 0.05) {
         Options options = Base();
@@ -222,9 +223,7 @@ class Program {
     failed_ = failed_ || (!drawn.ok() && drawn.code() != absl::StatusCode::kUnimplemented);
   }
 
-  static Options Base() {
-    return {.requests = Requests(), .seed = absl::GetFlag(FLAGS_seed)};
-  }
+  static Options Base() { return {.requests = Requests(), .seed = absl::GetFlag(FLAGS_seed)}; }
 
   Report report_;
   Bars bars_;

@@ -209,8 +209,7 @@ absl::StatusOr<PingReport> Measure(Endpoint& endpoint, const PingOptions& option
 // The address and a configuration with the servers: those of the command line; without any, those
 // of a configuration that has a balancer.
 absl::StatusOr<Endpoint> ChooseServers(PingOptions& options) {
-  std::vector<std::string> servers =
-      absl::StrSplit(options.servers, ',', absl::SkipWhitespace());
+  std::vector<std::string> servers = absl::StrSplit(options.servers, ',', absl::SkipWhitespace());
   if (!options.endpoint.address.empty() && !servers.empty()) {
     return absl::InvalidArgumentError("ADDRESS and --servers: only one of them");
   }
@@ -251,8 +250,7 @@ int RpcPing(Arguments arguments) {
               "Sends requests to a server and measures the time until each reply. The kind of the\n"
               "address chooses the transport if neither an option nor a configuration does.\n"
               "Exit status: 0 if all were answered, 1 if not, 2 if nothing could be sent.");
-  flags.OptionalArgument("ADDRESS",
-                         "of the server, such as 127.0.0.1:7000, [::1]:7000 or shm:echo",
+  flags.OptionalArgument("ADDRESS", "of the server, such as 127.0.0.1:7000, [::1]:7000 or shm:echo",
                          &options.endpoint.address);
   flags.Text("servers", "A,B,...",
              "instead of ADDRESS: several that do the same, of which each request goes to one\n"

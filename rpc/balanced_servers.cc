@@ -111,7 +111,7 @@ absl::Status BalancedServers::Add(const Address& address, uint32_t weight) {
   }
   while (servers_.size() <= index) servers_.push_back(std::make_unique<Server>(this));
   Server& server = *servers_[index];
-  static_cast<BalancedServer&>(server) = 
+  static_cast<BalancedServer&>(server) =
       BalancedServer{.address = address, .peer = peer.value_or(Peer()), .index = index};
   ++server.generation;
   stats_.servers.Add(1);
@@ -246,8 +246,8 @@ void BalancedServers::EndProbe(Server& server) {
 bool BalancedServers::SpeaksOriginal(const Server& server) const {
   bool original = false;
   client_.sessions().ForEach([&](const ClientSession& session) {
-    original = original || (session.peer == server.peer &&
-                            session.state == ClientSession::State::kOriginal);
+    original = original ||
+               (session.peer == server.peer && session.state == ClientSession::State::kOriginal);
   });
   return original;
 }

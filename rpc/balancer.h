@@ -144,8 +144,8 @@ class Balancer {
     const uint32_t index;
     uint32_t generation = 0;
     bool active = false;
-    Picked picked;   // none: it waits
-    CallId inner;    // the client's
+    Picked picked;  // none: it waits
+    CallId inner;   // the client's
     Callback callback;
     // While it waits.
     Payload request;
@@ -190,6 +190,7 @@ class Balancer {
   BalancedCall* last_ = nullptr;
   size_t waiting_ = 0;
   size_t outstanding_ = 0;
+  uint64_t keyless_ = 0;  // calls without an affinity, which are to be spread
   bool pumping_ = false;
   Timer pump_{&Balancer::OnPump, this};
 };

@@ -121,15 +121,14 @@ weft::Task<void> RunAndStop(weft::Worker& worker, KeyValueClient& store, const C
 }
 
 // A channel to the first of the servers; with `rpc.balancer`, to the one that it picks for each call.
-absl::Status OpenChannel(const weft::config::Rpc& config,
-                         const weft::rpc::ChannelOptions& options, Application* application) {
+absl::Status OpenChannel(const weft::config::Rpc& config, const weft::rpc::ChannelOptions& options,
+                         Application* application) {
   weft::rpc::Client& client = *application->client;
   if (config.has_balancer()) {
     auto balancer = weft::rpc::Balancer::Create(client, config);
     if (!balancer.ok()) return balancer.status();
     application->balancer = *std::move(balancer);
-    application->channel =
-        std::make_unique<weft::rpc::Channel>(*application->balancer, options);
+    application->channel = std::make_unique<weft::rpc::Channel>(*application->balancer, options);
     return absl::OkStatus();
   }
   auto address = weft::Address::Parse(config.servers(0));
