@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Routers, and servers of which each works on one request at a time, on a virtual clock. What
-// decides is the router's own code: policies, slots, leases and queue (router/dispatcher.h), and the
-// FEEDBACK of servers as its bytes (rpc/feedback_stream.h writes them, router/feedback.h judges
+// decides is the router's own code: policies, slots, leases and queue (router/dispatcher.h), and
+// the FEEDBACK of servers as its bytes (rpc/feedback_stream.h writes them, router/feedback.h judges
 // them). Network and clients are as simple as can be: requests come at random (Poisson), at one
 // router or another, and a message is late by `delay`, or lost.
 //
@@ -69,8 +69,8 @@ struct RouterSimulationResult {
 // InvalidArgument for options out of range, or a policy that there is not.
 absl::StatusOr<RouterSimulationResult> SimulateRouter(const RouterSimulationOptions& options);
 
-// The 99th percentile of the time that requests spend at `servers` that share one queue, or of which
-// each has its own, if arrivals are random and service times exponential (M/M/n, M/M/1).
+// The 99th percentile of the time that requests spend at `servers` that share one queue, or of
+// which each has its own, if arrivals are random and service times exponential (M/M/n, M/M/1).
 double TheoryOneQueue(size_t servers, double load);
 double TheoryRandom(double load);
 

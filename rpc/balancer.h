@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Calls that are spread over several servers which do the same work, with no router in the path: for
-// each call the client picks the server by a policy (r2p2/policy/policy.h), and knows nothing of
-// other clients' calls.
+// Calls that are spread over several servers which do the same work, with no router in the path:
+// for each call the client picks the server by a policy (r2p2/policy/policy.h), and knows nothing
+// of other clients' calls.
 //
 //   absl::StatusOr<std::unique_ptr<rpc::Balancer>> balancer =
 //       rpc::Balancer::Create(*client, {.policy = "power_of_two"});
