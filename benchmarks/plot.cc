@@ -38,18 +38,18 @@ bool WriteAll(int fd, absl::string_view text) {
 std::string PlotScript(const std::string& path, const PlotLabels& labels,
                        const std::vector<PlotSeries>& series) {
   std::string script = absl::StrCat(
-      "set terminal ", absl::EndsWith(path, ".png") ? "pngcairo" : "svg", " noenhanced size 900,600\n",
-      "set output ", Quoted(path), "\nset title ", Quoted(labels.title), "\nset xlabel ",
-      Quoted(labels.x), "\nset ylabel ", Quoted(labels.y), "\nset key left top\nset grid\n",
-      labels.logarithmic_y ? "set logscale y\n" : "");
+      "set terminal ", absl::EndsWith(path, ".png") ? "pngcairo" : "svg",
+      " noenhanced size 900,600\n", "set output ", Quoted(path), "\nset title ",
+      Quoted(labels.title), "\nset xlabel ", Quoted(labels.x), "\nset ylabel ", Quoted(labels.y),
+      "\nset key left top\nset grid\n", labels.logarithmic_y ? "set logscale y\n" : "");
   for (size_t i = 0; i < series.size(); ++i) {
     absl::StrAppend(&script, "$data", i, " << EOD\n");
     for (const auto& [x, y] : series[i].points) absl::StrAppend(&script, x, " ", y, "\n");
     absl::StrAppend(&script, "EOD\n");
   }
   for (size_t i = 0; i < series.size(); ++i) {
-    absl::StrAppend(&script, i == 0 ? "plot " : ", ", "$data", i, " using 1:2 with linespoints title ",
-                    Quoted(series[i].name));
+    absl::StrAppend(&script, i == 0 ? "plot " : ", ", "$data", i,
+                    " using 1:2 with linespoints title ", Quoted(series[i].name));
   }
   return absl::StrCat(script, "\n");
 }

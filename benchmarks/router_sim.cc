@@ -7,7 +7,7 @@
 //   router_sim                                   all tables, some minutes
 //   router_sim --quick                           the same with a tenth of the requests
 //   router_sim --plot=p99.svg                    and p99 against load for each policy, as a picture
-//   router_sim --run --policy=jbsq --slots=3 --servers=4000 --service=bimodal:0.9,0.5,5.5 --delay=0.2
+//   router_sim --run --policy=jbsq --slots=3 --servers=4000 --service=bimodal --delay=0.2
 #include <chrono>
 #include <cstdio>
 #include <optional>
@@ -75,7 +75,7 @@ class Program {
     return absl::GetFlag(FLAGS_requests) / divisor / (absl::GetFlag(FLAGS_quick) ? 10 : 1);
   }
   static void Heading(const char* text) {
-    std::printf("\n%-58s %7s %7s %7s %7s %8s %7s %6s\n", text, "theory", "p99", "p50", "p99.9",
+    std::printf("\n%-66s %7s %7s %7s %7s %8s %7s %6s\n", text, "theory", "p99", "p50", "p99.9",
                 "queue", "leases", "s");
   }
 
@@ -199,7 +199,8 @@ class Program {
   void Plot() {
     std::vector<PlotSeries> series;
     for (const absl::string_view policy : r2p2::PolicyNames()) {
-      if (policy == "affinity" || policy == "weighted") continue;  // here, nearly the same as random
+      if (policy == "affinity" || policy == "weighted")
+        continue;  // here, nearly the same as random
       PlotSeries& curve = series.emplace_back(PlotSeries{std::string(policy), {}});
       for (double load = 0.1; load < 0.99; load += load < 0.75 ? 0.1 : 0.05) {
         Options options = Base();
@@ -222,9 +223,7 @@ class Program {
     failed_ = failed_ || (!drawn.ok() && drawn.code() != absl::StatusCode::kUnimplemented);
   }
 
-  static Options Base() {
-    return {.requests = Requests(), .seed = absl::GetFlag(FLAGS_seed)};
-  }
+  static Options Base() { return {.requests = Requests(), .seed = absl::GetFlag(FLAGS_seed)}; }
 
   Report report_;
   Bars bars_;

@@ -53,7 +53,7 @@ struct Event {
   int64_t ns;
   uint64_t order;  // of those at the same time
   Kind kind;
-  uint32_t what;  // a request or a message; kServed, kRepeat: nothing
+  uint32_t what;   // a request or a message; kServed, kRepeat: nothing
   uint32_t where;  // a server; kRepeat: server and router
 
   friend bool operator<(const Event& a, const Event& b) {
@@ -65,7 +65,7 @@ struct Event {
 struct FeedbackPath {
   std::unique_ptr<rpc::FeedbackStream> stream;
   int64_t sent_ns = 0;
-  int repeats = 0;  // that were made since
+  int repeats = 0;     // that were made since
   bool waits = false;  // an event is to come
 };
 
@@ -92,13 +92,13 @@ class Simulation {
 
   absl::Status Prepare() {
     for (size_t r = 0; r < options_.routers; ++r) {
-      auto dispatcher = Dispatcher::Create(
-          {.policy = options_.policy,
-           .servers_max = options_.servers,
-           .queue_max = options_.queue_max,
-           .placements_max = std::max(size_t{1} << 18, options_.servers * 256),
-           .lease_ns = Ns(options_.lease),
-           .seed = random_.Next()});
+      auto dispatcher =
+          Dispatcher::Create({.policy = options_.policy,
+                              .servers_max = options_.servers,
+                              .queue_max = options_.queue_max,
+                              .placements_max = std::max(size_t{1} << 18, options_.servers * 256),
+                              .lease_ns = Ns(options_.lease),
+                              .seed = random_.Next()});
       if (!dispatcher.ok()) return dispatcher.status();
       SimulatedRouter& router = routers_.emplace_back();
       router.dispatcher = *std::move(dispatcher);
@@ -166,7 +166,8 @@ class Simulation {
     unused_ = request.next;
     request = {.sent_ns = ns,
                .service_ns = std::max<int64_t>(Ns(options_.service.Draw(random_)), 1),
-               .key = r2p2::RequestKey(sent_ >> 16, 0, static_cast<uint16_t>(sent_)),
+               .key = r2p2::RequestKey(r2p2::internal::Mix((sent_ >> 16) + 1), 0,
+                                       static_cast<uint16_t>(sent_)),
                .router = static_cast<uint32_t>(random_.Below(options_.routers))};
     ++sent_;
     if (delay_ns_ == 0) return Route(id);
@@ -363,9 +364,9 @@ class Simulation {
     result_.p50 = static_cast<double>(times.Percentile(50)) / kUnitNs;
     result_.p99 = static_cast<double>(times.Percentile(99)) / kUnitNs;
     result_.p999 = static_cast<double>(times.Percentile(99.9)) / kUnitNs;
-    result_.queue_mean = queue_samples_ == 0 ? 0
-                                             : static_cast<double>(queue_sum_) /
-                                                   static_cast<double>(queue_samples_);
+    result_.queue_mean =
+        queue_samples_ == 0 ? 0
+                            : static_cast<double>(queue_sum_) / static_cast<double>(queue_samples_);
     return result_;
   }
 
@@ -399,8 +400,7 @@ absl::Status Check(const RouterSimulationOptions& options) {
   }
   if (options.routers == 0 || options.routers > 256 || options.slots == 0 ||
       options.requests == 0 || options.queue_max == 0) {
-    return absl::InvalidArgumentError(
-        "slots, requests, queue_max: at least 1; routers: 1 to 256");
+    return absl::InvalidArgumentError("slots, requests, queue_max: at least 1; routers: 1 to 256");
   }
   if (!(options.load > 0 && options.load <= 1) || !part(options.request_loss) ||
       !part(options.feedback_loss)) {

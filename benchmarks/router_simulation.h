@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Routers, and servers of which each works on one request at a time, on a virtual clock. What
-// decides is the router's own code: policies, slots, leases and queue (router/dispatcher.h), and the
-// FEEDBACK of servers as its bytes (rpc/feedback_stream.h writes them, router/feedback.h judges
+// decides is the router's own code: policies, slots, leases and queue (router/dispatcher.h), and
+// the FEEDBACK of servers as its bytes (rpc/feedback_stream.h writes them, router/feedback.h judges
 // them). Network and clients are as simple as can be: requests come at random (Poisson), at one
 // router or another, and a message is late by `delay`, or lost.
 //
@@ -42,7 +42,7 @@ struct RouterSimulationOptions {
   double feedback_loss = 0;
   Feedback feedback = Feedback::kBatches;
   double lease = 100;
-  size_t queue_max = 65536;  // of each router
+  size_t queue_max = 65536;       // of each router
   uint64_t requests = 1'000'000;  // the first tenth is not measured
   uint64_t seed = 1;
 
@@ -57,20 +57,20 @@ struct RouterSimulationResult {
   double p99 = 0;
   double p999 = 0;
   uint64_t replies = 0;
-  uint64_t refused = 0;         // DROP: the queue was full
-  uint64_t requests_lost = 0;   // on their way to the server
-  uint64_t feedback_lost = 0;   // messages
-  uint64_t feedback_missed = 0; // entries that never came, though others after them did
+  uint64_t refused = 0;          // DROP: the queue was full
+  uint64_t requests_lost = 0;    // on their way to the server
+  uint64_t feedback_lost = 0;    // messages
+  uint64_t feedback_missed = 0;  // entries that never came, though others after them did
   uint64_t leases_expired = 0;
-  uint64_t slots_lost = 0;      // that are still taken when all is over
-  double queue_mean = 0;        // as requests find it
+  uint64_t slots_lost = 0;  // that are still taken when all is over
+  double queue_mean = 0;    // as requests find it
 };
 
 // InvalidArgument for options out of range, or a policy that there is not.
 absl::StatusOr<RouterSimulationResult> SimulateRouter(const RouterSimulationOptions& options);
 
-// The 99th percentile of the time that requests spend at `servers` that share one queue, or of which
-// each has its own, if arrivals are random and service times exponential (M/M/n, M/M/1).
+// The 99th percentile of the time that requests spend at `servers` that share one queue, or of
+// which each has its own, if arrivals are random and service times exponential (M/M/n, M/M/1).
 double TheoryOneQueue(size_t servers, double load);
 double TheoryRandom(double load);
 

@@ -54,7 +54,9 @@ TEST(RouterSimulationTest, JbsqIsNearlyAsGoodAsOneQueue) {
 
 TEST(RouterSimulationTest, BetterPoliciesHaveShorterTails) {
   const auto p99 = [](const char* policy) {
-    return Simulate({.policy = policy, .servers = 100, .load = 0.8, .delay = 0.1, .requests = kFewer}).p99;
+    return Simulate(
+               {.policy = policy, .servers = 100, .load = 0.8, .delay = 0.1, .requests = kFewer})
+        .p99;
   };
   const double random = p99("random");
   const double round_robin = p99("round_robin");
@@ -75,15 +77,17 @@ TEST(RouterSimulationTest, LostFeedbackCostsNoSlotAndHardlyAnyTime) {
 }
 
 TEST(RouterSimulationTest, SlotsOfTheOriginalComeBackWithTheirLease) {
-  const Result original = Simulate(
-      {.feedback_loss = 0.01, .feedback = Options::Feedback::kOriginal, .lease = 10,
-       .requests = kFewer});
+  const Result original = Simulate({.feedback_loss = 0.01,
+                                    .feedback = Options::Feedback::kOriginal,
+                                    .lease = 10,
+                                    .requests = kFewer});
   EXPECT_GT(original.leases_expired, 2'500u);
   EXPECT_EQ(original.refused, 0u);
 }
 
 TEST(RouterSimulationTest, LostRequestsGiveTheirSlotsBack) {
-  const Result result = Simulate({.load = 0.7, .request_loss = 0.01, .lease = 20, .requests = kFewer});
+  const Result result =
+      Simulate({.load = 0.7, .request_loss = 0.01, .lease = 20, .requests = kFewer});
   EXPECT_GT(result.requests_lost, 2'500u);
   EXPECT_GE(result.leases_expired, result.requests_lost);
 }

@@ -24,8 +24,9 @@ absl::StatusOr<ServiceTimes> ServiceTimes::Parse(absl::string_view text) {
   if (text == "bimodal") return Bimodal("0.9,0.5,5.5");
   if (absl::ConsumePrefix(&text, "bimodal:")) return Bimodal(text);
   if (absl::ConsumePrefix(&text, "trace:")) return Trace(std::string(text));
-  return absl::InvalidArgumentError(absl::StrCat(
-      "service times '", text, "'; there are fixed, exponential, bimodal:P,SHORT,LONG, trace:FILE"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("service times '", text,
+                   "'; there are fixed, exponential, bimodal:P,SHORT,LONG, trace:FILE"));
 }
 
 absl::StatusOr<ServiceTimes> ServiceTimes::Bimodal(absl::string_view parameters) {
@@ -58,8 +59,8 @@ absl::StatusOr<ServiceTimes> ServiceTimes::Trace(const std::string& path) {
     list.push_back(value);
   }
   if (!file.eof() || list.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("trace:", path, ": what stands behind number ",
-                                                   list.size(), " is none"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("trace:", path, ": what stands behind number ", list.size(), " is none"));
   }
   const double mean =
       std::accumulate(list.begin(), list.end(), 0.0) / static_cast<double>(list.size());

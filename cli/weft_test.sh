@@ -223,6 +223,31 @@ if serve linux --listen 127.0.0.1:0; then
   out_has '^gave up after 5 requests without any reply$'
 fi
 
+# --- rpc over several servers ---
+
+if serve first --listen 127.0.0.1:0 && first=$address && first_server=$server &&
+  serve second --listen 127.0.0.1:0; then
+  weft_exits 0 rpc ping --servers "$first,$address" --count 200
+  out_has '^200 requests, 200 replies, 0% lost'
+  out_has "^$first: [1-9][0-9]* requests, 0 failed, up$"
+  out_has "^$address: [1-9][0-9]* requests, 0 failed, up$"
+  weft_exits 0 rpc ping --servers "$first,$address" --policy round_robin --count 200 --json
+  json_is "[s['requests'] for s in j['servers']], j['policy']" "[100, 100] round_robin"
+  echo "rpc { servers: ['$first', '$address'] balancer { policy: 'jbsq' } }" >balancer.cfg
+  weft_exits 0 rpc ping --config balancer.cfg --count 200 --outstanding 8 --json
+  json_is "[j['replies'], j['policy'], len(j['servers'])]" "[200, 'jbsq', 2]"
+  weft_exits 2 rpc ping --servers "$first,$address" --policy fastest
+  err_has "unknown policy 'fastest'; there are affinity, jbsq, jsq, power_of_two, random"
+  weft_exits 2 rpc ping --servers "$first,$address" 127.0.0.1:1
+  err_has 'ADDRESS and --servers: only one of them'
+  # One that is gone costs a call or a few, which other servers do not get.
+  stop second TERM
+  weft_exits 1 rpc ping --servers "$first,$address" --policy round_robin --count 200 --json
+  json_is "j['replies'] >= 190" True
+  server=$first_server
+  stop first TERM
+fi
+
 # --- rpc over shared memory ---
 
 if serve shm --listen shm:weft-test; then

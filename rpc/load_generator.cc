@@ -31,6 +31,14 @@ LoadGenerator::LoadGenerator(Client& client, const Peer& server, const LoadOptio
       sessions_(options.sessions),
       prng_(options.poisson_seed) {}
 
+LoadGenerator::LoadGenerator(Balancer& balancer, const LoadOptions& options)
+    : client_(balancer.client()),
+      balancer_(&balancer),
+      address_(absl::UnavailableError("picked for each request")),
+      server_(),
+      options_(options),
+      request_(Pattern(options.request_bytes)) {}
+
 void LoadGenerator::Start(absl::AnyInvocable<void()> on_done) {
   on_done_ = std::move(on_done);
   stats_.begin_ns = stats_.end_ns = client_.loop().clock().NowNs();
@@ -80,10 +88,14 @@ void LoadGenerator::Pump(int64_t now_ns, bool held_back) {
 }
 
 absl::StatusOr<CallId> LoadGenerator::Call(int64_t start_ns) {
+  const auto on_end = [this, start_ns](absl::StatusOr<BufferChain> reply) {
+    OnEnd(start_ns, std::move(reply));
+  };
+  if (balancer_ != nullptr) {
+    return balancer_->Call(Payload::External(request_), on_end);
+  }
   const auto call = [&](const Target& target) {
-    return client_.Call(
-        target, Payload::External(request_),
-        [this, start_ns](absl::StatusOr<BufferChain> reply) { OnEnd(start_ns, std::move(reply)); });
+    return client_.Call(target, Payload::External(request_), on_end);
   };
   if (sessions_.empty()) return call(server_);
   SessionId& session = sessions_[stats_.sent % sessions_.size()];
@@ -148,6 +160,8 @@ void LoadGenerator::CountError(const absl::Status& error) {
       ++stats_.failed;
   }
   if (stats_.replies == 0 && stats_.unanswered() == options_.give_up_after) return Stop();
+  // A balancer has others.
+  if (balancer_ != nullptr && !balancer_->set().available().empty()) return;
   if (absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error)) {
     server_lost_ = true;
     client_.loop().timers().Schedule(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sends requests of one size to one server and measures how long the replies take: what benchmarks
+// Sends requests of one size to one server, or to those of a balancer, and measures how long the replies take: what benchmarks
 // and `weft rpc ping` are made of.
 //
 //   rpc::LoadGenerator load(*client, server, {.request_bytes = 64, .count = 10'000});
@@ -32,6 +32,7 @@
 #include "weft/core/histogram.h"
 #include "weft/core/prng.h"
 #include "weft/core/timer_wheel.h"
+#include "weft/rpc/balancer.h"
 #include "weft/rpc/client.h"
 #include "weft/transports/address.h"
 
@@ -67,6 +68,9 @@ class LoadGenerator {
   // The client must outlive the generator; if calls are outstanding when that is destroyed, the
   // client's end must come next.
   LoadGenerator(Client& client, const Peer& server, const LoadOptions& options);
+  // Each request to a server that `balancer` picks, which must outlive the generator; without
+  // sessions of its own.
+  LoadGenerator(Balancer& balancer, const LoadOptions& options);
   LoadGenerator(const LoadGenerator&) = delete;
   LoadGenerator& operator=(const LoadGenerator&) = delete;
 
@@ -104,6 +108,7 @@ class LoadGenerator {
   static void OnTimer(void* self, int64_t now_ns);
 
   Client& client_;
+  Balancer* const balancer_ = nullptr;
   const absl::StatusOr<Address> address_;
   Peer server_;
   bool server_lost_ = false;
