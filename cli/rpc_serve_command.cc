@@ -88,6 +88,7 @@ absl::StatusOr<std::shared_ptr<void>> Serve(Worker& worker, Address& address, ab
                                             Totals& totals) {
   absl::StatusOr<rpc::ServerOptions> options = rpc::ServerOptions::From(worker.config());
   if (!options.ok()) return options.status();
+  options->router.open_port = worker.PortOpener();
   absl::StatusOr<std::unique_ptr<DatagramPort>> port = worker.OpenDatagramPort(address);
   if (!port.ok()) return port.status();
   address = (*port)->local_address();

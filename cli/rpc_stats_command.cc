@@ -80,6 +80,29 @@ void PrintSessions(const std::vector<JsonObject>& workers, uint64_t limit) {
   PrintTable(rows);
 }
 
+// What the servers of all workers have to do with routers, if anything.
+void PrintRouters(const std::vector<JsonObject>& workers) {
+  std::vector<std::vector<std::string>> rows = {
+      {"WORKER", "ROUTER", "STATE", "SILENT MS", "KEEPALIVE MS", "FEEDBACK", "ENTRIES"}};
+  for (const JsonObject& worker : workers) {
+    for (const auto& item : ListOf(worker, "items").values()) {
+      for (const auto& value : ListOf(item.struct_value(), "routers").values()) {
+        const JsonObject& router = value.struct_value();
+        std::string state = TextOf(router, "state");
+        if (const std::string why = TextOf(router, "refusal"); !why.empty()) {
+          absl::StrAppend(&state, " (", why, ")");
+        }
+        rows.push_back({Whole(NumberOf(worker, "worker")), TextOf(router, "control"), state,
+                        Cell(router, "silent_ms", 0), Cell(router, "keepalive_ms", 0),
+                        TextOf(router, "feedback"), Whole(NumberOf(router, "entries"))});
+      }
+    }
+  }
+  if (rows.size() == 1) return;
+  std::printf("\n");
+  PrintTable(rows);
+}
+
 // Of each counter, what each worker has. Those that nobody has are left out.
 void PrintCounters(const std::vector<JsonObject>& workers) {
   std::vector<std::vector<std::string>> rows = {{"COUNTER"}};
@@ -121,6 +144,7 @@ int RpcStats(Arguments arguments) {
       flags, arguments, [&limit] { return absl::StrCat("/rpc?limit=", limit); },
       [&limit](const std::vector<JsonObject>& workers) {
         PrintSessions(workers, limit);
+        PrintRouters(workers);
         std::printf("\n");
         PrintCounters(workers);
       });

@@ -78,7 +78,7 @@ err_is "weft: unknown command 'rpc pnig'; did you mean 'rpc ping'?"
 weft_exits 2 rcp ping 127.0.0.1:1
 err_is "weft: unknown command 'rcp ping'; did you mean 'rpc ping'?"
 weft_exits 2 frobnicate
-err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, rpc call, rpc list, rpc ping, rpc serve, rpc stats, rpc top, transports"
+err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, router add, router drain, router remove, router serve, router show, rpc call, rpc list, rpc ping, rpc serve, rpc stats, rpc top, transports"
 weft_exits 2 --transport shm rpc ping
 err_is "weft: '--transport' comes before the command; options follow it"
 for name in 'config check' 'config print' 'net arp' 'net ping' 'net show' 'net stats' \
@@ -121,7 +121,7 @@ out_has '^good.cfg: ok$'
 weft_exits 2 config check zero.cfg good.cfg typo.cfg
 out_has '^good.cfg: ok$'
 err_is "zero.cfg:1:8: host.workers: 0 is out of range; give a whole number from 1 to 1024
-typo.cfg:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security, tracing, log"
+typo.cfg:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security, tracing, log, router"
 weft_exits 2 config check missing.cfg
 err_is "cannot read configuration file 'missing.cfg': No such file or directory"
 weft_exits 2 config check

@@ -42,6 +42,7 @@ absl::StatusOr<std::shared_ptr<void>> Serve(weft::Worker& worker) {
   if (!address.ok()) return address.status();
   auto options = weft::rpc::ServerOptions::From(worker.config());
   if (!options.ok()) return options.status();
+  options->router.open_port = worker.PortOpener();
   auto port = worker.OpenDatagramPort(*address);
   if (!port.ok()) return port.status();
   auto server = weft::rpc::Server::Create(

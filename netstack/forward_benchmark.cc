@@ -131,8 +131,8 @@ void RunTurns(benchmark::State& state, Turn turn) {
     if (turn() != kBurst) return state.SkipWithError("datagrams are lost");
   }
   state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * kBurst));
-  state.counters["ns"] =
-      benchmark::Counter(static_cast<double>(state.iterations() * kBurst) / 1e9,
+  state.counters["datagram"] =
+      benchmark::Counter(static_cast<double>(state.iterations() * kBurst),
                          benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 

@@ -92,30 +92,42 @@ uint8_t HopsOnTo(const IpAddress& destination, uint8_t hops) {
 
 // Readdresses plain headers. False where UDP's checksum is not complete afterwards: its field holds
 // the pseudo-header's sum. `may_be_partial`: it may have been so before.
-bool Readdress(uint8_t* ip, const IpAddress& destination, uint16_t port, bool may_be_partial) {
+//
+// Everything is read before the first byte is written: a word that is loaded while bytes of it are
+// on their way to memory has to wait for them.
+bool Readdress(uint8_t* ip, const IpAddress& destination, uint16_t port, uint8_t hops,
+               bool may_be_partial) {
   const bool v4 = IsV4(ip);
   uint8_t* const udp = ip + PlainHeaderBytes(v4);
   uint8_t* const field = udp + kUdpChecksumOffset;
+  const uint16_t before = LoadBig16(field);
   // One that is complete may look the same, and loses nothing if it is computed once more.
-  const bool partial = may_be_partial && LoadBig16(field) != 0 &&
-                       LoadBig16(field) == FoldChecksum(PseudoHeaderSumOf(ip, v4));
-  uint64_t sum = static_cast<uint16_t>(~Word16(field));
-  sum += static_cast<uint16_t>(~Word16(udp + 2));
-  StoreBig16(udp + 2, port);
-  sum += Word16(udp + 2);
+  const bool partial =
+      may_be_partial && before != 0 && before == FoldChecksum(PseudoHeaderSumOf(ip, v4));
+  // The new addresses and port, less the old ones.
+  uint64_t sum = AddBig16ToChecksum(static_cast<uint16_t>(~Word16(udp + 2)), port);
   const size_t address_bytes = v4 ? 4 : 16;
-  uint8_t* const to = ip + PlainHeaderBytes(v4) - address_bytes;
+  uint8_t* const to = udp - address_bytes;
   const uint8_t* const from = destination.bytes() + 16 - address_bytes;
   for (size_t i = 0; i < address_bytes; i += 4) {
     sum += static_cast<uint32_t>(~Word32(to + i));
     sum += Word32(from + i);
   }
+  sum += static_cast<uint16_t>(~Word16(field));
+  if (v4) {
+    // Anew: one that a device has vouched for need not be there.
+    uint64_t ip_sum = uint64_t{Word32(ip)} + Word32(ip + 4) + Word32(ip + 12) + Word32(from);
+    ip_sum = AddBig16ToChecksum(ip_sum, static_cast<uint16_t>(hops << 8 | kUdp));
+    StoreBig16(ip + 10, FinishChecksum(ip_sum));
+  }
+  *HopsOf(ip) = hops;
   std::memcpy(to, from, address_bytes);
+  StoreBig16(udp + 2, port);
   if (partial) {
     StoreBig16(field, FoldChecksum(PseudoHeaderSumOf(ip, v4)));
     return false;
   }
-  if (LoadBig16(field) == 0) return true;  // there is none, and over IPv4 there need be none
+  if (before == 0) return true;  // there is none, and over IPv4 there need be none
   const uint16_t checksum = FinishChecksum(sum);
   StoreBig16(field, checksum == 0 ? 0xffff : checksum);
   return true;
@@ -174,9 +186,7 @@ bool UdpPort::ForwardInPlace(Datagram& datagram, const Peer& source) {
   Forwarded& before = forwarded_[frame_count_];
   before = {buffer.offload(), *HopsOf(ip)};
   const bool complete = Readdress(ip, destination, static_cast<uint16_t>(datagram.peer.words[2]),
-                                  MayBePartial(buffer));
-  *HopsOf(ip) = HopsOnTo(destination, before.hops);
-  if (to->v4) WriteIpv4Checksum(ip);
+                                  HopsOnTo(destination, before.hops), MayBePartial(buffer));
   buffer.offload() = {};
   if (!complete) {
     if (stack_->checksum_offload()) {
@@ -185,7 +195,13 @@ bool UdpPort::ForwardInPlace(Datagram& datagram, const Peer& source) {
       CompleteChecksum(ip + ip_bytes);
     }
   }
-  std::memcpy(buffer.Prepend(headers), to->header, to->ethernet_bytes);
+  uint8_t* const ethernet = buffer.Prepend(headers);
+  // Of a length that is known beforehand, so that it is a few instructions.
+  if (to->ethernet_bytes == kEthernetHeaderBytes) [[likely]] {
+    std::memcpy(ethernet, to->header, kEthernetHeaderBytes);
+  } else {
+    std::memcpy(ethernet, to->header, to->ethernet_bytes);
+  }
   header_bytes_[frame_count_] = static_cast<uint8_t>(headers);
   frames_[frame_count_++] = std::move(buffer);
   return true;
@@ -228,12 +244,10 @@ bool UdpPort::ForwardSlowly(Datagram& datagram, const Peer& source) {
   const size_t bytes = datagram.buffer.size();
   if (ip != nullptr && ArePlain(datagram.buffer, ip) && HasRoomForHeaders(datagram)) {
     const size_t ip_bytes = PlainHeaderBytes(from.is_v4());
-    if (!Readdress(ip, destination, static_cast<uint16_t>(datagram.peer.words[2]),
+    if (!Readdress(ip, destination, static_cast<uint16_t>(datagram.peer.words[2]), hops,
                    MayBePartial(datagram.buffer))) {
       CompleteChecksum(ip + ip_bytes);
     }
-    *HopsOf(ip) = hops;
-    if (from.is_v4()) WriteIpv4Checksum(ip);
     datagram.buffer.offload() = {};
     datagram.buffer.Prepend(ip_bytes + kUdpHeaderBytes);
   } else {

@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "weft/core/clock.h"
 #include "weft/core/loop.h"
+#include "weft/r2p2/route_wire.h"
 #include "weft/rpc/fuzz_port.h"
 #include "weft/rpc/server.h"
 #include "weft/rpc/wire.h"
@@ -43,6 +44,7 @@ class FarPort final : public FuzzPort {
  private:
   void OnSent(absl::Span<const uint8_t> bytes) override {
     Header header;
+    if (IsFeedbackBatch(bytes)) return;
     ASSERT_TRUE(ReadHeader(bytes, &header));
     sent.push_back(header.type);
     sent_bytes += bytes.size();
@@ -57,10 +59,12 @@ class AmplificationTest : public testing::Test {
     return *Security::Open(config);
   }
   // Replies of so many bytes.
-  void Serve(size_t reply_bytes, std::shared_ptr<const Security> security = Plaintext()) {
+  void Serve(size_t reply_bytes, std::shared_ptr<const Security> security = Plaintext(),
+             const RouterOptions& router = {}) {
     auto port = std::make_unique<FarPort>();
     port_ = port.get();
-    server_ = *Server::Create(loop_, std::move(port), {.security = std::move(security)},
+    server_ = *Server::Create(loop_, std::move(port),
+                              {.router = router, .security = std::move(security)},
                               [this, reply_bytes](ServerCall call) {
                                 const std::vector<uint8_t> reply(reply_bytes);
                                 replied_ = call.Reply(reply);
@@ -121,6 +125,26 @@ TEST_F(AmplificationTest, ARequestOfSeveralPacketsCountsAsAWhole) {
     port_->DeliverRequest(1, {.last = true, .request_id = 7, .packet_order = 1}, 1000);
     loop_.RunOnce();
     EXPECT_EQ(replied_.ok(), reply_bytes == 2000) << replied_;
+  }
+}
+
+// A router is believed who the client is, not that it is there; and the address in front of the
+// request, which did not come from the client, counts for nothing.
+TEST_F(AmplificationTest, NeitherAreRepliesToRequestsThatARouterSentOn) {
+  const Address router = Address::Ipv4({10, 0, 0, 9}, 9000);
+  const Address client = Address::Ipv4({10, 0, 0, 2}, 9);
+  for (const size_t reply_bytes : {100, 101}) {
+    Serve(reply_bytes, Plaintext(), {.control = {router}});
+    std::vector<uint8_t> bytes(RouteBytes(client) + kHeaderBytes + 100);
+    uint8_t* const request = bytes.data() + RouteBytes(client);
+    WriteHeader({.first = true, .last = true, .request_id = 7}, request);
+    WriteRoute(client, {request, kHeaderBytes + 100}, bytes.data());
+    port_->Deliver(FarPort::kFar, bytes);
+    loop_.RunOnce();
+    ASSERT_FALSE(port_->sent.empty());
+    EXPECT_EQ(port_->sent[0],
+              reply_bytes == 100 ? MessageType::kResponse : MessageType::kDrop);
+    EXPECT_EQ(server_->stats().refused_amplification.value(), reply_bytes - 100);
   }
 }
 

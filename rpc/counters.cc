@@ -46,7 +46,18 @@ constexpr Named<ServerStats> kServerCounters[] = {
     {"refused_amplification",
      "Replies that are longer than their request and would go to an address that may be forged.",
      &ServerStats::refused_amplification},
-    {"feedbacks", "FEEDBACK sent to the router.", &ServerStats::feedbacks},
+    {"feedbacks", "FEEDBACK datagrams sent to routers.", &ServerStats::feedbacks},
+    {"feedback_entries", "Requests whose end was told to a router.",
+     &ServerStats::feedback_entries},
+    {"feedback_lost", "Requests whose end could not be told to a router.",
+     &ServerStats::feedback_lost},
+    {"routed", "Datagrams that came with their client's address.", &ServerStats::routed},
+    {"routed_untrusted", "Datagrams that came with a client's address from no router.",
+     &ServerStats::routed_untrusted},
+    {"routed_unreachable", "Datagrams of clients that this server cannot send to.",
+     &ServerStats::routed_unreachable},
+    {"joins", "JOIN sent to routers.", &ServerStats::joins},
+    {"join_refusals", "JOIN refused by routers.", &ServerStats::join_refusals},
     {"send_overflows", "Packets that found no buffer or no room to wait.",
      &ServerStats::send_overflows},
     {"malformed", "Datagrams that are not R2P2 or contradict others.", &ServerStats::malformed},
@@ -89,8 +100,30 @@ constexpr Named<ServerStats, Gauge> kServerGauges[] = {
      &ServerStats::kept_reply_bytes},
 };
 
+constexpr Named<BalancerStats> kBalancerCounters[] = {
+    {"calls", "Calls begun, and those that could not begin.", &BalancerStats::calls},
+    {"replies", "Calls that ended with a reply.", &BalancerStats::replies},
+    {"failures", "Calls that ended otherwise; cancelled ones do not count.",
+     &BalancerStats::failures},
+    {"queued", "Calls that had to wait for a slot.", &BalancerStats::queued},
+    {"refused", "Calls that found no server, or too many others waiting.",
+     &BalancerStats::refused},
+    {"ejections", "Servers that were left alone because they failed.", &BalancerStats::ejections},
+    {"probes", "Servers asked whether they are back.", &BalancerStats::probes},
+    {"trials", "Calls to servers that had answered a probe.", &BalancerStats::trials},
+    {"recoveries", "Servers that were used again.", &BalancerStats::recoveries},
+};
+
+constexpr Named<BalancerStats, Gauge> kBalancerGauges[] = {
+    {"servers", "Servers, those that are not used included.", &BalancerStats::servers},
+    {"available", "Servers that may be given a call.", &BalancerStats::available},
+    {"waiting", "Calls that wait for a slot.", &BalancerStats::waiting},
+};
+
 }  // namespace
 
+absl::Span<const Named<BalancerStats>> BalancerCounters() { return kBalancerCounters; }
+absl::Span<const Named<BalancerStats, Gauge>> BalancerGauges() { return kBalancerGauges; }
 absl::Span<const Named<ClientStats>> ClientCounters() { return kClientCounters; }
 absl::Span<const Named<ServerStats>> ServerCounters() { return kServerCounters; }
 absl::Span<const Named<ServerStats, Gauge>> ServerGauges() { return kServerGauges; }

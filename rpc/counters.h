@@ -7,6 +7,7 @@
 
 #include "absl/types/span.h"
 #include "weft/core/metrics.h"
+#include "weft/rpc/balanced_servers.h"
 #include "weft/rpc/client_base.h"
 #include "weft/rpc/server_stats.h"
 #include "weft/rpc/wire.h"
@@ -21,6 +22,8 @@ struct Named {
 };
 
 absl::Span<const Named<ClientStats>> ClientCounters();
+absl::Span<const Named<BalancerStats>> BalancerCounters();
+absl::Span<const Named<BalancerStats, Gauge>> BalancerGauges();
 absl::Span<const Named<ServerStats>> ServerCounters();
 absl::Span<const Named<ServerStats, Gauge>> ServerGauges();
 

@@ -90,6 +90,19 @@ void Write(const SessionInfo& session, const Server& server, const DatagramPort&
   json.EndObject();
 }
 
+void Write(const RouterInfo& router, JsonWriter& json) {
+  json.BeginObject();
+  json.Field("control", router.control.ToString());
+  json.Field("state", rpc::NameOf(router.state));
+  if (router.refusal != DropReason::kNone) json.Field("refusal", rpc::NameOf(router.refusal));
+  json.Field("feedback", router.knows_weft ? "batches" : "original");
+  json.Field("entries", router.feedback_entries);
+  if (router.silent_ns >= 0) json.Field("silent_ms", router.silent_ns / kNsPerMs);
+  json.Field("keepalive_ms", static_cast<double>(router.keepalive_ns) / 1e6);
+  if (router.state == RouterState::kLeaving) json.Field("outstanding", router.outstanding);
+  json.EndObject();
+}
+
 size_t InFlight(const ClientSession& session) {
   return session.pool != nullptr ? session.pinned : session.slots_in_use();
 }
@@ -132,7 +145,46 @@ void Write(const ClientSession& session, const ClientSessions& sessions, const D
   json.EndObject();
 }
 
+void Write(const BalancedServer& server, const Balancer& balancer, int64_t now_ns,
+           JsonWriter& json) {
+  const r2p2::ServerSet& set = balancer.set();
+  json.BeginObject();
+  json.Field("address", server.address.ToString());
+  json.Field("state", NameOf(server.state));
+  json.Field("weight", set.weight(server.index));
+  json.Field("outstanding", set.outstanding(server.index));
+  json.Field("calls", server.calls);
+  json.Field("failed", server.failed);
+  json.Field("failures_in_a_row", server.failures);
+  json.Field("for_ms", std::max<int64_t>(server.until_ns - now_ns, 0) / kNsPerMs);
+  json.EndObject();
+}
+
 }  // namespace
+
+void Describe(Balancer& balancer, size_t sessions_max, JsonWriter& json) {
+  std::vector<BalancedServer> servers = balancer.servers();
+  json.BeginObject();
+  json.Field("kind", "balancer");
+  json.Field("policy", balancer.policy());
+  json.Field("outstanding", balancer.outstanding());
+  json.Field("waiting", balancer.waiting());
+  json.Field("servers_total", servers.size());
+  KeepGreatest(
+      sessions_max,
+      [&balancer](const BalancedServer& server) {
+        return std::pair(balancer.set().outstanding(server.index), server.calls);
+      },
+      &servers);
+  json.Key("servers").BeginArray();
+  const int64_t now_ns = balancer.client().loop().now_ns();
+  for (const BalancedServer& server : servers) Write(server, balancer, now_ns, json);
+  json.EndArray();
+  json.Key("stats").BeginObject();
+  WriteStats(balancer.stats(), BalancerCounters(), json);
+  json.EndObject();
+  json.EndObject();
+}
 
 void Describe(Server& server, size_t sessions_max, JsonWriter& json) {
   const DatagramPort& port = server.port();
@@ -150,6 +202,11 @@ void Describe(Server& server, size_t sessions_max, JsonWriter& json) {
   json.Key("sessions").BeginArray();
   for (const SessionInfo& session : sessions) Write(session, server, port, json);
   json.EndArray();
+  if (server.has_routers()) {
+    json.Key("routers").BeginArray();
+    server.ForEachRouter([&json](const RouterInfo& router) { Write(router, json); });
+    json.EndArray();
+  }
   json.Key("stats").BeginObject();
   WriteStats(server.stats(), ServerCounters(), json);
   for (const Named<ServerStats, Gauge>& gauge : ServerGauges()) {

@@ -89,6 +89,7 @@ absl::Status ExtendedServer::Init() {
     } else if (i % kPacketsPerClock == 0 || slow_handlers_) {
       now_ns_ = core_.loop.clock().NowNs();
     }
+    core_.Arrives(burst[i]);
     if (!valid[i]) [[unlikely]] {
       if (picked[i]) OnPicked(*burst[i], headers_[i]);
       continue;
@@ -117,6 +118,7 @@ void ExtendedServer::OnPacket(Datagram& datagram, const ExtendedHeader& header) 
   ServerSession* session = sessions_.Find(header.session, header.key);
   if (session == nullptr) [[unlikely]] {
     if (header.kind == ControlKind::kHello) return OnHello(datagram, header);
+    if (core_.routers != nullptr && core_.routers->OnControl(datagram, header)) return;
     return SendReset(datagram, header);
   }
   if (session->client_number != header.from_session) [[unlikely]] {

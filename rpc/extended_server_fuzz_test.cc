@@ -17,6 +17,7 @@
 #include "weft/core/clock.h"
 #include "weft/core/loop.h"
 #include "weft/core/task.h"
+#include "weft/r2p2/route_wire.h"
 #include "weft/rpc/fuzz_port.h"
 #include "weft/rpc/server.h"
 #include "weft/rpc/wire.h"
@@ -27,8 +28,18 @@ namespace {
 // Learns of the session from what the server says.
 class ClientPort final : public FuzzPort {
  public:
+  absl::StatusOr<Peer> Resolve(const Address& address) override {
+    return Peer{{address == Address::Sim("router") ? 1u : 2u}};
+  }
+  absl::StatusOr<Address> AddressOf(const Peer& peer) const override {
+    return Address::Sim(peer.words[0] == 1 ? "router" : "client");
+  }
+
   uint32_t session = 0;
   uint32_t key = 0;
+  // Of the server's JOIN.
+  uint64_t server = 0;
+  uint32_t nonce = 0;
 
  private:
   void OnSent(absl::Span<const uint8_t> bytes) override {
@@ -36,6 +47,15 @@ class ClientPort final : public FuzzPort {
     Hello hello;
     const bool extended = IsExtended(bytes);
     if (extended && !ReadExtendedHeader(bytes, &header)) std::abort();
+    FeedbackBatch batch;
+    if (IsFeedbackBatch(bytes) && !ReadFeedbackBatch(bytes, &batch)) std::abort();
+    if (extended &&
+        (header.kind == ControlKind::kJoin || header.kind == ControlKind::kLeave)) {
+      Membership membership;
+      if (!ReadMembership(bytes.subspan(kExtendedHeaderBytes), &membership)) std::abort();
+      server = membership.incarnation;
+      nonce = header.key;
+    }
     if (extended && header.kind == ControlKind::kHelloAck) {
       if (!ReadHello(bytes.subspan(kExtendedHeaderBytes), &hello)) std::abort();
       session = header.from_session;
@@ -51,6 +71,7 @@ class Run {
     port_ = port.get();
     auto server = Server::Create(loop_, std::move(port),
                                  {.reassembly_timeout = absl::Milliseconds(20),
+                                  .router = {.control = {Address::Sim("router")}, .join = true},
                                   .session = {.timeout = absl::Seconds(1),
                                               .slots = 4,
                                               .credits = 8,
@@ -68,7 +89,7 @@ class Run {
   void Step(const uint8_t* s) {
     const uint64_t id = uint64_t{s[2]} << 16 | (s[1] & 7u);
     const bool flag = (s[7] & 1) != 0;
-    switch (s[0] % 12) {
+    switch (s[0] % 16) {
       case 0: {
         std::vector<uint8_t> body(1000);
         WriteHello({.slots = s[2],
@@ -116,7 +137,7 @@ class Run {
                           .first = true,
                           .last = true,
                           .request_id = id,
-                          .kind = static_cast<ControlKind>(s[3] % 11)},
+                          .kind = static_cast<ControlKind>(s[3] % 16)},
                          s, 4);
       case 5:
         clock_.Advance(int64_t{s[1]} << (s[2] % 20));
@@ -142,6 +163,34 @@ class Run {
         bend_ = s[1] % 44;
         bend_by_ = s[2];
         break;
+      case 12:
+        // What comes next comes through a router, or from somebody who says so.
+        routed_by_ = 1 + (s[1] & 1u);
+        break;
+      case 13:
+        return Original({.type = static_cast<MessageType>(s[3] & 7),
+                         .policy = static_cast<Policy>(s[2] & 1),
+                         .first = (s[4] & 1) != 0,
+                         .last = flag,
+                         .request_id = static_cast<uint16_t>(s[1] & 7u),
+                         .packet_order = static_cast<uint16_t>(s[5] & 3u)},
+                        s[6]);
+      case 14: {
+        uint8_t body[kMembershipAckBytes];
+        WriteMembershipAck({.incarnation = s[1],
+                            .server = (s[2] & 3) != 0 ? port_->server : s[2],
+                            .outstanding = s[3] & 1u,
+                            .keepalive_us = uint32_t{s[4]} << 8},
+                           body);
+        return Packet({.type = MessageType::kAck,
+                       .first = true,
+                       .last = true,
+                       .session = 1,
+                       .key = (s[5] & 3) != 0 ? port_->nonce : s[5],
+                       .kind = flag ? ControlKind::kJoinAck : ControlKind::kLeaveAck,
+                       .code = static_cast<DropReason>(s[6] % 14 < 12 ? 0 : s[6] % 14)},
+                      body, sizeof(body));
+      }
       case 10:
         if (s[1] == 0xFF && !server_->draining()) server_->Drain([] {});
         break;
@@ -163,7 +212,9 @@ class Run {
     for (int i = 0; i < 100; ++i) {
       clock_.Advance(100'000'000);
       loop_.RunOnce();
+      held_.clear();  // original requests that came only now, and nothing ends
     }
+    loop_.RunOnce();  // sends the last JOIN
     if (server_->stats().sessions.value() != 0 || server_->stats().executing.value() != 0 ||
         server_->stats().kept_reply_bytes.value() != 0 || pool.available() != count) {
       std::abort();
@@ -215,7 +266,23 @@ class Run {
     WriteExtendedHeader(header, bytes.data());
     std::memcpy(bytes.data() + kExtendedHeaderBytes, body, size);
     bytes[bend_] ^= std::exchange(bend_by_, 0);
-    port_->Deliver(1 + header.from_session, bytes);
+    Deliver(1 + header.from_session, std::move(bytes));
+  }
+  void Original(const Header& header, size_t size) {
+    std::vector<uint8_t> bytes(kHeaderBytes + size);
+    WriteHeader(header, bytes.data());
+    Deliver(2, std::move(bytes));
+  }
+  void Deliver(uint64_t peer, std::vector<uint8_t> bytes) {
+    if (const uint64_t router = std::exchange(routed_by_, 0); router != 0) {
+      const Address client = Address::Sim("client");
+      std::vector<uint8_t> route(RouteBytes(client));
+      WriteRoute(client, bytes, route.data());
+      if (bend_ < route.size()) route[bend_] ^= static_cast<uint8_t>(bytes.back() & bend_);
+      bytes.insert(bytes.begin(), route.begin(), route.end());
+      peer = router;
+    }
+    port_->Deliver(peer, bytes);
   }
 
   ManualClock clock_;
@@ -225,6 +292,7 @@ class Run {
   std::vector<std::unique_ptr<ServerCall>> held_;
   size_t bend_ = 0;
   uint8_t bend_by_ = 0;
+  uint64_t routed_by_ = 0;
 };
 
 }  // namespace

@@ -9,7 +9,8 @@
 //   int64_t p99_ns = load.latency().Snapshot().Percentile(99);
 //
 // Closed loop (no rate): `outstanding_max` calls are kept in flight; a reply makes the next
-// request. Open loop (a rate): requests become due at even intervals, however fast replies come.
+// request. Open loop (a rate): requests become due at even intervals, or as a Poisson process,
+// however fast replies come.
 // One that finds `outstanding_max` calls in flight waits, and its latency counts from when it was
 // due: a server that stalls cannot hide it by also stalling the requests that would have shown it.
 //
@@ -29,6 +30,7 @@
 #include "absl/status/statusor.h"
 #include "weft/core/buffer_chain.h"
 #include "weft/core/histogram.h"
+#include "weft/core/prng.h"
 #include "weft/core/timer_wheel.h"
 #include "weft/rpc/client.h"
 #include "weft/transports/address.h"
@@ -39,6 +41,7 @@ struct LoadOptions {
   size_t request_bytes = 64;
   size_t outstanding_max = 1;  // at least 1, and at most what the client allows
   double rate_per_s = 0;       // 0: closed loop
+  uint64_t poisson_seed = 0;   // with a rate: makes its intervals random; 0: they are even
   uint64_t count = 0;          // requests in all; 0: until Stop()
   // Sessions of its own that the requests go through in turn, opened again when the server has
   // closed them; they stay open until the client's end. 0: the one that the client has.
@@ -95,6 +98,8 @@ class LoadGenerator {
     return !stopped_ && (options_.count == 0 || stats_.sent < options_.count);
   }
   int64_t DueNs() const;
+  // One more was sent: the next one is due later.
+  void CountSent();
   void EndIfDone();
   static void OnTimer(void* self, int64_t now_ns);
 
@@ -111,6 +116,8 @@ class LoadGenerator {
   bool stopped_ = false;
   bool done_ = false;
   LoadStats stats_;
+  Prng prng_;
+  double random_due_ns_ = 0;  // with a seed: of the next request, from begin_ns on
   absl::Status first_error_;
   Histogram latency_;
 };

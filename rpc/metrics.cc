@@ -69,6 +69,17 @@ MetricGroup RegisterMetrics(MetricRegistry& registry, const Caller& caller,
   return group;
 }
 
+MetricGroup RegisterMetrics(MetricRegistry& registry, const Balancer& balancer,
+                            MetricGroup::Labels labels) {
+  const BalancerStats& stats = balancer.stats();
+  MetricGroup group(registry, "weft_rpc_balancer_", std::move(labels));
+  AddCounters(stats, BalancerCounters(), group);
+  for (const Named<BalancerStats, Gauge>& gauge : BalancerGauges()) {
+    group.Add(gauge.name, gauge.help, &(stats.*gauge.metric));
+  }
+  return group;
+}
+
 MetricGroup RegisterMetrics(MetricRegistry& registry, const Server& server,
                             MetricGroup::Labels labels) {
   const ServerStats& stats = server.stats();

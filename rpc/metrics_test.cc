@@ -128,6 +128,27 @@ TEST_F(MetricsTest, NothingThatIsCountedHasNoName) {
   }
 }
 
+TEST_F(MetricsTest, RoutersAreDescribedWhereThereAreAny) {
+  EXPECT_FALSE(Described(*server_).fields().contains("routers"));
+  ServerOptions options;
+  options.router.control = {Address::Sim("router")};
+  options.router.join = true;
+  server_.reset();
+  server_ = Server::Create(*loop_,
+                           transport_->OpenDatagramPort({.local = Address::Sim("routed")}).value(),
+                           options, [](ServerCall) {})
+                .value();
+  const Json json = Described(*server_);
+  const auto& routers = json.fields().at("routers").list_value();
+  ASSERT_EQ(routers.values_size(), 1);
+  const Json& router = routers.values(0).struct_value();
+  EXPECT_EQ(Text(router, "control"), "sim:router");
+  EXPECT_EQ(Text(router, "state"), "joining");
+  EXPECT_EQ(Text(router, "feedback"), "batches");
+  EXPECT_EQ(Number(router, "keepalive_ms"), 100);
+  EXPECT_EQ(Number(router, "entries"), 0);
+}
+
 TEST_F(MetricsTest, PrometheusSeesCallsSessionsAndRefusals) {
   MetricRegistry registry;
   const MetricGroup client = RegisterMetrics(registry, *client_, {{"worker", "0"}});

@@ -2,7 +2,6 @@
 #include "weft/rpc/options.h"
 
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -115,14 +114,9 @@ absl::StatusOr<ServerOptions> ServerOptions::From(const config::Config& config) 
       .executing_max = rpc.overload().executing_max(),
       .security = *std::move(security),
   };
-  for (const std::string& control : rpc.router().control()) {
-    absl::StatusOr<Address> router = Address::Parse(control);
-    if (!router.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("rpc.router.control: ", router.status().message()));
-    }
-    options.router = *std::move(router);
-  }
+  auto router = RouterOptions::From(rpc.router());
+  if (!router.ok()) return router.status();
+  options.router = *std::move(router);
   return options;
 }
 

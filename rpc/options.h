@@ -7,8 +7,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,6 +20,7 @@
 #include "weft/rpc/security/security.h"
 #include "weft/rpc/wire.h"
 #include "weft/transports/address.h"
+#include "weft/transports/datagram_port.h"
 
 namespace weft::rpc {
 
@@ -67,6 +70,37 @@ struct ClientOptions {
   static absl::StatusOr<ClientOptions> From(const config::Config& config);
 };
 
+// What a server has to do with routers (docs/protocols/router.md). Without `control`, nothing.
+struct RouterOptions {
+  static constexpr size_t kControlMax = 64;
+  static constexpr absl::Duration kKeepaliveMin = absl::Milliseconds(1);
+  static constexpr absl::Duration kKeepaliveMax = absl::Minutes(1);
+
+  // Where they take FEEDBACK and JOIN; at most kControlMax.
+  std::vector<Address> control = {};
+  // Asks them for requests, and before the server ends for no more.
+  bool join = false;
+  // Where they send requests to; kNone: where the server listens, which then must not be 0.0.0.0.
+  Address address = {};
+  uint16_t slots = 0;   // requests that it wants at a time from each; 0: as the router says
+  uint16_t weight = 1;  // at least 1; for the policy "weighted"
+  // They hear of the server so often; kKeepaliveMin to kKeepaliveMax. The smaller one of the two sides' holds.
+  absl::Duration keepalive = absl::Milliseconds(100);
+  // Whose word, beside that of `control`, is taken for which client a request comes from. The ports
+  // of IP addresses do not count.
+  std::vector<Address> forwards_from = {};
+
+  // How JOIN and FEEDBACK are protected; plain text goes through the port that takes requests. With
+  // keys they have a port of their own, which `open_port` opens on any free address.
+  std::shared_ptr<const Security> security = nullptr;
+  std::function<absl::StatusOr<std::unique_ptr<DatagramPort>>()> open_port = nullptr;
+
+  // InvalidArgument that names the field, for what is out of range.
+  absl::Status Validate() const;
+  // Errors: those of Security::Open() and Validate(); InvalidArgument for an address that is none.
+  static absl::StatusOr<RouterOptions> From(const config::Routers& config);
+};
+
 struct ServerOptions {
   size_t message_packets_max = 254;
   // Limits on requests that have begun to arrive. Beyond `messages_max` the one that has made no
@@ -75,8 +109,7 @@ struct ServerOptions {
   size_t messages_max = 1024;
   size_t messages_per_peer_max = 256;
   absl::Duration reassembly_timeout = absl::Seconds(1);  // without progress
-  // Where to send FEEDBACK after each request; kNone for nowhere.
-  Address router = {};
+  RouterOptions router = {};
 
   SessionOptions session = {};
   // Replies kept in case that they are lost: each for so long at most, all together so much.
@@ -90,7 +123,8 @@ struct ServerOptions {
   // As of a client. Which methods its peers may call, too.
   std::shared_ptr<const Security> security = nullptr;
 
-  // Errors: those of Security::Open(); InvalidArgument for a router address that is none.
+  // Errors: those of Security::Open() and RouterOptions::From(). Who has keys in `router` sets its
+  // `open_port` too: Worker::PortOpener().
   static absl::StatusOr<ServerOptions> From(const config::Config& config);
 };
 

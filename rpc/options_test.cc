@@ -4,6 +4,8 @@
 // what it would get without the `rpc` section.
 #include "weft/rpc/options.h"
 
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -72,7 +74,14 @@ TEST(OptionsTest, AServersDefaultsAreTheSchemas) {
   EXPECT_EQ(schema->messages_max, code.messages_max);
   EXPECT_EQ(schema->messages_per_peer_max, code.messages_per_peer_max);
   EXPECT_EQ(schema->reassembly_timeout, code.reassembly_timeout);
-  EXPECT_EQ(schema->router, code.router);
+  EXPECT_EQ(schema->router.control, code.router.control);
+  EXPECT_EQ(schema->router.join, code.router.join);
+  EXPECT_EQ(schema->router.address, code.router.address);
+  EXPECT_EQ(schema->router.slots, code.router.slots);
+  EXPECT_EQ(schema->router.weight, code.router.weight);
+  EXPECT_EQ(schema->router.keepalive, code.router.keepalive);
+  EXPECT_EQ(schema->router.forwards_from, code.router.forwards_from);
+  EXPECT_EQ(schema->router.security, code.router.security);
   ExpectEqual(schema->session, code.session);
   EXPECT_EQ(schema->reply_cache_time, code.reply_cache_time);
   EXPECT_EQ(schema->reply_cache_bytes_max, code.reply_cache_bytes_max);
@@ -154,6 +163,52 @@ TEST(OptionsTest, SecurityIsThatOfTheConfiguration) {
   bad.mutable_security();
   EXPECT_TRUE(absl::IsInvalidArgument(ClientOptions::From(bad).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(ServerOptions::From(bad).status()));
+}
+
+TEST(OptionsTest, EachSettingOfRoutersArrives) {
+  const auto options = ServerOptions::From(Parse(R"(rpc { router {
+    control: "10.0.0.1:9000" control: "[fd00::1]:9001" join: true address: "10.0.0.2:8000"
+    slots: 3 weight: 4 keepalive_us: 5000 forwards_from: "10.0.0.3" forwards_from: "fd00::3"
+    forwards_from: "10.0.0.4:7" security { plaintext { } }
+  } })"));
+  ASSERT_TRUE(options.ok()) << options.status();
+  const RouterOptions& router = options->router;
+  EXPECT_EQ(router.control, (std::vector<Address>{*Address::Parse("10.0.0.1:9000"),
+                                                  *Address::Parse("[fd00::1]:9001")}));
+  EXPECT_TRUE(router.join);
+  EXPECT_EQ(router.address.ToString(), "10.0.0.2:8000");
+  EXPECT_EQ(router.slots, 3);
+  EXPECT_EQ(router.weight, 4);
+  EXPECT_EQ(router.keepalive, absl::Milliseconds(5));
+  EXPECT_EQ(router.forwards_from,
+            (std::vector<Address>{*Address::Parse("10.0.0.3:0"), *Address::Parse("[fd00::3]:0"),
+                                  *Address::Parse("10.0.0.4:7")}));
+  ASSERT_NE(router.security, nullptr);
+  EXPECT_EQ(router.security->mode(), Security::Mode::kPlaintext);
+}
+
+TEST(OptionsTest, WhatIsWrongWithRoutersIsSaidByField) {
+  const struct {
+    const char* text;
+    const char* field;
+    const char* advice;
+  } kCases[] = {
+      {"control: 'there'", "rpc.router.control: ", "there"},
+      {"control: '10.0.0.1:0'", "rpc.router.control: ", "\"10.0.0.1:9000\""},
+      {"control: '0.0.0.0:9000'", "rpc.router.control: ", "own address"},
+      {"join: true", "rpc.router.join: ", "`control` needs the address"},
+      {"control: 'shm:r' address: '[::]:7'", "rpc.router.address: ", "any address"},
+      {"control: 'shm:r' forwards_from: '10.0.0'", "rpc.router.forwards_from: ", "10.0.0"},
+  };
+  for (const auto& c : kCases) {
+    config::Config config;
+    config::Routers& routers = *config.mutable_rpc()->mutable_router();
+    ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(c.text, &routers)) << c.text;
+    const absl::Status status = ServerOptions::From(config).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << c.text;
+    EXPECT_THAT(std::string(status.message()), testing::StartsWith(c.field)) << c.text;
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr(c.advice)) << c.text;
+  }
 }
 
 TEST(OptionsTest, TheSchemaHasEachAlgorithm) {

@@ -77,7 +77,7 @@ TEST_F(ReEntrancyTest, AHandlerMayHoldCallsUntilTheServerEnds) {
   auto held = std::make_unique<std::vector<ServerCall>>();
   std::vector<ServerCall>* calls = held.get();
   auto server = *Server::Create(
-      loop_, OpenPort("server"), {.router = Address::Sim("router")},
+      loop_, OpenPort("server"), {.router = {.control = {Address::Sim("router")}}},
       [held = std::move(held)](ServerCall call) { held->push_back(std::move(call)); });
   ASSERT_TRUE(client_->Call(server_, kNothing, [](Result) {}).ok());
   ASSERT_TRUE(RunUntil([&] { return calls->size() == 1; }));

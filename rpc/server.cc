@@ -33,6 +33,7 @@ Server::~Server() {
   // Both may hold calls, whose end the router and some clients are told of.
   core_.tasks.CancelAll();
   core_.handler = nullptr;
+  if (core_.routers != nullptr) core_.routers->End();
   core_.sending.Flush(*core_.port);
   core_.loop.Remove(this);
 }
@@ -41,11 +42,11 @@ absl::Status Server::Init() {
   if (absl::Status status = original_->Init(); !status.ok()) return status;
   if (absl::Status status = extended_->Init(); !status.ok()) return status;
   core_.authorisation = MakeAuthorisation({""});
-  if (core_.options.router.kind() == Address::Kind::kNone) return absl::OkStatus();
-  absl::StatusOr<Peer> router = core_.port->Resolve(core_.options.router);
-  if (!router.ok()) return router.status();
-  core_.router = *router;
-  return absl::OkStatus();
+  const RouterOptions& router = core_.options.router;
+  if (router.control.empty() && router.forwards_from.empty()) return router.Validate();
+  core_.routers =
+      std::make_unique<RouterLinks>(core_.loop, *core_.port, core_.sending, core_.stats);
+  return core_.routers->Init(core_.options);
 }
 
 std::unique_ptr<Authorisation> Server::MakeAuthorisation(std::vector<std::string> methods) const {
@@ -76,28 +77,52 @@ size_t Server::Poll() {
   // Replies that cannot leave are a reason not to take more requests: they wait where the sender
   // feels it.
   if (sending.size() > sending.capacity() / 2) return work;
-  const size_t n = core_.port->Receive(absl::MakeSpan(received_).first(burst_));
-  if (n == 0) return work;
-  core_.BeginBurst();
-  std::array<Datagram*, kMaxBurst> extended;
-  size_t extended_count = 0;
-  for (size_t i = 0; i < n; ++i) {
-    if (IsExtended(received_[i].buffer.bytes()) || IsAnycast(received_[i].buffer.bytes())) {
-      extended[extended_count++] = &received_[i];
-    } else {
-      original_->OnDatagram(received_[i]);
-    }
+  const size_t n = core_.port->Receive(absl::MakeSpan(core_.burst).first(burst_));
+  if (n > 0) {
+    OnBurst(n);
+  } else if (has_feedback()) [[unlikely]] {
+    // Of calls that ended by themselves since the last round.
+    core_.routers->SendFeedback();
+    work += 1 + sending.Flush(*core_.port);
   }
-  if (extended_count > 0) extended_->OnBurst({extended.data(), extended_count});
-  for (size_t i = 0; i < n; ++i) received_[i].buffer.Reset();  // what was dropped
-  core_.gatherers.Flush();
-  sending.Flush(*core_.port);
-  if (extended_count > 0) extended_->AfterBurst(extended_count);
   return work + n;
 }
 
+void Server::OnBurst(size_t n) {
+  core_.BeginBurst();
+  core_.burst_routers.fill(RouterLinks::kAnyRouter);
+  std::array<Datagram*, kMaxBurst> extended;
+  size_t extended_count = 0;
+  for (size_t i = 0; i < n; ++i) {
+    Datagram& datagram = core_.burst[i];
+    if (IsRouted(datagram.buffer.bytes()) && !TakeRoute(i)) [[unlikely]]
+      continue;
+    if (IsExtended(datagram.buffer.bytes()) || IsAnycast(datagram.buffer.bytes())) {
+      extended[extended_count++] = &datagram;
+    } else {
+      core_.Arrives(&datagram);
+      original_->OnDatagram(datagram);
+    }
+  }
+  if (extended_count > 0) extended_->OnBurst({extended.data(), extended_count});
+  core_.Arrives(nullptr);
+  for (size_t i = 0; i < n; ++i) core_.burst[i].buffer.Reset();  // what was dropped
+  core_.gatherers.Flush();
+  if (has_feedback()) core_.routers->SendFeedback();
+  core_.sending.Flush(*core_.port);
+  if (extended_count > 0) extended_->AfterBurst(extended_count);
+}
+
+bool Server::TakeRoute(size_t index) {
+  if (core_.routers != nullptr) {
+    return core_.routers->TakeRoute(core_.burst[index], &core_.burst_routers[index]);
+  }
+  ++core_.stats.routed_untrusted;
+  return false;
+}
+
 bool Server::Arm() {
-  return core_.sending.empty() && !core_.gatherers.wanted() && !extended_->is_forgetting() &&
+  return core_.sending.empty() && !has_feedback() && !core_.gatherers.wanted() && !extended_->is_forgetting() &&
          core_.port->Arm();
 }
 
@@ -112,6 +137,7 @@ size_t Server::OnEvents() {
   const size_t n = core_.port->TakeEvents(absl::MakeSpan(events));
   for (size_t i = 0; i < n; ++i) {
     if (!events[i].peer) continue;
+    if (core_.routers != nullptr) core_.routers->OnGone(events[i].peer);
     original_->Forget(events[i].peer);
     gone[gone_count++] = events[i].peer;
   }
@@ -126,8 +152,13 @@ void Server::set_session_events(absl::AnyInvocable<void(const SessionEvent&)> ev
 }
 
 void Server::Drain(absl::AnyInvocable<void()> done) {
-  core_.draining = true;
   drained_ = std::move(done);
+  if (core_.routers == nullptr || !core_.routers->has_joined()) return BeginDrain();
+  core_.routers->Leave([this] { BeginDrain(); });
+}
+
+void Server::BeginDrain() {
+  core_.draining = true;
   core_.loop.timers().Schedule(drain_tick_, core_.loop.now_ns());
   core_.gatherers.TellOfDraining();
 }

@@ -36,7 +36,6 @@
 #ifndef WEFT_RPC_SERVER_H_
 #define WEFT_RPC_SERVER_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -57,6 +56,7 @@
 #include "weft/rpc/options.h"
 #include "weft/rpc/packets.h"
 #include "weft/rpc/port_protection.h"
+#include "weft/rpc/router_link.h"
 #include "weft/rpc/security/authorisation.h"
 #include "weft/rpc/server_call.h"
 #include "weft/rpc/server_core.h"
@@ -96,7 +96,7 @@ class Server : public Pollable {
   // Adds itself to `loop`, which must outlive it, and runs over `port`, all of whose messages are
   // its own and go through it as options.security says. `handler` is called with a ServerCall and
   // returns void or Task<void>; or with the server's HandlerTasks and a ServerCall, and returns
-  // HandlerTasks::Start() or null. Errors: of the options, of resolving the router, of
+  // HandlerTasks::Start() or null. Errors: of the options, of resolving routers, of
   // Security::Protect(); FailedPrecondition for a port that can be reached from beyond this machine
   // without options.security.
   template <typename F>
@@ -148,11 +148,12 @@ class Server : public Pollable {
   // Nothing happens if it has been answered. Not from within its own handler.
   void Cancel(const ServerCall::Name& call);
 
-  // From now on refuses new requests and sessions, and asks clients to go elsewhere. Calls `done`
-  // from the loop when nothing executes any more and clients have the replies; in that call, the
-  // server may be destroyed. Once a server.
+  // Asks routers that it has joined for no more requests, and takes what they have sent already,
+  // for half a second at most. From then on, at once without such, refuses new requests and
+  // sessions, and asks clients to go elsewhere. Calls `done` from the loop when nothing executes any
+  // more and clients have the replies; in that call, the server may be destroyed. Once a server.
   void Drain(absl::AnyInvocable<void()> done);
-  bool draining() const { return core_.draining; }
+  bool draining() const { return drained_ != nullptr || core_.draining; }
 
   // Ok, or why the port is dead, and with it the server.
   const absl::Status& status() const { return core_.port->status(); }
@@ -161,6 +162,11 @@ class Server : public Pollable {
   size_t incomplete() const;
   // Calls `f` with each session that is open. For people to look at: it takes its time.
   void ForEachSession(absl::FunctionRef<void(const SessionInfo&)> f) const;
+  // The same with each router that the server has to do with.
+  bool has_routers() const { return core_.routers != nullptr; }
+  void ForEachRouter(absl::FunctionRef<void(const RouterInfo&)> f) const {
+    if (core_.routers != nullptr) core_.routers->ForEach(f);
+  }
   DatagramPort& port() { return *core_.port; }
   const DatagramPort& port() const { return *core_.port; }
   Loop& loop() { return core_.loop; }
@@ -175,13 +181,17 @@ class Server : public Pollable {
   absl::Status Init();
   std::unique_ptr<Authorisation> MakeAuthorisation(std::vector<std::string> methods) const;
   size_t OnEvents();
+  // Of `n` datagrams of core_.burst.
+  void OnBurst(size_t n);
+  bool TakeRoute(size_t index);
+  void BeginDrain();
+  bool has_feedback() const { return core_.routers != nullptr && core_.routers->has_feedback(); }
   static void OnDrainTick(void* self, int64_t now_ns);
 
   ServerCore core_;
   std::unique_ptr<OriginalServer> original_;
   std::unique_ptr<ExtendedServer> extended_;
   const size_t burst_;
-  std::array<Datagram, kMaxBurst> received_;
   Timer drain_tick_;
   absl::AnyInvocable<void()> drained_;
 };

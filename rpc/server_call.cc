@@ -68,7 +68,7 @@ absl::Status ServerCall::Reply(Payload reply) {
 }
 
 void ServerCall::Leave() {
-  std::exchange(core_, nullptr)->Done(client_, static_cast<uint16_t>(ids_.request_id), parked_);
+  std::exchange(core_, nullptr)->Done(client_, ids_, parked_);
 }
 
 absl::Status ServerCall::Finish(absl::Status sent) {

@@ -123,6 +123,8 @@ class ServerCall {
     uint32_t key = 0;      // of the session; original format: bytes of the request's packets
     uint32_t pool_number = 0;  // the client's, of a request whose server a router picked; else 0
     Policy policy = Policy::kFixedRoute;
+    uint8_t router = 0;      // that it came through (RouterLinks)
+    int64_t arrived_ns = 0;  // loop time, if the server has to do with routers
   };
 
   ServerCall(ServerCore* core, const Ids& ids, const Peer& client, int64_t deadline_ns,

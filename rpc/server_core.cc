@@ -3,10 +3,7 @@
 
 #include <algorithm>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "weft/core/bytes.h"
-#include "weft/rpc/wire.h"
 
 namespace weft::rpc {
 namespace {
@@ -51,21 +48,6 @@ uint32_t ServerCore::RetryAfterUs() {
   const double half = static_cast<double>(stats.executing.value()) / 2;
   return static_cast<uint32_t>(
       std::clamp(half * ns_per_call_ / 1000, kRetryAfterUsMin, kRetryAfterUsMax));
-}
-
-void ServerCore::SendFeedback(const Peer& client, uint16_t rid) {
-  const absl::StatusOr<Address> address = port->AddressOf(client);
-  if (!address.ok() || address->kind() != Address::Kind::kIpv4) return;
-  Buffer packet = port->pool().Allocate();
-  if (packet) {
-    const Address::Ipv4Bytes ip = address->ipv4();
-    WriteFeedback({rid, address->port(), LoadBig32(ip.data())}, packet.Append(kFeedbackBytes));
-    if (sending.Push(router, std::move(packet))) {
-      ++stats.feedbacks;
-      return;
-    }
-  }
-  ++stats.send_overflows;
 }
 
 absl::Status ServerCore::NoRoom(size_t packets) {

@@ -4,6 +4,8 @@
 #ifndef WEFT_RPC_SERVER_CORE_H_
 #define WEFT_RPC_SERVER_CORE_H_
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -17,6 +19,8 @@
 #include "weft/rpc/handler_tasks.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packet_queue.h"
+#include "weft/rpc/packets.h"
+#include "weft/rpc/router_links.h"
 #include "weft/rpc/security/authorisation.h"
 #include "weft/rpc/server_call.h"
 #include "weft/rpc/server_stats.h"
@@ -34,28 +38,33 @@ struct ServerCore {
 
   ServerCore(Loop& loop, std::unique_ptr<DatagramPort> port, const ServerOptions& options);
 
-  // Starts the handler with a new call.
-  HandlerTasks::Running* Run(const ServerCall::Ids& ids, const Peer& client, int64_t deadline_ns,
+  // Starts the handler with a new call. Its ids get what routers are told later.
+  HandlerTasks::Running* Run(ServerCall::Ids ids, const Peer& client, int64_t deadline_ns,
                              BufferChain request) {
     ++stats.requests;
     stats.executing.Add(1);
+    if (routers != nullptr) {
+      ids.router = arriving_router;
+      ids.arrived_ns = loop.now_ns();
+    }
     return handler(ServerCall(this, ids, client, deadline_ns, std::move(request)));
   }
-  // Every request that was handed to the handler ends here, once, and so do those that were
-  // refused (DoneUnheard).
-  void Done(const Peer& client, uint16_t rid, bool parked) {
+  // Every request that was handed to the handler ends here, once.
+  void Done(const Peer& client, const ServerCall::Ids& ids, bool parked) {
     (parked ? stats.parked : stats.executing).Add(-1);
-    DoneUnheard(client, rid);
+    // Those that came in a session came to this server and no other.
+    if (routers == nullptr || (ids.session != 0 && ids.pool_number == 0)) [[likely]]
+      return;
+    const int64_t service_ns = std::min<int64_t>(loop.now_ns() - ids.arrived_ns, UINT32_MAX);
+    routers->Done(client, ids.pool_number, static_cast<uint16_t>(ids.request_id), ids.router,
+                  static_cast<uint32_t>(service_ns));
   }
-  void DoneUnheard(const Peer& client, uint16_t rid) {
-    if (router) [[unlikely]]
-      SendFeedback(client, rid);
-  }
-
+  // One in the original format that no handler has seen ends.
+  void DoneUnheard(const Peer& client, uint16_t rid) { DoneRouted(client, /*number=*/0, rid); }
   // A router may wait for the end of a request: of the client's session or pool `number`, 0 in the
   // original format. If it does not, it is told in vain.
-  void DoneRouted(const Peer& client, uint32_t /*number*/, uint16_t rid) {
-    DoneUnheard(client, rid);
+  void DoneRouted(const Peer& client, uint32_t number, uint16_t rid, uint32_t service_ns = 0) {
+    if (routers != nullptr) routers->Done(client, number, rid, arriving_router, service_ns);
   }
 
   // Whether one request more would be too many: for the handlers, or for the buffers, some of which
@@ -74,6 +83,13 @@ struct ServerCore {
 
   // Once a receive burst.
   void BeginBurst();
+  // Whose router arriving_router is from now on: a datagram of the burst; null: of none.
+  void Arrives(const Datagram* datagram) {
+    if (routers == nullptr) return;
+    arriving_router =
+        datagram != nullptr ? burst_routers[static_cast<size_t>(datagram - burst.data())]
+                            : RouterLinks::kAnyRouter;
+  }
 
   absl::Status NoRoom(size_t packets);
 
@@ -82,13 +98,17 @@ struct ServerCore {
   const ServerOptions options;
   ServerStats stats;
   PacketQueue sending;
-  Peer router;
   Admission admission;
   std::unique_ptr<Authorisation> authorisation;  // null: everybody, or the handler knows
   Gatherers gatherers;
   bool draining = false;
   bool buffers_low = false;  // as the burst began
   uint16_t credits = 1;      // that each session has, by the buffers as the burst began
+
+  std::unique_ptr<RouterLinks> routers;  // null: the server has to do with none
+  std::array<Datagram, kMaxBurst> burst;
+  std::array<uint8_t, kMaxBurst> burst_routers;  // that the burst's datagrams came through
+  uint8_t arriving_router = RouterLinks::kAnyRouter;
 
   // The two formats; they outlive all calls.
   OriginalServer* original = nullptr;
@@ -98,8 +118,6 @@ struct ServerCore {
   HandlerTasks tasks;  // last: tasks use the handler too
 
  private:
-  void SendFeedback(const Peer& client, uint16_t rid);
-
   // The service rate is taken over periods of some milliseconds.
   int64_t period_began_ns_;
   uint64_t period_began_at_ = 0;  // calls ended by then

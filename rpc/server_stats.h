@@ -14,7 +14,7 @@ struct ServerStats {
   Counter replies;         // of the handler
   Counter unanswered;      // calls destroyed without a reply
   Counter refused;         // requests and sessions, for whatever reason
-  Counter feedbacks;       // sent to the router
+  Counter feedbacks;       // FEEDBACK datagrams sent to routers
   Counter send_overflows;  // replies and control messages that found no buffer or no room to wait
   Counter malformed;       // datagrams that are not R2P2, or contradict what came before
   Counter unexpected;  // well-formed packets of no request that is known, or of a type for others
@@ -23,6 +23,15 @@ struct ServerStats {
   Counter evicted;     // original format: requests given up for others, at a limit
   Gauge executing;     // calls that are neither answered nor destroyed
   Gauge parked;        // likewise, but they only wait (ServerCall::Park)
+
+  // Routers.
+  Counter routed;              // datagrams that came with their client's address
+  Counter routed_untrusted;    // the same, from senders that may not say so
+  Counter routed_unreachable;  // the same, of clients that this side cannot send to
+  Counter feedback_entries;    // requests that routers were told the end of; each router counts
+  Counter feedback_lost;       // the same, that could not be sent for too long
+  Counter joins;               // JOIN sent
+  Counter join_refusals;       // answers that refuse this server
 
   // Why requests were refused.
   Counter refused_by_application;  // by the admission or by ServerCall::Drop()

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "weft/core/prng.h"
+#include "weft/r2p2/route_wire.h"
 #include "weft/rpc/wire.h"
 #include "weft/transports/datagram_port.h"
 
@@ -39,10 +40,13 @@ class WorkloadPort final : public DatagramPort {
 
   // Requests are made until then; every client opens its session first.
   void Allow(uint64_t requests) { allowed_ += requests; }
+  // From now on, what the client of the original format sends comes through a router, which puts
+  // the client's address in front of it.
+  void PassRouter() { routed_ = true; }
   uint64_t replies() const { return replies_; }
   size_t open() const { return open_; }
 
-  Address local_address() const override { return Address::Sim("workload"); }
+  Address local_address() const override { return Address::Ipv4({127, 0, 0, 1}, 7000); }
   absl::StatusOr<Peer> Resolve(const Address&) override { return Peer{{1}}; }
   absl::StatusOr<Address> AddressOf(const Peer&) const override { return local_address(); }
 
@@ -64,6 +68,11 @@ class WorkloadPort final : public DatagramPort {
         datagram.peer = {{1}};
         WriteHeader({.first = true, .last = true, .request_id = ++rid_},
                     datagram.buffer.Append(kHeaderBytes + request_bytes_));
+        if (routed_) {
+          const absl::Span<const uint8_t> request = datagram.buffer.bytes();
+          WriteRoute(client_address_, request,
+                     datagram.buffer.Prepend(RouteBytes(client_address_)));
+        }
         continue;
       }
       Client& client = clients_[next_];
@@ -87,7 +96,7 @@ class WorkloadPort final : public DatagramPort {
       const absl::Span<const uint8_t> bytes = datagram.buffer.bytes();
       if (open_ < clients_.size()) {
         OnHelloAck(bytes);
-      } else {
+      } else if (bytes[2] >> 4 == static_cast<uint8_t>(MessageType::kResponse)) {
         ++replies_;
       }
       datagram.buffer.Reset();
@@ -143,6 +152,8 @@ class WorkloadPort final : public DatagramPort {
   uint16_t rid_ = 0;
   uint64_t allowed_ = 0;
   uint64_t replies_ = 0;
+  bool routed_ = false;
+  const Address client_address_ = Address::Ipv4({127, 0, 0, 1}, 7001);
 };
 
 }  // namespace weft::rpc

@@ -48,6 +48,8 @@ class Address {
   // Whether only this machine is reached by it: the kernel's loopback addresses, shared memory and
   // simulated networks. Of an address that a network stack of weft's own has, it says nothing.
   bool is_within_machine() const;
+  // 0.0.0.0 or [::], which is where to listen and nowhere to send to.
+  bool is_any() const { return is_ip() && ip_ == Ipv6Bytes{}; }
 
   // The parts of the kinds that have them.
   Ipv4Bytes ipv4() const { return {ip_[0], ip_[1], ip_[2], ip_[3]}; }

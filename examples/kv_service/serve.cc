@@ -34,6 +34,7 @@ absl::StatusOr<std::shared_ptr<void>> SetUp(weft::Worker& worker) {
   // Limits, formats, congestion control; who may connect, and what they may call.
   auto server_options = weft::rpc::ServerOptions::From(config);
   if (!server_options.ok()) return server_options.status();
+  server_options->router.open_port = worker.PortOpener();
   auto service_options = weft::rpc::ServiceOptions::From(config.rpc());
   service_options.observers = worker.observers();  // metrics and traces of each method
   auto port = worker.OpenDatagramPort(*address);

@@ -11,10 +11,50 @@ constexpr size_t kKeptContexts = 256;
 }  // namespace
 
 Channel::~Channel() {
-  if (streams_ == nullptr) return;
-  streams_->Leave();
+  if (streams_ != nullptr) Retire(std::move(streams_));
+  for (auto& [peer, streams] : balanced_streams_) Retire(std::move(streams));
+}
+
+void Channel::Retire(std::unique_ptr<ClientStreams> streams) {
+  streams->Leave();
   // This may be the end of a coroutine that one of the streams has resumed, and goes on after.
-  loop().Post([streams = std::move(streams_)] {});
+  loop().Post([streams = std::move(streams)] {});
+}
+
+absl::StatusOr<ClientStreams*> Channel::BeginStream(uint64_t affinity, Picked* picked) {
+  if (balancer_ == nullptr) {
+    ClientStreams* const only = streams();
+    if (only != nullptr) return only;
+    return absl::FailedPreconditionError("a channel over a session has no streams");
+  }
+  absl::StatusOr<Picked> server = balancer_->Pick(affinity);
+  if (!server.ok()) return server.status();
+  *picked = *server;
+  const Peer& peer = balancer_->PeerOf(*picked);
+  std::unique_ptr<ClientStreams>& streams = balanced_streams_[peer];
+  if (streams == nullptr) {
+    streams = std::make_unique<ClientStreams>(client_, peer, options_.streams);
+  }
+  return streams.get();
+}
+
+void Channel::EndStream(Picked& picked, const absl::Status* status) {
+  if (!picked) return;
+  const Picked server = std::exchange(picked, Picked());
+  if (status != nullptr) {
+    balancer_->Done(server, *status);
+  } else {
+    balancer_->Cancelled(server);
+  }
+}
+
+void Channel::Observe(CallId id, Span& span) {
+  if (balancer_ == nullptr) return client_.CountResent(id, &span.retransmissions);
+  balancer_->CountResent(id, &span.retransmissions);
+  const Peer* const peer = balancer_->PeerOf(id);
+  if (peer == nullptr) return;
+  const absl::StatusOr<Address> address = client_.port().AddressOf(*peer);
+  if (address.ok()) span.peer.Set(address->ToString());
 }
 
 const Channel::BoundMethod* Channel::Bind(const ServiceDescriptor& descriptor) {
@@ -32,7 +72,7 @@ const Channel::BoundMethod* Channel::Bind(const ServiceDescriptor& descriptor) {
 }
 
 absl::string_view Channel::peer_name() {
-  if (peer_name_.empty()) {
+  if (peer_name_.empty() && balancer_ == nullptr) {
     const absl::StatusOr<Address> address = client_.port().AddressOf(target_.server);
     if (address.ok()) peer_name_ = address->ToString();
   }

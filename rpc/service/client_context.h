@@ -48,6 +48,8 @@ class ClientContext {
   void set_deadline_ns(int64_t deadline_ns) { options_.deadline_ns = deadline_ns; }
   // Which servers may answer.
   void set_policy(Policy policy) { options_.policy = policy; }
+  // Where servers are chosen by affinity: calls with the same one go to the same server.
+  void set_affinity(uint64_t affinity) { options_.affinity = affinity; }
   // The span that the call belongs to.
   void set_trace(const TraceParent& trace) { trace_ = trace; }
 

@@ -10,14 +10,13 @@ namespace weft::rpc {
 StreamCallBase::StreamCallBase(Channel& channel, const Channel::BoundMethod& method,
                                ClientContext* context, const StreamDirections& directions)
     : UnaryCallBase(channel, method, context) {
-  ClientStreams* const streams = channel.streams();
-  if (streams == nullptr) {
-    status_ = absl::FailedPreconditionError("a channel over a session has no streams");
-    return;
-  }
-  stream_.emplace(*streams, directions);
+  const uint64_t affinity = context != nullptr ? context->options().affinity : 0;
+  absl::StatusOr<ClientStreams*> streams = channel.BeginStream(affinity, &picked_);
+  status_ = streams.status();
+  if (!status_.ok()) return;
+  stream_.emplace(**streams, directions);
   status_ = stream_->status();
-  if (!status_.ok()) stream_.reset();
+  if (!status_.ok()) Leave(nullptr);
 }
 
 // The bytes of the head with its metadata; 0: the call has ended, with status_.
@@ -26,7 +25,7 @@ size_t StreamCallBase::Begin() {
   head_.kind = RequestKind::kOpen;
   head_.number = stream_->id();
   if (Prepare() == 0) {
-    stream_.reset();
+    Leave(nullptr);
     return 0;
   }
   return head_.bytes() + head_.metadata_bytes;
@@ -51,15 +50,17 @@ void StreamCallBase::Send(Payload open) {
 
 void StreamCallBase::Fail() {
   NoBuffers();
-  stream_.reset();
+  Leave(nullptr);
 }
 
 void StreamCallBase::OnEnd(absl::StatusOr<BufferChain> reply) {
+  // What the method says tells nothing of the server.
+  const absl::Status transport = reply.status();
   if (TakeHead(reply, RequestKind::kOpen) && decode_ != nullptr) {
     observed_.AddResponseBytes(reply->size());
     if (!decode_(*std::move(reply), response_)) ResponseDoesNotParse();
   }
-  stream_.reset();
+  Leave(&transport);
   UnaryCallBase::Finish();
 }
 

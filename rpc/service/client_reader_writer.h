@@ -68,6 +68,7 @@ class StreamCallBase : public UnaryCallBase {
  protected:
   StreamCallBase(Channel& channel, const Channel::BoundMethod& method, ClientContext* context,
                  const StreamDirections& directions);
+  ~StreamCallBase() { Leave(nullptr); }
 
   // Sends the OPEN, `body_bytes` of which `write(out)` writes.
   template <typename F>
@@ -107,7 +108,14 @@ class StreamCallBase : public UnaryCallBase {
   void Send(Payload open);
   void Fail();
   void OnEnd(absl::StatusOr<BufferChain> reply);
+  // The stream has ended like that; null: given up.
+  void Leave(const absl::Status* status) {
+    stream_.reset();
+    if (picked_) [[unlikely]]
+      channel_.EndStream(picked_, status);
+  }
 
+  Picked picked_;  // of a balancer, while it has it
   std::optional<ClientStream> stream_;
   void* response_ = nullptr;
   bool (*decode_)(BufferChain&& bytes, void* response) = nullptr;

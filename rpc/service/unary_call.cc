@@ -12,7 +12,7 @@ namespace weft::rpc {
 
 UnaryCallBase::~UnaryCallBase() {
   if (call_) [[unlikely]]
-    channel_.client().Cancel(call_);
+    channel_.Cancel(call_);
   if (own_context_ != nullptr) [[unlikely]]
     channel_.ReturnContext(std::move(own_context_));
 }

@@ -64,7 +64,7 @@ class UnaryCallBase {
   void OnBegun(CallId call) {
     call_ = call;
     if (Span* const span = observed_.span()) [[unlikely]]
-      channel_.client().CountResent(call, &span->retransmissions);
+      channel_.Observe(call, *span);
   }
   void WriteHead(uint8_t* out) const;
   CallOptions options() const {
@@ -132,8 +132,8 @@ class [[nodiscard]] UnaryCall : public UnaryCallBase {
       return false;
     }
     awaiting_ = awaiting;
-    absl::StatusOr<CallId> begun = channel_.client().Call(
-        channel_.target(), std::move(request),
+    absl::StatusOr<CallId> begun = channel_.Call(
+        std::move(request),
         [this](absl::StatusOr<BufferChain> reply) { OnReply(std::move(reply)); }, options());
     if (!begun.ok()) [[unlikely]] {
       status_ = begun.status();
