@@ -226,21 +226,18 @@ ExtendedHeader ClientSessions::RequestHeader(const ClientCall& call, const Clien
 }
 
 void ClientSessions::SendRequest(ClientCall& call, int64_t now_ns) {
-  ClientSession& session = *call.session;
-  session.pooled ? SendInPool(call, now_ns) : SendWhole(call, session, now_ns);
-}
-
-void ClientSessions::SendWhole(ClientCall& call, ClientSession& way, int64_t now_ns) {
-  ExtendedHeader header = RequestHeader(call, way, now_ns);
+  if (call.session->pooled) [[unlikely]]
+    return SendInPool(call, now_ns);
+  ExtendedHeader header = RequestHeader(call, *call.session, now_ns);
   if (call.packets > 1) {
     // A question whether it is still being executed: the server has the bytes.
     header.last = false;
     header.packet_order = call.packets;
   }
   if (call.request.contiguous()) [[likely]] {
-    return SendPacket(way, header, call.request.front(), &call);
+    return SendPacket(*call.session, header, call.request.front(), &call);
   }
-  SendPieces(call, way, header);
+  SendPieces(call, *call.session, header);
 }
 
 // A request of one packet in several pieces: they are put together, but that a long last one stays
@@ -321,8 +318,9 @@ void ClientSessions::Arm(ClientCall& call, int64_t now_ns, int64_t wait_ns) {
   }
   const absl::Span<const uint8_t> body =
       absl::Span<const uint8_t>(datagram.bytes()).subspan(kExtendedHeaderBytes);
-  if (header.kind == ControlKind::kHelloAck || header.kind == ControlKind::kPool) [[unlikely]] {
-    return OnHelloAck(header, body);
+  if (header.kind != ControlKind::kNone) [[unlikely]] {
+    const bool opens = header.kind == ControlKind::kHelloAck || header.kind == ControlKind::kPool;
+    if (opens) return OnHelloAck(header, body);
   }
   if (header.session >= sessions_.size() || sessions_[header.session]->key != header.key)
       [[unlikely]] {

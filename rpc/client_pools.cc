@@ -227,7 +227,16 @@ void ClientSessions::SendInPool(ClientCall& call, int64_t now_ns) {
     return SendAnycast(call, RequestHeader(call, pool, now_ns), call.request, now_ns);
   }
   if (!call.member->is_open()) return;  // OpenMember() will
-  SendWhole(call, *call.member, now_ns);
+  ExtendedHeader header = RequestHeader(call, *call.member, now_ns);
+  if (call.packets > 1) {
+    header.last = false;  // a question, as in SendRequest()
+    header.packet_order = call.packets;
+  }
+  if (call.request.contiguous()) {
+    SendPacket(*call.member, header, call.request.front(), &call);
+  } else {
+    SendPieces(call, *call.member, header);
+  }
   Pace(pool);
 }
 

@@ -136,8 +136,6 @@ class ClientSessions {
   void SchedulePacing(ClientSession& session);
   static void OnPacingTimer(void* session, int64_t now_ns);
   void SendRequest(ClientCall& call, int64_t now_ns);
-  // In the session `way`.
-  void SendWhole(ClientCall& call, ClientSession& way, int64_t now_ns);
   void SendPieces(ClientCall& call, ClientSession& way, const ExtendedHeader& header);
   // Appends `request` to `packet`, which has room. Returns what is left out of it, as a port that
   // gathers takes it from where it is.

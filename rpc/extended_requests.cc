@@ -40,7 +40,10 @@ void ExtendedServer::OnRequest(ServerSession& session, Datagram& datagram,
     return;
   }
   // The client would not use the slot again if it still wanted anything of the request before.
-  Retire(session, slot);
+  if (slot.state == State::kExecuting || slot.state == State::kReceiving ||
+      slot.state == State::kReplying) [[unlikely]] {
+    Retire(session, slot);
+  }
   slot.request_id = header.request_id;
   slot.routed = picked_;
   slot.echo_base = header.timestamp - static_cast<uint32_t>(now_ns_);

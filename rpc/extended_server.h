@@ -97,8 +97,8 @@ class ExtendedServer {
   void OnPacket(Datagram& datagram, const ExtendedHeader& header);
   void OnControl(ServerSession& session, Datagram& datagram, const ExtendedHeader& header);
   // Requests for which a router has picked this server. False: it is none.
-  bool ReadPicked(const Datagram& datagram, ExtendedHeader* header);
-  void OnPicked(Datagram& datagram, const ExtendedHeader& header);
+  [[gnu::noinline]] bool ReadPicked(const Datagram& datagram, ExtendedHeader* header);
+  [[gnu::noinline]] void OnPicked(Datagram& datagram, const ExtendedHeader& header);
   bool MayBeOlder(const ExtendedHeader& header, const ServerSession& session) const;
   void Prefetch(const ExtendedHeader& header);
 
