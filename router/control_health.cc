@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <utility>
 
 #include "weft/router/control_path.h"
@@ -6,12 +7,17 @@
 
 namespace weft::router {
 
-void ControlPath::CheckHealth(int64_t now_ns) {
-  members_.ForEach([this, now_ns](Member& member) { CheckOne(member, now_ns); });
+int64_t ControlPath::CheckHealth(int64_t now_ns) {
+  int64_t shortest_ns = settings_.keepalive_ns;
+  members_.ForEach([&](Member& member) {
+    shortest_ns = std::min(shortest_ns, member.life.keepalive_ns);
+    CheckOne(member, now_ns);
+  });
   // Slots may have come back, or the last server may have gone.
   requests_.SendReady(now_ns);
   requests_.Flush();
   if (control_ != nullptr) outbox_.Send(*control_);
+  return shortest_ns / kChecksPerKeepalive;
 }
 
 void ControlPath::CheckOne(Member& member, int64_t now_ns) {
@@ -22,7 +28,12 @@ void ControlPath::CheckOne(Member& member, int64_t now_ns) {
   if (member.state == Member::State::kDraining) {
     if (silent && member.life.knows_weft && outstanding > 0) members_.Lose(member);
     // One that goes on to JOIN, or whose JOIN comes late, would be back at once if it were forgotten.
-    const bool may_join = member.life.joined && !silent && !(member.leaving && member.configured);
+    // A server that was refused does so rarely.
+    const int64_t kept_ns = member.leaving
+                                ? SilenceNs(member.life)
+                                : std::max(kForgetNs, 20 * member.life.keepalive_ns);
+    const bool may_join = member.life.joined && now_ns - member.life.heard_ns < kept_ns &&
+                          !(member.leaving && member.configured);
     if (dispatcher_.servers().outstanding(member.index) > 0 || may_join) return;
     if (member.leaving && member.configured) {
       member.leaving = false;

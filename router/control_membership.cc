@@ -64,8 +64,8 @@ void ControlPath::OnMembership(const ControlRequest& request, const Peer& peer, 
                                Buffer&& packet, int64_t now_ns) {
   r2p2::MembershipAck ack = {.incarnation = settings_.incarnation,
                              .server = request.membership.incarnation,
-                             .keepalive_us = static_cast<uint32_t>(std::min<int64_t>(
-                                 request.membership.keepalive_us, settings_.keepalive_ns / 1000))};
+                             .keepalive_us = static_cast<uint32_t>(
+                                 KeepaliveOf(request.membership) / 1000)};
   const bool join = request.question.kind == ControlKind::kJoin;
   DropReason code;
   if (join) {
@@ -97,6 +97,10 @@ DropReason ControlPath::Join(const ControlRequest& request, const Peer& peer, bo
   const bool own = member != nullptr && member->configured &&
                    members_.FindPeer(peer, from_control) == member;
   if (request.forbidden || (!settings_.join && !own)) return DropReason::kForbidden;
+  // A router that sent requests to itself would never end.
+  if (!RouterOptions::CheckServer(wish.address, listen_.local_address()).ok()) {
+    return DropReason::kForbidden;
+  }
   const RouterOptions::Server server = {
       .address = wish.address, .slots = wish.slots, .weight = wish.weight};
   if (member == nullptr) {
@@ -131,8 +135,7 @@ DropReason ControlPath::Join(const ControlRequest& request, const Peer& peer, bo
   members_.AddPeer(*member, peer, from_control);
   member->life.joined = true;
   member->life.knows_weft = true;
-  member->life.keepalive_ns =
-      std::min(int64_t{wish.keepalive_us} * 1000, settings_.keepalive_ns);
+  member->life.keepalive_ns = KeepaliveOf(wish);
   Heard(*member, now_ns);
   *joined = member;
   return DropReason::kNone;

@@ -9,6 +9,7 @@
 #ifndef WEFT_ROUTER_CONTROL_PATH_H_
 #define WEFT_ROUTER_CONTROL_PATH_H_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -63,8 +64,8 @@ class ControlPath {
   // FEEDBACK that came to another worker.
   size_t TakePassedOn(int64_t now_ns);
 
-  // Looks who is alive; to be called kChecksPerKeepalive times a keepalive.
-  void CheckHealth(int64_t now_ns);
+  // Looks who is alive, and returns after how many nanoseconds to do so again.
+  int64_t CheckHealth(int64_t now_ns);
   void OnUnreachable(const Peer& peer, bool from_control);
   // A sign of life.
   void Heard(Member& member, int64_t now_ns);
@@ -80,9 +81,15 @@ class ControlPath {
  private:
   static constexpr size_t kBurst = 32;
   static constexpr size_t kOutbox = 2048;
+  // As in the configuration: who asks for less has this.
+  static constexpr int64_t kKeepaliveMinNs = 1'000'000;
   static constexpr uint32_t kOwnSession = 1;  // from_session of questions, session of answers
 
-  bool judges() const { return worker_ == 0; }
+  int64_t KeepaliveOf(const r2p2::Membership& wish) const {
+    return std::max(kKeepaliveMinNs,
+                    std::min(int64_t{wish.keepalive_us} * 1000, settings_.keepalive_ns));
+  }
+  bool judges() const { return group_ == nullptr || worker_ == 0; }
   void OnExtended(Datagram& datagram, bool from_control, int64_t now_ns);
   void OnHello(Datagram& datagram, const r2p2::ExtendedHeader& header);
   void OnAnswer(const Datagram& datagram, const r2p2::ExtendedHeader& header, bool from_control,

@@ -59,7 +59,8 @@ void Dispatcher::Arrive(absl::Span<const Arrival> burst, int64_t now_ns,
   for (uint32_t i = 0; i < burst.size(); ++i) {
     if (decisions[i].fate != Fate::kRepeat) continue;
     const Placement* const placement = table_.Find(burst[i].key);
-    if (placement == nullptr || placement->state == Placement::State::kQueued) {
+    if (placement == nullptr || placement->state == Placement::State::kQueued ||
+        placement->state == Placement::State::kRefused) {
       decisions[i].fate = Fate::kIgnore;
       ++stats_.ignored;
     } else {
@@ -113,6 +114,13 @@ bool Dispatcher::OnKnown(const Arrival& arrival, Placement& known, Decision* dec
         } else {
           decision->fate = Fate::kRepeat;
         }
+        return true;
+      }
+      remembered_.Remove(table_.IndexOf(known));
+      return false;
+    case Placement::State::kRefused:
+      if (same) {
+        Refuse(static_cast<Fate>(known.ticket), decision);
         return true;
       }
       remembered_.Remove(table_.IndexOf(known));
@@ -179,7 +187,7 @@ void Dispatcher::PickServers(absl::Span<const Arrival> burst, int64_t now_ns,
     } else if (i >= picked) {
       if (none) {
         Refuse(Fate::kNoServer, &decision);
-        table_.Erase(placement);
+        RememberRefused(placement, Fate::kNoServer);
       } else {
         Queue(arrival, placement, now_ns, &decision);
       }
@@ -198,10 +206,10 @@ void Dispatcher::Queue(const Arrival& arrival, Placement& placement, int64_t now
     const uint32_t victim = queue_.Victim(tenant);
     if (victim == kNoIndex) {
       Refuse(Fate::kQueueFull, decision);
-      table_.Erase(placement);
+      RememberRefused(placement, Fate::kQueueFull);
       return;
     }
-    table_.Erase(table_[queue_[victim].placement]);
+    RememberRefused(table_[queue_[victim].placement], Fate::kQueueFull);
     queue_.Remove(victim);
     ++stats_.refused_queue_full;
     ++stats_.refused_tenant;
@@ -250,6 +258,16 @@ void Dispatcher::End(Placement& placement) {
   }
   placement.state = Placement::State::kDone;
   remembered_.PushBack(index);
+}
+
+void Dispatcher::RememberRefused(Placement& placement, Fate fate) {
+  if (placement.request_id == 0) {
+    table_.Erase(placement);
+    return;
+  }
+  placement.state = Placement::State::kRefused;
+  placement.ticket = static_cast<uint32_t>(fate);
+  remembered_.PushBack(table_.IndexOf(placement));
 }
 
 size_t Dispatcher::Expire(int64_t now_ns) {
@@ -309,7 +327,7 @@ size_t Dispatcher::RefuseWaiting(absl::Span<Ready> ready) {
   size_t count = 0;
   while (count < ready.size() && !queue_.empty()) {
     const uint32_t ticket = queue_.Pop();
-    table_.Erase(table_[queue_[ticket].placement]);
+    RememberRefused(table_[queue_[ticket].placement], Fate::kNoServer);
     ready[count++] = {.ticket = ticket};
     ++stats_.refused_no_server;
   }

@@ -17,8 +17,8 @@
 // the slot ends: a FEEDBACK that is lost costs a slot for no longer than that. All leases are
 // equally long, so that they end in the order in which they began.
 //
-// In the extended format a request is executed at most once: what became of the last request of
-// each slot of a client is remembered after its end, as long as there is room. Of a request that
+// In the extended format a request is executed at most once, and one that was refused not at all:
+// what became of the last request of each slot of a client is remembered, as long as there is room. Of a request that
 // was sent before and is not known, `Arrival::age_ns` tells whether it would be known if it had
 // ever come here; if not, it is refused rather than executed for the second time.
 //
@@ -172,7 +172,10 @@ class Dispatcher {
   ServerIndex AddServer(uint64_t name, uint32_t slots, uint32_t weight);
   // One that is not gets no new requests; what it has, it keeps.
   void SetAvailable(ServerIndex server, bool available);
-  void SetSlots(ServerIndex server, uint32_t slots) { servers_.SetSlots(server, slots); }
+  void SetSlots(ServerIndex server, uint32_t slots) {
+    returned_ += slots;
+    servers_.SetSlots(server, slots);
+  }
   void SetWeight(ServerIndex server, uint32_t weight) { servers_.SetWeight(server, weight); }
   // The server has gone, or begun anew: what it had is lost and will not be asked of it again.
   void Lose(ServerIndex server);
@@ -210,6 +213,8 @@ class Dispatcher {
     return placement.epoch != epochs_[placement.server];
   }
   void Refuse(Fate fate, Decision* decision);
+  // It was refused: its copies will be, too.
+  void RememberRefused(Placement& placement, Fate fate);
   void ForgetOldest();
   size_t RefuseWaiting(absl::Span<Ready> ready);
 

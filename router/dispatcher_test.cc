@@ -177,7 +177,6 @@ TEST_F(DispatcherTest, AServerThatIsAddedOrGrowsTakesThoseThatWait) {
   servers_.push_back(dispatcher_->AddServer(200, 2, 1));
   EXPECT_EQ(TakeReady().size(), 2u);
   dispatcher_->SetSlots(servers_[0], 3);
-  dispatcher_->SetAvailable(servers_[0], true);
   EXPECT_EQ(TakeReady().size(), 2u);
 }
 
@@ -306,6 +305,30 @@ TEST_F(DispatcherTest, WhatIsForgottenForWantOfRoomIsNotExecutedAgain) {
   EXPECT_EQ(Arrive(Resent(4, 1, 300 * kMs)).fate, Fate::kForward) << "younger than all forgotten";
   EXPECT_EQ(Arrive(Numbered(5, 1)).fate, Fate::kTableFull) << "nobody only remembered is left";
   EXPECT_EQ(stats().forgotten.value(), 2u);
+}
+
+TEST_F(DispatcherTest, WhatWasRefusedStaysRefusedUntilTheClientsNextRequest) {
+  Make({.queue_max = 1}, 1, 1);
+  Arrive(9);
+  Arrive(Numbered(1, 1));
+  EXPECT_EQ(Arrive(Numbered(2, 1)).fate, Fate::kQueueFull);
+  Done(servers_[0], 9);
+  ASSERT_EQ(TakeReady().size(), 1u);
+  EXPECT_EQ(Arrive(Numbered(2, 1)).fate, Fate::kQueueFull) << "a copy that the network made";
+  EXPECT_EQ(Arrive(Resent(2, 1, 100)).fate, Fate::kQueueFull);
+  EXPECT_EQ(Arrive(Numbered(2, 2)).fate, Fate::kQueue);
+  dispatcher_->SetAvailable(servers_[0], false);
+  EXPECT_EQ(TakeReady()[0].server, kNoServerIndex);
+  EXPECT_EQ(Arrive(Numbered(3, 1)).fate, Fate::kNoServer);
+  dispatcher_->SetAvailable(servers_[0], true);
+  EXPECT_EQ(Arrive(Resent(2, 2, 100)).fate, Fate::kNoServer);
+  EXPECT_EQ(Arrive(Numbered(3, 1)).fate, Fate::kNoServer);
+  Arrival burst[] = {Numbered(4, 1), Numbered(4, 1)};
+  Decision decisions[2];
+  dispatcher_->SetAvailable(servers_[0], false);
+  dispatcher_->Arrive(burst, now_ns_, absl::MakeSpan(decisions));
+  EXPECT_EQ(decisions[0].fate, Fate::kNoServer);
+  EXPECT_EQ(decisions[1].fate, Fate::kIgnore);
 }
 
 TEST_F(DispatcherTest, AnExpiredLeaseIsRememberedAsDone) {

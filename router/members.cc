@@ -129,7 +129,7 @@ void Members::Remove(Member& member) {
 void Members::Try(Member& member) {
   if (member.on_trial || member.state != Member::State::kDown) return;
   member.on_trial = true;
-  member.trial_outstanding = dispatcher_.servers().outstanding(member.index);
+  member.trial_forwarded = member.forwarded;
   ++trials_;
   dispatcher_.SetAvailable(member.index, true);
 }
@@ -138,10 +138,7 @@ void Members::EndTrials() {
   if (trials_ == 0) [[likely]]
     return;
   ForEach([this](Member& member) {
-    if (!member.on_trial ||
-        dispatcher_.servers().outstanding(member.index) <= member.trial_outstanding) {
-      return;
-    }
+    if (!member.on_trial || member.forwarded == member.trial_forwarded) return;
     member.on_trial = false;
     --trials_;
     dispatcher_.SetAvailable(member.index, false);

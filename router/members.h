@@ -35,7 +35,7 @@ struct Member {
     kLeft,      // has said LEAVE, is configured, and so may come back
   };
   // Peers of one server: its address, and others that its JOIN came from.
-  static constexpr size_t kPeersMax = 4;
+  static constexpr size_t kPeersMax = 18;
   struct Known {
     Peer peer;
     bool control = false;  // of the port for control
@@ -49,7 +49,7 @@ struct Member {
   bool leaving = false;     // kDraining: it has asked for that itself
   bool removing = false;    // kDraining: it goes with its last request, though it may JOIN
   bool on_trial = false;    // up for one request only
-  uint32_t trial_outstanding = 0;
+  uint64_t trial_forwarded = 0;
   Life life;
   uint64_t incarnation = 0;         // of its latest JOIN; 0: none
   uint64_t former_incarnation = 0;  // whose JOINs are late ones

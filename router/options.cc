@@ -5,6 +5,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "weft/netstack/ip_address.h"
 #include "weft/r2p2/policy/policy.h"
 #include "weft/router/clients.h"
 
@@ -22,27 +23,10 @@ absl::Status CheckRange(const char* field, int64_t value, int64_t min, int64_t m
   return Wrong(field, absl::StrCat(value, " is out of range; give ", min, " to ", max));
 }
 
-// One that requests can be sent to.
-absl::Status CheckServerAddress(const std::string& field, const Address& address,
-                                const Address& listen) {
-  if (address.kind() == Address::Kind::kNone) return Wrong(field, "there is none");
-  if (address.is_ip() && address.port() == 0) {
-    return Wrong(field, "has port 0; give the port that the server listens at");
-  }
-  const bool any = address.kind() == Address::Kind::kIpv4
-                       ? address.ipv4() == Address::Ipv4Bytes{}
-                       : address.is_ip() && address.ipv6() == Address::Ipv6Bytes{};
-  if (any) {
-    return Wrong(field, absl::StrCat(address.ToString(), " is no one's address; give the server's"));
-  }
-  if (address == listen) {
-    return Wrong(field, absl::StrCat(address.ToString(), " is where the router itself listens"));
-  }
-  if (listen.kind() != Address::Kind::kNone && address.is_ip() != listen.is_ip()) {
-    return Wrong(field, absl::StrCat(address.ToString(), " cannot be reached from ",
-                                     listen.ToString(), ": they are of different kinds"));
-  }
-  return absl::OkStatus();
+absl::Status CheckServerAt(const std::string& field, const Address& server,
+                           const Address& listen) {
+  const absl::Status status = RouterOptions::CheckServer(server, listen);
+  return status.ok() ? status : Wrong(field, status.message());
 }
 
 absl::Status ReadAddresses(const config::Router& config, RouterOptions* options) {
@@ -93,7 +77,7 @@ absl::Status ReadServer(const config::RouterServer& config, const std::string& f
         return Wrong(field + ".address", absl::StrCat(address.ToString(), " is there twice"));
       }
     }
-    absl::Status status = CheckServerAddress(field + ".address", address, options->listen);
+    absl::Status status = CheckServerAt(field + ".address", address, options->listen);
     if (!status.ok()) return status;
     options->servers.push_back({address, config.slots(), config.weight()});
     if (options->servers.size() > options->servers_max) {
@@ -167,6 +151,31 @@ absl::StatusOr<RouterOptions> RouterOptions::From(const config::Config& config) 
   return options;
 }
 
+absl::Status RouterOptions::CheckServer(const Address& server, const Address& listen) {
+  const std::string text = server.ToString();
+  if (server.kind() == Address::Kind::kNone) {
+    return absl::InvalidArgumentError("there is none; give the address that the server listens at");
+  }
+  if (server == listen) {
+    return absl::InvalidArgumentError(absl::StrCat(text, " is where the router itself listens"));
+  }
+  if (listen.kind() != Address::Kind::kNone && server.is_ip() != listen.is_ip()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        text, " cannot be reached from ", listen.ToString(), ": they are of different kinds"));
+  }
+  if (!server.is_ip()) return absl::OkStatus();
+  const netstack::IpAddress ip = netstack::IpAddress::From(server);
+  if (ip.is_unspecified() || ip.is_multicast() || ip.is_limited_broadcast()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(text, " is no one's address; give that of one server"));
+  }
+  if (server.port() == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(text, " has port 0; give the one that the server listens at"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RouterOptions::Validate() const {
   const auto policies = r2p2::MakePolicy(policy, 0);
   if (!policies.ok()) return Wrong("policy", policies.status().message());
@@ -184,7 +193,7 @@ absl::Status RouterOptions::Validate() const {
   absl::flat_hash_set<Address> seen;
   for (size_t i = 0; i < servers.size(); ++i) {
     const std::string field = absl::StrCat("servers[", i, "].address");
-    status = CheckServerAddress(field, servers[i].address, listen);
+    status = CheckServerAt(field, servers[i].address, listen);
     if (!status.ok()) return status;
     if (!seen.insert(servers[i].address).second) {
       return Wrong(field, absl::StrCat(servers[i].address.ToString(), " is there twice"));

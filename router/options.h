@@ -67,6 +67,9 @@ struct RouterOptions {
   static absl::StatusOr<RouterOptions> From(const config::Config& config);
   // What From() checks, of options made by hand.
   absl::Status Validate() const;
+  // Whether requests can be sent to `server` by a router that listens at `listen`. InvalidArgument
+  // says why not.
+  static absl::Status CheckServer(const Address& server, const Address& listen);
 };
 
 }  // namespace weft::router

@@ -32,6 +32,7 @@ struct alignas(64) Placement {
     kQueued,  // waits
     kPlaced,  // at a server
     kDone,    // was; remembered
+    kRefused,  // remembered, so that a copy of it is refused, too
   };
 
   uint64_t key = 0;
@@ -42,7 +43,7 @@ struct alignas(64) Placement {
   uint32_t chain = kNoIndex;    // the next one in the table's chain, or free
   uint32_t server = 0;          // kPlaced, kDone
   uint32_t epoch = 0;           // of the server when it was placed
-  uint32_t ticket = 0;          // kQueued
+  uint32_t ticket = 0;          // kQueued; kRefused: the Fate
   State state = State::kFree;
 };
 static_assert(sizeof(Placement) == 64);

@@ -193,6 +193,7 @@ void RequestPath::SendReady(int64_t now_ns) {
       Send(ready.server, std::move(kept.buffer), kept.source);
     }
     if (n > 0) members_.EndTrials();
+    if (requests_.is_congested() || answers_.is_congested()) Flush();
   } while (n == ready_.size());
 }
 

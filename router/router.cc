@@ -126,7 +126,7 @@ absl::Status Router::Init() {
   }
   listen_poller_ = std::make_unique<Poller>(*this, *listen_, false);
   if (control_ != nullptr) control_poller_ = std::make_unique<Poller>(*this, *control_, true);
-  ScheduleTick();
+  loop_.timers().Schedule(tick_, loop_.now_ns());
   if (group_ == nullptr) return absl::OkStatus();
   group_->Attach(worker_, loop_.mailbox(), this);
   if (worker_ == 0) {
@@ -198,19 +198,15 @@ void Router::OnLeaseTimer(int64_t now_ns) {
   Continue();
 }
 
-void Router::ScheduleTick() {
-  loop_.timers().Schedule(tick_, loop_.now_ns() + absl::ToInt64Nanoseconds(options_.keepalive) /
-                                                      kChecksPerKeepalive);
-}
 
 void Router::OnTick(int64_t now_ns) {
-  control_path_->CheckHealth(now_ns);
+  const int64_t next_ns = control_path_->CheckHealth(now_ns);
   dispatcher_->UpdateGauges();
   for (size_t i = 1; i < missed_.size(); ++i) {
     if (missed_[i]) SendAllMembers(i);
   }
   ScheduleLease();
-  ScheduleTick();
+  loop_.timers().Schedule(tick_, now_ns + next_ns);
 }
 
 void Router::Continue() {

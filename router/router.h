@@ -116,7 +116,6 @@ class Router {
   void OnLeaseTimer(int64_t now_ns);
   void OnTick(int64_t now_ns);
   void ScheduleLease();
-  void ScheduleTick();
   // Tells the other workers.
   void Publish(const MemberChange& change);
   absl::Status ApplyHere(const RouterOptions& options);

@@ -97,6 +97,8 @@ void Router::ApplyServers(const RouterOptions& options) {
 }
 
 absl::Status Router::Add(const RouterOptions::Server& server) {
+  absl::Status status = RouterOptions::CheckServer(server.address, listen_->local_address());
+  if (!status.ok()) return status;
   Member* const member = members_->Find(server.address);
   // Whoever adds a server that drains has changed his mind.
   if (member != nullptr && member->state == Member::State::kDraining) {

@@ -7,7 +7,7 @@
 //   // on each worker's thread:
 //   auto router = Router::Create(loop, std::move(port), nullptr, options, group, worker);
 //
-// Each worker has slots and queues of its own (docs/adr/0021-slots-are-split-between-workers.md).
+// Each worker has slots and queues of its own (docs/adr/0020-slots-are-split-between-workers.md).
 // FEEDBACK passes through a bounded ring of each worker; what finds it full is dropped and counted,
 // and the lease returns the slot. Changes of servers are rare and go through the loops' mailboxes,
 // up to kChangesMax at a time.

@@ -175,6 +175,7 @@ void ClientSessions::CloseMember(ClientSession& member, const absl::Status& erro
 void ClientSessions::Detach(ClientSession& member) {
   ClientPool& servers = *member.pool->servers;
   servers.members.erase(member.peer);
+  servers.lost_ns = base_.loop.now_ns();
   if (servers.chosen == &member) servers.chosen = nullptr;
   member.pool = nullptr;
   member.pooled = false;
@@ -325,8 +326,8 @@ void ClientSessions::OnStrayPacket(const Peer& peer, const ExtendedHeader& heade
   ++base_.stats.unexpected;
 }
 
-// The router has sent the request to a server that does not know this client, and so has not
-// executed it. Nobody else can say so who has not read the request's id.
+// The router has sent the request to a server that does not know this client, and so does not
+// execute it. Nobody else can say so who has not read the request's id.
 void ClientSessions::OnUnknownToServer(ClientSession& pool, const Peer& server,
                                        const ExtendedHeader& header) {
   ClientCall* const call = CallOf(pool, header);
@@ -338,14 +339,22 @@ void ClientSessions::OnUnknownToServer(ClientSession& pool, const Peer& server,
   if (call->state == ClientCall::State::kCancelling) return Discard(*call);
   const CallId id = IdOf(*call);
   ClientSession* known = FindMember(pool, server);
-  // An answer to what was sent before the server knew the session is only late.
-  if (known != nullptr && known->confirmed_ns != 0 && call->sent_ns >= known->confirmed_ns) {
+  // An answer to what was sent before the server knew the session is only late. One that names the
+  // session says that the request may be older.
+  if (known != nullptr && header.from_session == 0 && known->confirmed_ns != 0 &&
+      call->sent_ns >= known->confirmed_ns) {
     Lose(*known,
          absl::UnavailableError("the server has restarted or given up the session; the request "
                                 "may or may not have been executed"),
          SessionEvent::Kind::kLost, Waiting::kEnd);
     if (Find(id) == nullptr) return;  // a callback has cancelled it
     known = FindMember(pool, server);
+  }
+  // What was sent first may have come to a server that knew this client then, and has restarted.
+  // (Of a long request that would only be the first packet.)
+  if (call->sent_twice && call->sent_ns <= pool.servers->lost_ns) {
+    return Fail(*call, absl::UnavailableError("a server of the pool has gone; the request may or "
+                                              "may not have been executed"));
   }
   if (known == nullptr) {
     const absl::StatusOr<ClientSession*> made = NewMember(pool, server);

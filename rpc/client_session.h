@@ -33,6 +33,7 @@ struct ClientPool {
   absl::flat_hash_map<Peer, uint32_t> members;  // to the numbers of their sessions
   uint32_t nonce = 0;                           // of the latest HELLO to one of them
   bool asking = false;                          // a HELLO to the router is under way
+  int64_t lost_ns = INT64_MIN;                  // when a session with one of them last ended
   // Of an application's own session, which is one with one server: whom the router picked for its
   // first call. Null before.
   ClientSession* chosen = nullptr;

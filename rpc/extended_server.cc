@@ -21,6 +21,9 @@ constexpr int64_t kHalfOpenNs = 1'000'000'000;
 // So many packets together make it worth to ask for memory ahead.
 constexpr size_t kPrefetchFrom = 4;
 
+// More than a packet takes that was sent before a session was open, and comes after.
+constexpr int64_t kOnTheWayNs = 10'000'000;
+
 int64_t BoundedNs(absl::Duration duration) {
   return TimeoutNs(std::clamp(duration, absl::ZeroDuration(), absl::Hours(1)));
 }
@@ -150,19 +153,32 @@ bool ExtendedServer::ReadPicked(const Datagram& datagram, ExtendedHeader* header
   if (session != nullptr) {
     header->session = session->number;
     header->key = session->key;
-    __builtin_prefetch(session);
+    header->echo = anycast.age_us;  // which requests do not use
   }
   return true;
+}
+
+// Whether a request that was sent before may have come to a session that this one followed, of this
+// server before it restarted, say, and have been executed in that. Whether there was one, its client
+// knows.
+bool ExtendedServer::MayBeOlder(const ExtendedHeader& header, const ServerSession& session) const {
+  if (!header.resent) [[likely]]
+    return false;
+  const int64_t age_ns = int64_t{header.echo} * 1000 + kOnTheWayNs;
+  if (age_ns < now_ns_ - session.opened_ns) return false;
+  return header.slot() >= session.slot_count ||
+         session.slots[header.slot()].request_id < header.request_id;
 }
 
 void ExtendedServer::OnPicked(Datagram& datagram, const ExtendedHeader& header) {
   datagram.buffer.TrimFront(kAnycastHeaderBytes);
   ServerSession* const session = sessions_.Find(header.session, header.key);
   ++core_.stats.picked;
-  if (session == nullptr) {
+  if (session == nullptr || MayBeOlder(header, *session)) {
     core_.DoneRouted(datagram.peer, header.from_session, header.slot());
     ExtendedHeader question = header;
-    question.session = question.key = 0;  // it may have ended in this burst
+    question.session = session != nullptr ? session->number : 0;
+    question.key = 0;
     return SendReset(datagram, question);
   }
   session->heard_ms = CoarseTime(now_ns_);

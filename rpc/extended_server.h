@@ -99,6 +99,7 @@ class ExtendedServer {
   // Requests for which a router has picked this server. False: it is none.
   bool ReadPicked(const Datagram& datagram, ExtendedHeader* header);
   void OnPicked(Datagram& datagram, const ExtendedHeader& header);
+  bool MayBeOlder(const ExtendedHeader& header, const ServerSession& session) const;
   void Prefetch(const ExtendedHeader& header);
 
   // --- Sessions.

@@ -157,10 +157,9 @@ class SimulatedRun {
       network_.events().At(begin_ns + 15'000'000, [this] { router_->Remove(NameOf(1)); });
     }
     if (weather_.restart) {
-      network_.events().At(begin_ns + 30'000'000, [this] {
-        servers_[0].reset();
-        StartServer(0);
-      });
+      // Longer than a packet takes: what was sent before it ended does not come after it began.
+      network_.events().At(begin_ns + 29'000'000, [this] { servers_[0].reset(); });
+      network_.events().At(begin_ns + 30'000'000, [this] { StartServer(0); });
     }
     // What a damaged packet began to be, of a request that nobody sends, has to expire.
     RunUntil(begin_ns + 60'000'000 + kCallTimeNs + kExpiryNs);

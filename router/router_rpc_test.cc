@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Clients and servers of rpc/ with a router between them, over a simulated network.
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "weft/core/task.h"
+#include "weft/router/router_fixture.h"
+#include "weft/rpc/client.h"
+#include "weft/rpc/server.h"
+
+namespace weft::router {
+namespace {
+
+constexpr size_t kCalls = 400;
+
+class RouterRpcTest : public testing::TestWithParam<RouterOptions::Forwarding> {
+ protected:
+  RouterRpcTest() {
+    RouterOptions options = RouterNetwork::Options();
+    options.forwarding = GetParam();
+    options.join = true;
+    world_.Start(options);
+  }
+
+  void StartServer(const std::string& name) {
+    rpc::ServerOptions options;
+    options.router.control = {world_.router_address()};
+    options.router.join = true;
+    options.key_seed = 7;
+    auto server = rpc::Server::Create(
+        world_.loop_, *world_.transport_->OpenDatagramPort({.local = Address::Sim(name)}), options,
+        [](rpc::ServerCall call) -> Task<void> {
+          co_await call.loop().Sleep(absl::Microseconds(20));
+          (void)call.Reply(std::move(call.request()));
+        });
+    ASSERT_TRUE(server.ok()) << server.status();
+    servers_.push_back(*std::move(server));
+  }
+  void StartClient(rpc::Wire wire) {
+    auto client = rpc::Client::Create(
+        world_.loop_, *world_.transport_->OpenDatagramPort({.local = Address::Sim("client")}),
+        {.timeout = absl::Milliseconds(50), .request_id_seed = 3, .wire = wire});
+    ASSERT_TRUE(client.ok()) << client.status();
+    client_ = *std::move(client);
+  }
+  // Calls of `bytes`, `at_once` at a time.
+  void Call(size_t bytes, size_t at_once) {
+    const Peer router = *client_->Resolve(world_.router_address());
+    request_.assign(bytes, 'r');
+    const auto begin = [&] {
+      ++begun_;
+      const auto call = client_->Call(
+          router, {reinterpret_cast<const uint8_t*>(request_.data()), request_.size()},
+          [this](absl::StatusOr<BufferChain> reply) {
+            ++(reply.ok() && reply->size() == request_.size() ? replies_ : failures_);
+            if (!reply.ok() && failure_.ok()) failure_ = reply.status();
+          });
+      ASSERT_TRUE(call.ok()) << call.status();
+    };
+    RunVirtual(
+        world_.network_, {&world_.loop_},
+        [&] {
+          while (begun_ < kCalls && client_->outstanding() < at_once) begin();
+          return client_->outstanding() == 0;
+        },
+        world_.network_.NowNs() + 10'000 * kMs);
+  }
+
+  RouterNetwork world_;
+  std::vector<std::unique_ptr<rpc::Server>> servers_;
+  std::unique_ptr<rpc::Client> client_;
+  std::string request_;
+  size_t begun_ = 0;
+  size_t replies_ = 0;
+  size_t failures_ = 0;
+  absl::Status failure_;
+};
+
+TEST_P(RouterRpcTest, ServersJoinAndAnswerClientsDirectly) {
+  for (const char* name : {"a", "b", "c"}) StartServer(name);
+  world_.RunFor(10 * kMs);
+  StartClient(rpc::Wire::kOriginal);
+  Call(100, 16);
+  EXPECT_EQ(replies_, kCalls) << failure_;
+  world_.RunFor(10 * kMs);
+  for (const auto& server : servers_) EXPECT_GT(server->stats().requests.value(), kCalls / 6);
+  EXPECT_EQ(world_.dispatcher_stats().done.value(), kCalls);
+  EXPECT_EQ(world_.dispatcher_stats().leases_expired.value(), 0u);
+  world_.ExpectNothingHeld();
+}
+
+TEST_P(RouterRpcTest, LongRequestsPassTheRouterWithTheirFirstPacketOnly) {
+  for (const char* name : {"a", "b"}) StartServer(name);
+  world_.RunFor(10 * kMs);
+  StartClient(rpc::Wire::kOriginal);
+  Call(20'000, 4);
+  EXPECT_EQ(replies_, kCalls) << failure_;
+  world_.RunFor(10 * kMs);
+  EXPECT_EQ(world_.stats().requests.value(), kCalls);
+  EXPECT_EQ(world_.stats().strays.value(), 0u);
+  world_.ExpectNothingHeld();
+}
+
+TEST_P(RouterRpcTest, AServerThatDrainsLeavesWithoutAFailedCall) {
+  for (const char* name : {"a", "b"}) StartServer(name);
+  world_.RunFor(10 * kMs);
+  StartClient(rpc::Wire::kOriginal);
+  bool drained = false;
+  world_.network_.events().At(world_.network_.NowNs() + kMs,
+                              [&] { servers_[0]->Drain([&drained] { drained = true; }); });
+  Call(100, 16);
+  EXPECT_EQ(replies_, kCalls) << failure_;
+  world_.RunFor(1000 * kMs);
+  EXPECT_TRUE(drained);
+  EXPECT_GT(servers_[1]->stats().requests.value(), kCalls / 2);
+  world_.ExpectNothingHeld();
+}
+
+TEST_P(RouterRpcTest, AServerThatEndsIsNotMissed) {
+  for (const char* name : {"a", "b"}) StartServer(name);
+  world_.RunFor(10 * kMs);
+  servers_.pop_back();
+  world_.RunFor(500 * kMs);
+  StartClient(rpc::Wire::kOriginal);
+  Call(100, 16);
+  EXPECT_EQ(replies_, kCalls) << failure_;
+}
+
+INSTANTIATE_TEST_SUITE_P(BothWays, RouterRpcTest,
+                         testing::Values(RouterOptions::Forwarding::kKeepSource,
+                                         RouterOptions::Forwarding::kAddressInHeader),
+                         [](const auto& info) {
+                           return info.param == RouterOptions::Forwarding::kKeepSource
+                                      ? "KeepSource"
+                                      : "AddressInHeader";
+                         });
+
+}  // namespace
+}  // namespace weft::router
