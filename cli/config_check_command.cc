@@ -8,6 +8,7 @@
 #include "weft/cli/command.h"
 #include "weft/cli/flags.h"
 #include "weft/config/loader.h"
+#include "weft/router/config_check.h"
 
 namespace weft::cli {
 
@@ -21,7 +22,7 @@ int ConfigCheck(Arguments arguments) {
 
   int exit_status = kExitOk;
   for (const std::string& file : files) {
-    const absl::StatusOr<config::Config> config = config::LoadFile(file);
+    const absl::StatusOr<config::Config> config = config::LoadFile(file, &router::FindProblems);
     if (config.ok()) {
       std::printf("%s: ok\n", file.c_str());
     } else {

@@ -14,6 +14,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "weft/cli/command.h"
 #include "weft/cli/endpoint.h"
@@ -22,6 +24,7 @@
 #include "weft/core/loop.h"
 #include "weft/core/suggest.h"
 #include "weft/host/host.h"
+#include "weft/rpc/balancer.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/describe.h"
 #include "weft/rpc/load_generator.h"
@@ -32,9 +35,12 @@ namespace weft::cli {
 namespace {
 
 constexpr uint64_t kSessionsMax = 65536;
+constexpr char kNoAddress[] = "no ADDRESS given";
 
 struct PingOptions {
   EndpointOptions endpoint;
+  std::string servers;  // several, with commas
+  std::string policy;   // empty: the configuration's
   uint64_t count = 1000;
   uint64_t size = 64;
   uint64_t rate = 0;
@@ -93,15 +99,25 @@ class Pinger {
         report_(report) {
     load_.Start([&worker] { worker.Stop(); });
   }
+  Pinger(std::unique_ptr<rpc::Client> client, std::unique_ptr<rpc::Balancer> balancer,
+         Worker& worker, PingReport& report)
+      : client_(std::move(client)),
+        balancer_(std::move(balancer)),
+        load_(*balancer_, report.load),
+        progress_(worker.loop(), load_),
+        report_(report) {
+    load_.Start([&worker] { worker.Stop(); });
+  }
   ~Pinger() {
     report_.stats = load_.stats();
     report_.latency = load_.latency().Snapshot();
     report_.first_error = load_.first_error();
-    report_.Take(*client_);
+    report_.Take(*client_, balancer_.get());
   }
 
  private:
   const std::unique_ptr<rpc::Client> client_;
+  const std::unique_ptr<rpc::Balancer> balancer_;  // with several servers
   rpc::LoadGenerator load_;
   const Progress progress_;
   PingReport& report_;
@@ -126,15 +142,27 @@ absl::StatusOr<std::shared_ptr<void>> StartPinger(Worker& worker, const Address&
   absl::StatusOr<std::unique_ptr<rpc::Client>> client =
       rpc::Client::Create(worker.loop(), *std::move(port), *client_options);
   if (!client.ok()) return client.status();
+  const auto show = [&worker](rpc::Client& client) {
+    worker.Show(client.port());
+    worker.Show(rpc::RegisterMetrics(worker.metrics(), client, worker.labels()));
+    worker.Show("rpc", rpc::Description(client));
+  };
+  if (worker.config().rpc().servers_size() > 1) {
+    absl::StatusOr<std::unique_ptr<rpc::Balancer>> balancer =
+        rpc::Balancer::Create(**client, worker.config().rpc());
+    if (!balancer.ok()) return balancer.status();
+    show(**client);
+    worker.Show(rpc::RegisterMetrics(worker.metrics(), **balancer, worker.labels()));
+    worker.Show("rpc", rpc::Description(**balancer));
+    return std::make_shared<Pinger>(*std::move(client), *std::move(balancer), worker, report);
+  }
   absl::StatusOr<Peer> server = (*client)->Resolve(address);
   // Nobody there is the answer to this command, not a mistake in it.
   if (absl::IsNotFound(server.status())) {
     return absl::UnavailableError(server.status().message());
   }
   if (!server.ok()) return server.status();
-  worker.Show((*client)->port());
-  worker.Show(rpc::RegisterMetrics(worker.metrics(), **client, worker.labels()));
-  worker.Show("rpc", rpc::Description(**client));
+  show(**client);
   return std::make_shared<Pinger>(*std::move(client), *server, worker, report);
 }
 
@@ -149,10 +177,14 @@ absl::StatusOr<PingReport> Measure(Endpoint& endpoint, const PingOptions& option
   if (options.sessions > 0 && rpc.wire() == config::Rpc::ORIGINAL) {
     return absl::InvalidArgumentError("--sessions: the original format has none");
   }
+  if (options.sessions > 0 && rpc.servers_size() > 1) {
+    return absl::InvalidArgumentError("--sessions: only with one server");
+  }
   absl::StatusOr<std::unique_ptr<Host>> host = Host::Open(endpoint.config);
   if (!host.ok()) return host.status();
   PingReport report{.transport = endpoint.config.transport().name(),
-                    .address = endpoint.address.ToString(),
+                    .address = rpc.servers_size() > 1 ? absl::StrJoin(rpc.servers(), ",")
+                                                      : endpoint.address.ToString(),
                     .wire = wire,
                     .load = {.request_bytes = options.size,
                              .outstanding_max = options.outstanding,
@@ -160,6 +192,8 @@ absl::StatusOr<PingReport> Measure(Endpoint& endpoint, const PingOptions& option
                              .count = options.count,
                              .sessions = options.sessions,
                              .give_up_after = kGiveUpAfter},
+                    .policy = {},
+                    .servers = {},
                     .stats = {},
                     .latency = {},
                     .first_error = {},
@@ -170,6 +204,32 @@ absl::StatusOr<PingReport> Measure(Endpoint& endpoint, const PingOptions& option
   // The very first was refused on this side: it is the request that is wrong.
   if (report.stats.sent == 0 && !report.first_error.ok()) return report.first_error;
   return report;
+}
+
+// The address and a configuration with the servers: those of the command line; without any, those
+// of a configuration that has a balancer.
+absl::StatusOr<Endpoint> ChooseServers(PingOptions& options) {
+  std::vector<std::string> servers = absl::StrSplit(options.servers, ',', absl::SkipWhitespace());
+  if (!options.endpoint.address.empty() && !servers.empty()) {
+    return absl::InvalidArgumentError("ADDRESS and --servers: only one of them");
+  }
+  const bool named = !options.endpoint.address.empty() || !servers.empty();
+  if (!servers.empty()) options.endpoint.address = servers.front();
+  absl::StatusOr<Endpoint> endpoint = ChooseEndpoint(options.endpoint);
+  if (!endpoint.ok()) return endpoint;
+  config::Rpc& rpc = *endpoint->config.mutable_rpc();
+  if (!named) {
+    if (!rpc.has_balancer() || rpc.servers().empty()) {
+      return absl::InvalidArgumentError(kNoAddress);
+    }
+    // The transport was chosen for another address.
+    options.servers = absl::StrJoin(rpc.servers(), ",");
+    return ChooseServers(options);
+  }
+  rpc.clear_servers();
+  for (const std::string& server : servers) rpc.add_servers(server);
+  if (!options.policy.empty()) rpc.mutable_balancer()->set_policy(options.policy);
+  return endpoint;
 }
 
 absl::Status CheckWire(const std::string& name) {
@@ -190,8 +250,18 @@ int RpcPing(Arguments arguments) {
               "Sends requests to a server and measures the time until each reply. The kind of the\n"
               "address chooses the transport if neither an option nor a configuration does.\n"
               "Exit status: 0 if all were answered, 1 if not, 2 if nothing could be sent.");
-  flags.Argument("ADDRESS", "of the server, such as 127.0.0.1:7000, [::1]:7000 or shm:echo",
-                 &options.endpoint.address);
+  flags.OptionalArgument("ADDRESS", "of the server, such as 127.0.0.1:7000, [::1]:7000 or shm:echo",
+                         &options.endpoint.address);
+  flags.Text("servers", "A,B,...",
+             "instead of ADDRESS: several that do the same, of which each request goes to one\n"
+             "                         (rpc.servers of a configuration that has rpc.balancer)",
+             &options.servers);
+  flags.Text("policy", "NAME",
+             "by which servers are picked: one of "
+             "affinity, jbsq, jsq, power_of_two,\n"
+             "                         random, round_robin, weighted (rpc.balancer.policy: "
+             "power_of_two)",
+             &options.policy);
   flags.Number("count", "N", "requests in all; 0: until interrupted", &options.count, 0,
                UINT64_MAX);
   flags.Number("size", "BYTES", "payload of a request", &options.size, 0, kMessageBytesMax);
@@ -216,7 +286,10 @@ int RpcPing(Arguments arguments) {
   if (absl::Status wire = CheckWire(options.wire); !wire.ok()) {
     return flags.UsageError(wire.message());
   }
-  absl::StatusOr<Endpoint> endpoint = ChooseEndpoint(options.endpoint);
+  absl::StatusOr<Endpoint> endpoint = ChooseServers(options);
+  if (endpoint.status().message() == kNoAddress) {
+    return flags.UsageError(absl::StrCat(kNoAddress, "\nTry 'weft rpc ping --help'."));
+  }
   const absl::StatusOr<PingReport> report =
       endpoint.ok() ? Measure(*endpoint, options) : endpoint.status();
   if (!report.ok()) {

@@ -46,8 +46,12 @@ void PrintWire(const PingReport& report) {
 
 }  // namespace
 
-void PingReport::Take(const rpc::Client& from) {
+void PingReport::Take(const rpc::Client& from, const rpc::Balancer* balancer) {
   client = from.stats();
+  if (balancer != nullptr) {
+    policy = std::string(balancer->policy());
+    servers = balancer->servers();
+  }
   size_t measured = 0;
   from.sessions().ForEach([&](const rpc::ClientSession& session) {
     if (session.state != rpc::ClientSession::State::kOpen) return;
@@ -92,6 +96,10 @@ void PrintText(const PingReport& report) {
   if (report.gave_up()) {
     absl::PrintF("gave up after %d requests without any reply\n", report.ended());
   }
+  for (const rpc::BalancedServer& server : report.servers) {
+    absl::PrintF("%s: %d requests, %d failed, %s\n", server.address.ToString(), server.calls,
+                 server.failed, rpc::NameOf(server.state));
+  }
   if (stats.different > 0) {
     absl::PrintF("%d replies were not the request sent back\n", stats.different);
   }
@@ -127,6 +135,19 @@ void PrintJson(const PingReport& report) {
   }
   json.Field("mean", report.latency.mean() / 1e3);
   json.EndObject();
+  if (!report.policy.empty()) {
+    json.Field("policy", report.policy);
+    json.Key("servers").BeginArray();
+    for (const rpc::BalancedServer& server : report.servers) {
+      json.BeginObject();
+      json.Field("address", server.address.ToString());
+      json.Field("requests", server.calls);
+      json.Field("failed", server.failed);
+      json.Field("state", rpc::NameOf(server.state));
+      json.EndObject();
+    }
+    json.EndArray();
+  }
   json.Field("spoken", report.spoken());
   json.Field("sessions", report.load.sessions);
   json.Field("sessions_opened", client.sessions_opened.value());

@@ -6,9 +6,11 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "weft/core/histogram.h"
+#include "weft/rpc/balancer.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/load_generator.h"
 
@@ -25,6 +27,8 @@ struct PingReport {
   rpc::LoadOptions load;
 
   // As it was.
+  std::string policy;                        // of a balancer; empty: there was none
+  std::vector<rpc::BalancedServer> servers;  // likewise
   rpc::LoadStats stats;
   HistogramSnapshot latency;
   absl::Status first_error;
@@ -35,8 +39,8 @@ struct PingReport {
   double rttvar_us = 0;
   size_t packet_bytes = 0;  // of the first of them
 
-  // Takes from `client` what it knows.
-  void Take(const rpc::Client& client);
+  // Takes from `client` what it knows, and from `balancer`, if that is not null.
+  void Take(const rpc::Client& client, const rpc::Balancer* balancer);
 
   // Requests that have had their end; those in flight when the user interrupts have not.
   uint64_t ended() const { return stats.replies + stats.unanswered(); }

@@ -78,7 +78,7 @@ err_is "weft: unknown command 'rpc pnig'; did you mean 'rpc ping'?"
 weft_exits 2 rcp ping 127.0.0.1:1
 err_is "weft: unknown command 'rcp ping'; did you mean 'rpc ping'?"
 weft_exits 2 frobnicate
-err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, rpc call, rpc list, rpc ping, rpc serve, rpc stats, rpc top, transports"
+err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, router add, router drain, router remove, router serve, router show, rpc call, rpc list, rpc ping, rpc serve, rpc stats, rpc top, transports"
 weft_exits 2 --transport shm rpc ping
 err_is "weft: '--transport' comes before the command; options follow it"
 for name in 'config check' 'config print' 'net arp' 'net ping' 'net show' 'net stats' \
@@ -121,7 +121,7 @@ out_has '^good.cfg: ok$'
 weft_exits 2 config check zero.cfg good.cfg typo.cfg
 out_has '^good.cfg: ok$'
 err_is "zero.cfg:1:8: host.workers: 0 is out of range; give a whole number from 1 to 1024
-typo.cfg:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security, tracing, log"
+typo.cfg:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security, tracing, log, router"
 weft_exits 2 config check missing.cfg
 err_is "cannot read configuration file 'missing.cfg': No such file or directory"
 weft_exits 2 config check
@@ -221,6 +221,31 @@ if serve linux --listen 127.0.0.1:0; then
   out_has '^3 requests, 0 replies, 100% lost'
   weft_exits 1 rpc ping "$address" --timeout 200ms
   out_has '^gave up after 5 requests without any reply$'
+fi
+
+# --- rpc over several servers ---
+
+if serve first --listen 127.0.0.1:0 && first=$address && first_server=$server &&
+  serve second --listen 127.0.0.1:0; then
+  weft_exits 0 rpc ping --servers "$first,$address" --count 200
+  out_has '^200 requests, 200 replies, 0% lost'
+  out_has "^$first: [1-9][0-9]* requests, 0 failed, up$"
+  out_has "^$address: [1-9][0-9]* requests, 0 failed, up$"
+  weft_exits 0 rpc ping --servers "$first,$address" --policy round_robin --count 200 --json
+  json_is "[s['requests'] for s in j['servers']], j['policy']" "[100, 100] round_robin"
+  echo "rpc { servers: ['$first', '$address'] balancer { policy: 'jbsq' } }" >balancer.cfg
+  weft_exits 0 rpc ping --config balancer.cfg --count 200 --outstanding 8 --json
+  json_is "[j['replies'], j['policy'], len(j['servers'])]" "[200, 'jbsq', 2]"
+  weft_exits 2 rpc ping --servers "$first,$address" --policy fastest
+  err_has "unknown policy 'fastest'; there are affinity, jbsq, jsq, power_of_two, random"
+  weft_exits 2 rpc ping --servers "$first,$address" 127.0.0.1:1
+  err_has 'ADDRESS and --servers: only one of them'
+  # One that is gone costs a call or a few, which other servers do not get.
+  stop second TERM
+  weft_exits 1 rpc ping --servers "$first,$address" --policy round_robin --count 200 --json
+  json_is "j['replies'] >= 190" True
+  server=$first_server
+  stop first TERM
 fi
 
 # --- rpc over shared memory ---

@@ -38,7 +38,7 @@ TEST(ErrorsTest, Text) {
            R"(f:1:1: unknown field 'tranport' in weft.config.Config; did you mean 'transport'?)"},
           {R"(hots { x: 1 }
 host { worker: 1 loop { spin: 3 } })",
-           R"(f:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security, tracing, log
+           R"(f:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security, tracing, log, router
 f:2:8: host: unknown field 'worker' in weft.config.Host; did you mean 'workers'?
 f:2:25: host.loop: unknown field 'spin' in weft.config.Loop; known are mode, spin_us)"},
           {R"(host { zebra: 1 })",
@@ -345,6 +345,24 @@ TEST(ErrorsTest, DepthHasALimit) {
     const std::string error(Parse(text, "f", DetectFormat(text)).status().message());
     EXPECT_TRUE(absl::StrContains(error, "too deep; give at most 32 levels")) << error;
   }
+}
+
+TEST(ErrorsTest, WhatRoomsAboveFindHasItsPlaceToo) {
+  const weft::config::Check check = [](const Config& config) -> std::vector<Problem> {
+    if (config.router().policy() != "none") return {};
+    return {{.at = {}, .field = "router.policy", .what = "is none; give one"},
+            {.at = {}, .field = "router.servers[1].address", .what = "is missing"}};
+  };
+  const std::string text = "router {\n  listen: 'a'\n  policy: 'none'\n}";
+  EXPECT_EQ(std::string(Parse(text, "f", Format::kText, check).status().message()),
+            "f:1:1: router.servers[1].address: is missing\n"
+            "f:3:3: router.policy: is none; give one");
+  // Consequential errors would hide what is wrong.
+  EXPECT_EQ(std::string(Parse("router { policy: 'none' }", "f", Format::kText, check)
+                            .status()
+                            .message()),
+            "f:1:1: router.listen: is missing; give a text in double quotes");
+  EXPECT_TRUE(Parse("router { listen: 'a' }", "f", Format::kText, check).ok());
 }
 
 }  // namespace

@@ -22,10 +22,10 @@ absl::Status CannotRead(const std::string& path, int error) {
   return absl::ErrnoToStatus(error, absl::StrCat("cannot read configuration file '", path, "'"));
 }
 
-absl::StatusOr<Config> LoadFromEnvironment() {
+absl::StatusOr<Config> LoadFromEnvironment(const Check& check) {
   const char* path = std::getenv("WEFT_CONFIG");
   if (path == nullptr || *path == '\0') return Config();
-  absl::StatusOr<Config> config = LoadFile(path);
+  absl::StatusOr<Config> config = LoadFile(path, check);
   if (config.ok()) return config;
   // Nobody sees the variable on the command line.
   return absl::Status(config.status().code(),
@@ -39,7 +39,8 @@ Format DetectFormat(const std::string& text) {
   return first != std::string::npos && text[first] == '{' ? Format::kJson : Format::kText;
 }
 
-absl::StatusOr<Config> Parse(const std::string& text, const std::string& origin, Format format) {
+absl::StatusOr<Config> Parse(const std::string& text, const std::string& origin, Format format,
+                             const Check& check) {
   if (text.size() > kTextBytesMax) {
     return absl::InvalidArgumentError(absl::StrCat(
         origin, ": ", text.size(), " bytes; a configuration has at most ", kTextBytesMax));
@@ -48,12 +49,16 @@ absl::StatusOr<Config> Parse(const std::string& text, const std::string& origin,
   Reading reading = format == Format::kJson ? ReadJson(text, &config) : ReadText(text, &config);
   // Half a configuration would only give consequential errors.
   if (reading.problems.empty()) reading.problems = FindProblems(config, reading.locations);
+  if (reading.problems.empty() && check) {
+    reading.problems = check(config);
+    for (Problem& problem : reading.problems) problem.at = Find(reading.locations, problem.field);
+  }
   absl::Status status = ToStatus(std::move(reading.problems), origin);
   if (!status.ok()) return status;
   return config;
 }
 
-absl::StatusOr<Config> LoadFile(const std::string& path) {
+absl::StatusOr<Config> LoadFile(const std::string& path, const Check& check) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return CannotRead(path, errno);
   std::string text;
@@ -62,12 +67,14 @@ absl::StatusOr<Config> LoadFile(const std::string& path) {
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (file.bad()) return CannotRead(path, errno != 0 ? errno : EIO);
   text.resize(static_cast<size_t>(file.gcount()));
-  return Parse(text, path, absl::EndsWith(path, ".json") ? Format::kJson : DetectFormat(text));
+  return Parse(text, path, absl::EndsWith(path, ".json") ? Format::kJson : DetectFormat(text),
+               check);
 }
 
 absl::StatusOr<Config> LoadChosen(const std::string& path, const std::string& transport,
-                                  bool plaintext) {
-  absl::StatusOr<Config> config = path.empty() ? LoadFromEnvironment() : LoadFile(path);
+                                  bool plaintext, const Check& check) {
+  absl::StatusOr<Config> config =
+      path.empty() ? LoadFromEnvironment(check) : LoadFile(path, check);
   if (!config.ok()) return config;
   if (!transport.empty()) SelectTransport(transport, config->mutable_transport());
   if (!plaintext) return config;

@@ -41,9 +41,10 @@ void SetDefault(const FieldDescriptor& field, Message* message) {
 
 // Whether its absence says something.
 bool MeansMoreThanItsDefault(const FieldDescriptor& field) {
-  return field.containing_oneof() != nullptr || field.message_type() == Netstack::descriptor() ||
-         field.message_type() == Security::descriptor() ||
-         field.message_type() == Tracing::descriptor();
+  const google::protobuf::Descriptor* const type = field.message_type();
+  return field.containing_oneof() != nullptr || type == Netstack::descriptor() ||
+         type == Security::descriptor() || type == Tracing::descriptor() ||
+         type == Router::descriptor() || type == Balancer::descriptor();
 }
 
 // Whether the message has no other fields than those of its oneofs now.

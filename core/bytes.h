@@ -18,9 +18,11 @@
 #ifndef WEFT_CORE_BYTES_H_
 #define WEFT_CORE_BYTES_H_
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "absl/types/span.h"
 
@@ -46,6 +48,12 @@ constexpr void StoreBig32(uint8_t* p, uint32_t value) {
   p[3] = static_cast<uint8_t>(value);
 }
 constexpr void StoreBig64(uint8_t* p, uint64_t value) {
+  // Where much else is stored around it, compilers do not always see one store in eight.
+  if (!std::is_constant_evaluated() && std::endian::native == std::endian::little) {
+    value = __builtin_bswap64(value);
+    std::memcpy(p, &value, sizeof(value));
+    return;
+  }
   StoreBig32(p, static_cast<uint32_t>(value >> 32));
   StoreBig32(p + 4, static_cast<uint32_t>(value));
 }

@@ -36,6 +36,15 @@ for config in "$examples"/configs/*.textproto; do
   "$weft" config check "$config" >/dev/null || fail "$config is wrong"
 done
 
+for transport in linux shm sim; do
+  "$examples/routed_echo" --transport "$transport" --requests 400 >"$run/out" 2>"$run/err" ||
+    fail "routed_echo over $transport: $(cat "$run/err")"
+  cat "$run/out"
+  # The faster server has more to do, and each answers the client itself.
+  awk '$1 == "fast" { fast = $4; ok = $6 >= $4 } $1 == "slow" { ok = ok && fast > $4 && $6 >= $4 }
+       END { exit !ok }' "$run/out" || fail "routed_echo over $transport: the distribution"
+done
+
 # echo TRANSPORT LISTEN: a server and its client, with the configuration that belongs to it.
 echo_over() {
   local config=$examples/configs/$1.textproto

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <future>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -206,6 +207,10 @@ HttpResponse Host::DescribeSelf() {
     for (const std::string& name : names) json.Value(name);
   }
   json.EndArray();
+  {
+    const std::lock_guard<std::mutex> lock(pages_mutex_);
+    if (control_ != nullptr) json.Field("control", control_->address());
+  }
   json.Key("loops").BeginArray();
   for (const auto& worker : workers_) {
     const LoopStats& stats = worker->loop_.stats();
@@ -245,6 +250,25 @@ void Host::AddPage(const std::string& name) {
              [page = page.get()](const HttpRequest& request) { return page->Show(request); });
 }
 
+void Host::AddCommand(const std::string& command, size_t worker) {
+  const std::lock_guard<std::mutex> lock(pages_mutex_);
+  if (http_ == nullptr) return;
+  if (control_ == nullptr) {
+    std::vector<Loop*> loops;
+    for (const auto& worker : workers_) loops.push_back(&worker->loop_);
+    auto control = Control::Start(std::move(loops), [this](size_t worker, const std::string& name,
+                                                           const HttpRequest& request) {
+      return workers_[worker]->ExecuteCommand(name, request);
+    });
+    if (!control.ok()) {
+      WEFT_LOG(kWarning, "the program takes no commands", {"error", control.status().message()});
+      return;
+    }
+    control_ = *std::move(control);
+  }
+  control_->Add(command, worker);
+}
+
 void Host::FinishWorkers() {
   std::unique_lock<std::mutex> lock(mutex_);
   // There is no loop to run on where a set-up failed, and no time in virtual time.
@@ -273,17 +297,21 @@ absl::Status Host::Run(const SetUp& set_up) {
     return absl::FailedPreconditionError("a host runs once; open another");
   }
   std::optional<ShutdownSignals> signals;
+  std::optional<HangUpSignal> hang_up;
   if (options_.handle_signals) {
     auto caught = ShutdownSignals::Catch(stop_event_.get());
     if (!caught.ok()) return caught.status();
     signals.emplace(*std::move(caught));
+    if (options_.reload) {
+      auto event = HangUpSignal::Catch();
+      if (!event.ok()) return event.status();
+      hang_up.emplace(*std::move(event));
+    }
   }
   std::vector<std::thread> threads;
   StartWorkers(set_up, &threads);
 
-  pollfd stop = {.fd = stop_event_.get(), .events = POLLIN, .revents = 0};
-  while (poll(&stop, 1, -1) < 0 && errno == EINTR) {
-  }
+  WaitForEnd(hang_up ? hang_up->event_fd() : -1);
   stopping_ = true;
   WEFT_LOG(kDebug, "the program ends");
   FinishWorkers();
@@ -291,6 +319,29 @@ absl::Status Host::Run(const SetUp& set_up) {
   for (std::thread& thread : threads) thread.join();
   const std::lock_guard<std::mutex> lock(mutex_);
   return status_;
+}
+
+void Host::WaitForEnd(int hang_up_fd) {
+  pollfd polled[] = {{.fd = stop_event_.get(), .events = POLLIN, .revents = 0},
+                     {.fd = hang_up_fd, .events = POLLIN, .revents = 0}};  // -1 is passed over
+  while (polled[0].revents == 0) {
+    if (poll(polled, std::size(polled), -1) < 0) continue;  // EINTR; revents are not written
+    eventfd_t times = 0;
+    if (polled[1].revents != 0 && eventfd_read(hang_up_fd, &times) == 0) Reload();
+  }
+}
+
+void Host::Reload() {
+  auto config = options_.reload();
+  if (!config.ok()) {
+    WEFT_LOG(kError, "the configuration stays as it was", {"error", config.status().message()});
+    return;
+  }
+  WEFT_LOG(kInfo, "the configuration is read again");
+  const auto shared = std::make_shared<const config::Config>(*std::move(config));
+  for (const auto& worker : workers_) {
+    worker->loop_.Post([shared, worker = worker.get()] { worker->Reload(*shared); });
+  }
 }
 
 void Host::StartWorkers(const SetUp& set_up, std::vector<std::thread>* threads) {

@@ -20,8 +20,9 @@
 // all workers are up, else 503. A browser finds at /status (and /) a page that shows what goes on,
 // and /host is what programs are told of the host itself: {"program", "pid", "uptime_ms",
 // "transport", "workers", "state": "starting", "running" or "stopping", "pages": ["net", "rpc",
-// ...], "loops": [{"worker", "iterations", "idle_iterations", "sleeps"}, ...]}. Set-ups may add
-// pages (Worker::Show()), as those of programs with RPC do: /rpc. With `netstack`, there is also
+// ...], "control", "loops": [{"worker", "iterations", "idle_iterations", "sleeps"}, ...]}. Set-ups
+// may add pages (Worker::Show()), as those of programs with RPC do: /rpc. Where they accept commands
+// (Worker::Accept()), "control" is the name of the Unix socket that takes them. With `netstack`, there is also
 // /net, the state of the network stacks as JSON, and /net/ping, which sends echo requests from
 // worker 0 (net_pages.h).
 //
@@ -47,6 +48,7 @@
 #include "weft/core/metric_samples.h"
 #include "weft/core/metrics.h"
 #include "weft/core/unique_fd.h"
+#include "weft/host/control.h"
 #include "weft/host/http_server.h"
 #include "weft/host/net_pages.h"
 #include "weft/host/network.h"
@@ -63,6 +65,11 @@ struct HostOptions {
   // asked for; one that comes more than 200 ms after it ends the process. One host of a process can
   // have this.
   bool handle_signals = true;
+
+  // SIGHUP calls it, on the thread of Run(), and hands what it returns to Worker::OnReload(). An
+  // error goes to the log, and nothing changes. Without it, or handle_signals, SIGHUP does what it
+  // does.
+  std::function<absl::StatusOr<config::Config>()> reload = nullptr;
 };
 
 class Host {
@@ -117,6 +124,11 @@ class Host {
   std::unique_ptr<rpc::Tracer> MakeTracer(int worker, const Clock& clock) const;
   // Adds a page that all workers write, unless it is there already or HTTP is off.
   void AddPage(const std::string& name);
+  // Takes a command that `worker` carries out, unless HTTP is off.
+  void AddCommand(const std::string& command, size_t worker);
+  // Waits for the end, and reads the configuration again when it is told to.
+  void WaitForEnd(int hang_up_fd);
+  void Reload();
   // Lets workers do what they were to do before their end, and waits for it.
   void FinishWorkers();
   // A worker has done so.
@@ -154,6 +166,7 @@ class Host {
 
   std::unique_ptr<WorkerAnswers<std::vector<MetricSample>>> samples_;
   std::unique_ptr<NetPages> net_pages_;
+  std::unique_ptr<Control> control_;  // Guarded by pages_mutex_; null: there are no commands.
   std::unique_ptr<HttpServer> http_;  // Last: its thread uses the others.
 };
 

@@ -4,9 +4,11 @@
 #include <netdb.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 
 #include "absl/cleanup/cleanup.h"
@@ -82,6 +84,24 @@ absl::Status Connect(Exchange* exchange) {
       absl::StrCat("cannot connect to ", exchange->address, ": ", std::strerror(cause)));
 }
 
+// To "@NAME", which is in the abstract namespace (unix(7)).
+absl::Status ConnectLocally(Exchange* exchange) {
+  sockaddr_un name = {};
+  name.sun_family = AF_UNIX;
+  const std::string& address = exchange->address;
+  if (address.size() < 2 || address[0] != '@' || address.size() > sizeof(name.sun_path)) {
+    return absl::InvalidArgumentError(absl::StrCat("'", address, "' is no \"@NAME\""));
+  }
+  std::memcpy(name.sun_path + 1, address.data() + 1, address.size() - 1);
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + address.size());
+  exchange->fd = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (connect(exchange->fd.get(), reinterpret_cast<sockaddr*>(&name), length) == 0) {
+    return absl::OkStatus();
+  }
+  return absl::UnavailableError(
+      absl::StrCat("cannot connect to ", address, ": ", std::strerror(errno)));
+}
+
 absl::StatusOr<HttpReply> Parse(const std::string& address, const std::string& response) {
   const size_t line_end = response.find("\r\n");
   const size_t head_end = response.find("\r\n\r\n");
@@ -95,17 +115,19 @@ absl::StatusOr<HttpReply> Parse(const std::string& address, const std::string& r
   return reply;
 }
 
-}  // namespace
+Exchange Begin(const std::string& address, absl::Duration timeout) {
+  return {.address = address,
+          .fd = UniqueFd(),
+          .deadline_ns = MonotonicClock().NowNs() + absl::ToInt64Nanoseconds(timeout)};
+}
 
-absl::StatusOr<HttpReply> HttpGet(const std::string& address, const std::string& target,
-                                  absl::Duration timeout) {
-  Exchange exchange = {.address = address,
-                       .fd = UniqueFd(),
-                       .deadline_ns = MonotonicClock().NowNs() + absl::ToInt64Nanoseconds(timeout)};
-  if (absl::Status status = Connect(&exchange); !status.ok()) return status;
+// Of what is connected.
+absl::StatusOr<HttpReply> Ask(const Exchange& exchange, const std::string& method_and_target,
+                              const std::string& host) {
+  const std::string& address = exchange.address;
   // A request is shorter than any socket's buffer. The server closes behind its answer.
   const std::string request =
-      absl::StrCat("GET ", target, " HTTP/1.1\r\nHost: ", address, "\r\nConnection: close\r\n\r\n");
+      absl::StrCat(method_and_target, " HTTP/1.1\r\nHost: ", host, "\r\nConnection: close\r\n\r\n");
   if (send(exchange.fd.get(), request.data(), request.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(request.size())) {
     return absl::UnavailableError(absl::StrCat(address, " takes no request"));
@@ -122,6 +144,22 @@ absl::StatusOr<HttpReply> HttpGet(const std::string& address, const std::string&
     if (n > 0) response.append(bytes, static_cast<size_t>(n));
     if (response.size() > kReplyBytesMax) return NotHttp(address);
   }
+}
+
+}  // namespace
+
+absl::StatusOr<HttpReply> HttpGet(const std::string& address, const std::string& target,
+                                  absl::Duration timeout) {
+  Exchange exchange = Begin(address, timeout);
+  if (absl::Status status = Connect(&exchange); !status.ok()) return status;
+  return Ask(exchange, absl::StrCat("GET ", target), address);
+}
+
+absl::StatusOr<HttpReply> HttpPost(const std::string& address, const std::string& target,
+                                   absl::Duration timeout) {
+  Exchange exchange = Begin(address, timeout);
+  if (absl::Status status = ConnectLocally(&exchange); !status.ok()) return status;
+  return Ask(exchange, absl::StrCat("POST ", target), "localhost");
 }
 
 std::string HttpEncode(const std::string& text) {

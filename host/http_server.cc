@@ -5,11 +5,13 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -75,6 +77,30 @@ std::string LocalAddress(int fd) {
   return absl::StrCat(v6 ? "[" : "", host, v6 ? "]" : "", ":", port);
 }
 
+// Of a name that the kernel chooses: it does when there is none (unix(7), "Autobind feature").
+absl::StatusOr<UniqueFd> ListenLocally() {
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  sockaddr_un nameless = {};
+  nameless.sun_family = AF_UNIX;
+  if (!fd ||
+      bind(fd.get(), reinterpret_cast<sockaddr*>(&nameless), offsetof(sockaddr_un, sun_path)) !=
+          0 ||
+      listen(fd.get(), kBacklog) != 0) {
+    return absl::ErrnoToStatus(errno, "cannot listen at a Unix socket");
+  }
+  return fd;
+}
+
+std::string LocalName(int fd) {
+  sockaddr_un name = {};
+  socklen_t length = sizeof(name);
+  constexpr socklen_t kBegin = offsetof(sockaddr_un, sun_path) + 1;  // behind a zero byte
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) != 0 || length < kBegin) {
+    return "?";
+  }
+  return absl::StrCat("@", absl::string_view(name.sun_path + 1, length - kBegin));
+}
+
 const char* Reason(int status) {
   switch (status) {
     case 200:
@@ -83,6 +109,8 @@ const char* Reason(int status) {
       return "Found";
     case 400:
       return "Bad Request";
+    case 403:
+      return "Forbidden";
     case 404:
       return "Not Found";
     case 405:
@@ -98,16 +126,19 @@ const char* Reason(int status) {
   }
 }
 
-std::string Render(const HttpResponse& response, bool with_body) {
+std::string Render(const HttpResponse& response, bool with_body, bool local) {
   std::string headers;
   for (const auto& [name, value] : response.headers) {
     absl::StrAppend(&headers, name, ": ", value, "\r\n");
   }
-  return absl::StrCat(
-      "HTTP/1.1 ", response.status, " ", Reason(response.status), "\r\n",
-      response.status == 405 ? "Allow: GET, HEAD\r\n" : "", "Content-Type: ", response.content_type,
-      "\r\n", "Content-Length: ", response.body.size(), "\r\n", headers,
-      "Cache-Control: no-store\r\nConnection: close\r\n\r\n", with_body ? response.body : "");
+  return absl::StrCat("HTTP/1.1 ", response.status, " ", Reason(response.status), "\r\n",
+                      response.status != 405 ? ""
+                      : local                ? "Allow: POST\r\n"
+                                             : "Allow: GET, HEAD\r\n",
+                      "Content-Type: ", response.content_type, "\r\n",
+                      "Content-Length: ", response.body.size(), "\r\n", headers,
+                      "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+                      with_body ? response.body : "");
 }
 
 HttpResponse Refuse(int status) {
@@ -211,14 +242,28 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string&
   if (!wake) return absl::ErrnoToStatus(errno, "cannot serve HTTP: eventfd");
   std::string address = LocalAddress(listener->get());
   return std::unique_ptr<HttpServer>(new HttpServer(*std::move(listener), std::move(wake),
-                                                    std::move(address), std::move(pages), limits));
+                                                    std::move(address), /*local=*/false,
+                                                    std::move(pages), limits));
 }
 
-HttpServer::HttpServer(UniqueFd listener, UniqueFd wake, std::string address,
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::StartLocal(
+    std::map<std::string, Page> pages, const HttpLimits& limits) {
+  absl::StatusOr<UniqueFd> listener = ListenLocally();
+  if (!listener.ok()) return listener.status();
+  UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake) return absl::ErrnoToStatus(errno, "cannot listen at a Unix socket: eventfd");
+  std::string address = LocalName(listener->get());
+  return std::unique_ptr<HttpServer>(new HttpServer(*std::move(listener), std::move(wake),
+                                                    std::move(address), /*local=*/true,
+                                                    std::move(pages), limits));
+}
+
+HttpServer::HttpServer(UniqueFd listener, UniqueFd wake, std::string address, bool local,
                        std::map<std::string, Page> pages, const HttpLimits& limits)
     : listener_(std::move(listener)),
       wake_(std::move(wake)),
       address_(std::move(address)),
+      local_(local),
       pages_(std::move(pages)),
       limits_(limits) {
   // Signals are for the program's own threads.
@@ -286,8 +331,18 @@ void HttpServer::Accept() {
       }
       return;
     }
+    const bool may_ask = MayAsk(fd);
     connections_.emplace_back(std::move(fd), now_ns + absl::ToInt64Nanoseconds(limits_.time));
+    if (!may_ask) Take(Refuse(403), &connections_.back());
   }
+}
+
+bool HttpServer::MayAsk(const UniqueFd& peer) const {
+  if (!local_) return true;
+  ucred user = {};
+  socklen_t length = sizeof(user);
+  return getsockopt(peer.get(), SOL_SOCKET, SO_PEERCRED, &user, &length) == 0 &&
+         (user.uid == 0 || user.uid == geteuid());
 }
 
 bool HttpServer::Step(Connection& connection) {
@@ -328,9 +383,9 @@ bool HttpServer::Write(Connection& connection) {
   return true;
 }
 
-void HttpServer::Take(HttpResponse response, Connection* connection) {
+void HttpServer::Take(HttpResponse response, Connection* connection) const {
   connection->later = std::move(response.later);
-  if (!connection->later) connection->out = Render(response, connection->with_body);
+  if (!connection->later) connection->out = Render(response, connection->with_body, local_);
 }
 
 HttpResponse HttpServer::Answer(Connection& connection) const {
@@ -343,10 +398,11 @@ HttpResponse HttpServer::Answer(Connection& connection) const {
   const absl::Span<const absl::string_view> fields =
       absl::MakeConstSpan(lines).subspan(1, lines.size() - 3);
   if (!CheckFields(fields, line.version == "HTTP/1.1")) return Refuse(400);
-  if (line.method != "GET" && line.method != "HEAD") return Refuse(405);
+  const bool right = local_ ? line.method == "POST" : line.method == "GET" || line.method == "HEAD";
+  if (!right) return Refuse(405);
   const Page* const page = FindPage(line.path);
   if (page == nullptr) return Refuse(404);
-  connection.with_body = line.method == "GET";
+  connection.with_body = line.method != "HEAD";
   return (*page)(ParseQuery(line.query));
 }
 

@@ -11,7 +11,11 @@
 //
 // GET and HEAD only; a connection carries one request. Others get 400, 404, 405, 431 or 505 (RFC
 // 9110, RFC 6585). It has no access control and no encryption: it is meant for loopback or for a
-// network of operators.
+// network of operators, and its pages change nothing.
+//
+// What changes something is asked for with POST, of a server of its own at a Unix socket
+// (StartLocal()), which serves none but root and the user that runs the program: no web page can
+// reach it, whatever it makes a browser do.
 #ifndef WEFT_HOST_HTTP_SERVER_H_
 #define WEFT_HOST_HTTP_SERVER_H_
 
@@ -73,6 +77,12 @@ class HttpServer {
                                                            std::map<std::string, Page> pages,
                                                            const HttpLimits& limits = {});
 
+  // Listens at a Unix socket without a file, in the abstract namespace under a name that the kernel
+  // chooses (unix(7)), and takes only POST, of which bodies are not read: what is asked for stands
+  // in the query. Peers of other users, of which the kernel tells, get 403.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> StartLocal(std::map<std::string, Page> pages,
+                                                                const HttpLimits& limits = {});
+
   // Answers one more path from now on; nothing happens if there is a page for it already. Any
   // thread.
   void Add(const std::string& path, Page page);
@@ -82,7 +92,7 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // Where it listens, with the port that it got.
+  // Where it listens, with the port that it got; of StartLocal(), "@NAME".
   const std::string& address() const { return address_; }
 
  private:
@@ -99,13 +109,14 @@ class HttpServer {
     bool draining = false;  // All is sent; the peer may still be sending.
   };
 
-  HttpServer(UniqueFd listener, UniqueFd wake, std::string address,
+  HttpServer(UniqueFd listener, UniqueFd wake, std::string address, bool local,
              std::map<std::string, Page> pages, const HttpLimits& limits);
 
   void Serve();
   // Waits until there is something to do. False when the thread is to end.
   bool Wait();
   void Accept();
+  bool MayAsk(const UniqueFd& peer) const;
   // Does what can be done without waiting. False when the connection is done with.
   bool Step(Connection& connection);
   bool Write(Connection& connection);
@@ -113,11 +124,12 @@ class HttpServer {
   HttpResponse Answer(Connection& connection) const;
   const Page* FindPage(const std::string& path) const;
   // Makes `out` of it: head, and body unless it is to a HEAD request. Or remembers what gives it.
-  static void Take(HttpResponse response, Connection* connection);
+  void Take(HttpResponse response, Connection* connection) const;
 
   const UniqueFd listener_;
   const UniqueFd wake_;  // An eventfd: readable when the thread is to end.
   const std::string address_;
+  const bool local_;
   mutable std::mutex pages_mutex_;
   // Guarded by pages_mutex_. What is there stays there.
   std::map<std::string, Page> pages_;

@@ -2,9 +2,12 @@
 #include "weft/host/http_server.h"
 
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -272,6 +275,60 @@ TEST(HttpServerTest, ListensWhereItIsTold) {
                          "(metrics.listen)"));
   EXPECT_EQ(HttpServer::Start("256.0.0.1:80", {}).status().code(),
             absl::StatusCode::kInvalidArgument);
+}
+
+TEST(HttpServerTest, CommandsComeThroughAUnixSocketOnly) {
+  int commands = 0;
+  const auto local = HttpServer::StartLocal({{"/do", [&commands](const HttpRequest& request) {
+                                                ++commands;
+                                                return ShowQuery(request);
+                                              }}});
+  ASSERT_TRUE(local.ok()) << local.status();
+  const auto reply = HttpPost((*local)->address(), "/do?what=10.0.0.1%3A8000");
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_EQ(reply->status, 200);
+  EXPECT_EQ(reply->body, "<what>=<10.0.0.1:8000> ");
+  EXPECT_EQ(commands, 1);
+  EXPECT_EQ(HttpPost((*local)->address(), "/other")->status, 404);
+
+  // GET is for looking, and looking changes nothing.
+  const std::string name = (*local)->address().substr(1);
+  const std::string answer = RunCurl("-i --abstract-unix-socket " + name + " http://localhost/do");
+  EXPECT_EQ(StatusLine(answer), "HTTP/1.1 405 Method Not Allowed");
+  EXPECT_TRUE(absl::StrContains(answer, "\r\nAllow: POST\r\n")) << answer;
+  EXPECT_EQ(StatusLine(RunCurl("-i -X POST -d x=y --abstract-unix-socket " + name +
+                               " http://localhost/do")),
+            "HTTP/1.1 200 OK");
+  EXPECT_EQ(commands, 2);
+
+  const auto server = StartServer();
+  EXPECT_EQ(StatusLine(Ask(*server, "POST /query HTTP/1.1\r\nHost: x\r\n\r\n")),
+            "HTTP/1.1 405 Method Not Allowed");
+}
+
+TEST(HttpServerTest, CommandsOfOtherUsersAreRefused) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root to be another user";
+  const auto local = HttpServer::StartLocal(
+      {{"/do", [](const HttpRequest&) { return HttpResponse{.body = "done\n"}; }}});
+  ASSERT_TRUE(local.ok()) << local.status();
+  // The kernel notes whose a connection is when it is made. Of this thread only: glibc's seteuid()
+  // would be of all, the server's own included.
+  absl::StatusOr<HttpReply> reply = absl::UnknownError("nobody asked");
+  std::thread([&] {
+    syscall(SYS_setresuid, -1, 65534, -1);
+    reply = HttpPost((*local)->address(), "/do");
+  }).join();
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_EQ(reply->status, 403);
+  EXPECT_EQ(HttpPost((*local)->address(), "/do")->status, 200);
+}
+
+TEST(HttpServerTest, ANameThatIsNoneIsAnError) {
+  for (const char* name : {"", "@", "127.0.0.1:1"}) {
+    EXPECT_EQ(HttpPost(name, "/do").status().code(), absl::StatusCode::kInvalidArgument) << name;
+  }
+  EXPECT_EQ(HttpPost("@weft-nobody-is-here", "/do").status().code(),
+            absl::StatusCode::kUnavailable);
 }
 
 }  // namespace

@@ -21,6 +21,8 @@ constexpr int64_t kSameWishNs = 200'000'000;
 std::atomic<int> caught_by{-1};    // -1: nobody catches
 std::atomic<int64_t> first_ns{0};  // when the first signal came; 0: none has
 struct sigaction before[2];        // read by the handler only while nobody catches
+std::atomic<int> hang_up_event{-1};
+struct sigaction before_hang_up;
 static_assert(std::atomic<int>::is_always_lock_free);
 static_assert(std::atomic<int64_t>::is_always_lock_free);
 
@@ -61,6 +63,32 @@ ShutdownSignals::~ShutdownSignals() {
     for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &before[i], nullptr);
   }
   caught_by = -1;
+}
+
+absl::StatusOr<HangUpSignal> HangUpSignal::Catch() {
+  UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) return absl::ErrnoToStatus(errno, "eventfd");
+  int nobody = -1;
+  if (!hang_up_event.compare_exchange_strong(nobody, event.get())) {
+    return absl::FailedPreconditionError("another host of this process catches SIGHUP");
+  }
+  struct sigaction action = {};
+  action.sa_handler = &Handle;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGHUP, &action, &before_hang_up);
+  return HangUpSignal(std::move(event));
+}
+
+HangUpSignal::~HangUpSignal() {
+  if (!event_) return;
+  sigaction(SIGHUP, &before_hang_up, nullptr);
+  hang_up_event = -1;
+}
+
+void HangUpSignal::Handle(int) {
+  const int saved = errno;
+  if (const int event_fd = hang_up_event; event_fd >= 0) eventfd_write(event_fd, 1);
+  errno = saved;
 }
 
 void ShutdownSignals::Handle(int signal) {

@@ -4,8 +4,10 @@
 
 #include <array>
 #include <csignal>
+#include <utility>
 
 #include "absl/status/statusor.h"
+#include "weft/core/unique_fd.h"
 
 namespace weft {
 
@@ -31,6 +33,28 @@ class ShutdownSignals {
   static void Handle(int signal);
 
   bool active_ = true;
+};
+
+// While it lives, SIGHUP writes to an eventfd instead of ending the process. One at a time in a
+// process.
+class HangUpSignal {
+ public:
+  // FailedPrecondition if there is one already.
+  static absl::StatusOr<HangUpSignal> Catch();
+
+  HangUpSignal(HangUpSignal&& other) noexcept = default;
+  HangUpSignal& operator=(HangUpSignal&&) = delete;
+  // The signal does what it did before.
+  ~HangUpSignal();
+
+  // Readable when there has been one.
+  int event_fd() const { return event_.get(); }
+
+ private:
+  explicit HangUpSignal(UniqueFd event) : event_(std::move(event)) {}
+  static void Handle(int signal);
+
+  UniqueFd event_;
 };
 
 }  // namespace weft

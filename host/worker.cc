@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "weft/core/log.h"
 #include "weft/host/host.h"
 #include "weft/transports/port_metrics.h"
 
@@ -66,6 +67,29 @@ void Worker::Show(const std::string& page, Describe describe) {
 
 void Worker::Sample(MetricSampler sampler) { samplers_.push_back(std::move(sampler)); }
 
+void Worker::Accept(const std::string& command, Execute execute) {
+  commands_[command] = std::move(execute);
+  host_.AddCommand(command, static_cast<size_t>(index_));
+}
+
+absl::StatusOr<std::string> Worker::ExecuteCommand(const std::string& command,
+                                                   const HttpRequest& request) const {
+  const auto found = commands_.find(command);
+  if (found == commands_.end()) return absl::UnavailableError("the program ends");
+  return found->second(request);
+}
+
+void Worker::OnReload(Apply apply) { reload_.push_back(std::move(apply)); }
+
+void Worker::Reload(const config::Config& config) const {
+  for (const Apply& apply : reload_) {
+    if (const absl::Status status = apply(config); !status.ok()) {
+      WEFT_LOG(kError, "the configuration is not applied", {"worker", index_},
+               {"error", status.message()});
+    }
+  }
+}
+
 std::vector<MetricSample> Worker::Samples(size_t limit) const {
   std::vector<MetricSample> samples;
   for (const MetricSampler& sampler : samplers_) sampler(limit, &samples);
@@ -111,6 +135,8 @@ void Worker::TearDown() {
   host_.OnFinished();
   described_.clear();
   samplers_.clear();
+  commands_.clear();
+  reload_.clear();
   shown_.clear();
   application_.reset();
   tracer_.reset();

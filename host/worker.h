@@ -21,6 +21,7 @@
 #include "weft/core/metric_group.h"
 #include "weft/core/metric_samples.h"
 #include "weft/core/metrics.h"
+#include "weft/host/http_server.h"
 #include "weft/rpc/service/call_observers.h"
 #include "weft/transports/transport.h"
 
@@ -83,6 +84,20 @@ class Worker {
   //   worker.Sample(rpc::PeerSampler(*server, worker.labels()));
   void Sample(MetricSampler sampler);
 
+  // Carries out a command that changes something, when its user or root asks for it:
+  // `weft router drain` and so on. `execute` runs on this worker's thread, after the set-up, and
+  // returns a line to tell of it; the command goes to each worker that accepts it. Nothing comes
+  // where metrics.listen is empty. Called by set-ups.
+  //
+  //   worker.Accept("router/drain", [router](const HttpRequest& request) { ... });
+  using Execute = std::function<absl::StatusOr<std::string>(const HttpRequest& request)>;
+  void Accept(const std::string& command, Execute execute);
+
+  // `apply` gets the configuration that HostOptions::reload has read, on this worker's thread: the
+  // one in force is still config(). An error stays in the log. Called by set-ups.
+  using Apply = std::function<absl::Status(const config::Config& config)>;
+  void OnReload(Apply apply);
+
   // Whom channels and services of this worker are to tell of their calls, so that methods are shown
   // in /metrics and /rpc, and traced where the configuration has `tracing`. Called by set-ups.
   //
@@ -111,6 +126,10 @@ class Worker {
   void DescribeAll(const std::string& page, size_t limit, JsonWriter& json) const;
   // What all samplers find.
   std::vector<MetricSample> Samples(size_t limit) const;
+  absl::StatusOr<std::string> ExecuteCommand(const std::string& command,
+                                             const HttpRequest& request) const;
+  // Has the configuration applied that was read.
+  void Reload(const config::Config& config) const;
   // Calls what BeforeEnd() was given.
   void BeginEnd();
   bool has_finished() const { return unfinished_.load() == 0; }
@@ -125,6 +144,8 @@ class Worker {
   std::vector<MetricGroup> shown_;
   absl::flat_hash_map<std::string, std::vector<Describe>> described_;  // by page
   std::vector<MetricSampler> samplers_;
+  absl::flat_hash_map<std::string, Execute> commands_;
+  std::vector<Apply> reload_;
   std::unique_ptr<rpc::MethodTable> methods_;  // with the first observers()
   std::unique_ptr<rpc::Tracer> tracer_;        // likewise, if the host traces
   std::vector<Finish> finish_;

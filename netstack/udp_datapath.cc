@@ -107,8 +107,7 @@ size_t UdpPort::Send(absl::Span<Datagram> burst) {
       const size_t headers = size_t{to->header_bytes} + kUdpHeaderBytes;
       const size_t ip_bytes = headers - to->ethernet_bytes;
       if (datagram.buffer.size() + ip_bytes <= to->mtu &&
-          Encapsulate(datagram.buffer, static_cast<uint16_t>(datagram.peer.words[2]), *to))
-          [[likely]] {
+          Encapsulate(datagram.buffer, PortOf(datagram.peer), *to)) [[likely]] {
         header_bytes_[frame_count_] = static_cast<uint8_t>(headers);
         frames_[frame_count_++] = std::move(datagram.buffer);
         continue;
@@ -211,8 +210,7 @@ void UdpPort::WriteIpPacket(Buffer& payload, const Peer& peer, const IpAddress& 
   const size_t length = payload.size() + kUdpHeaderBytes;
   payload.offload() = {};
   uint8_t* const udp = payload.Prepend(kUdpHeaderBytes);
-  WriteUdp(udp, source_port, static_cast<uint16_t>(peer.words[2]), static_cast<uint16_t>(length),
-           0);
+  WriteUdp(udp, source_port, PortOf(peer), static_cast<uint16_t>(length), 0);
   if (!v4 || stack_->options().udp_checksum) {
     const uint64_t sum = PseudoHeaderSum(source, destination, kUdp, length);
     StoreUdpChecksum(udp, AddToChecksum(sum, payload.bytes()));

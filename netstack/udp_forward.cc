@@ -63,7 +63,8 @@ uint8_t* HeadersOf(Buffer& payload, const Peer& source) {
   const uint8_t* const udp = ip + offload.l3_bytes;
   const bool v4 = IsV4(ip);
   if (offload.l3_bytes < PlainHeaderBytes(v4) ||
-      LoadBig16(udp + 4) != payload.size() + kUdpHeaderBytes || LoadBig16(udp) != source.words[2]) {
+      LoadBig16(udp + 4) != payload.size() + kUdpHeaderBytes ||
+      LoadBig16(udp) != UdpPort::PortOf(source)) {
     return nullptr;
   }
   const IpAddress from = UdpPort::IpOf(source);
@@ -185,7 +186,7 @@ bool UdpPort::ForwardInPlace(Datagram& datagram, const Peer& source) {
   }
   Forwarded& before = forwarded_[frame_count_];
   before = {buffer.offload(), *HopsOf(ip)};
-  const bool complete = Readdress(ip, destination, static_cast<uint16_t>(datagram.peer.words[2]),
+  const bool complete = Readdress(ip, destination, PortOf(datagram.peer),
                                   HopsOnTo(destination, before.hops), MayBePartial(buffer));
   buffer.offload() = {};
   if (!complete) {
@@ -244,8 +245,7 @@ bool UdpPort::ForwardSlowly(Datagram& datagram, const Peer& source) {
   const size_t bytes = datagram.buffer.size();
   if (ip != nullptr && ArePlain(datagram.buffer, ip) && HasRoomForHeaders(datagram)) {
     const size_t ip_bytes = PlainHeaderBytes(from.is_v4());
-    if (!Readdress(ip, destination, static_cast<uint16_t>(datagram.peer.words[2]), hops,
-                   MayBePartial(datagram.buffer))) {
+    if (!Readdress(ip, destination, PortOf(datagram.peer), hops, MayBePartial(datagram.buffer))) {
       CompleteChecksum(ip + ip_bytes);
     }
     datagram.buffer.offload() = {};
@@ -253,8 +253,7 @@ bool UdpPort::ForwardSlowly(Datagram& datagram, const Peer& source) {
   } else {
     if (!MakeRoomForHeaders(datagram)) return false;
     if (!datagram.buffer) return true;
-    WriteIpPacket(datagram.buffer, datagram.peer, from, static_cast<uint16_t>(source.words[2]),
-                  hops);
+    WriteIpPacket(datagram.buffer, datagram.peer, from, PortOf(source), hops);
   }
   ++stats_.sent;
   stats_.sent_bytes += bytes;

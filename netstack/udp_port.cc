@@ -112,7 +112,7 @@ absl::StatusOr<Address> UdpPort::AddressOf(const Peer& peer) const {
   if (ip.is_unspecified() || peer.words[2] == 0 || peer.words[2] > UINT16_MAX) {
     return absl::NotFoundError("the peer is not one of this port's");
   }
-  return ip.ToAddress(static_cast<uint16_t>(peer.words[2]));
+  return ip.ToAddress(PortOf(peer));
 }
 
 size_t UdpPort::MaxPayloadTo(const Peer& peer) const {

@@ -2,19 +2,22 @@
 //
 // Datagrams over UDP (RFC 768) of weft's own stack.
 //
-// A Peer is the address itself, so that no table fills up however many peers there are:
+// A Peer is the address itself, so that no table fills up however many peers there are, and the same
+// one that kernel sockets have:
 //   words[0..1]  IP address in network order, IPv4 as ::ffff:a.b.c.d
-//   words[2]     port in host order
+//   words[2]     port in network order
 #ifndef WEFT_NETSTACK_UDP_PORT_H_
 #define WEFT_NETSTACK_UDP_PORT_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "weft/core/bytes.h"
 #include "weft/core/unique_fd.h"
 #include "weft/netstack/fifo.h"
 #include "weft/netstack/stack.h"
@@ -56,7 +59,17 @@ class UdpPort final : public DatagramPort {
   const UdpBinding& binding() const { return binding_; }
 
   static Peer PeerOf(const IpAddress& ip, uint16_t port) {
-    return {{ip.words()[0], ip.words()[1], port}};
+    uint8_t bytes[2];
+    StoreBig16(bytes, port);
+    uint16_t stored;
+    std::memcpy(&stored, bytes, sizeof(stored));
+    return {{ip.words()[0], ip.words()[1], stored}};
+  }
+  static uint16_t PortOf(const Peer& peer) {
+    const auto stored = static_cast<uint16_t>(peer.words[2]);
+    uint8_t bytes[2];
+    std::memcpy(bytes, &stored, sizeof(stored));
+    return LoadBig16(bytes);
   }
   static IpAddress IpOf(const Peer& peer) {
     return IpAddress::FromWords(peer.words[0], peer.words[1]);

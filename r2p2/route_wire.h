@@ -90,6 +90,15 @@ bool ReadAnycast(absl::Span<const uint8_t> datagram, ExtendedHeader* header, Any
 // `out` has kAnycastHeaderBytes.
 void WriteAnycast(const ExtendedHeader& header, const Anycast& anycast, uint8_t* out);
 
+// A client that has been answered by RESET opens a session with the server. Its HELLO has the
+// number of the pool, which names the session in ANYCAST requests, behind the other fields; those of
+// other clients have 0 there.
+inline constexpr size_t kHelloPoolBytes = 4;
+inline void WriteHelloPool(uint32_t pool, uint8_t* behind_hello) { StoreBig32(behind_hello, pool); }
+inline uint32_t ReadHelloPool(absl::Span<const uint8_t> body) {
+  return body.size() >= kHelloBytes + kHelloPoolBytes ? LoadBig32(&body[kHelloBytes]) : 0;
+}
+
 // --- FEEDBACK of servers that know this format
 
 // Requests that a server is done with. Each datagram repeats what the ones before have said, as far

@@ -101,7 +101,8 @@ void ServerSet::OrderBy(Order order, uint64_t seed) {
   tails_.resize(kRanks);
   std::vector<ServerIndex> shuffled(available_);
   Prng random(seed);
-  for (size_t i = shuffled.size(); i > 1; --i) std::swap(shuffled[i - 1], shuffled[random.Below(i)]);
+  for (size_t i = shuffled.size(); i > 1; --i)
+    std::swap(shuffled[i - 1], shuffled[random.Below(i)]);
   for (const ServerIndex server : shuffled) Place(server);
 }
 

@@ -110,8 +110,8 @@ class ServerSet {
     // alike); those that have none are not there.
     kIdleThenMostFree,
   };
-  // Keeps the servers in this order from now on. In which order equal ones take turns at first comes
-  // from `seed`, so that not all who have the same servers send to the same one. Allocates.
+  // Keeps the servers in this order from now on. In which order equal ones take turns at first
+  // comes from `seed`, so that not all who have the same servers send to the same one. Allocates.
   void OrderBy(Order order, uint64_t seed);
   Order order() const { return order_; }
   // The available server that is first in the order, which is not kNone; kNoServerIndex: none.

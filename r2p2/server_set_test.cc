@@ -57,7 +57,9 @@ TEST(ServerSetTest, GenerationTellsWhatChanges) {
   ServerSet servers(4);
   const ServerIndex a = servers.Add(1, 2, 1);
   uint64_t generation = servers.generation();
-  const auto changed = [&] { return std::exchange(generation, servers.generation()) != generation; };
+  const auto changed = [&] {
+    return std::exchange(generation, servers.generation()) != generation;
+  };
   servers.Take(a);
   servers.Return(a);
   servers.SetSlots(a, 5);

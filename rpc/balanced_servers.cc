@@ -40,6 +40,11 @@ Verdict VerdictOf(const absl::Status& status) {
   }
 }
 
+// Over some transports there is an address only as long as somebody listens.
+bool MayComeLater(const absl::Status& status) {
+  return absl::IsNotFound(status) || absl::IsUnavailable(status);
+}
+
 absl::Status NoSuchServer(const Address& address) {
   return absl::NotFoundError(absl::StrCat(address.ToString(), " is none of the servers"));
 }
@@ -98,7 +103,7 @@ absl::Status BalancedServers::Add(const Address& address, uint32_t weight) {
     return absl::OkStatus();
   }
   absl::StatusOr<Peer> peer = client_.Resolve(address);
-  if (!peer.ok()) return peer.status();
+  if (!peer.ok() && !MayComeLater(peer.status())) return peer.status();
   const r2p2::ServerIndex index = set_.Add(r2p2::ClientIdOf(address), options_.slots, weight);
   if (index == r2p2::kNoServerIndex) {
     return absl::ResourceExhaustedError(
@@ -106,11 +111,12 @@ absl::Status BalancedServers::Add(const Address& address, uint32_t weight) {
   }
   while (servers_.size() <= index) servers_.push_back(std::make_unique<Server>(this));
   Server& server = *servers_[index];
-  static_cast<BalancedServer&>(server) = 
-      BalancedServer{.address = address, .peer = *peer, .index = index};
+  static_cast<BalancedServer&>(server) =
+      BalancedServer{.address = address, .peer = peer.value_or(Peer()), .index = index};
   ++server.generation;
   stats_.servers.Add(1);
   stats_.available.Add(1);
+  if (!peer.ok()) Eject(server);
   on_room_();
   return absl::OkStatus();
 }
@@ -218,6 +224,10 @@ void BalancedServers::Pause(Server& server, int64_t for_ns) {
 // With a server that has been heard of, a session is opened only to see whether it can be.
 void BalancedServers::Probe(Server& server, int64_t now_ns) {
   ++stats_.probes;
+  // Over some transports, a server that has come back is another peer.
+  const absl::StatusOr<Peer> peer = client_.Resolve(server.address);
+  if (!peer.ok()) return Eject(server);
+  server.peer = *peer;
   if (client_.options().wire == Wire::kOriginal || SpeaksOriginal(server)) {
     return AllowTrial(server);
   }
@@ -236,8 +246,8 @@ void BalancedServers::EndProbe(Server& server) {
 bool BalancedServers::SpeaksOriginal(const Server& server) const {
   bool original = false;
   client_.sessions().ForEach([&](const ClientSession& session) {
-    original = original || (session.peer == server.peer &&
-                            session.state == ClientSession::State::kOriginal);
+    original = original ||
+               (session.peer == server.peer && session.state == ClientSession::State::kOriginal);
   });
   return original;
 }

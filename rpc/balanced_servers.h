@@ -55,7 +55,7 @@ struct BalancedServer {
   uint32_t failures = 0;   // in a row
   uint32_t ejections = 0;  // since a call last ended well
   uint64_t calls = 0;
-  uint64_t failed = 0;  // of those, that say something against the server
+  uint64_t failed = 0;   // of those, that say something against the server
   int64_t until_ns = 0;  // kPaused, kEjected, kProbed: when that ends
 };
 
@@ -95,8 +95,7 @@ class BalancedServers {
   const r2p2::ServerSet& set() const { return set_; }
   const BalancedServer& at(r2p2::ServerIndex server) const { return *servers_[server]; }
   bool contains(const Picked& picked) const {
-    return set_.contains(picked.server) &&
-           servers_[picked.server]->generation == picked.generation;
+    return set_.contains(picked.server) && servers_[picked.server]->generation == picked.generation;
   }
 
   // A policy has picked and taken `server`.

@@ -19,20 +19,18 @@ BalancerOptions BalancerOptions::From(const config::Rpc& config) {
           .slots = config.balancer().slots(),
           .failures_max = config.balancer().failures_max(),
           .ejection = absl::Microseconds(config.balancer().ejection_us()),
-          .servers_max =
-              std::max<size_t>(BalancerOptions().servers_max, config.servers().size()),
+          .servers_max = std::max<size_t>(BalancerOptions().servers_max, config.servers().size()),
           .waiting_max = config.outstanding_max()};
 }
 
 absl::StatusOr<std::unique_ptr<Balancer>> Balancer::Create(Client& client,
                                                            const BalancerOptions& options) {
-  if (options.slots == 0 || options.failures_max == 0 ||
-      options.ejection <= absl::ZeroDuration()) {
+  if (options.slots == 0 || options.failures_max == 0 || options.ejection <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError(
         "slots, failures_max and ejection of a balancer must be greater than zero");
   }
-  auto policy = r2p2::MakePolicy(
-      options.policy, options.seed.has_value() ? *options.seed : absl::BitGen()());
+  auto policy =
+      r2p2::MakePolicy(options.policy, options.seed.has_value() ? *options.seed : absl::BitGen()());
   if (!policy.ok()) return policy.status();
   return std::unique_ptr<Balancer>(new Balancer(client, options, *std::move(policy)));
 }
@@ -98,6 +96,7 @@ uint32_t Balancer::outstanding(const Address& address) const {
 // --- Picking
 
 r2p2::ServerIndex Balancer::PickServer(uint64_t affinity) {
+  if (affinity == 0) affinity = ++keyless_;
   r2p2::ServerIndex server = r2p2::kNoServerIndex;
   policy_->Pick({&affinity, 1}, servers_.set(), {&server, 1});
   return server;
@@ -125,8 +124,7 @@ void Balancer::Cancelled(const Picked& picked) {
 
 Balancer::BalancedCall& Balancer::NewCall(Callback&& callback) {
   if (unused_ == nullptr) {
-    calls_.push_back(
-        std::make_unique<BalancedCall>(this, static_cast<uint32_t>(calls_.size())));
+    calls_.push_back(std::make_unique<BalancedCall>(this, static_cast<uint32_t>(calls_.size())));
     unused_ = calls_.back().get();
   }
   BalancedCall& call = *unused_;
@@ -242,9 +240,8 @@ void Balancer::CountResent(CallId id, uint32_t* count) {
 
 const Peer* Balancer::PeerOf(CallId id) {
   BalancedCall* const call = Find(id);
-  return call != nullptr && call->picked && servers_.contains(call->picked)
-             ? &PeerOf(call->picked)
-             : nullptr;
+  return call != nullptr && call->picked && servers_.contains(call->picked) ? &PeerOf(call->picked)
+                                                                            : nullptr;
 }
 
 // --- Waiting for a slot
@@ -254,8 +251,8 @@ absl::StatusOr<CallId> Balancer::Wait(Payload&& request, bool copy, Callback&& c
   const int64_t now_ns = client_.loop().now_ns();
   const int64_t deadline_ns = client_.DeadlineNs(options);
   if (deadline_ns <= now_ns) {
-    return Refused(NotExecuted(
-        absl::DeadlineExceededError("the deadline passed before the call began")));
+    return Refused(
+        NotExecuted(absl::DeadlineExceededError("the deadline passed before the call began")));
   }
   if (waiting_ >= options_.waiting_max) {
     return Refused(NotExecuted(absl::ResourceExhaustedError(
@@ -306,8 +303,7 @@ void Balancer::Pump() {
     if (server == r2p2::kNoServerIndex) break;
     BalancedCall& call = *first_;
     StopWaiting(call);
-    absl::Status sent =
-        Send(call, server, std::move(call.request), /*copy=*/false, call.options);
+    absl::Status sent = Send(call, server, std::move(call.request), /*copy=*/false, call.options);
     if (!sent.ok()) {
       call.request.Clear();
       End(call, std::move(sent));

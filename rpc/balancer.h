@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Calls that are spread over several servers which do the same work, with no router in the path: for
-// each call the client picks the server by a policy (r2p2/policy/policy.h), and knows nothing of
-// other clients' calls.
+// Calls that are spread over several servers which do the same work, with no router in the path:
+// for each call the client picks the server by a policy (r2p2/policy/policy.h), and knows nothing
+// of other clients' calls.
 //
 //   absl::StatusOr<std::unique_ptr<rpc::Balancer>> balancer =
 //       rpc::Balancer::Create(*client, {.policy = "power_of_two"});
@@ -87,8 +87,9 @@ class Balancer {
   Balancer(const Balancer&) = delete;
   Balancer& operator=(const Balancer&) = delete;
 
-  // A further server, or one that was to be drained and now stays. AlreadyExists; ResourceExhausted
-  // at `servers_max`; else the errors of Client::Resolve().
+  // A further server, or one that was to be drained and now stays. One that is not there yet is
+  // ejected until it is. AlreadyExists; ResourceExhausted at `servers_max`; else the errors of
+  // Client::Resolve().
   absl::Status Add(const Address& address, uint32_t weight = 1) {
     return servers_.Add(address, weight);
   }
@@ -143,8 +144,8 @@ class Balancer {
     const uint32_t index;
     uint32_t generation = 0;
     bool active = false;
-    Picked picked;   // none: it waits
-    CallId inner;    // the client's
+    Picked picked;  // none: it waits
+    CallId inner;   // the client's
     Callback callback;
     // While it waits.
     Payload request;
@@ -189,6 +190,7 @@ class Balancer {
   BalancedCall* last_ = nullptr;
   size_t waiting_ = 0;
   size_t outstanding_ = 0;
+  uint64_t keyless_ = 0;  // calls without an affinity, which are to be spread
   bool pumping_ = false;
   Timer pump_{&Balancer::OnPump, this};
 };

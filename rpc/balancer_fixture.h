@@ -51,8 +51,9 @@ class BalancerFixture : public ::testing::Test {
   void Serve(int server) {
     auto port = transport_->OpenDatagramPort({.local = AddressOf(server)});
     ASSERT_TRUE(port.ok()) << port.status();
-    auto made = Server::Create(loop_, *std::move(port), server_options_,
-                               [this, server](ServerCall call) { Handle(server, std::move(call)); });
+    auto made =
+        Server::Create(loop_, *std::move(port), server_options_,
+                       [this, server](ServerCall call) { Handle(server, std::move(call)); });
     ASSERT_TRUE(made.ok()) << made.status();
     servers_[server] = *std::move(made);
   }

@@ -80,8 +80,8 @@ class SimulatedRun {
       At([this, server = random_.Below(kServers)] { Change(server); });
     }
     RunVirtual(
-        network_, {&loop_}, [&] { return network_.NowNs() > kRunNs && balancer_->outstanding() == 0; },
-        60'000'000'000);
+        network_, {&loop_},
+        [&] { return network_.NowNs() > kRunNs && balancer_->outstanding() == 0; }, 60'000'000'000);
     network_.Heal();
     Check();
   }
@@ -98,11 +98,9 @@ class SimulatedRun {
   }
 
   void Serve(size_t server) {
-    servers_[server] = *Server::Create(loop_, Open(absl::StrCat("server", server)),
-                                       {.executing_max = 8, .key_seed = ++key_seed_},
-                                       [this, server](ServerCall call) {
-                                         Handle(server, std::move(call));
-                                       });
+    servers_[server] = *Server::Create(
+        loop_, Open(absl::StrCat("server", server)), {.executing_max = 8, .key_seed = ++key_seed_},
+        [this, server](ServerCall call) { Handle(server, std::move(call)); });
   }
   void Handle(size_t server, ServerCall call) {
     const size_t index = LoadBig32(call.request().front().data());
@@ -143,13 +141,12 @@ class SimulatedRun {
   void Begin(size_t i) {
     uint8_t request[4];
     StoreBig32(request, static_cast<uint32_t>(i));
-    auto begun = balancer_->Call(
-        request,
-        [this, i](absl::StatusOr<BufferChain> reply) {
-          ++calls_[i].ended;
-          calls_[i].status = reply.status();
-        },
-        {.affinity = i % 16});
+    auto begun = balancer_->Call(request,
+                                 [this, i](absl::StatusOr<BufferChain> reply) {
+                                   ++calls_[i].ended;
+                                   calls_[i].status = reply.status();
+                                 },
+                                 {.affinity = i % 16});
     if (begun.ok()) {
       calls_[i].id = *begun;
     } else {

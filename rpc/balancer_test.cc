@@ -52,6 +52,12 @@ TEST_F(BalancerTest, CallsWithTheSameKeyGoToTheSameServer) {
   EXPECT_GT(used.size(), 2u);
 }
 
+TEST_F(BalancerTest, CallsWithoutAKeyAreSpread) {
+  Start(4, {.policy = "affinity"});
+  EXPECT_TRUE(CallAll(400));
+  for (int server = 0; server < 4; ++server) EXPECT_GT(handled_[server], 50u) << server;
+}
+
 TEST_F(BalancerTest, CallsGoToTheServerWithFewest) {
   Start(3, {.policy = "jsq"});
   hold_[0] = hold_[1] = hold_[2] = true;
@@ -254,8 +260,8 @@ TEST_F(BalancerTest, CallsAllocateNoMoreThanTheClientsOwn) {
     const int64_t before = AllocationsOfThisThread();
     for (int i = 0; i < 2000; ++i) {
       bool done = false;
-      ASSERT_TRUE(client_->Call(peer, kRequest, [&](absl::StatusOr<BufferChain>) { done = true; })
-                      .ok());
+      ASSERT_TRUE(
+          client_->Call(peer, kRequest, [&](absl::StatusOr<BufferChain>) { done = true; }).ok());
       RunUntil([&] { return done; });
     }
     plain_ = AllocationsOfThisThread() - before;

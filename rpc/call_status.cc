@@ -40,7 +40,9 @@ absl::Status ErrorOf(DropReason reason) {
     case DropReason::kNoServer:
       return NotExecuted(absl::ResourceExhaustedError("the router has no server with room"));
     case DropReason::kServerLost:
-      return absl::UnavailableError("the server that the router picked has gone");
+      return absl::UnavailableError(
+          "the server that the router picked has gone; the request may or may not have been "
+          "executed");
     case DropReason::kNone:
     case DropReason::kRefused:
       break;

@@ -23,6 +23,8 @@ namespace weft::rpc {
 //   kUnanswered                          Aborted
 //   kUnsupported                         Unimplemented
 //   kForbidden                           PermissionDenied
+//   kNoServer                            ResourceExhausted
+//   kServerLost                          Unavailable
 absl::Status DropStatus(DropReason reason, uint32_t retry_after_us);
 
 // Marks `status`, an error, as that of a request that certainly was not executed.

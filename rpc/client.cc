@@ -99,7 +99,7 @@ absl::StatusOr<CallId> Client::Begin(const Target& target, Payload&& request, bo
           ? original_.Begin(target.server, {}, std::move(request), std::move(callback), policy,
                             std::max<int64_t>(deadline_ns - now_ns, 1))
           : sessions_.Begin(target, std::move(request), copy, std::move(callback), policy,
-                            deadline_ns, now_ns, options.held);
+                            deadline_ns, now_ns, options);
   if (!begun.ok()) [[unlikely]] {
     return NotExecuted(begun.status());
   }
@@ -155,7 +155,7 @@ size_t Client::Poll() {
   for (size_t i = 0; i < n; ++i) {
     Datagram& datagram = received_[i];
     if (IsExtended(datagram.buffer.bytes())) {
-      sessions_.OnDatagram(std::move(datagram.buffer));
+      sessions_.OnDatagram(datagram.peer, std::move(datagram.buffer));
     } else {
       original_.OnDatagram(datagram.peer, std::move(datagram.buffer));
     }

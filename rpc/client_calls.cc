@@ -57,7 +57,8 @@ ClientCall& ClientSessions::NewCall() {
                                                               Payload&& request, bool copy,
                                                               Callback&& callback, Policy policy,
                                                               int64_t deadline_ns, int64_t now_ns,
-                                                              bool held) {
+                                                              const CallOptions& options) {
+  const bool held = options.held;
   if (!held && outstanding_ - held_ >= base_.options.outstanding_max) {
     return NotExecuted(absl::ResourceExhaustedError(absl::StrCat(
         outstanding_ - held_, " calls are outstanding, as many as outstanding_max allows")));
@@ -85,6 +86,7 @@ ClientCall& ClientSessions::NewCall() {
   call.session = &session;
   call.policy = policy;
   call.held = held;
+  call.affinity = options.affinity;
   held_ += held;
   call.callback = std::move(callback);
   if (copy) {
@@ -129,6 +131,8 @@ void ClientSessions::Start(ClientCall& call, int64_t now_ns) {
   if (session.free_slots.empty()) {
     session.free_slots.push_back(static_cast<uint16_t>(session.slots.size()));
     session.slots.emplace_back();
+    // Servers behind a router answer without a key of a session: an id that nobody guesses instead.
+    if (session.pooled) session.slots.back().sequence = random_.Next() >> 17;
   }
   const uint16_t number = session.free_slots.back();
   session.free_slots.pop_back();
@@ -138,6 +142,8 @@ void ClientSessions::Start(ClientCall& call, int64_t now_ns) {
   call.tries = 0;
   call.sent_twice = false;
   call.sent_ns = now_ns;
+  if (session.pooled) [[unlikely]]
+    Choose(call);
   if (call.request.size() <= session.packet_payload_bytes) [[likely]] {
     call.state = ClientCall::State::kSent;
     call.packets = 1;
@@ -210,8 +216,9 @@ void ClientSessions::OnPacingTimer(void* context, int64_t) {
   session.sessions->Pump(session);
 }
 
-ExtendedHeader ClientSessions::RequestHeader(const ClientCall& call, int64_t now_ns) const {
-  ExtendedHeader header = HeaderTo(*call.session, MessageType::kRequest, call.request_id, now_ns);
+ExtendedHeader ClientSessions::RequestHeader(const ClientCall& call, const ClientSession& way,
+                                             int64_t now_ns) const {
+  ExtendedHeader header = HeaderTo(way, MessageType::kRequest, call.request_id, now_ns);
   header.policy = call.policy;
   header.resent = call.sent_twice;
   header.deadline_us = MicrosecondsUntil(call.deadline_ns, now_ns);
@@ -219,7 +226,9 @@ ExtendedHeader ClientSessions::RequestHeader(const ClientCall& call, int64_t now
 }
 
 void ClientSessions::SendRequest(ClientCall& call, int64_t now_ns) {
-  ExtendedHeader header = RequestHeader(call, now_ns);
+  if (call.session->pooled) [[unlikely]]
+    return SendInPool(call, now_ns);
+  ExtendedHeader header = RequestHeader(call, *call.session, now_ns);
   if (call.packets > 1) {
     // A question whether it is still being executed: the server has the bytes.
     header.last = false;
@@ -228,21 +237,28 @@ void ClientSessions::SendRequest(ClientCall& call, int64_t now_ns) {
   if (call.request.contiguous()) [[likely]] {
     return SendPacket(*call.session, header, call.request.front(), &call);
   }
-  SendPieces(call, header);
+  SendPieces(call, *call.session, header);
 }
 
 // A request of one packet in several pieces: they are put together, but that a long last one stays
 // where it is.
-void ClientSessions::SendPieces(ClientCall& call, const ExtendedHeader& header) {
-  size_t left = call.request.size();
+void ClientSessions::SendPieces(ClientCall& call, ClientSession& way,
+                                const ExtendedHeader& header) {
   Buffer packet = base_.port->pool().Allocate();
-  if (!packet || packet.tailroom() < kExtendedHeaderBytes + left) [[unlikely]] {
+  if (!packet || packet.tailroom() < kExtendedHeaderBytes + call.request.size()) [[unlikely]] {
     ++base_.stats.send_overflows;  // as if the network had lost it
     return;
   }
   WriteExtendedHeader(header, packet.Append(kExtendedHeaderBytes));
+  const absl::Span<const uint8_t> tail = AppendPieces(call, call.request, packet);
+  PushPacket(way, std::move(packet), tail);
+}
+
+absl::Span<const uint8_t> ClientSessions::AppendPieces(ClientCall& call, const Payload& request,
+                                                       Buffer& packet) {
+  size_t left = request.size();
   absl::Span<const uint8_t> tail;
-  call.request.ForEachPiece([&](absl::Span<const uint8_t> piece) {
+  request.ForEachPiece([&](absl::Span<const uint8_t> piece) {
     left -= piece.size();
     if (left == 0 && piece.size() > kCopyMaxBytes && base_.port->capabilities().gather) {
       tail = piece;
@@ -251,7 +267,7 @@ void ClientSessions::SendPieces(ClientCall& call, const ExtendedHeader& header) 
       std::memcpy(packet.Append(piece.size()), piece.data(), piece.size());
     }
   });
-  PushPacket(*call.session, std::move(packet), tail);
+  return tail;
 }
 
 void ClientSessions::SendPacket(ClientSession& session, const ExtendedHeader& header,
@@ -279,9 +295,7 @@ void ClientSessions::PushPacket(ClientSession& session, Buffer packet,
   if (!base_.sending.Push(session.peer, std::move(packet), tail)) [[unlikely]] {
     ++base_.stats.send_overflows;
   }
-  if (const int64_t gap_ns = session.gap_ns(); gap_ns > 0) [[unlikely]] {
-    session.pacer.OnSent(base_.loop.now_ns(), gap_ns, kPacedBurst, 1);
-  }
+  Pace(session);
 }
 
 // Nearly all calls end long before they are due, so their timers are neither set anew nor cancelled
@@ -296,7 +310,7 @@ void ClientSessions::Arm(ClientCall& call, int64_t now_ns, int64_t wait_ns) {
 // --- Receiving
 
 // All that a short reply needs, in one piece of code.
-[[gnu::flatten]] void ClientSessions::OnDatagram(Buffer&& datagram) {
+[[gnu::flatten]] void ClientSessions::OnDatagram(const Peer& peer, Buffer&& datagram) {
   ExtendedHeader header;
   if (!ReadExtendedHeader(datagram.bytes(), &header)) {
     ++base_.stats.malformed;
@@ -304,11 +318,13 @@ void ClientSessions::Arm(ClientCall& call, int64_t now_ns, int64_t wait_ns) {
   }
   const absl::Span<const uint8_t> body =
       absl::Span<const uint8_t>(datagram.bytes()).subspan(kExtendedHeaderBytes);
-  if (header.kind == ControlKind::kHelloAck) return OnHelloAck(header, body);
+  if (header.kind != ControlKind::kNone) [[unlikely]] {
+    const bool opens = header.kind == ControlKind::kHelloAck || header.kind == ControlKind::kPool;
+    if (opens) return OnHelloAck(header, body);
+  }
   if (header.session >= sessions_.size() || sessions_[header.session]->key != header.key)
       [[unlikely]] {
-    ++base_.stats.unexpected;
-    return;
+    return OnStrayPacket(peer, header);
   }
   ClientSession& session = *sessions_[header.session];
   if (!session.is_open()) [[unlikely]] {
@@ -322,6 +338,9 @@ void ClientSessions::Arm(ClientCall& call, int64_t now_ns, int64_t wait_ns) {
     return;
   }
   session.heard_ns = base_.loop.now_ns();
+  if (session.pooled) [[unlikely]] {
+    return OnPooledPacket(peer, session, header, std::move(datagram));
+  }
   switch (header.type) {
     case MessageType::kResponse:
       return OnResponse(session, header, std::move(datagram));
@@ -366,8 +385,9 @@ void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& he
     session.response_time.Add(rtt_, now_ns, now_ns - call->sent_ns);
   }
   if (call->state == ClientCall::State::kSent) {
-    // A slow handler would have been reported (PROGRESS) when the request came again.
-    if (call->sent_twice && call->counted) [[unlikely]]
+    // A slow handler would have been reported (PROGRESS) when the request came again; a request
+    // that waits at a router is not.
+    if (call->sent_twice && call->counted && !session.pooled) [[unlikely]]
       session.OnLoss(1, base_.loop.now_ns());
     call->state = ClientCall::State::kExecuting;
     const bool counted = call->counted;
@@ -438,7 +458,11 @@ void ClientSessions::Release(ClientCall& call) {
   }
   if (call.request_id != 0) {
     session.slots[call.request_id & 0xFFFF].call = nullptr;
-    session.free_slots.push_back(static_cast<uint16_t>(call.request_id));
+    if (session.pooled) [[unlikely]] {
+      Unpin(call);
+    } else {
+      session.free_slots.push_back(static_cast<uint16_t>(call.request_id));
+    }
     call.request_id = 0;
   }
   if (call.state != ClientCall::State::kCancelling && call.state != ClientCall::State::kOriginal) {

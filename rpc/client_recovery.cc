@@ -26,7 +26,8 @@ void ClientSessions::Cancel(CallId id, bool quietly) {
   if (original) original_.Cancel(call->original);
   // Cancelling itself is bounded: what is beyond ends on the server by its deadline, or by the next
   // request in its slot.
-  const bool tell = !original && call->state != ClientCall::State::kWaiting && session.is_open() &&
+  const bool tell = !original && call->state != ClientCall::State::kWaiting &&
+                    WayOf(*call).is_open() &&
                     (call->held || cancelling_ < base_.options.outstanding_max);
   if (!tell) {
     return Discard(*call);
@@ -91,6 +92,11 @@ void ClientSessions::OnCallTimer(void* context, int64_t now_ns) {
 
 void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
   ClientSession& session = *call.session;
+  if (call.member != nullptr && !call.member->is_open()) [[unlikely]] {
+    // The server is being told of this client.
+    if (call.state == ClientCall::State::kCancelling) return Discard(call);
+    return Arm(call, now_ns, NextRtoOf(call));
+  }
   const bool again = call.tries > 0 || call.state != ClientCall::State::kCancelling;
   if (again) {
     ++base_.stats.retransmissions;
@@ -102,7 +108,10 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
   int64_t wait_ns = NextRtoOf(call);
   switch (call.state) {
     case ClientCall::State::kSent:
-      if (!call.held) SlowDown(session, now_ns, wait_ns);
+      // What waits at a router is nothing that the network could be blamed for.
+      if (!call.held && (!session.pooled || call.member != nullptr)) {
+        SlowDown(call, now_ns, wait_ns);
+      }
       [[fallthrough]];
     case ClientCall::State::kExecuting:
       call.sent_twice = true;
@@ -118,7 +127,9 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
       break;
     case ClientCall::State::kCancelling:
       if (call.tries > kCancels) return Discard(call);
-      SendControl(session, ControlKind::kCancel, call.request_id);
+      // A router would not know what to do with it.
+      if (session.pooled && call.member == nullptr) break;
+      SendControl(WayOf(call), ControlKind::kCancel, call.request_id);
       break;
     default:
       return;
@@ -127,8 +138,9 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
 }
 
 // An answer did not come in time: that is the network's fault only if nothing else came either.
-void ClientSessions::SlowDown(ClientSession& session, int64_t now_ns, int64_t wait_ns) {
-  if (session.congestion == nullptr || now_ns - session.heard_ns < wait_ns ||
+void ClientSessions::SlowDown(const ClientCall& call, int64_t now_ns, int64_t wait_ns) {
+  ClientSession& session = *call.session;
+  if (session.congestion == nullptr || now_ns - WayOf(call).heard_ns < wait_ns ||
       now_ns - session.slowed_ns < wait_ns) {
     return;
   }

@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "weft/core/timer_wheel.h"
 #include "weft/rpc/call.h"
 #include "weft/rpc/outgoing_message.h"
@@ -26,6 +27,19 @@ namespace weft::rpc {
 class ClientSessions;
 struct ClientSession;
 struct ClientCall;
+
+// What a session with a router has beyond others: the servers behind it that have answered.
+struct ClientPool {
+  absl::flat_hash_map<Peer, uint32_t> members;  // to the numbers of their sessions
+  uint32_t nonce = 0;                           // of the latest HELLO to one of them
+  bool asking = false;                          // a HELLO to the router is under way
+  int64_t lost_ns = INT64_MIN;                  // when a session with one of them last ended
+  // Of an application's own session, which is one with one server: whom the router picked for its
+  // first call. Null before.
+  ClientSession* chosen = nullptr;
+  // Of the session's slots, those that are not used any more, as a server grants fewer.
+  size_t slots_lost = 0;
+};
 
 // What a call needs beyond others when its request or reply has several packets.
 struct ClientTransfer {
@@ -67,6 +81,9 @@ struct ClientCall {
   bool counted = false;     // in in_flight of its session, while kSent
   bool sent_twice = false;  // its response says nothing of the round trip (Karn)
   ClientSession* session = nullptr;
+  // Of a call through a router: the session with the server that has it, once that is known.
+  ClientSession* member = nullptr;
+  uint64_t affinity = 0;
   uint64_t request_id = 0;
   int64_t deadline_ns = 0;
   int64_t due_ns = INT64_MAX;  // what `timer` is for; it may be armed for earlier
@@ -117,6 +134,7 @@ struct ClientSession : SendFlow {
     kIdle,        // not connected; the next call opens it
     kConnecting,  // HELLO sent
     kOpen,
+    kChoosing,  // open, with a router that is picking the server for the one call in flight
     kDraining,  // as the server wishes: no new requests
     kClosing,   // CLOSE sent
     kOriginal,  // the server does not know the extended format
@@ -128,7 +146,14 @@ struct ClientSession : SendFlow {
 
   ClientSession(ClientSessions* sessions, uint32_t number);
 
-  bool is_open() const { return state == State::kOpen || state == State::kDraining; }
+  bool is_open() const {
+    return state == State::kOpen || state == State::kDraining || state == State::kChoosing;
+  }
+  size_t slots_in_use() const {
+    return slots.size() - free_slots.size() - (is_pool() ? servers->slots_lost : 0);
+  }
+  // The peer is a router. Slots, window and waiting calls are those of all servers behind it.
+  bool is_pool() const { return servers != nullptr; }
 
   ClientSessions* const sessions;
   const uint32_t number;
@@ -136,6 +161,7 @@ struct ClientSession : SendFlow {
   State state = State::kFree;
   bool own = false;      // opened by the application, not for a peer's calls
   bool pumping = false;  // Pump() is running
+  bool pooled = false;   // is_pool(), or `pool` is not null
   uint16_t credits = 1;
   Peer peer;
   uint32_t remote_number = 0;
@@ -160,6 +186,12 @@ struct ClientSession : SendFlow {
   std::vector<uint16_t> free_slots;
   ClientCallList waiting;
   ClientCallList sending;
+  std::unique_ptr<ClientPool> servers;  // null: the peer is a server
+  // Of a session with one of the servers behind a router: the session with that. Calls, and what
+  // is in flight, are its.
+  ClientSession* pool = nullptr;
+  size_t pinned = 0;         // calls that this server has
+  int64_t confirmed_ns = 0;  // when something was first heard after it was opened; 0: nothing yet
   uint64_t calls = 0;
   uint64_t retransmissions = 0;
   uint64_t drops = 0;

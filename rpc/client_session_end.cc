@@ -17,6 +17,12 @@ void ClientSessions::Lose(ClientSession& session, const absl::Status& error,
   base_.loop.timers().Cancel(session.pacing);
   const uint32_t generation = session.generation;
   Report(session, kind);
+  if (session.pool != nullptr) {
+    const std::vector<CallId> ending = CallsOf(session, waiting);
+    Detach(session);
+    EndCalls(ending, error);
+    return FreeSession(session);
+  }
   EndCallsOf(session, error, waiting);
   // The callbacks may have used it, or given it up.
   if (session.generation != generation || session.state != ClientSession::State::kIdle) return;
@@ -27,16 +33,25 @@ void ClientSessions::Lose(ClientSession& session, const absl::Status& error,
 
 void ClientSessions::EndCallsOf(ClientSession& session, const absl::Status& error,
                                 Waiting waiting) {
-  // First all that are meant: callbacks may call again, and that call has not failed.
+  EndCalls(CallsOf(session, waiting), error);
+}
+
+std::vector<CallId> ClientSessions::CallsOf(const ClientSession& session, Waiting waiting) const {
   std::vector<CallId> ending;
-  for (const ClientSession::Slot& slot : session.slots) {
-    if (slot.call != nullptr) ending.push_back(IdOf(*slot.call));
+  // Behind a router each server has some of the calls, and the router those that are left.
+  const ClientSession* const member = session.pool != nullptr ? &session : nullptr;
+  for (const ClientSession::Slot& slot : (member != nullptr ? *session.pool : session).slots) {
+    if (slot.call != nullptr && slot.call->member == member) ending.push_back(IdOf(*slot.call));
   }
   if (waiting == Waiting::kEnd) {
     for (ClientCall* call = session.waiting.front(); call != nullptr; call = call->next) {
       ending.push_back(IdOf(*call));
     }
   }
+  return ending;
+}
+
+void ClientSessions::EndCalls(absl::Span<const CallId> ending, const absl::Status& error) {
   for (const CallId id : ending) {
     ClientCall* call = Find(id);
     if (call == nullptr) continue;
@@ -54,10 +69,12 @@ void ClientSessions::Disconnect(SessionId id) {
   if (session == nullptr || !session->own || session->state == ClientSession::State::kClosing) {
     return;
   }
-  const bool open = session->is_open();
+  const bool open = session->is_open() && !session->is_pool();  // routers keep no sessions
   session->state = ClientSession::State::kClosing;
   session->tries = 0;
-  EndCallsOf(*session, absl::CancelledError("the session was disconnected"), Waiting::kEnd);
+  const absl::Status error = absl::CancelledError("the session was disconnected");
+  EndCallsOf(*session, error, Waiting::kEnd);
+  if (session->is_pool()) LeavePool(*session, error);
   if (!open) return Forget(*session);
   OnSessionTimer(session, base_.loop.now_ns());
 }
@@ -66,10 +83,15 @@ void ClientSessions::Forget(ClientSession& session) {
   base_.loop.timers().Cancel(session.timer);
   base_.loop.timers().Cancel(session.pacing);
   Report(session, SessionEvent::Kind::kClosed);
+  if (session.is_pool()) LeavePool(session, absl::OkStatus());
   if (!session.own) {
     session.state = ClientSession::State::kIdle;
     return;
   }
+  FreeSession(session);
+}
+
+void ClientSessions::FreeSession(ClientSession& session) {
   session.state = ClientSession::State::kFree;
   session.slots.clear();
   session.free_slots.clear();
@@ -77,10 +99,11 @@ void ClientSessions::Forget(ClientSession& session) {
 }
 
 void ClientSessions::CloseIfDrained(ClientSession& session) {
-  if (session.state != ClientSession::State::kDraining ||
-      session.free_slots.size() != session.slots.size()) {
+  if (session.state != ClientSession::State::kDraining || session.slots_in_use() > 0 ||
+      session.pinned > 0) {
     return;
   }
+  if (session.pool != nullptr) return CloseMember(session, absl::OkStatus());
   session.state = ClientSession::State::kClosing;
   session.tries = 0;
   OnSessionTimer(&session, base_.loop.now_ns());
@@ -99,6 +122,7 @@ void ClientSessions::OnPeerEvent(const Peer& peer, const absl::Status& error) {
     switch (session.state) {
       case ClientSession::State::kConnecting:
       case ClientSession::State::kOpen:
+      case ClientSession::State::kChoosing:
       case ClientSession::State::kDraining:
         Lose(session, error, SessionEvent::Kind::kLost, Waiting::kEnd);
         break;

@@ -23,8 +23,6 @@ constexpr uint32_t kCloses = 3;
 // A server keeps a session for a second at most without a packet in it that shows that its client
 // is where the HELLO came from. Until something is heard of it, it is sent one so often.
 constexpr int64_t kConfirmNs = 100'000'000;
-// Whatever a server says: a session is not given up faster.
-constexpr int64_t kTimeoutLeastNs = 1'000'000;
 constexpr int64_t kCloseNs = 5'000'000;
 
 absl::BitGen& SystemRandom() {
@@ -75,7 +73,7 @@ ClientSessions::~ClientSessions() {
     if (call->transfer != nullptr) call->transfer->room.Reset();
   }
   for (const auto& session : sessions_) {
-    if (session->is_open()) SendControl(*session, ControlKind::kClose);
+    if (session->is_open() && !session->is_pool()) SendControl(*session, ControlKind::kClose);
   }
   // Views of requests that end with this.
   for (const auto& call : calls_) ReleaseRequest(*call);
@@ -126,9 +124,10 @@ bool ClientSessions::FreeUnused() {
     const bool idle = session->state == ClientSession::State::kIdle ||
                       session->state == ClientSession::State::kOriginal;
     if (!idle || session->own || !session->waiting.empty() ||
-        session->free_slots.size() != session->slots.size()) {
+        session->pinned > 0 || session->slots_in_use() > 0) {
       continue;
     }
+    if (session->is_pool()) LeavePool(*session, absl::OkStatus());
     by_peer_.erase(session->peer);
     latest_ = nullptr;
     session->state = ClientSession::State::kFree;
@@ -157,6 +156,9 @@ absl::StatusOr<ClientSession*> ClientSessions::NewSession(const Peer& server, bo
   session.state = ClientSession::State::kIdle;
   session.calls = session.retransmissions = session.drops = 0;
   session.opened_ns = 0;
+  session.pool = nullptr;
+  session.pooled = false;
+  session.pinned = 0;
   return &session;
 }
 
@@ -184,13 +186,23 @@ SessionShape ClientSessions::ShapeOf(SessionId id) {
 void ClientSessions::StartConnecting(ClientSession& session) {
   session.state = ClientSession::State::kConnecting;
   session.began_ns = session.heard_ns = base_.loop.now_ns();
-  // Servers tell by it a late HELLO from a client that has come back.
-  session.nonce += session.nonce == 0 ? RandomWord() : 1 + RandomWord() % kNonceStepMax;
-  session.key = session.nonce;
+  // Servers tell by it a late HELLO from a client that has come back. Behind a router it is that
+  // of all their sessions, as these come and go.
+  if (session.pool != nullptr) session.nonce = session.pool->servers->nonce;
+  NextNonce(session);
+  if (session.pool != nullptr) session.pool->servers->nonce = session.nonce;
   session.tries = 0;
   session.rtt = session.response_time = RttEstimator();
-  session.congestion = MakeCongestionControl(*base_.port, base_.options.session.congestion);
+  session.congestion =
+      session.pool != nullptr
+          ? nullptr
+          : MakeCongestionControl(*base_.port, base_.options.session.congestion);
   SendHello(session);
+}
+
+void ClientSessions::NextNonce(ClientSession& session) {
+  session.nonce += session.nonce == 0 ? RandomWord() : 1 + RandomWord() % kNonceStepMax;
+  if (!session.is_open()) session.key = session.nonce;
 }
 
 void ClientSessions::SendHello(ClientSession& session) {
@@ -205,7 +217,7 @@ void ClientSessions::SendHello(ClientSession& session) {
                          .first = true,
                          .last = true,
                          .from_session = session.number,
-                         .key = session.key,
+                         .key = session.nonce,
                          .timestamp = static_cast<uint32_t>(now_ns),
                          .credits = static_cast<uint16_t>(base_.options.session.credits),
                          .kind = ControlKind::kHello},
@@ -216,6 +228,9 @@ void ClientSessions::SendHello(ClientSession& session) {
                 .timeout_us =
                     static_cast<uint32_t>(std::clamp<int64_t>(timeout_ns_ / 1000, 1, UINT32_MAX))},
                out + kExtendedHeaderBytes);
+    if (session.pool != nullptr) {
+      WriteHelloPool(session.pool->number, out + kExtendedHeaderBytes + kHelloBytes);
+    }
     base_.sending.Push(session.peer, std::move(packet));
   }
   ++session.tries;
@@ -234,11 +249,28 @@ void ClientSessions::OnHelloAck(const ExtendedHeader& header, absl::Span<const u
   }
   ClientSession& session = *sessions_[header.session];
   const bool asked = session.state == ClientSession::State::kConnecting ||
-                     session.state == ClientSession::State::kOriginal;
-  if (!asked || header.key != session.key) {
+                     session.state == ClientSession::State::kOriginal ||
+                     (session.is_pool() && session.servers->asking);
+  const bool router = header.kind == ControlKind::kPool;
+  // Behind a router there are servers.
+  if (!asked || header.key != session.nonce || (router && session.pool != nullptr)) {
     ++base_.stats.unexpected;
     return;
   }
+  if (router) return OpenPool(session, header, hello);
+  if (session.is_pool()) {
+    const uint32_t generation = session.generation;
+    session.state = ClientSession::State::kConnecting;
+    LeavePool(session, absl::UnavailableError(
+                           "where a router was there is a server now; the request may or may not "
+                           "have been executed"));
+    if (session.generation != generation) return;
+  }
+  OpenSession(session, header, hello);
+}
+
+void ClientSessions::OpenSession(ClientSession& session, const ExtendedHeader& header,
+                                 const Hello& hello) {
   const int64_t now_ns = base_.loop.now_ns();
   session.state = ClientSession::State::kOpen;
   session.remote_number = header.from_session;
@@ -251,6 +283,7 @@ void ClientSessions::OnHelloAck(const ExtendedHeader& header, absl::Span<const u
   session.timeout_ns =
       std::min(timeout_ns_, std::max<int64_t>(int64_t{hello.timeout_us} * 1000, kTimeoutLeastNs));
   session.opened_ns = session.heard_ns = now_ns;
+  session.confirmed_ns = 0;
   // A server that had forgotten the session knows nothing of the old requests either.
   session.slots.clear();
   session.free_slots.clear();
@@ -259,10 +292,10 @@ void ClientSessions::OnHelloAck(const ExtendedHeader& header, absl::Span<const u
   ++base_.stats.sessions_opened;
   const uint32_t generation = session.generation;
   Report(session, SessionEvent::Kind::kOpened);
-  Pump(session);
+  session.pool != nullptr ? OpenMember(session) : Pump(session);
   // What was sent shows the server that this client is where its HELLO came from.
-  if (session.generation == generation && session.is_open() &&
-      session.free_slots.size() == session.slots.size()) {
+  if (session.generation == generation && session.is_open() && session.pinned == 0 &&
+      session.slots_in_use() == 0) {
     SendControl(session, ControlKind::kPing);
   }
   base_.gatherers.TellOfSession();
@@ -283,7 +316,8 @@ void ClientSessions::AskAgain(ClientSession& session, int64_t now_ns) {
 
 // A server that has spoken the extended format is only away.
 bool ClientSessions::MayFallBack(const ClientSession& session) const {
-  return base_.options.wire == Wire::kAuto && !session.own && session.opened_ns == 0;
+  return base_.options.wire == Wire::kAuto && !session.own && session.opened_ns == 0 &&
+         session.pool == nullptr;
 }
 
 void ClientSessions::FallBack(ClientSession& session) {
@@ -322,10 +356,12 @@ void ClientSessions::OnSessionTimer(void* context, int64_t now_ns) {
     case ClientSession::State::kConnecting:
       return sessions.AskAgain(session, now_ns);
     case ClientSession::State::kOpen:
+    case ClientSession::State::kChoosing:
     case ClientSession::State::kDraining:
       return sessions.KeepAlive(session, now_ns);
     case ClientSession::State::kClosing:
-      if (session.tries >= kCloses) return sessions.Forget(session);
+      // Routers keep no sessions that they would have to be told of.
+      if (session.is_pool() || session.tries >= kCloses) return sessions.Forget(session);
       ++session.tries;
       sessions.SendControl(session, ControlKind::kClose);
       sessions.base_.loop.timers().Schedule(session.timer, now_ns + (kCloseNs << session.tries));
@@ -350,8 +386,9 @@ void ClientSessions::KeepAlive(ClientSession& session, int64_t now_ns) {
     // does so now, once.
     if (now_ns - session.watch_ns < quarter_ns || session.late_ns > session.heard_ns) {
       return Lose(session,
-                  absl::UnavailableError(absl::StrCat("the server was not heard of for ",
-                                                      silent_ns / 1'000'000, " ms")),
+                  absl::UnavailableError(absl::StrCat(
+                      "the ", session.is_pool() ? "router" : "server", " was not heard of for ",
+                      silent_ns / 1'000'000, " ms")),
                   SessionEvent::Kind::kLost, Waiting::kReconnect);
     }
     session.late_ns = now_ns;
@@ -419,6 +456,8 @@ void ClientSessions::OnControl(ClientSession& session, const ExtendedHeader& hea
 // What is in flight ends as it will; what has not been sent can go to another server at once.
 void ClientSessions::OnDrain(ClientSession& session) {
   const uint32_t generation = session.generation;
+  if (session.pool != nullptr && session.pool->servers->chosen == &session) OnDrain(*session.pool);
+  if (session.generation != generation || session.state != ClientSession::State::kOpen) return;
   session.state = ClientSession::State::kDraining;
   Report(session, SessionEvent::Kind::kDraining);
   // Callbacks may disconnect the session and open another in its place.

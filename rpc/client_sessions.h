@@ -5,7 +5,8 @@
 //
 // client_sessions.cc opens and watches sessions, client_session_end.cc ends them. client_calls.cc
 // sends requests and receives replies, client_recovery.cc sends again and cancels, and
-// client_transfers.cc does what messages of several packets need beyond.
+// client_transfers.cc does what messages of several packets need beyond. client_pools.cc is about
+// sessions with routers, and with the servers behind them.
 #ifndef WEFT_RPC_CLIENT_SESSIONS_H_
 #define WEFT_RPC_CLIENT_SESSIONS_H_
 
@@ -41,7 +42,7 @@ class ClientSessions {
   // `copy`: the bytes of `request`, ClientCall::kSmallBytes at most, live only until this returns.
   absl::StatusOr<CallId> Begin(const Target& target, Payload&& request, bool copy,
                                Callback&& callback, Policy policy, int64_t deadline_ns,
-                               int64_t now_ns, bool held);
+                               int64_t now_ns, const CallOptions& options);
   // `quietly`: its answer is going to come by itself.
   void Cancel(CallId id, bool quietly = false);
   void CountResent(CallId id, uint32_t* count);
@@ -52,7 +53,7 @@ class ClientSessions {
   void Disconnect(SessionId id);
 
   // A datagram with an extended header; EndBurst() after the last of those received together.
-  void OnDatagram(Buffer&& datagram);
+  void OnDatagram(const Peer& peer, Buffer&& datagram);
   void EndBurst();
 
   void OnPeerEvent(const Peer& peer, const absl::Status& error);
@@ -78,6 +79,8 @@ class ClientSessions {
   friend struct ClientCall;
   friend struct ClientSession;
   static constexpr uint64_t kExtendedCall = uint64_t{1} << 63;
+  // Whatever a server says: a session is not given up faster.
+  static constexpr int64_t kTimeoutLeastNs = 1'000'000;
 
   // --- client_sessions.cc
   absl::StatusOr<ClientSession*> FindOrOpen(const Target& target);
@@ -86,9 +89,12 @@ class ClientSessions {
   ClientSession* Find(SessionId id);
   static SessionId IdOf(const ClientSession& session);
   void StartConnecting(ClientSession& session);
+  void NextNonce(ClientSession& session);
   void SendHello(ClientSession& session);
   size_t PacketBytesTo(const Peer& peer) const;
+  // HELLO_ACK of a server, or POOL of a router.
   void OnHelloAck(const ExtendedHeader& header, absl::Span<const uint8_t> body);
+  void OpenSession(ClientSession& session, const ExtendedHeader& header, const Hello& hello);
   void OnRefusal(ClientSession& session, const ExtendedHeader& header,
                  absl::Span<const uint8_t> body);
   void OnDrain(ClientSession& session);
@@ -110,7 +116,11 @@ class ClientSessions {
   void Lose(ClientSession& session, const absl::Status& error, SessionEvent::Kind kind,
             Waiting waiting);
   void EndCallsOf(ClientSession& session, const absl::Status& error, Waiting waiting);
+  // Those that end with the session, by name, as callbacks may call again.
+  std::vector<CallId> CallsOf(const ClientSession& session, Waiting waiting) const;
+  void EndCalls(absl::Span<const CallId> ending, const absl::Status& error);
   void Forget(ClientSession& session);
+  void FreeSession(ClientSession& session);
   void CloseIfDrained(ClientSession& session);
   void Report(const ClientSession& session, SessionEvent::Kind kind);
 
@@ -126,7 +136,10 @@ class ClientSessions {
   void SchedulePacing(ClientSession& session);
   static void OnPacingTimer(void* session, int64_t now_ns);
   void SendRequest(ClientCall& call, int64_t now_ns);
-  void SendPieces(ClientCall& call, const ExtendedHeader& header);
+  void SendPieces(ClientCall& call, ClientSession& way, const ExtendedHeader& header);
+  // Appends `request` to `packet`, which has room. Returns what is left out of it, as a port that
+  // gathers takes it from where it is.
+  absl::Span<const uint8_t> AppendPieces(ClientCall& call, const Payload& request, Buffer& packet);
   // Of a message of one packet, which the sender may change.
   ExtendedHeader HeaderTo(const ClientSession& session, MessageType type, uint64_t request_id,
                           int64_t now_ns) const {
@@ -140,12 +153,19 @@ class ClientSessions {
             .timestamp = static_cast<uint32_t>(now_ns),
             .credits = static_cast<uint16_t>(base_.options.session.credits)};
   }
-  ExtendedHeader RequestHeader(const ClientCall& call, int64_t now_ns) const;
+  ExtendedHeader RequestHeader(const ClientCall& call, const ClientSession& way,
+                               int64_t now_ns) const;
   // Puts `header` and `bytes` together and into the sending queue. `view` where a port that gathers
   // may read the bytes later, as they are those of a call's request.
   void SendPacket(ClientSession& session, const ExtendedHeader& header,
                   absl::Span<const uint8_t> bytes, ClientCall* view);
   void PushPacket(ClientSession& session, Buffer packet, absl::Span<const uint8_t> tail);
+  // A packet has been sent.
+  void Pace(ClientSession& session) {
+    if (const int64_t gap_ns = session.gap_ns(); gap_ns > 0) [[unlikely]] {
+      session.pacer.OnSent(base_.loop.now_ns(), gap_ns, kPacedBurst, 1);
+    }
+  }
   void Arm(ClientCall& call, int64_t now_ns, int64_t wait_ns);
   // How long to wait for an answer. Twice the usual time at least: in a queue that congestion
   // control keeps short, round trips vary too little for RFC 6298 to allow for its next packet.
@@ -179,7 +199,7 @@ class ClientSessions {
 
   // --- client_recovery.cc
   void OnRetransmissionTimeout(ClientCall& call, int64_t now_ns);
-  void SlowDown(ClientSession& session, int64_t now_ns, int64_t wait_ns);
+  void SlowDown(const ClientCall& call, int64_t now_ns, int64_t wait_ns);
   static void OnCallTimer(void* call, int64_t now_ns);
 
   // --- client_transfers.cc
@@ -197,6 +217,43 @@ class ClientSessions {
   void FinishRequest(ClientCall& call);
   bool MakeRoom(ClientCall& call, const ExtendedHeader& header);
   void EndTransfer(ClientCall& call);
+
+  // --- client_pools.cc
+  void OpenPool(ClientSession& session, const ExtendedHeader& header, const Hello& hello);
+  void LimitSlots(ClientSession& pool, size_t slots);
+  // What arrives in the session with a router, or with a server behind one.
+  void OnPooledPacket(const Peer& peer, ClientSession& session, ExtendedHeader& header,
+                      Buffer&& datagram);
+  void OnMemberPacket(ClientSession& member, ExtendedHeader& header, Buffer&& datagram);
+  // A packet in no session, perhaps of a server that a router has sent a request to.
+  void OnStrayPacket(const Peer& peer, const ExtendedHeader& header);
+  void OnUnknownToServer(ClientSession& pool, const Peer& server, const ExtendedHeader& header);
+  void AskRouterAgain(ClientSession& pool);
+  // The session with that server; null if there is none.
+  ClientSession* FindMember(ClientSession& pool, const Peer& server);
+  absl::StatusOr<ClientSession*> NewMember(ClientSession& pool, const Peer& server);
+  void OpenMember(ClientSession& member);
+  void SendAgain(ClientCall& call);
+  // An application's own session is with one server behind the router: the call is that one's, or
+  // makes the router pick it.
+  void Choose(ClientCall& call);
+  // From here on the call is that server's. True: those that waited for a choice may go on.
+  bool Pin(ClientCall& call, ClientSession& member);
+  // The call has ended.
+  void Unpin(ClientCall& call);
+  // A request of one packet: to the server that has it, or through the router.
+  void SendInPool(ClientCall& call, int64_t now_ns);
+  void SendAnycast(ClientCall& call, ExtendedHeader header, const Payload& body, int64_t now_ns);
+  // The session that packets of the call go through: its own, or that of the server that has it.
+  static ClientSession& WayOf(const ClientCall& call) {
+    return call.member != nullptr ? *call.member : *call.session;
+  }
+  // Ends the session with a server behind a router, in good order.
+  void CloseMember(ClientSession& member, const absl::Status& error);
+  // The router's session knows it no more. It is to be freed when it has ended.
+  void Detach(ClientSession& member);
+  // The session's peer is not a router any more, or the session ends.
+  void LeavePool(ClientSession& pool, const absl::Status& error);
 
   uint32_t RandomWord() { return static_cast<uint32_t>(random_.Next()); }
 

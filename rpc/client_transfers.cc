@@ -38,7 +38,10 @@ void ClientSessions::StartTransfer(ClientCall& call) {
   ClientSession& session = *call.session;
   if (call.transfer == nullptr) call.transfer = std::make_unique<ClientTransfer>(&call);
   OutgoingMessage& request = call.transfer->request;
-  request.Start(std::move(call.request), session.packet_payload_bytes, session.credits);
+  // A router sees the first packet only, so that no more may go before the server has answered.
+  const bool routed = session.pooled && call.member == nullptr;
+  const size_t granted = routed ? 1 : WayOf(call).credits;
+  request.Start(std::move(call.request), session.packet_payload_bytes, granted);
   call.packets = static_cast<uint16_t>(request.packets());
   call.state = ClientCall::State::kSending;
   session.sending.PushBack(call);
@@ -48,9 +51,10 @@ void ClientSessions::StartTransfer(ClientCall& call) {
 
 void ClientSessions::PumpTransfer(ClientCall& call) {
   ClientSession& session = *call.session;
+  if (!WayOf(call).is_open()) return;
   // Some credits are left to short requests. Not some of the window of congestion control, which
   // grows only when it is full.
-  const size_t most = std::min<size_t>(session.credits, session.window_max);
+  const size_t most = std::min<size_t>(WayOf(call).credits, session.window_max);
   const size_t window = std::min(WindowOf(session), most - most / 8);
   // The round may have begun long ago: the application has just filled a long request, perhaps.
   const int64_t now_ns = base_.loop.clock().NowNs();
@@ -65,7 +69,7 @@ void ClientSessions::PumpTransfer(ClientCall& call) {
 void ClientSessions::SendRequestPacket(ClientCall& call, size_t index, int64_t now_ns) {
   ClientSession& session = *call.session;
   OutgoingMessage& request = call.transfer->request;
-  ExtendedHeader header = RequestHeader(call, now_ns);
+  ExtendedHeader header = RequestHeader(call, WayOf(call), now_ns);
   header.first = index == 0;
   header.last = index + 1 == call.packets;
   header.packet_order = index == 0 ? call.packets : static_cast<uint16_t>(index);
@@ -75,7 +79,12 @@ void ClientSessions::SendRequestPacket(ClientCall& call, size_t index, int64_t n
     ++session.retransmissions;
     if (call.resent != nullptr) ++*call.resent;
   }
-  SendPacket(session, header, request.packet(index), &call);
+  if (session.pooled && call.member == nullptr) [[unlikely]] {
+    SendAnycast(call, header, Payload::External(request.packet(index)), now_ns);
+  } else {
+    SendPacket(WayOf(call), header, request.packet(index), &call);
+    if (session.pooled) Pace(session);
+  }
   session.OnSent(request, index, now_ns);
 }
 
@@ -134,7 +143,7 @@ void ClientSessions::OnTransferTimeout(ClientCall& call, int64_t now_ns) {
   ClientSession& session = *call.session;
   OutgoingMessage& request = call.transfer->request;
   const size_t before = request.in_flight();
-  SlowDown(session, now_ns, RtoOf(session.rtt, call.tries - 1));
+  SlowDown(call, now_ns, RtoOf(session.rtt, call.tries - 1));
   request.OnTimeout();
   session.in_flight -= before - request.in_flight();
   // Beyond the window too: one packet, so that the server says where it stands.
@@ -159,7 +168,7 @@ bool ClientSessions::MakeRoom(ClientCall& call, const ExtendedHeader& header) {
     case ReceiveBudget::Result::kTooMany:
       return false;
     case ReceiveBudget::Result::kNeverFits:
-      SendControl(*call.session, ControlKind::kCancel, call.request_id);
+      SendControl(WayOf(call), ControlKind::kCancel, call.request_id);
       Fail(call, absl::OutOfRangeError(
                      absl::StrCat("the reply has ", packets, " packets; there is room for ",
                                   budget_.capacity(), " (half of transport.buffers.count)")));
@@ -220,7 +229,6 @@ void ClientSessions::OnReplyPacket(ClientCall& call, const ExtendedHeader& heade
 }
 
 void ClientSessions::SendProgress(ClientCall& call, bool resent) {
-  ClientSession& session = *call.session;
   ClientTransfer& transfer = *call.transfer;
   const int64_t now_ns = base_.loop.now_ns();
   const size_t here = transfer.reply.cumulative();
@@ -230,14 +238,15 @@ void ClientSessions::SendProgress(ClientCall& call, bool resent) {
   uint8_t body[kProgressBytesMax];
   uint8_t bitmap[Reassembly::kBitmapBytes];
   const size_t bytes = WriteProgress(transfer.reply.FillProgress(granted, bitmap), body);
-  ExtendedHeader header = HeaderTo(session, MessageType::kAck, call.request_id, now_ns);
+  ClientSession& way = WayOf(call);
+  ExtendedHeader header = HeaderTo(way, MessageType::kAck, call.request_id, now_ns);
   header.kind = ControlKind::kProgress;
   header.packet_order = static_cast<uint16_t>(here);
   header.last = false;  // it is about a reply
   header.resent = resent;
   header.echo_valid = transfer.acknowledge;
   header.echo = transfer.echo + static_cast<uint32_t>(now_ns - transfer.echo_arrived_ns);
-  SendPacket(session, header, {body, bytes}, nullptr);
+  SendPacket(way, header, {body, bytes}, nullptr);
   transfer.acknowledge = false;
 }
 

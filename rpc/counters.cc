@@ -22,6 +22,9 @@ constexpr Named<ClientStats> kClientCounters[] = {
      &ClientStats::sessions_lost},
     {"sessions_refused", "Sessions that a server refused.", &ClientStats::sessions_refused},
     {"fallbacks", "Servers taken to speak the original format only.", &ClientStats::fallbacks},
+    {"routed", "Requests sent to a router that picks the server, those sent again included.",
+     &ClientStats::routed},
+    {"members_opened", "Sessions begun with servers behind a router.", &ClientStats::members_opened},
 };
 
 constexpr Named<ServerStats> kServerCounters[] = {
@@ -75,6 +78,8 @@ constexpr Named<ServerStats> kServerCounters[] = {
      &ServerStats::sessions_lost},
     {"sessions_refused", "Sessions that clients could not open.", &ServerStats::sessions_refused},
     {"resets", "Packets for sessions that are not known.", &ServerStats::resets},
+    {"picked", "Requests that a router picked this server for, those sent again included.",
+     &ServerStats::picked},
     {"duplicates_answered", "Requests that came again and got the same answer again.",
      &ServerStats::duplicates_answered},
     {"replies_gone", "Requests that came again when their reply was not kept any more.",
@@ -101,8 +106,7 @@ constexpr Named<BalancerStats> kBalancerCounters[] = {
     {"failures", "Calls that ended otherwise; cancelled ones do not count.",
      &BalancerStats::failures},
     {"queued", "Calls that had to wait for a slot.", &BalancerStats::queued},
-    {"refused", "Calls that found no server, or too many others waiting.",
-     &BalancerStats::refused},
+    {"refused", "Calls that found no server, or too many others waiting.", &BalancerStats::refused},
     {"ejections", "Servers that were left alone because they failed.", &BalancerStats::ejections},
     {"probes", "Servers asked whether they are back.", &BalancerStats::probes},
     {"trials", "Calls to servers that had answered a probe.", &BalancerStats::trials},

@@ -31,6 +31,8 @@ const char* NameOf(ClientSession::State state) {
       return "connecting";
     case ClientSession::State::kOpen:
       return "open";
+    case ClientSession::State::kChoosing:
+      return "choosing";
     case ClientSession::State::kDraining:
       return "draining";
     case ClientSession::State::kClosing:
@@ -102,7 +104,7 @@ void Write(const RouterInfo& router, JsonWriter& json) {
 }
 
 size_t InFlight(const ClientSession& session) {
-  return session.slots.size() - session.free_slots.size();
+  return session.pool != nullptr ? session.pinned : session.slots_in_use();
 }
 
 void WriteTimes(const ClientSession& session, const RttOptions& rtt, int64_t now_ns,
@@ -119,12 +121,13 @@ void WriteTimes(const ClientSession& session, const RttOptions& rtt, int64_t now
 
 void Write(const ClientSession& session, const ClientSessions& sessions, const DatagramPort& port,
            int64_t now_ns, JsonWriter& json) {
-  const bool open = session.state == ClientSession::State::kOpen ||
-                    session.state == ClientSession::State::kDraining;
+  const bool open = session.is_open();
   json.BeginObject();
   json.Field("session", session.number);
   WritePeer(port, session.peer, json);
   json.Field("state", NameOf(session.state));
+  if (session.is_pool()) json.Field("servers", session.servers->members.size());
+  if (session.pool != nullptr) json.Field("pool", session.pool->number);
   json.Field("age_ms", open ? (now_ns - session.opened_ns) / kNsPerMs : 0);
   json.Field("silent_ms", open ? (now_ns - session.heard_ns) / kNsPerMs : 0);
   json.Field("requests", session.calls);

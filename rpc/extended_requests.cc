@@ -10,6 +10,12 @@ namespace {
 
 using State = ServerSlot::State;
 
+// Whether the end of the slot's request, if it is that one, is still to come.
+bool WillTellRouter(const ServerSlot& slot, uint64_t request_id) {
+  return slot.routed && slot.request_id == request_id &&
+         (slot.state == State::kReceiving || slot.state == State::kExecuting);
+}
+
 }  // namespace
 
 void ExtendedServer::OnRequest(ServerSession& session, Datagram& datagram,
@@ -17,11 +23,15 @@ void ExtendedServer::OnRequest(ServerSession& session, Datagram& datagram,
   ServerSlot* const found = SessionTable::SlotAt(session, header.slot());
   if (found == nullptr || header.request_id >> 16 == 0) [[unlikely]] {
     ++core_.stats.malformed;
+    if (picked_) TellRouter(session, header.request_id);
     return;
   }
   ServerSlot& slot = *found;
   session.client_credits = header.credits;
   if (header.request_id <= slot.request_id) [[unlikely]] {
+    if (picked_ && !WillTellRouter(slot, header.request_id)) {
+      TellRouter(session, header.request_id);
+    }
     if (header.request_id == slot.request_id) {
       return slot.state == State::kReceiving ? OnRequestPacket(session, slot, datagram, header)
                                              : OnDuplicate(session, slot, datagram, header);
@@ -30,8 +40,12 @@ void ExtendedServer::OnRequest(ServerSession& session, Datagram& datagram,
     return;
   }
   // The client would not use the slot again if it still wanted anything of the request before.
-  Retire(session, slot);
+  if (slot.state == State::kExecuting || slot.state == State::kReceiving ||
+      slot.state == State::kReplying) [[unlikely]] {
+    Retire(session, slot);
+  }
   slot.request_id = header.request_id;
+  slot.routed = picked_;
   slot.echo_base = header.timestamp - static_cast<uint32_t>(now_ns_);
   const DropReason reason = ReasonToRefuse(session, datagram, header);
   if (reason != DropReason::kNone) [[unlikely]] {
@@ -90,6 +104,7 @@ void ExtendedServer::Refuse(ServerSession& session, ServerSlot& slot, DropReason
   ++session.refused;
   slot.state = State::kDropped;
   slot.code = reason;
+  if (slot.routed) TellRouter(session, slot.request_id);
   SendDrop(session, slot, std::move(packet));
 }
 
@@ -105,6 +120,7 @@ void ExtendedServer::Execute(ServerSession& session, ServerSlot& slot, const Ext
   const ServerCall::Ids ids = {.request_id = header.request_id,
                                .session = session.number,
                                .key = session.key,
+                               .pool_number = slot.routed ? session.pool_number : 0,
                                .policy = header.policy};
   running_ = &slot;
   HandlerTasks::Running* task = core_.Run(ids, session.peer, deadline_ns, std::move(request));
@@ -167,6 +183,7 @@ void ExtendedServer::Retire(ServerSession& session, ServerSlot& slot) {
     ++core_.stats.cancelled;
     CancelExecution(session, slot, DropReason::kCancelled);
   } else if (slot.state == State::kReceiving) {
+    if (slot.routed) TellRouter(session, slot.request_id);
     EndRequest(session, slot);
   } else if (slot.state == State::kReplying) {
     EndReply(session, slot);

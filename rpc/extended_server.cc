@@ -21,6 +21,9 @@ constexpr int64_t kHalfOpenNs = 1'000'000'000;
 // So many packets together make it worth to ask for memory ahead.
 constexpr size_t kPrefetchFrom = 4;
 
+// More than a packet takes that was sent before a session was open, and comes after.
+constexpr int64_t kOnTheWayNs = 10'000'000;
+
 int64_t BoundedNs(absl::Duration duration) {
   return TimeoutNs(std::clamp(duration, absl::ZeroDuration(), absl::Hours(1)));
 }
@@ -66,11 +69,11 @@ absl::Status ExtendedServer::Init() {
 [[gnu::flatten]] void ExtendedServer::OnBurst(absl::Span<Datagram* const> burst) {
   const size_t n = burst.size();
   std::array<bool, kMaxBurst> valid;
+  std::array<bool, kMaxBurst> picked;  // of those that are not
   for (size_t i = 0; i < n; ++i) {
     valid[i] = ReadExtendedHeader(burst[i]->buffer.bytes(), &headers_[i]);
     if (!valid[i]) [[unlikely]] {
-      ++core_.stats.malformed;
-      headers_[i].session = 0;
+      picked[i] = ReadPicked(*burst[i], &headers_[i]);
     } else if (n >= kPrefetchFrom) {
       __builtin_prefetch(sessions_.At(headers_[i].session), /*rw=*/1);
     }
@@ -86,9 +89,11 @@ absl::Status ExtendedServer::Init() {
     } else if (i % kPacketsPerClock == 0 || slow_handlers_) {
       now_ns_ = core_.loop.clock().NowNs();
     }
-    if (!valid[i]) [[unlikely]]
-      continue;
     core_.Arrives(burst[i]);
+    if (!valid[i]) [[unlikely]] {
+      if (picked[i]) OnPicked(*burst[i], headers_[i]);
+      continue;
+    }
     burst[i]->buffer.TrimFront(kExtendedHeaderBytes);
     OnPacket(*burst[i], headers_[i]);
   }
@@ -133,6 +138,54 @@ void ExtendedServer::OnPacket(Datagram& datagram, const ExtendedHeader& header) 
   }
   if (header.type == MessageType::kAck) return OnControl(*session, datagram, header);
   ++core_.stats.unexpected;
+}
+
+// Names the session in `header` by this side's number and key, if there is one.
+bool ExtendedServer::ReadPicked(const Datagram& datagram, ExtendedHeader* header) {
+  Anycast anycast;
+  if (!ReadAnycast(datagram.buffer.bytes(), header, &anycast)) {
+    ++core_.stats.malformed;
+    header->session = 0;
+    return false;
+  }
+  const ServerSession* const session = sessions_.Find(
+      SessionTable::Client{anycast.incarnation, 0, header->from_session, datagram.peer});
+  if (session != nullptr) {
+    header->session = session->number;
+    header->key = session->key;
+    header->echo = anycast.age_us;  // which requests do not use
+  }
+  return true;
+}
+
+// Whether a request that was sent before may have come to a session that this one followed, of this
+// server before it restarted, say, and have been executed in that. Whether there was one, its client
+// knows.
+bool ExtendedServer::MayBeOlder(const ExtendedHeader& header, const ServerSession& session) const {
+  if (!header.resent) [[likely]]
+    return false;
+  const int64_t age_ns = int64_t{header.echo} * 1000 + kOnTheWayNs;
+  if (age_ns < now_ns_ - session.opened_ns) return false;
+  return header.slot() >= session.slot_count ||
+         session.slots[header.slot()].request_id < header.request_id;
+}
+
+void ExtendedServer::OnPicked(Datagram& datagram, const ExtendedHeader& header) {
+  datagram.buffer.TrimFront(kAnycastHeaderBytes);
+  ServerSession* const session = sessions_.Find(header.session, header.key);
+  ++core_.stats.picked;
+  if (core_.routers != nullptr) core_.routers->NoteAnycast(core_.arriving_router);
+  if (session == nullptr || MayBeOlder(header, *session)) {
+    core_.DoneRouted(datagram.peer, header.from_session, header.slot());
+    ExtendedHeader question = header;
+    question.session = session != nullptr ? session->number : 0;
+    question.key = 0;
+    return SendReset(datagram, question);
+  }
+  session->heard_ms = CoarseTime(now_ns_);
+  picked_ = true;
+  OnRequest(*session, datagram, header);
+  picked_ = false;
 }
 
 void ExtendedServer::OnControl(ServerSession& session, Datagram& datagram,

@@ -48,7 +48,7 @@ class ExtendedServer {
   // Errors: of the options.
   absl::Status Init();
 
-  // At most kMaxBurst datagrams, each IsExtended().
+  // At most kMaxBurst datagrams, each IsExtended() or IsAnycast().
   void OnBurst(absl::Span<Datagram* const> burst);
   // Once its answers have been sent.
   void AfterBurst(size_t packets);
@@ -96,6 +96,10 @@ class ExtendedServer {
   // --- What arrives. The header has been taken off the datagram.
   void OnPacket(Datagram& datagram, const ExtendedHeader& header);
   void OnControl(ServerSession& session, Datagram& datagram, const ExtendedHeader& header);
+  // Requests for which a router has picked this server. False: it is none.
+  [[gnu::noinline]] bool ReadPicked(const Datagram& datagram, ExtendedHeader* header);
+  [[gnu::noinline]] void OnPicked(Datagram& datagram, const ExtendedHeader& header);
+  bool MayBeOlder(const ExtendedHeader& header, const ServerSession& session) const;
   void Prefetch(const ExtendedHeader& header);
 
   // --- Sessions.
@@ -127,6 +131,10 @@ class ExtendedServer {
   DropReason ReasonToRefuse(const ServerSession& session, const Datagram& datagram,
                             const ExtendedHeader& header);
   void Refuse(ServerSession& session, ServerSlot& slot, DropReason reason, Buffer packet);
+  // A router may wait for the end of the request that a packet is of, or of a slot's.
+  void TellRouter(const ServerSession& session, uint64_t request_id) {
+    core_.DoneRouted(session.peer, session.pool_number, static_cast<uint16_t>(request_id));
+  }
   void Execute(ServerSession& session, ServerSlot& slot, const ExtendedHeader& header,
                BufferChain request, uint16_t packets);
   Execution& ExecutionOf(ServerSession& session, ServerSlot& slot);
@@ -222,6 +230,7 @@ class ExtendedServer {
 
   const ServerSlot* running_ = nullptr;  // its handler was started and has not answered
   bool slow_handlers_ = false;           // in the last burst
+  bool picked_ = false;  // the request that has come, by a router
   bool in_burst_ = false;
   int64_t now_ns_ = 0;  // while in_burst_
   uint32_t burst_ = 0;  // counts them

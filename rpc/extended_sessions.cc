@@ -40,7 +40,9 @@ void ExtendedServer::OnHello(Datagram& datagram, const ExtendedHeader& header) {
     ++core_.stats.malformed;
     return;
   }
-  const SessionTable::Client client = {hello.incarnation, header.from_session, datagram.peer};
+  const uint32_t pool = ReadHelloPool(datagram.buffer.bytes());
+  const SessionTable::Client client = {hello.incarnation, pool == 0 ? header.from_session : 0, pool,
+                                       datagram.peer};
   ServerSession* session = sessions_.Find(client);
   if (session != nullptr && session->nonce != header.key) {
     if (IsBefore(header.key, session->nonce)) {
@@ -56,6 +58,7 @@ void ExtendedServer::OnHello(Datagram& datagram, const ExtendedHeader& header) {
     ++core_.stats.duplicates;
   } else {
     session = OpenSession(datagram, client, header.key, hello);
+    if (session != nullptr) session->client_number = header.from_session;
   }
   if (session == nullptr) {
     return RefuseHello(datagram, header,
@@ -277,7 +280,7 @@ bool ExtendedServer::TellOfDraining() {
 }
 
 void ExtendedServer::Tell(ServerSession& session, ControlKind kind, DropReason code) {
-  if (kind == ControlKind::kDrain) session.told_to_drain = true;
+  if (kind == ControlKind::kDrain) session.told_to_drain = 1;
   ExtendedHeader header = HeaderTo(session, MessageType::kAck, 0);
   header.kind = kind;
   header.code = code;

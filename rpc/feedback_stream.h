@@ -49,8 +49,9 @@ class FeedbackStream {
   // Of all entries, how many there have been.
   uint64_t next() const { return next_; }
 
-  // Writes a datagram of at most `bytes_max`, which holds at least one entry, to `out`: entries that
-  // are new, the oldest first, and in front of them those to be repeated, as far as there is room.
+  // Writes a datagram of at most `bytes_max`, which holds at least one entry, to `out`: entries
+  // that are new, the oldest first, and in front of them those to be repeated, as far as there is
+  // room.
   // They count as sent. Returns its length; 0: there has been no entry yet.
   size_t Write(size_t bytes_max, uint8_t* out);
 

@@ -16,6 +16,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "weft/r2p2/route_wire.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/server.h"
 #include "weft/transports/registry.h"
@@ -158,6 +159,50 @@ TEST_F(InteropTest, FeedbackGoesToTheRouterFromThePortThatServes) {
   EXPECT_EQ(Hex(feedback.substr(0, 1)), "cc");
   EXPECT_EQ(feedback[2] >> 4, 2);
   EXPECT_EQ(from, server_->port().local_address().port());
+  close(router_socket);
+}
+
+TEST_F(InteropTest, ARequestWithItsClientsAddressIsAnsweredThereAndToldInABatch) {
+  Address router;
+  const int router_socket = OpenSocket(&router);
+  Serve([](ServerCall call) { EXPECT_TRUE(call.Reply(Bytes("ok")).ok()); },
+        {.router = {.control = {router}}});
+  const Address server = server_->port().local_address();
+  // Any port of the router's host will do, but this one says which router it is.
+  const std::string request = FromHex("cc0800c00203000178");
+  std::string route(RouteBytes(address_), '\0');
+  WriteRoute(address_, Bytes(request), reinterpret_cast<uint8_t*>(route.data()));
+  Send(router_socket, server, route + request);
+  uint16_t from = 0;
+  EXPECT_EQ(Hex(Receive(socket_, &from)), "cc0811c0020300016f6b");
+  EXPECT_EQ(from, server.port());
+  const std::string feedback = Receive(router_socket, &from);
+  FeedbackBatch batch;
+  ASSERT_TRUE(ReadFeedbackBatch(Bytes(feedback), &batch));
+  EXPECT_EQ(batch.count, 1u);
+  EXPECT_EQ(ReadFeedbackEntry(Bytes(feedback), 0).request,
+            RequestKey(ClientIdOf(address_), 0, 0x0203));
+  EXPECT_EQ(from, server.port());
+  close(router_socket);
+}
+
+TEST_F(InteropTest, AProbeOfARouterIsAnswered) {
+  Address router;
+  const int router_socket = OpenSocket(&router);
+  Serve([](ServerCall call) { EXPECT_TRUE(call.Reply(Bytes("ok")).ok()); });
+  std::string probe(kExtendedHeaderBytes, '\0');
+  WriteExtendedHeader({.type = MessageType::kAck,
+                       .first = true,
+                       .last = true,
+                       .from_session = 1,
+                       .key = 99,
+                       .kind = ControlKind::kPing},
+                      reinterpret_cast<uint8_t*>(probe.data()));
+  Send(router_socket, server_->port().local_address(), probe);
+  ExtendedHeader header;
+  ASSERT_TRUE(ReadExtendedHeader(Bytes(Receive(router_socket)), &header));
+  EXPECT_EQ(header.kind, ControlKind::kReset);
+  EXPECT_EQ(header.key, 99u);
   close(router_socket);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/rpc/load_generator.h"
 
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -27,7 +28,16 @@ LoadGenerator::LoadGenerator(Client& client, const Peer& server, const LoadOptio
       server_(server),
       options_(options),
       request_(Pattern(options.request_bytes)),
-      sessions_(options.sessions) {}
+      sessions_(options.sessions),
+      prng_(options.poisson_seed) {}
+
+LoadGenerator::LoadGenerator(Balancer& balancer, const LoadOptions& options)
+    : client_(balancer.client()),
+      balancer_(&balancer),
+      address_(absl::UnavailableError("picked for each request")),
+      server_(),
+      options_(options),
+      request_(Pattern(options.request_bytes)) {}
 
 void LoadGenerator::Start(absl::AnyInvocable<void()> on_done) {
   on_done_ = std::move(on_done);
@@ -42,8 +52,16 @@ void LoadGenerator::Stop() {
 }
 
 int64_t LoadGenerator::DueNs() const {
+  if (options_.poisson_seed != 0) return stats_.begin_ns + static_cast<int64_t>(random_due_ns_);
   return stats_.begin_ns +
          static_cast<int64_t>(static_cast<double>(stats_.sent) * 1e9 / options_.rate_per_s);
+}
+
+void LoadGenerator::CountSent() {
+  ++stats_.sent;
+  if (options_.poisson_seed == 0 || options_.rate_per_s <= 0) return;
+  // Of a Poisson process, intervals are exponentially distributed.
+  random_due_ns_ -= std::log1p(-prng_.Unit()) * 1e9 / options_.rate_per_s;
 }
 
 void LoadGenerator::OnTimer(void* self, int64_t) {
@@ -70,10 +88,14 @@ void LoadGenerator::Pump(int64_t now_ns, bool held_back) {
 }
 
 absl::StatusOr<CallId> LoadGenerator::Call(int64_t start_ns) {
+  const auto on_end = [this, start_ns](absl::StatusOr<BufferChain> reply) {
+    OnEnd(start_ns, std::move(reply));
+  };
+  if (balancer_ != nullptr) {
+    return balancer_->Call(Payload::External(request_), on_end);
+  }
   const auto call = [&](const Target& target) {
-    return client_.Call(
-        target, Payload::External(request_),
-        [this, start_ns](absl::StatusOr<BufferChain> reply) { OnEnd(start_ns, std::move(reply)); });
+    return client_.Call(target, Payload::External(request_), on_end);
   };
   if (sessions_.empty()) return call(server_);
   SessionId& session = sessions_[stats_.sent % sessions_.size()];
@@ -89,7 +111,7 @@ absl::StatusOr<CallId> LoadGenerator::Call(int64_t start_ns) {
 bool LoadGenerator::SendOne(int64_t start_ns) {
   const absl::StatusOr<CallId> begun = Call(start_ns);
   if (begun.ok()) {
-    ++stats_.sent;
+    CountSent();
     ++outstanding_;
     return true;
   }
@@ -97,7 +119,7 @@ bool LoadGenerator::SendOne(int64_t start_ns) {
   if (absl::IsResourceExhausted(begun.status())) {
     client_.loop().timers().Schedule(timer_, now_ns + kRetryNs);
   } else if (absl::IsUnavailable(begun.status())) {
-    ++stats_.sent;
+    CountSent();
     stats_.end_ns = now_ns;
     CountError(begun.status());
   } else {  // Such a request will never be accepted.
@@ -138,6 +160,8 @@ void LoadGenerator::CountError(const absl::Status& error) {
       ++stats_.failed;
   }
   if (stats_.replies == 0 && stats_.unanswered() == options_.give_up_after) return Stop();
+  // A balancer has others.
+  if (balancer_ != nullptr && !balancer_->set().available().empty()) return;
   if (absl::IsUnavailable(error) || absl::IsDeadlineExceeded(error)) {
     server_lost_ = true;
     client_.loop().timers().Schedule(

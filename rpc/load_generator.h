@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sends requests of one size to one server and measures how long the replies take: what benchmarks
+// Sends requests of one size to one server, or to those of a balancer, and measures how long the replies take: what benchmarks
 // and `weft rpc ping` are made of.
 //
 //   rpc::LoadGenerator load(*client, server, {.request_bytes = 64, .count = 10'000});
@@ -9,7 +9,8 @@
 //   int64_t p99_ns = load.latency().Snapshot().Percentile(99);
 //
 // Closed loop (no rate): `outstanding_max` calls are kept in flight; a reply makes the next
-// request. Open loop (a rate): requests become due at even intervals, however fast replies come.
+// request. Open loop (a rate): requests become due at even intervals, or as a Poisson process,
+// however fast replies come.
 // One that finds `outstanding_max` calls in flight waits, and its latency counts from when it was
 // due: a server that stalls cannot hide it by also stalling the requests that would have shown it.
 //
@@ -29,7 +30,9 @@
 #include "absl/status/statusor.h"
 #include "weft/core/buffer_chain.h"
 #include "weft/core/histogram.h"
+#include "weft/core/prng.h"
 #include "weft/core/timer_wheel.h"
+#include "weft/rpc/balancer.h"
 #include "weft/rpc/client.h"
 #include "weft/transports/address.h"
 
@@ -39,6 +42,7 @@ struct LoadOptions {
   size_t request_bytes = 64;
   size_t outstanding_max = 1;  // at least 1, and at most what the client allows
   double rate_per_s = 0;       // 0: closed loop
+  uint64_t poisson_seed = 0;   // with a rate: makes its intervals random; 0: they are even
   uint64_t count = 0;          // requests in all; 0: until Stop()
   // Sessions of its own that the requests go through in turn, opened again when the server has
   // closed them; they stay open until the client's end. 0: the one that the client has.
@@ -64,6 +68,9 @@ class LoadGenerator {
   // The client must outlive the generator; if calls are outstanding when that is destroyed, the
   // client's end must come next.
   LoadGenerator(Client& client, const Peer& server, const LoadOptions& options);
+  // Each request to a server that `balancer` picks, which must outlive the generator; without
+  // sessions of its own.
+  LoadGenerator(Balancer& balancer, const LoadOptions& options);
   LoadGenerator(const LoadGenerator&) = delete;
   LoadGenerator& operator=(const LoadGenerator&) = delete;
 
@@ -95,10 +102,13 @@ class LoadGenerator {
     return !stopped_ && (options_.count == 0 || stats_.sent < options_.count);
   }
   int64_t DueNs() const;
+  // One more was sent: the next one is due later.
+  void CountSent();
   void EndIfDone();
   static void OnTimer(void* self, int64_t now_ns);
 
   Client& client_;
+  Balancer* const balancer_ = nullptr;
   const absl::StatusOr<Address> address_;
   Peer server_;
   bool server_lost_ = false;
@@ -111,6 +121,8 @@ class LoadGenerator {
   bool stopped_ = false;
   bool done_ = false;
   LoadStats stats_;
+  Prng prng_;
+  double random_due_ns_ = 0;  // with a seed: of the next request, from begin_ns on
   absl::Status first_error_;
   Histogram latency_;
 };

@@ -111,6 +111,16 @@ TEST_F(LoadGeneratorTest, OpenLoopKeepsItsRate) {
   EXPECT_LT(load_->latency().Snapshot().max(), 2 * kRoundTripNs);
 }
 
+TEST_F(LoadGeneratorTest, APoissonProcessHasTheRateAndVaries) {
+  // Half of the time the server is busy: evenly spaced requests would never meet.
+  SetUpPair(absl::Microseconds(5));
+  Run({.outstanding_max = 100, .rate_per_s = 100'000, .poisson_seed = 1, .count = 10'000});
+  EXPECT_EQ(stats().replies, 10'000u);
+  EXPECT_NEAR(static_cast<double>(DurationNs()), 100e6, 5e6);
+  const double waits_ns = load_->latency().Snapshot().mean() - kRoundTripNs - 5'000;
+  EXPECT_NEAR(waits_ns, 2'500, 500);  // of M/D/1: half the service time at half the load
+}
+
 TEST_F(LoadGeneratorTest, OpenLoopBlamesTheServerForRequestsThatHadToWait) {
   // The server manages half of what is asked for, so that the last request ends after twice the
   // time, though it was in flight for a moment only.

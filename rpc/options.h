@@ -84,7 +84,8 @@ struct RouterOptions {
   Address address = {};
   uint16_t slots = 0;   // requests that it wants at a time from each; 0: as the router says
   uint16_t weight = 1;  // at least 1; for the policy "weighted"
-  // They hear of the server so often; kKeepaliveMin to kKeepaliveMax. The smaller one of the two sides' holds.
+  // They hear of the server so often; kKeepaliveMin to kKeepaliveMax. The smaller one of the two
+  // sides' holds.
   absl::Duration keepalive = absl::Milliseconds(100);
   // Whose word, beside that of `control`, is taken for which client a request comes from. The ports
   // of IP addresses do not count.

@@ -139,7 +139,8 @@ MetricSampler PeerSampler(Client& client, MetricGroup::Labels labels) {
                   .name = session.opened_ns,
                   .peer = session.peer,
                   .requests = session.calls,
-                  .in_flight = session.slots.size() - session.free_slots.size(),
+                  .in_flight =
+                      session.pool != nullptr ? session.pinned : session.slots_in_use(),
                   .credits = session.credits,
                   .retransmissions = session.retransmissions,
                   .drops = session.drops,

@@ -2,7 +2,8 @@
 //
 // Sessions over a simulated network that does not behave: calls of all sizes, some cancelled, some
 // with little time, while packets are lost, doubled, overtaken and damaged, wires are narrow, nodes
-// are cut off and servers restart. A weather and a seed fix everything that happens:
+// are cut off and servers restart. To servers, and through a router to those behind it, which
+// restarts as well, and whose servers come and go. A weather and a seed fix everything that happens:
 //
 //   bazel test //rpc:reliable_simulation_test               some hundred runs
 //   bazel test //rpc:reliable_simulation_long_test          some ten thousand
@@ -22,6 +23,7 @@
 #include "weft/rpc/call_status.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/server.h"
+#include "weft/rpc/test_router.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/seeds.h"
 #include "weft/transports/sim/sim_transport.h"
@@ -43,13 +45,20 @@ struct Weather {
   bool cancels = false;    // the caller gives up, or has little time
   bool partition = false;  // a client is cut off for longer than a session lives
   bool restart = false;    // a server ends and begins anew
+  bool router = false;     // in front of the servers
+  bool router_restart = false;
+  bool join = false;        // one more server comes, and another one gets no more requests
+  double refuse = 0;        // requests that the router has no server for
+  int64_t hold_ns_max = 0;  // of requests at the router
 
   // Whether every call must succeed that is not given up.
-  bool survivable() const { return link.corrupt == 0 && !partition && !restart; }
+  bool survivable() const {
+    return link.corrupt == 0 && !partition && !restart && !router_restart && refuse == 0;
+  }
 };
 
 std::vector<Weather> Weathers() {
-  return {
+  std::vector<Weather> weathers = {
       {.name = "fair", .link = {.latency_ns = 5000}},
       {.name = "loss", .link = {.latency_ns = 5000, .loss = 0.05}},
       {.name = "heavy loss", .link = {.latency_ns = 5000, .jitter_ns = 3000, .loss = 0.2}},
@@ -64,6 +73,29 @@ std::vector<Weather> Weathers() {
       {.name = "partition", .link = {.latency_ns = 5000, .loss = 0.02}, .partition = true},
       {.name = "restart", .link = {.latency_ns = 5000, .loss = 0.02}, .restart = true},
   };
+  // All of it again, through a router.
+  for (size_t i = 0, direct = weathers.size(); i < direct; ++i) {
+    Weather weather = weathers[i];
+    weather.router = true;
+    weathers.push_back(weather);
+  }
+  const sim::LinkOptions rough = {
+      .latency_ns = 5000, .loss = 0.02, .duplicate = 0.05, .reorder = 0.1};
+  weathers.push_back(
+      {.name = "router restarts", .link = rough, .router = true, .router_restart = true});
+  weathers.push_back({.name = "servers come and go", .link = rough, .router = true, .join = true});
+  weathers.push_back({.name = "queue", .link = rough, .router = true, .hold_ns_max = 2'000'000});
+  weathers.push_back({.name = "full router", .link = rough, .router = true, .refuse = 0.2});
+  weathers.push_back({.name = "everything restarts",
+                      .link = rough,
+                      .cancels = true,
+                      .restart = true,
+                      .router = true,
+                      .router_restart = true,
+                      .join = true,
+                      .refuse = 0.1,
+                      .hold_ns_max = 500'000});
+  return weathers;
 }
 
 // The first bytes of a request say which it is, and how long the reply is to be.
@@ -93,6 +125,7 @@ class SimulatedRun {
         transport_(sim::OpenTransport(&network_, {.count = 2048})),
         loop_({}, network_) {
     for (size_t i = 0; i < kServers; ++i) StartServer(i);
+    if (weather.router) StartRouter();
     for (size_t i = 0; i < kClients; ++i) {
       clients_.push_back(*Client::Create(loop_, Open(absl::StrCat("client", i)),
                                          {.timeout = absl::Nanoseconds(kCallTimeNs),
@@ -112,11 +145,21 @@ class SimulatedRun {
       }
     }
     if (weather_.partition) SchedulePartition(begin_ns);
-    if (weather_.restart) {
-      network_.events().At(begin_ns + 30'000'000, [this] {
-        servers_[0].reset();
-        StartServer(0);
+    if (weather_.router_restart) {
+      network_.events().At(begin_ns + 25'000'000, [this] { router_.reset(); });
+      network_.events().At(begin_ns + 30'000'000, [this] { StartRouter(); });
+    }
+    if (weather_.join) {
+      network_.events().At(begin_ns + 10'000'000, [this] {
+        StartServer(kServers);
+        router_->Add(NameOf(kServers));
       });
+      network_.events().At(begin_ns + 15'000'000, [this] { router_->Remove(NameOf(1)); });
+    }
+    if (weather_.restart) {
+      // Longer than a packet takes: what was sent before it ended does not come after it began.
+      network_.events().At(begin_ns + 29'000'000, [this] { servers_[0].reset(); });
+      network_.events().At(begin_ns + 30'000'000, [this] { StartServer(0); });
     }
     // What a damaged packet began to be, of a request that nobody sends, has to expire.
     RunUntil(begin_ns + 60'000'000 + kCallTimeNs + kExpiryNs);
@@ -135,7 +178,7 @@ class SimulatedRun {
   };
 
   SessionOptions Session() const {
-    const bool lost = weather_.partition || weather_.restart;
+    const bool lost = weather_.partition || weather_.restart || weather_.router_restart;
     return {.timeout = lost ? absl::Milliseconds(200) : absl::Seconds(2),
             .slots = 8,
             .rto_max = absl::Milliseconds(20)};
@@ -145,9 +188,24 @@ class SimulatedRun {
     return *transport_->OpenDatagramPort({.local = Address::Sim(name)});
   }
 
+  static Address NameOf(size_t server) { return Address::Sim(absl::StrCat("server", server)); }
+
+  void StartRouter() {
+    const bool first = network_.NowNs() == 0;
+    router_ = std::make_unique<TestRouter>(
+        loop_, Open("router"),
+        TestRouter::Options{.seed = random_.Next(),
+                            .slots = 8,
+                            .timeout_us = 200'000,
+                            .refuse = weather_.refuse,
+                            .hold_ns_max = weather_.hold_ns_max,
+                            .remembers_ns = first ? int64_t{1} << 40 : 0});
+    for (size_t i = 0; i < servers_.size(); ++i) router_->Add(NameOf(i));
+  }
+
   void StartServer(size_t i) {
     servers_.resize(std::max(servers_.size(), i + 1));
-    servers_[i] = *Server::Create(loop_, Open(absl::StrCat("server", i)),
+    servers_[i] = *Server::Create(loop_, *transport_->OpenDatagramPort({.local = NameOf(i)}),
                                   {.session = Session(), .key_seed = random_.Next()},
                                   [this](ServerCall call) { return Serve(std::move(call)); });
   }
@@ -181,14 +239,14 @@ class SimulatedRun {
     outcome.size = RandomSize();
     outcome.reply_bytes = static_cast<uint32_t>(RandomSize());
     const std::string text = RequestText({number, outcome.reply_bytes}, outcome.size);
-    const Peer server =
-        *client.Resolve(Address::Sim(absl::StrCat("server", random_.Below(kServers))));
+    const Address server = NameOf(random_.Below(kServers));
+    const Peer target = *client.Resolve(weather_.router ? Address::Sim("router") : server);
     CallOptions options;
     const bool hasty = weather_.cancels && random_.Chance(0.2);
     if (hasty) options.timeout = absl::Microseconds(1 + random_.Below(2000));
     outcome.given_up = hasty;
     const absl::StatusOr<CallId> begun = client.Call(
-        server, {reinterpret_cast<const uint8_t*>(text.data()), text.size()},
+        target, {reinterpret_cast<const uint8_t*>(text.data()), text.size()},
         [this, number](absl::StatusOr<BufferChain> reply) { OnEnd(number, std::move(reply)); },
         options);
     ASSERT_TRUE(begun.ok()) << begun.status();
@@ -226,6 +284,13 @@ class SimulatedRun {
 
   void Check() {
     ASSERT_EQ(outcomes_.size(), kClients * kCalls);
+    if (router_ != nullptr) {
+      EXPECT_GT(router_->placed(), 0u);
+      if (weather_.link.corrupt == 0) {
+        EXPECT_EQ(router_->others(), 0u) << "packets that are not for routers";
+      }
+      EXPECT_EQ(router_->port().pool().available(), router_->port().pool().count());
+    }
     for (const Outcome& outcome : outcomes_) {
       EXPECT_EQ(outcome.ended, 1) << "a call ends exactly once";
       if (weather_.link.corrupt > 0) continue;  // a damaged number may be anybody's
@@ -257,13 +322,15 @@ class SimulatedRun {
   Loop loop_;
   std::vector<Outcome> outcomes_;
   std::vector<std::unique_ptr<Server>> servers_;
+  std::unique_ptr<TestRouter> router_;
   std::vector<std::unique_ptr<Client>> clients_;
 };
 
 TEST(ReliableSimulationTest, EveryCallEndsOnceAndRunsAtMostOnce) {
   for (const Weather& weather : Weathers()) {
     for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {
-      SCOPED_TRACE(absl::StrCat(weather.name, ", seed ", seed));
+      SCOPED_TRACE(
+          absl::StrCat(weather.name, weather.router ? ", router" : "", ", seed ", seed));
       SimulatedRun(weather, seed).Go();
       if (HasFailure()) return;
     }

@@ -233,13 +233,8 @@ uint64_t RouterLinks::ClientId(const Peer& client) {
 void RouterLinks::Done(const Peer& client, uint32_t number, uint16_t rid, uint8_t router,
                        uint32_t service_ns) {
   const FeedbackEntry entry = {RequestKey(ClientId(client), number, rid), service_ns};
-  if (router < links_.size()) {
-    RouterLink& link = *links_[router];
-    return link.knows_weft ? AddEntry(link, entry) : SendOriginal(link, client, rid);
-  }
-  for (const auto& link : links_) {
-    link->knows_weft ? AddEntry(*link, entry) : SendOriginal(*link, client, rid);
-  }
+  if (router < links_.size()) return Tell(*links_[router], entry, client, number, rid);
+  for (const auto& link : links_) Tell(*link, entry, client, number, rid);
 }
 
 void RouterLinks::AddEntry(RouterLink& link, const FeedbackEntry& entry) {

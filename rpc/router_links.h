@@ -52,12 +52,6 @@ class RouterLinks final : private Pollable {
   // `datagram` is IsRouted(). Takes the client's address off it and makes that its peer. False: it
   // is none, or nobody is trusted who sends such, which has been counted.
   bool TakeRoute(Datagram& datagram, uint8_t* router);
-  // A request in the extended format came through a router: which must know weft.
-  void NoteAnycast(uint8_t router) {
-    for (const auto& link : links_) {
-      if (router == kAnyRouter || router == link->index) link->knows_weft = true;
-    }
-  }
 
   // --- FEEDBACK
 
@@ -113,6 +107,11 @@ class RouterLinks final : private Pollable {
   // Of the port for JOIN and FEEDBACK.
   void OnUnreachable(const Peer& peer);
 
+  // The original format has no words for requests in the extended one.
+  void Tell(RouterLink& link, const FeedbackEntry& entry, const Peer& client, uint32_t number,
+            uint16_t rid) {
+    link.knows_weft || number != 0 ? AddEntry(link, entry) : SendOriginal(link, client, rid);
+  }
   void AddEntry(RouterLink& link, const FeedbackEntry& entry);
   void OnOwnPacket(Datagram& datagram);
   void SendOriginal(RouterLink& link, const Peer& client, uint16_t rid);

@@ -18,8 +18,8 @@ namespace {
 // longer each time that wait may become.
 constexpr int64_t kFirstTryPart = 4;
 constexpr int64_t kTryTimesMax = 4;
-// Keepalives after which a router that refused is asked again, and after which one that is silent is
-// taken for gone.
+// Keepalives after which a router that refused is asked again, and after which one that is silent
+// is taken for gone.
 constexpr int64_t kRefusedTimes = 10;
 constexpr int64_t kSilentTimes = 3;
 constexpr size_t kUnansweredMax = 4;  // then the log says so

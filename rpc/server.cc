@@ -97,7 +97,7 @@ void Server::OnBurst(size_t n) {
     Datagram& datagram = core_.burst[i];
     if (IsRouted(datagram.buffer.bytes()) && !TakeRoute(i)) [[unlikely]]
       continue;
-    if (IsExtended(datagram.buffer.bytes())) {
+    if (IsExtended(datagram.buffer.bytes()) || IsAnycast(datagram.buffer.bytes())) {
       extended[extended_count++] = &datagram;
     } else {
       core_.Arrives(&datagram);

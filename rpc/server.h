@@ -150,8 +150,9 @@ class Server : public Pollable {
 
   // Asks routers that it has joined for no more requests, and takes what they have sent already,
   // for half a second at most. From then on, at once without such, refuses new requests and
-  // sessions, and asks clients to go elsewhere. Calls `done` from the loop when nothing executes any
-  // more and clients have the replies; in that call, the server may be destroyed. Once a server.
+  // sessions, and asks clients to go elsewhere. Calls `done` from the loop when nothing executes
+  // any more and clients have the replies; in that call, the server may be destroyed. Once a
+  // server.
   void Drain(absl::AnyInvocable<void()> done);
   bool draining() const { return drained_ != nullptr || core_.draining; }
 

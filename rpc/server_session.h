@@ -47,7 +47,9 @@ struct alignas(32) ServerSlot {
   // added, it is what `echo` must be.
   uint32_t echo_base = 0;
   uint16_t size = 0;        // kReplied: bytes in `block`. kExecuting: packets of the request
-  uint8_t block_class = 0;  // of the length of `block`
+  uint8_t block_class : 7 = 0;  // of the length of `block`
+  // A router has picked this server for the request, and is told when it ends.
+  uint8_t routed : 1 = 0;
   State state : 4 = State::kUnused;
   DropReason code : 4 = DropReason::kNone;  // kDropped
 };
@@ -66,7 +68,8 @@ struct alignas(64) ServerSession {
   uint16_t slot_count = 0;      // of `slots`
   uint16_t client_credits = 1;  // packets of a reply that may be sent at first
   uint16_t packet_bytes = 0;
-  uint16_t executing : 15 = 0;
+  uint16_t executing : 14 = 0;  // options allow 4096
+  uint16_t told_to_drain : 1 = 0;
   // Its client has not shown that it can receive at `peer`: no packet with the key has come.
   uint16_t half_open : 1 = 0;
 
@@ -83,7 +86,9 @@ struct alignas(64) ServerSession {
   uint32_t answered_burst = 0;  // answered
   uint32_t older = 0;           // half-open: the sessions before and behind it in the order of
   uint32_t newer = 0;           // their age, by number
-  bool told_to_drain = false;
+  // The client's number of the pool that the session belongs to, which ANYCAST requests name it by;
+  // 0: of none.
+  uint32_t pool_number = 0;
   uint32_t retransmitted = 0;  // packets of replies
   uint32_t refused = 0;        // requests
 

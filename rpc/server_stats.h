@@ -53,6 +53,7 @@ struct ServerStats {
   Counter sessions_lost;        // not heard of, not reachable, restarted
   Counter sessions_refused;     // as many as allowed, or the server drains
   Counter resets;               // packets for sessions that are not known
+  Counter picked;               // requests that a router picked this server for, again too
   Counter duplicates_answered;  // requests that came again and got the same answer again
   Counter replies_gone;         // requests that came again when their reply was not kept any more
   Counter cancelled;            // requests that their client gave up

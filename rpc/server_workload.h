@@ -69,7 +69,8 @@ class WorkloadPort final : public DatagramPort {
         WriteHeader({.first = true, .last = true, .request_id = ++rid_},
                     datagram.buffer.Append(kHeaderBytes + request_bytes_));
         if (routed_) {
-          WriteRoute(client_address_, datagram.buffer.bytes(),
+          const absl::Span<const uint8_t> request = datagram.buffer.bytes();
+          WriteRoute(client_address_, request,
                      datagram.buffer.Prepend(RouteBytes(client_address_)));
         }
         continue;

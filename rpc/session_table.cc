@@ -45,6 +45,7 @@ ServerSession* SessionTable::Open(const Client& client, uint32_t nonce, int64_t 
   } while (session.key == 0);
   session.client_id = client.id;
   session.client_number = client.number;
+  session.pool_number = client.pool;
   session.peer = client.peer;
   session.nonce = nonce;
   session.opened_ns = now_ns;

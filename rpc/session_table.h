@@ -39,15 +39,18 @@ class SessionTable {
     const size_t index = size_t{number} - 1;
     return index < places_ ? &chunks_[index / kChunk][index % kChunk] : nullptr;
   }
-  // Who opened a session: a client at an address, under a number of its own.
+  // Who opened a session: a client at an address, under a number of its own. That of a session
+  // with one of the servers behind a router is the number of the session with the router, `pool`.
   struct Client {
     uint64_t id = 0;
-    uint32_t number = 0;
+    uint32_t number = 0;  // 0 in a pool
+    uint32_t pool = 0;    // 0: none
     Peer peer;
     friend bool operator==(const Client&, const Client&) = default;
   };
   static Client ClientOf(const ServerSession& session) {
-    return {session.client_id, session.client_number, session.peer};
+    const uint32_t number = session.pool_number == 0 ? session.client_number : 0;
+    return {session.client_id, number, session.pool_number, session.peer};
   }
   // The session of that client that is open and not half-open.
   ServerSession* Find(const Client& client);
@@ -91,8 +94,8 @@ class SessionTable {
     friend bool operator==(const Key&, const Key&) = default;
     template <typename H>
     friend H AbslHashValue(H h, const Key& k) {
-      return H::combine(std::move(h), k.client.id, k.client.number, k.client.peer, k.half_open,
-                        k.nonce);
+      return H::combine(std::move(h), k.client.id, k.client.number, k.client.pool, k.client.peer,
+                        k.half_open, k.nonce);
     }
   };
   static Key KeyOf(const ServerSession& session) {

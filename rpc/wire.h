@@ -5,6 +5,7 @@
 #define WEFT_RPC_WIRE_H_
 
 #include "weft/r2p2/extended_wire.h"
+#include "weft/r2p2/route_wire.h"
 #include "weft/r2p2/wire.h"
 
 namespace weft::rpc {

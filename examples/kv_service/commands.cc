@@ -13,6 +13,7 @@
 #include "weft/core/task_group.h"
 #include "weft/examples/kv_service/kv.weft.h"
 #include "weft/host/host.h"
+#include "weft/rpc/balancer.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/service/channel.h"
@@ -108,6 +109,7 @@ constexpr Command kCommands[] = {{"get", 2, 2, &Get},       {"put", 3, 3, &Put},
 // What lives as long as the worker; destroyed from the last to the first.
 struct Application {
   std::unique_ptr<weft::rpc::Client> client;
+  std::unique_ptr<weft::rpc::Balancer> balancer;
   std::unique_ptr<weft::rpc::Channel> channel;
   std::unique_ptr<KeyValueClient> store;
   weft::TaskGroup tasks;
@@ -118,29 +120,44 @@ weft::Task<void> RunAndStop(weft::Worker& worker, KeyValueClient& store, const C
   worker.Stop(co_await command.run(store, words));
 }
 
+// A channel to the first of the servers; with `rpc.balancer`, to the one that it picks for each call.
+absl::Status OpenChannel(const weft::config::Rpc& config, const weft::rpc::ChannelOptions& options,
+                         Application* application) {
+  weft::rpc::Client& client = *application->client;
+  if (config.has_balancer()) {
+    auto balancer = weft::rpc::Balancer::Create(client, config);
+    if (!balancer.ok()) return balancer.status();
+    application->balancer = *std::move(balancer);
+    application->channel = std::make_unique<weft::rpc::Channel>(*application->balancer, options);
+    return absl::OkStatus();
+  }
+  auto address = weft::Address::Parse(config.servers(0));
+  if (!address.ok()) return address.status();
+  auto server = client.Resolve(*address);
+  if (!server.ok()) return server.status();
+  application->channel = std::make_unique<weft::rpc::Channel>(client, *server, options);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::shared_ptr<void>> SetUp(weft::Worker& worker, const Command& command,
                                             const Words& words) {
   const weft::config::Config& config = worker.config();
   if (config.rpc().servers().empty()) {
     return absl::InvalidArgumentError("the configuration has no rpc.servers");
   }
-  auto address = weft::Address::Parse(config.rpc().servers(0));
-  if (!address.ok()) return address.status();
   auto options = weft::rpc::ClientOptions::From(config);
   if (!options.ok()) return options.status();
   auto port = worker.OpenDatagramPort();
   if (!port.ok()) return port.status();
   auto client = weft::rpc::Client::Create(worker.loop(), *std::move(port), *options);
   if (!client.ok()) return client.status();
-  auto server = (*client)->Resolve(*address);
-  if (!server.ok()) return server.status();
 
   auto channel_options = weft::rpc::ChannelOptions::From(config.rpc());
   channel_options.observers = worker.observers();
   auto application = std::make_shared<Application>();
   application->client = *std::move(client);
-  application->channel =
-      std::make_unique<weft::rpc::Channel>(*application->client, *server, channel_options);
+  absl::Status opened = OpenChannel(config.rpc(), channel_options, application.get());
+  if (!opened.ok()) return opened;
   application->store = std::make_unique<KeyValueClient>(*application->channel);
   application->tasks.Spawn(RunAndStop(worker, *application->store, command, words));
   return application;

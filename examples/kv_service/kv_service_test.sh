@@ -184,6 +184,11 @@ for over in 'linux with TLS' 'shm with TLS'; do
     refused '(DEADLINE_EXCEEDED|UNAVAILABLE)' get colour
     as writer >client.cfg
     says green get colour
+    # Through a balancer, which has nothing to choose here.
+    as writer -e 's|^rpc {|rpc { balancer { policy: "jbsq" } |' >client.cfg
+    grep -q balancer client.cfg || fail 'no balancer'
+    says green get colour
+    says colour=green scan colour
     stop
   fi
 done

@@ -6,13 +6,14 @@ const INTERVAL_MS = 1000;
 const ANSWER_MS = 3000;  // a program that says nothing for so long is gone
 const SESSIONS_MAX = 100;  // of each worker's servers and clients
 
-const PAGES = new Map([["rpc", `/rpc?limit=${SESSIONS_MAX}`], ["ports", "/ports"], ["net", "/net"]]);
+const PAGES = new Map([["rpc", `/rpc?limit=${SESSIONS_MAX}`], ["ports", "/ports"], ["net", "/net"],
+                       ["router", `/router?limit=${SESSIONS_MAX}`]]);
 
 const byId = (id) => document.getElementById(id);
 
 const history_ = new History();
-const sections = [new Tiles(), new Methods(), new Endpoints(), new Sessions(), new Ports(),
-                  new NetworkStacks(), new Workers(), new Counters()];
+const sections = [new Tiles(), new Methods(), new Endpoints(), new Sessions(), new Routers(),
+                  new RoutedServers(), new Ports(), new NetworkStacks(), new Workers(), new Counters()];
 let paused = false;
 let lastHeard = null;  // when the program last answered
 let goneSince = null;
@@ -44,7 +45,7 @@ function show(sample) {
   document.body.classList.remove("gone");
   showFacts(host);
   const notes = [...sample.silent];
-  if (sample.endpoints.size === 0 && host.state === "running") {
+  if (sample.endpoints.size + sample.routers.length === 0 && host.state === "running") {
     notes.push("This program shows no RPC server and no client.");
   }
   setText(byId("notes"), notes.join(" "));

@@ -1,6 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The parts of the page that programs without RPC have too: workers, network stack, counters.
+// The parts of the page that programs without RPC have too: routers, workers, network stack,
+// counters.
+
+class Routers {
+  constructor() {
+    this.table = new Table({
+      id: "routers", title: "Router", sortBy: "worker",
+      note: "Waits are of requests that had to wait, since start.",
+      columns: [
+        {name: "address", label: "address", show: ({told}) => clean(told.address),
+         sort: ({told}) => told.address},
+        {name: "worker", label: "worker", number: true, show: ({told}) => String(told.worker),
+         sort: ({told}) => -told.worker},
+        {name: "policy", label: "policy", show: ({told}) => clean(told.policy)},
+        rateColumn("forwarded", "forwarded/s"),
+        rateColumn("drops", "refused/s"),
+        {name: "waiting", label: "waiting", number: true,
+         show: ({told}) => wholeText(numberOf(told.queue?.length)),
+         sort: ({told}) => numberOf(told.queue?.length)},
+        {name: "outstanding", label: "at servers", number: true,
+         show: ({told}) => wholeText(numberOf(told.outstanding)),
+         sort: ({told}) => numberOf(told.outstanding)},
+        {name: "p50", label: "wait p50", number: true,
+         show: ({told}) => timeText(1000 * numberOf(told.queue?.wait_p50_us))},
+        {name: "p99", label: "wait p99", number: true,
+         show: ({told}) => timeText(1000 * numberOf(told.queue?.wait_p99_us))},
+      ],
+    });
+    this.node = this.table.node;
+  }
+
+  show(history) {
+    const {routers} = history.samples.at(-1);
+    this.node.hidden = routers.length === 0;
+    this.table.show(routers.map((told, place) => {
+      const rates = (name) =>
+          ratesOf(history, (sample) => numberOf(sample.routers[place]?.stats?.[name]));
+      return [`${told.worker}/${place}`,
+              {told, forwarded: rates("forwarded"), drops: rates("drops")}];
+    }));
+  }
+}
+
+class RoutedServers {
+  constructor() {
+    this.table = new Table({
+      id: "routed", title: "Servers of the router", sortBy: "address",
+      columns: [
+        {name: "address", label: "server", show: ({told}) => clean(told.address),
+         sort: ({told}) => told.address},
+        {name: "worker", label: "worker", number: true, show: ({told}) => String(told.worker),
+         sort: ({told}) => -told.worker},
+        {name: "state", label: "state", show: ({told}) => clean(told.state),
+         sort: ({told}) => told.state},
+        {name: "slots", label: "slots", number: true, show: ({told}) => optionalText(told.slots)},
+        {name: "outstanding", label: "outstanding", number: true,
+         show: ({told}) => wholeText(numberOf(told.outstanding)),
+         sort: ({told}) => numberOf(told.outstanding)},
+        rateColumn("forwarded", "requests/s"),
+        rateColumn("feedbacks", "done/s"),
+      ],
+    });
+    this.node = this.table.node;
+  }
+
+  show(history) {
+    const {routed} = history.samples.at(-1);
+    this.node.hidden = routed.size === 0;
+    this.table.show([...routed].map(([key, told]) => {
+      const rates = (name) => ratesOf(history, (sample) => numberOf(sample.routed.get(key)?.[name]));
+      return [key, {told, forwarded: rates("forwarded"), feedbacks: rates("feedbacks")}];
+    }));
+  }
+}
 
 class Workers {
   constructor() {

@@ -59,9 +59,12 @@ class Sample {
     this.counters = new Map();  // "server.requests": number, of all workers
     this.ports = new Map();
     this.loops = new Map();
+    this.routers = [];          // one of each worker
+    this.routed = new Map();    // servers of routers, by worker and address
     this.stacks = [];           // of weft's own network stack, one of each worker
     for (const worker of listOf(told.rpc)) this.#addRpc(worker);
     for (const worker of listOf(told.ports)) this.#addPorts(worker);
+    for (const worker of listOf(told.router)) this.#addRouter(worker);
     for (const loop of listOf(told.host.loops)) this.loops.set(String(loop.worker), loop);
     for (const stack of listOf(told.net)) {
       if (!this.#isSilent(stack)) this.#addStack(stack);
@@ -103,6 +106,17 @@ class Sample {
     listOf(worker.items).forEach((port, place) => {
       this.ports.set(`${worker.worker}/${place}`, {...port, worker: worker.worker});
     });
+  }
+
+  #addRouter(worker) {
+    if (this.#isSilent(worker)) return;
+    for (const item of listOf(worker.items)) {
+      this.routers.push({...item, worker: worker.worker});
+      addNumbers(this.counters, this.#named("router.", item.stats));
+      for (const server of listOf(item.servers)) {
+        this.routed.set(`${worker.worker}/${server.address}`, {...server, worker: worker.worker});
+      }
+    }
   }
 
   #addStack(stack) {

@@ -4,12 +4,12 @@
 // each server has kPointsPerServer places on a ring of 2^64, and a key belongs to the next place of
 // an available server. Who has which place depends on nothing but the names of the servers, so that
 // all routers and clients of a pool send a key to the same server; one that comes takes keys from
-// all others and moves none between them, and one that goes, or is not available, leaves its keys to
-// all others.
+// all others and moves none between them, and one that goes, or is not available, leaves its keys
+// to all others.
 //
-// Tables that are looked up in one step (Maglev, Eisenbud et al., NSDI 2016) spread keys more evenly,
-// but are made anew, and move more keys, whenever a server fails. Here that costs a further step,
-// and a server's part of the keys is its due +- 9 % (1 / sqrt(kPointsPerServer)).
+// Tables that are looked up in one step (Maglev, Eisenbud et al., NSDI 2016) spread keys more
+// evenly, but are made anew, and move more keys, whenever a server fails. Here that costs a further
+// step, and a server's part of the keys is its due +- 9 % (1 / sqrt(kPointsPerServer)).
 //
 // A table of the ring's parts shows where to begin, so that a look-up takes two steps as a rule. A
 // server takes 1.5 KiB of memory.

@@ -36,8 +36,8 @@ std::vector<absl::string_view> PolicyNames() {
 absl::StatusOr<std::unique_ptr<BalancingPolicy>> MakePolicy(absl::string_view name, uint64_t seed) {
   const auto found = Registry().find(name);
   if (found != Registry().end()) return found->second(seed);
-  return absl::InvalidArgumentError(absl::StrCat("unknown policy '", name, "'; there are ",
-                                                 absl::StrJoin(PolicyNames(), ", ")));
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown policy '", name, "'; there are ", absl::StrJoin(PolicyNames(), ", ")));
 }
 
 }  // namespace weft::r2p2

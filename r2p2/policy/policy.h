@@ -20,7 +20,8 @@
 // A policy is a file that registers itself, and a test:
 //
 //   class LuckyPolicy : public BalancingPolicy { ... };
-//   const PolicyRegistrar registrar("lucky", [](uint64_t seed) -> std::unique_ptr<BalancingPolicy> {
+//   using Made = std::unique_ptr<BalancingPolicy>;
+//   const PolicyRegistrar registrar("lucky", [](uint64_t seed) -> Made {
 //     return std::make_unique<LuckyPolicy>(seed);
 //   });
 #ifndef WEFT_R2P2_POLICY_POLICY_H_
@@ -38,7 +39,7 @@
 
 namespace weft::r2p2 {
 
-// For one set of servers, and its thread. (Policy, in wire.h, is what a client writes into packets.)
+// For one set of servers, and its thread. Policy, in wire.h, is what a client writes into packets.
 class BalancingPolicy {
  public:
   virtual ~BalancingPolicy() = default;
@@ -48,18 +49,18 @@ class BalancingPolicy {
   // Whether it respects slots, so that requests may have to wait though servers are available.
   virtual bool bounded() const = 0;
 
-  // For each of `affinities` in order picks a server, Take()s it and writes it to `picked`, which is
-  // at least as long; ends at the first request that has to wait, or when no server is available.
-  // Returns how many it picked. An affinity is the key of a request by which "affinity" chooses.
-  // Allocates only when the set has changed.
+  // For each of `affinities` in order picks a server, Take()s it and writes it to `picked`, which
+  // is at least as long; ends at the first request that has to wait, or when no server is
+  // available. Returns how many it picked. An affinity is the key of a request by which "affinity"
+  // chooses. Allocates only when the set has changed.
   virtual size_t Pick(absl::Span<const uint64_t> affinities, ServerSet& servers,
                       absl::Span<ServerIndex> picked) = 0;
 };
 
 using PolicyFactory = std::unique_ptr<BalancingPolicy> (*)(uint64_t seed);
 
-// Registers before main(). Two policies of one name end the program with a message: a mistake of the
-// build. `name` lives as long as the program.
+// Registers before main(). Two policies of one name end the program with a message: a mistake of
+// the build. `name` lives as long as the program.
 class PolicyRegistrar {
  public:
   PolicyRegistrar(absl::string_view name, PolicyFactory factory);

@@ -30,9 +30,7 @@ class PolicyFixture : public ::testing::Test {
     return added;
   }
   // A burst of requests without keys.
-  std::vector<ServerIndex> Pick(size_t count) {
-    return PickFor(std::vector<uint64_t>(count));
-  }
+  std::vector<ServerIndex> Pick(size_t count) { return PickFor(std::vector<uint64_t>(count)); }
   std::vector<ServerIndex> PickFor(const std::vector<uint64_t>& affinities) {
     std::vector<ServerIndex> picked(affinities.size(), kNoServerIndex);
     picked.resize(policy_->Pick(affinities, servers_, absl::MakeSpan(picked)));

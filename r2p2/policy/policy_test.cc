@@ -14,7 +14,8 @@ TEST(PolicyTest, ThereAreThese) {
   EXPECT_EQ(PolicyNames(),
             (std::vector<absl::string_view>{"affinity", "jbsq", "jsq", "power_of_two", "random",
                                             "round_robin", "weighted"}));
-  for (const absl::string_view name : PolicyNames()) EXPECT_EQ((*MakePolicy(name, 1))->name(), name);
+  for (const absl::string_view name : PolicyNames())
+    EXPECT_EQ((*MakePolicy(name, 1))->name(), name);
 }
 
 TEST(PolicyTest, AnUnknownNameIsToldWhichThereAre) {

@@ -39,9 +39,10 @@ class PowerOfTwoPolicy : public BalancingPolicy {
   Prng random_;
 };
 
-const PolicyRegistrar registrar("power_of_two", [](uint64_t seed) -> std::unique_ptr<BalancingPolicy> {
-  return std::make_unique<PowerOfTwoPolicy>(seed);
-});
+const PolicyRegistrar registrar("power_of_two",
+                                [](uint64_t seed) -> std::unique_ptr<BalancingPolicy> {
+                                  return std::make_unique<PowerOfTwoPolicy>(seed);
+                                });
 
 }  // namespace
 }  // namespace weft::r2p2

@@ -31,9 +31,10 @@ class RoundRobinPolicy : public BalancingPolicy {
   size_t next_;  // in available()
 };
 
-const PolicyRegistrar registrar("round_robin", [](uint64_t seed) -> std::unique_ptr<BalancingPolicy> {
-  return std::make_unique<RoundRobinPolicy>(seed);
-});
+const PolicyRegistrar registrar("round_robin",
+                                [](uint64_t seed) -> std::unique_ptr<BalancingPolicy> {
+                                  return std::make_unique<RoundRobinPolicy>(seed);
+                                });
 
 }  // namespace
 }  // namespace weft::r2p2

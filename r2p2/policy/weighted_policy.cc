@@ -2,8 +2,8 @@
 //
 // Walker's alias method (Vose, "A linear algorithm for generating random numbers with a given
 // distribution", IEEE TSE 1991): a column a server, each as high as the mean weight. What a light
-// server leaves free of its column belongs to one heavier server, so that a random place in a random
-// column is a server with the probability that its weight asks for.
+// server leaves free of its column belongs to one heavier server, so that a random place in a
+// random column is a server with the probability that its weight asks for.
 #include <memory>
 #include <vector>
 

@@ -7,8 +7,8 @@
 //   rpc::Channel spread(**balancer);  // each call, and each stream, to a server that it picks
 //
 // A channel is light: it opens nothing by itself, and any number of them and of stubs may share a
-// client. It must outlive its stubs and their calls, and client and balancer must outlive it; it may
-// be a variable of the coroutine that calls. One thread: that of the client's loop.
+// client. It must outlive its stubs and their calls, and client and balancer must outlive it; it
+// may be a variable of the coroutine that calls. One thread: that of the client's loop.
 #ifndef WEFT_RPC_SERVICE_CHANNEL_H_
 #define WEFT_RPC_SERVICE_CHANNEL_H_
 

@@ -14,6 +14,16 @@ def packet(text):
   return bytes.fromhex(text)
 
 
+# In front of a datagram of 10.77.0.2:33000.
+ROUTE = packet("cc1000c8 0001 0001 040080e8 0a4d0002")
+
+
+def anycast(type_and_policy=0x00, session=0, from_session=9, body=b"hi"):
+  """A request whose server a router picks."""
+  plain = extended(type_and_policy, 0xc0, session=session, from_session=from_session, key=0)
+  return b"\xcc\x40" + plain[2:] + packet("00000000 000c0ffe 00000000 00000005 000003e8") + body
+
+
 class ExtendedTest(captures.TestCase):
 
   def test_a_simulated_run(self):
@@ -116,6 +126,36 @@ class OriginalTest(captures.TestCase):
                      [("2", "33000", "10.77.0.2"), ("5", "", "")])
 
 
+class RouterTest(captures.TestCase):
+
+  def test_a_request_to_any_server(self):
+    path = self.path("anycast.pcap")
+    captures.write_capture(path, [anycast(), ROUTE + anycast()])
+    self.assertEqual(
+        rows(path, "weft.anycast.affinity weft.anycast.age weft.route.ip weft.route.port _ws.col.Info"),
+        [("0x0000000000000005", "1000", "", "", "REQUEST to any slot=1 seq=1 2 bytes"),
+         ("0x0000000000000005", "1000", "10.77.0.2", "33000",
+          "REQUEST to any slot=1 seq=1 2 bytes [of 10.77.0.2:33000]")])
+    self.assertEqual(rows(path, "frame.number", "weft.malformed || weft.unanswered"), [])
+
+  def test_what_servers_and_routers_tell(self):
+    batch = packet("cc1820c0 0000 0002 0000000000000007 0000000000000100") + bytes(range(24))
+    join = extended(0x31, 0xc0, slot=0, sequence=0, kind=12, session=0, from_session=1,
+                    body=packet("0000000000000007 0004 0001 0000c350 0400 1f40 0a000002"))
+    ack = extended(0x31, 0xc0, slot=0, sequence=0, kind=15, session=1, from_session=0,
+                   body=packet("0000000000000009 0000000000000007 00000003 0000c350"))
+    pool = extended(0x31, 0xc0, slot=0, sequence=0, kind=11,
+                    body=packet("0001 0080 000005c0 0000000000000009 004c4b40 00000009"))
+    lost = extended(0x41, 0xc0, code=12, body=(500).to_bytes(4, "big"))
+    path = self.path("router.pcap")
+    captures.write_capture(path, [batch, join, (ack, True), (pool, True), (lost, True)])
+    self.assertEqual([line for line, in rows(path, "_ws.col.Info")], [
+        "FEEDBACK of 2, from 256 on", "JOIN of 10.0.0.2:8000", "LEAVE_ACK 3 outstanding",
+        "POOL slots=128 packet=1472", "DROP slot=1 seq=1 NO_SERVER, again in 500 us"])
+    self.assertEqual(rows(path, "weft.feedback.request", "weft.feedback.first == 256"),
+                     [("0x0001020304050607,0x0c0d0e0f10111213",)])
+
+
 class RareAndWrongTest(captures.TestCase):
 
   def info(self, *datagrams):
@@ -151,8 +191,17 @@ class RareAndWrongTest(captures.TestCase):
         (extended(0x00, 0xc0, order=0), "packet order 0"),
         (extended(0x00, 0xc0, order=2), "flags contradict the packet order"),
         (extended(0x00, 0xc0, kind=3), "kind does not go with the type"),
-        (extended(0x31, 0xc0, kind=11), "unknown kind 11"),
-        (extended(0x41, 0xc0, code=12), "unknown code 12"),
+        (extended(0x31, 0xc0, kind=16), "unknown kind 16"),
+        (extended(0x41, 0xc0, code=14), "unknown code 14"),
+        (anycast(session=1), "a request to any server names a session"),
+        (anycast(from_session=0), "a request to any server is of no pool"),
+        (anycast(type_and_policy=0x10), "not the first packet of a request"),
+        (anycast()[:63], "shorter than its header"),
+        (ROUTE[:8] + packet("05000000") + anycast(), "unknown kind of address 5"),
+        (ROUTE[:8] + packet("00000000") + anycast(), "the address is not as long as its header says"),
+        (packet("cc1820c000000000") + bytes(16), "a FEEDBACK of 0 entries"),
+        (packet("cc1820c000000002") + bytes(28), "not as long as its entries"),
+        (extended(0x31, 0xc0, kind=12, body=bytes(19)), "the body is cut off"),
         (extended(0x31, 0x40, kind=3), "PROGRESS without the first flag"),
         (extended(0x31, 0x80, kind=5), "a control packet is not one packet"),
         (extended(0x31, 0xc0, kind=1, body=bytes(23)), "the body is shorter than a HELLO"),

@@ -13,7 +13,8 @@ local folder = debug.getinfo(1, "S").source:match("^@(.*[/\\])") or "./"
 local weft = {
   proto = Proto("weft", "Weft RPC (R2P2)"),
 }
-for _, name in ipairs({ "fields", "bytes", "calls", "protobuf", "service", "r2p2", "secure" }) do
+for _, name in ipairs({ "fields", "bytes", "calls", "protobuf", "service", "route", "r2p2",
+  "secure" }) do
   local load_into, problem = loadfile(folder .. "weft/" .. name .. ".lua")
   if not load_into then error("the dissector's folder weft/ is incomplete: " .. problem) end
   load_into()(weft)

@@ -12,11 +12,12 @@ return function(weft)
     },
     kinds = {
       [0] = "none", "HELLO", "HELLO_ACK", "PROGRESS", "CANCEL", "PING", "PONG", "CLOSE",
-      "CLOSE_ACK", "RESET", "DRAIN",
+      "CLOSE_ACK", "RESET", "DRAIN", "POOL", "JOIN", "JOIN_ACK", "LEAVE", "LEAVE_ACK",
     },
     codes = {
       [0] = "none", "REFUSED", "OVERLOADED", "TOO_LARGE", "SHUTTING_DOWN", "REPLY_GONE",
       "CANCELLED", "NO_SESSIONS", "DEADLINE", "UNANSWERED", "UNSUPPORTED", "FORBIDDEN",
+      "NO_SERVER", "SERVER_LOST",
     },
     handshakes = { "INIT", "COOKIE", "FLIGHT", "RESET" },
     service_kinds = { [0] = "UNARY", "OPEN", "PUSH", "PULL" },
@@ -76,6 +77,28 @@ return function(weft)
     feedback_rid = P.uint16("weft.feedback.rid", "Request id", base.DEC),
     feedback_port = P.uint16("weft.feedback.client_port", "Client port", base.DEC),
     feedback_ip = P.ipv4("weft.feedback.client_ip", "Client address"),
+
+    hello_pool = P.uint32("weft.hello.pool", "Pool of the client", base.DEC),
+
+    -- What routers add.
+    routed_flag = P.bool("weft.flags.routed", "Behind the client's address", 8, nil, 0x08),
+    route_ip = P.ipv4("weft.route.ip", "Client address"),
+    route_ipv6 = P.ipv6("weft.route.ipv6", "Client address"),
+    route_port = P.uint16("weft.route.port", "Client port", base.DEC),
+    route_name = P.string("weft.route.name", "Client address"),
+    anycast_incarnation = P.uint64("weft.anycast.incarnation", "Incarnation", base.HEX),
+    anycast_affinity = P.uint64("weft.anycast.affinity", "Affinity", base.HEX),
+    anycast_age = P.uint32("weft.anycast.age", "Age (us)", base.DEC),
+    batch_incarnation = P.uint64("weft.feedback.incarnation", "Incarnation", base.HEX),
+    batch_first = P.uint64("weft.feedback.first", "First entry", base.DEC),
+    batch_request = P.uint64("weft.feedback.request", "Request", base.HEX),
+    batch_service = P.uint32("weft.feedback.service", "Service time (ns)", base.DEC),
+    member_incarnation = P.uint64("weft.member.incarnation", "Incarnation of the server", base.HEX),
+    router_incarnation = P.uint64("weft.member.router", "Incarnation of the router", base.HEX),
+    member_slots = P.uint16("weft.member.slots", "Slots", base.DEC),
+    member_weight = P.uint16("weft.member.weight", "Weight", base.DEC),
+    member_keepalive = P.uint32("weft.member.keepalive", "Keepalive (us)", base.DEC),
+    member_outstanding = P.uint32("weft.member.outstanding", "Outstanding requests", base.DEC),
 
     -- Messages and calls.
     payload = P.bytes("weft.payload", "Payload"),

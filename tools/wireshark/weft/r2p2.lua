@@ -5,17 +5,18 @@
 return function(weft)
   local r2p2 = {}
   weft.r2p2 = r2p2
-  local bytes, calls, names = weft.bytes, weft.calls, weft.names
+  local bytes, calls, names, route = weft.bytes, weft.calls, weft.names, weft.route
   local f, experts = weft.fields, weft.experts
 
   local MAGIC = 0xcc
-  local ORIGINAL_BYTES, EXTENDED_BYTES, RESERVED_BYTES = 8, 44, 60
+  local ORIGINAL_BYTES, EXTENDED_BYTES, RESERVED_BYTES, ANYCAST_BYTES = 8, 44, 60, 64
   local FEEDBACK_BYTES = 16
   local FIRST, LAST, RESENT, ECHO = 0x80, 0x40, 0x20, 0x10
   local REQUEST, RESPONSE, FEEDBACK, ACK, DROP = 0, 1, 2, 3, 4
   local HELLO, HELLO_ACK, PROGRESS, CANCEL, PING, PONG, CLOSE, CLOSE_ACK, RESET, DRAIN =
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-  local OVERLOADED = 2
+  local POOL, JOIN, JOIN_ACK, LEAVE, LEAVE_ACK = 11, 12, 13, 14, 15
+  local OVERLOADED, NO_SERVER = 2, 12
   local HELLO_BYTES, PROGRESS_BITS_MAX = 24, 1024
   local EXTENDED_TYPES = { [REQUEST] = true, [RESPONSE] = true, [ACK] = true, [DROP] = true }
   -- So many missing packets are listed one by one.
@@ -34,8 +35,9 @@ return function(weft)
     }
     h.first, h.last = bit.band(h.flags, FIRST) ~= 0, bit.band(h.flags, LAST) ~= 0
     h.resent = bit.band(h.flags, RESENT) ~= 0
-    if h.size ~= EXTENDED_BYTES or not bytes.has(tvb, 0, EXTENDED_BYTES) then return h end
-    h.extended = true
+    if h.size ~= EXTENDED_BYTES and h.size ~= ANYCAST_BYTES then return h end
+    if not bytes.has(tvb, 0, h.size) then return h end
+    h.extended, h.anycast = true, h.size == ANYCAST_BYTES
     h.session, h.from_session = tvb(8, 4):uint(), tvb(12, 4):uint()
     h.key, h.deadline = tvb(16, 4):uint(), tvb(20, 4):uint()
     h.request_id, h.slot = bytes.hex(tvb, 24, 8), tvb(30, 2):uint()
@@ -57,7 +59,7 @@ return function(weft)
     if h.policy > 3 then return "unknown policy " .. h.policy end
     if bit.band(h.flags, 0x0f) ~= 0 then return "unknown flags" end
     if h.slot ~= h.rid then return "rid is not the low half of the request id" end
-    if h.kind > DRAIN then return "unknown kind " .. h.kind end
+    if h.kind > LEAVE_ACK then return "unknown kind " .. h.kind end
     if h.code > #names.codes then return "unknown code " .. h.code end
     if (h.type == ACK) ~= (h.kind ~= 0) then return "kind does not go with the type" end
     if h.kind == PROGRESS then return not h.first and "PROGRESS without the first flag" or nil end
@@ -69,29 +71,41 @@ return function(weft)
     return nil
   end
 
+  local function anycast_problem(h)
+    if h.type ~= REQUEST or not h.first then return "not the first packet of a request" end
+    if h.session ~= 0 or h.key ~= 0 then return "a request to any server names a session" end
+    if h.from_session == 0 then return "a request to any server is of no pool" end
+    return nil
+  end
+
   -- What no correct sender does; nil if all is well.
   local function header_problem(h)
     if h.magic ~= MAGIC then return string.format("magic is 0x%02x", h.magic) end
     if h.size == ORIGINAL_BYTES then return original_problem(h) end
-    if h.extended then return extended_problem(h) end
-    if h.size == EXTENDED_BYTES then return "shorter than its header" end
+    if h.extended then return extended_problem(h) or h.anycast and anycast_problem(h) or nil end
+    if route.is_batch(h) then return nil end
+    if h.size == EXTENDED_BYTES or h.size == ANYCAST_BYTES then return "shorter than its header" end
     if h.size == RESERVED_BYTES then return "header size 60 is reserved" end
     return "unknown header size " .. h.size
   end
 
   function r2p2.is_likely(tvb)
+    if route.is_routed(tvb) then return r2p2.is_likely(tvb(tvb(1, 1):uint()):tvb()) end
     local h = read_header(tvb)
     if h == nil or header_problem(h) ~= nil then return false end
     if h.extended then return true end
     -- Of a short header every bit that is known has to be right.
+    if route.is_batch(h) then
+      return bytes.reported(tvb) == h.size + 12 * h.order and h.order > 0
+    end
     if h.type == FEEDBACK then return bytes.reported(tvb) == FEEDBACK_BYTES end
     if bit.band(h.flags, 0x3f) ~= 0 then return false end
     return h.type == REQUEST or h.type > DROP or h.policy == 1
   end
 
   local function add_header(tvb, tree, h)
-    local there = math.min(tvb:len(), h.extended and EXTENDED_BYTES or ORIGINAL_BYTES)
-    local title = h.extended and "Header, extended" or "Header"
+    local there = math.min(tvb:len(), h.extended and h.size or ORIGINAL_BYTES)
+    local title = h.anycast and "Header, to any server" or h.extended and "Header, extended" or "Header"
     local header = tree:add(tvb(0, there), title)
     header:add(f.magic, tvb(0, 1))
     header:add(f.header_size, tvb(1, 1))
@@ -100,7 +114,7 @@ return function(weft)
     local flags = header:add(f.flags, tvb(3, 1))
     flags:add(f.first, tvb(3, 1))
     flags:add(f.last, tvb(3, 1))
-    if h.size == EXTENDED_BYTES then
+    if h.size == EXTENDED_BYTES or h.size == ANYCAST_BYTES then
       flags:add(f.resent, tvb(3, 1))
       flags:add(f.echo_flag, tvb(3, 1))
     end
@@ -119,6 +133,7 @@ return function(weft)
     header:add(f.credits, tvb(40, 2))
     header:add(f.kind, tvb(42, 1))
     header:add(f.code, tvb(43, 1))
+    if h.anycast then route.add_anycast(tvb, header, EXTENDED_BYTES) end
     return header
   end
 
@@ -134,6 +149,10 @@ return function(weft)
     tree:add(f.hello_incarnation, tvb(offset + 8, 8))
     tree:add(f.hello_timeout, tvb(offset + 16, 4))
     tree:add(f.hello_key, tvb(offset + 20, 4))
+    if h.kind == HELLO and bytes.has(tvb, offset + HELLO_BYTES, 4) then
+      local pool = tvb(offset + HELLO_BYTES, 4)
+      if pool:uint() ~= 0 then tree:add(f.hello_pool, pool) end
+    end
     local padding = bytes.from(tvb, offset + HELLO_BYTES)
     if padding ~= nil then root:add(f.hello_padding, padding) end
     if tvb(offset, 2):uint() == 0 then return "version 0" end
@@ -180,7 +199,7 @@ return function(weft)
     if h.extended then
       if bytes.has(tvb, offset, 4) then root:add(f.retry_after, tvb(offset, 4)) end
       h.note = " " .. (names.codes[h.code] or "")
-      if h.code == OVERLOADED and bytes.has(tvb, offset, 4) then
+      if (h.code == OVERLOADED or h.code == NO_SERVER) and bytes.has(tvb, offset, 4) then
         h.note = string.format("%s, again in %d us", h.note, tvb(offset, 4):uint())
       end
     elseif bytes.has(tvb, offset, 1) then
@@ -203,11 +222,16 @@ return function(weft)
 
   -- The body of a packet that is not part of a message. Returns what is wrong with it.
   local function add_control_body(tvb, root, offset, h)
-    if h.kind == HELLO or h.kind == HELLO_ACK then return add_hello(tvb, root, offset, h) end
+    if h.kind == JOIN or h.kind == LEAVE then return route.add_membership(tvb, root, offset, h) end
+    if h.kind == JOIN_ACK or h.kind == LEAVE_ACK then
+      return route.add_membership_ack(tvb, root, offset, h)
+    end
+    if h.kind == HELLO or h.kind == HELLO_ACK or h.kind == POOL then return add_hello(tvb, root, offset, h) end
     if h.kind == PROGRESS then return add_progress(tvb, root, offset, h) end
     if h.kind == CANCEL then bytes.note(root, experts.cancelled, "The client has given up") end
     if h.kind == RESET then bytes.note(root, experts.reset, "The server knows no such session") end
     if h.type == DROP then return add_drop(tvb, root, offset, h) end
+    if route.is_batch(h) then return route.add_batch(tvb, root, h) end
     if h.type == FEEDBACK then return add_feedback(tvb, root, offset, h) end
     if bytes.has(tvb, offset, 1) then root:add(f.payload, bytes.from(tvb, offset)) end
     return nil
@@ -215,8 +239,11 @@ return function(weft)
 
   -- --- Calls
 
-  local FROM_CLIENT = { [HELLO] = true, [CANCEL] = true, [PING] = true }
-  local FROM_SERVER = { [HELLO_ACK] = true, [PONG] = true, [RESET] = true, [DRAIN] = true }
+  local FROM_CLIENT = { [HELLO] = true, [CANCEL] = true, [PING] = true, [JOIN] = true, [LEAVE] = true }
+  local FROM_SERVER = {
+    [HELLO_ACK] = true, [PONG] = true, [RESET] = true, [DRAIN] = true, [POOL] = true,
+    [JOIN_ACK] = true, [LEAVE_ACK] = true,
+  }
 
   local function is_from_client(h, from, to)
     if h.type == REQUEST or FROM_CLIENT[h.kind] then return true end
@@ -230,7 +257,7 @@ return function(weft)
 
   local EXCHANGES = {
     [HELLO] = "hello", [HELLO_ACK] = "hello", [PING] = "ping", [PONG] = "ping",
-    [CLOSE] = "close", [CLOSE_ACK] = "close",
+    [CLOSE] = "close", [CLOSE_ACK] = "close", [POOL] = "hello",
   }
 
   -- What a packet and its answer have in common, and nothing else has; and what all calls of its
@@ -308,7 +335,7 @@ return function(weft)
   end
 
   local function message_info(h, bytes_here)
-    local parts = { names.types[h.type] }
+    local parts = { h.anycast and "REQUEST to any" or names.types[h.type] }
     if h.extended then
       parts[#parts + 1] = string.format("slot=%d seq=%s", h.slot,
         tostring(UInt64.fromhex(h.request_id):rshift(16)))
@@ -355,6 +382,8 @@ return function(weft)
       }
     end
     if h.kind == PING or h.kind == CLOSE then options.ids_recur = true end
+    -- A router's choice is answered in another session, from elsewhere.
+    if h.anycast or h.kind >= JOIN then packet, key = nil, nil end
     if h.type == FEEDBACK or h.type > DROP or pinfo.in_error_pkt then packet, key = nil, nil end
     local found = key ~= nil and calls.find(pinfo, key, direction, packet, options) or {}
     add_links(root, pinfo, h, found, direction)
@@ -372,6 +401,17 @@ return function(weft)
   end
 
   function r2p2.dissect(tvb, pinfo, root)
+    if route.is_routed(tvb) then
+      local behind, client = route.add_route(tvb, root)
+      if behind == nil then
+        pinfo.cols.info = "Malformed: " .. client
+        bytes.note(root, experts.malformed, "Malformed: " .. client)
+        return
+      end
+      r2p2.dissect(behind, pinfo, root)
+      pinfo.cols.info:append(" [of " .. client .. "]")
+      return
+    end
     local h = read_header(tvb)
     if h == nil then
       local cut = bytes.reported(tvb) >= ORIGINAL_BYTES
@@ -382,7 +422,8 @@ return function(weft)
     end
     local header = add_header(tvb, root, h)
     local problem = header_problem(h)
-    if h.size == EXTENDED_BYTES and not h.extended and bytes.reported(tvb) >= EXTENDED_BYTES then
+    local longer = h.size == EXTENDED_BYTES or h.size == ANYCAST_BYTES
+    if longer and not h.extended and bytes.reported(tvb) >= h.size then
       pinfo.cols.info = (names.types[h.type] or "?") .. " [cut off by the capture]"
       bytes.note(header, experts.cut, "The capture ends within the header")
       return

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/cli/router_config.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "weft/core/temp_directory.h"
+
+namespace weft::cli {
+namespace {
+
+class RouterConfigTest : public testing::Test {
+ protected:
+  RouterConfigTest() { unsetenv("WEFT_CONFIG"); }
+
+  std::string Write(const std::string& text) {
+    const std::string path = absl::StrCat(directory_.path(), "/x.cfg");
+    std::ofstream(path) << text;
+    return path;
+  }
+  static std::string ErrorOf(const RouterFlags& flags) {
+    return std::string(ChooseRouterConfig(flags).status().message());
+  }
+
+  const TempDirectory directory_;
+};
+
+TEST_F(RouterConfigTest, TheShortFormNeedsNoFile) {
+  const auto config = ChooseRouterConfig({.listen = "10.0.0.1:8000",
+                                          .servers = "10.0.0.2:8000:2,10.0.0.3:8000:4",
+                                          .policy = "jsq",
+                                          .slots = 3,
+                                          .metrics = "9100"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->router().servers_size(), 2);
+  EXPECT_EQ(config->router().servers(1).address(), "10.0.0.3:8000");
+  EXPECT_EQ(config->router().servers(1).count(), 4u);
+  EXPECT_EQ(config->router().policy(), "jsq");
+  EXPECT_EQ(config->router().slots(), 3u);
+  EXPECT_EQ(config->metrics().listen(), "9100");
+  EXPECT_EQ(config->transport().name(), "linux");
+}
+
+TEST_F(RouterConfigTest, TheAddressChoosesTheTransport) {
+  const auto config = ChooseRouterConfig({.listen = "shm:router"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->transport().name(), "shm");
+  EXPECT_TRUE(absl::StrContains(ErrorOf({.listen = "sim:router"}), "exists only within"));
+}
+
+TEST_F(RouterConfigTest, TheCommandLineWinsOverTheFile) {
+  const std::string path = Write(
+      "router { listen: '127.0.0.1:1' policy: 'random' servers { address: '127.0.0.1:2' } join: "
+      "true }");
+  const auto config =
+      ChooseRouterConfig({.config = path, .servers = "127.0.0.1:3,127.0.0.1:4", .policy = "jbsq"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->router().listen(), "127.0.0.1:1");
+  EXPECT_EQ(config->router().policy(), "jbsq");
+  EXPECT_EQ(config->router().servers_size(), 2);
+  EXPECT_TRUE(config->router().join());
+}
+
+TEST_F(RouterConfigTest, ErrorsNameTheFileOrTheOption) {
+  const std::string path = Write("router {\n  listen: '127.0.0.1:1'\n  policy: 'jbs'\n}");
+  EXPECT_EQ(ErrorOf({.config = path}),
+            path +
+                ":3:3: router.policy: unknown policy 'jbs'; did you mean 'jbsq'? There are "
+                "affinity, jbsq, jsq, power_of_two, random, round_robin, weighted");
+  EXPECT_EQ(ErrorOf({.listen = "127.0.0.1:1", .policy = "fc"}),
+            "--policy: unknown policy 'fc'; known are affinity, jbsq, jsq, power_of_two, random, "
+            "round_robin, weighted");
+  EXPECT_EQ(ErrorOf({.listen = "127.0.0.1:1", .servers = "127.0.0.1:2,127.0.0.1:x"}),
+            "--servers: entry 2, at character 13, '127.0.0.1:x': address '127.0.0.1:x': the port "
+            "must be 0 to 65535");
+  EXPECT_EQ(ErrorOf({.listen = "127.0.0.1:1", .servers = "127.0.0.1:2:2,127.0.0.1:3"}),
+            "--servers: 127.0.0.1:3 is in router.servers[0] already; give each server once");
+  EXPECT_TRUE(absl::StartsWith(ErrorOf({.listen = "nowhere"}), "--listen: address 'nowhere': "));
+  EXPECT_TRUE(absl::StartsWith(ErrorOf({.listen = "127.0.0.1:1", .metrics = "x"}),
+                               "--metrics: 'x' is not"));
+  EXPECT_TRUE(absl::StartsWith(ErrorOf({}), "nothing says where to listen; give --listen"));
+}
+
+}  // namespace
+}  // namespace weft::cli
