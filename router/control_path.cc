@@ -67,6 +67,7 @@ void ControlPath::OnExtended(Datagram& datagram, bool from_control, int64_t now_
   }
   switch (header.kind) {
     case ControlKind::kHello:
+      if (from_control) break;  // no clients are expected there
       return OnHello(datagram, header);
     case ControlKind::kPing:
       // Of a pool session, of which there is no state here.
@@ -81,8 +82,9 @@ void ControlPath::OnExtended(Datagram& datagram, bool from_control, int64_t now_
     case ControlKind::kReset:
       return OnAnswer(datagram, header, from_control, now_ns);
     default:
-      ++stats_.unexpected;
+      break;
   }
+  ++stats_.unexpected;
 }
 
 void ControlPath::OnHello(Datagram& datagram, const ExtendedHeader& header) {
