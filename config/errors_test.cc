@@ -358,10 +358,9 @@ TEST(ErrorsTest, WhatRoomsAboveFindHasItsPlaceToo) {
             "f:1:1: router.servers[1].address: is missing\n"
             "f:3:3: router.policy: is none; give one");
   // Consequential errors would hide what is wrong.
-  EXPECT_EQ(std::string(Parse("router { policy: 'none' }", "f", Format::kText, check)
-                            .status()
-                            .message()),
-            "f:1:1: router.listen: is missing; give a text in double quotes");
+  EXPECT_EQ(
+      std::string(Parse("router { policy: 'none' }", "f", Format::kText, check).status().message()),
+      "f:1:1: router.listen: is missing; give a text in double quotes");
   EXPECT_TRUE(Parse("router { listen: 'a' }", "f", Format::kText, check).ok());
 }
 

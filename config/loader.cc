@@ -73,8 +73,7 @@ absl::StatusOr<Config> LoadFile(const std::string& path, const Check& check) {
 
 absl::StatusOr<Config> LoadChosen(const std::string& path, const std::string& transport,
                                   bool plaintext, const Check& check) {
-  absl::StatusOr<Config> config =
-      path.empty() ? LoadFromEnvironment(check) : LoadFile(path, check);
+  absl::StatusOr<Config> config = path.empty() ? LoadFromEnvironment(check) : LoadFile(path, check);
   if (!config.ok()) return config;
   if (!transport.empty()) SelectTransport(transport, config->mutable_transport());
   if (!plaintext) return config;

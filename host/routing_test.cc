@@ -64,13 +64,13 @@ class RoutingTest : public testing::TestWithParam<Forwarding> {
     auto port = std::make_unique<FaultDatagramPort>(
         *transport_->OpenDatagramPort({.local = Address::Sim(name)}), faults, network_,
         &network_.timers());
-    auto server = rpc::Server::Create(
-        loop_, std::move(port), options,
-        [this, node = node.get()](rpc::ServerCall call) -> Task<void> {
-          co_await loop_.Sleep(absl::Microseconds(50));
-          ++node->served;
-          (void)call.Reply(std::move(call.request()));
-        });
+    auto server =
+        rpc::Server::Create(loop_, std::move(port), options,
+                            [this, node = node.get()](rpc::ServerCall call) -> Task<void> {
+                              co_await loop_.Sleep(absl::Microseconds(50));
+                              ++node->served;
+                              (void)call.Reply(std::move(call.request()));
+                            });
     EXPECT_TRUE(server.ok()) << server.status();
     node->server = *std::move(server);
     nodes_.push_back(std::move(node));

@@ -20,8 +20,7 @@ std::vector<uint8_t> Bytes(absl::string_view hex) {
 }
 
 const Address kV4 = Address::Ipv4({10, 0, 0, 2}, 33000);
-const Address kV6 = Address::Ipv6(
-    {0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 7);
+const Address kV6 = Address::Ipv6({0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 7);
 
 // --- Names
 
@@ -178,8 +177,8 @@ TEST(FeedbackBatchTest, RefusesALengthThatIsNotItsOwn) {
   FeedbackBatch batch;
   WriteFeedbackBatch({.count = kFeedbackEntriesMax}, bytes.data());
   EXPECT_FALSE(ReadFeedbackBatch(bytes, &batch)) << "one more than it says";
-  EXPECT_TRUE(ReadFeedbackBatch(
-      absl::MakeSpan(bytes).first(bytes.size() - kFeedbackEntryBytes), &batch));
+  EXPECT_TRUE(
+      ReadFeedbackBatch(absl::MakeSpan(bytes).first(bytes.size() - kFeedbackEntryBytes), &batch));
   WriteFeedbackBatch({.count = kFeedbackEntriesMax + 1}, bytes.data());
   EXPECT_FALSE(ReadFeedbackBatch(bytes, &batch));
   WriteFeedbackBatch({.count = 0}, bytes.data());

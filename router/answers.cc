@@ -36,17 +36,16 @@ void MakeDrop(DropReason reason, uint32_t key, uint32_t retry_after_us, int64_t 
   r2p2::Anycast anycast;
   if (r2p2::ReadAnycast(request.bytes(), &question, &anycast)) {
     Resize(kExtendedHeaderBytes + r2p2::kDropBytes, request);
-    r2p2::WriteExtendedHeader(
-        {.type = MessageType::kDrop,
-         .first = true,
-         .last = true,
-         .echo_valid = true,
-         .session = question.from_session,
-         .key = key,
-         .request_id = question.request_id,
-         .echo = question.timestamp + static_cast<uint32_t>(waited_ns),
-         .code = reason},
-        request.data());
+    r2p2::WriteExtendedHeader({.type = MessageType::kDrop,
+                               .first = true,
+                               .last = true,
+                               .echo_valid = true,
+                               .session = question.from_session,
+                               .key = key,
+                               .request_id = question.request_id,
+                               .echo = question.timestamp + static_cast<uint32_t>(waited_ns),
+                               .code = reason},
+                              request.data());
     r2p2::WriteDrop(retry_after_us, request.data() + kExtendedHeaderBytes);
     return;
   }

@@ -106,11 +106,9 @@ class BurstPort final : public DatagramPort {
                           .request_id = (next_ / (64 * clients_.size()) + 1) << 16 | rid},
                          {.incarnation = 1}, buffer.Append(r2p2::kAnycastHeaderBytes));
     } else {
-      r2p2::WriteHeader({.policy = r2p2::Policy::kLbRoute,
-                         .first = true,
-                         .last = true,
-                         .request_id = rid},
-                        buffer.Append(r2p2::kHeaderBytes));
+      r2p2::WriteHeader(
+          {.policy = r2p2::Policy::kLbRoute, .first = true, .last = true, .request_id = rid},
+          buffer.Append(r2p2::kHeaderBytes));
     }
     std::memset(buffer.Append(32), 0, 32);
   }
@@ -126,8 +124,7 @@ class BurstPort final : public DatagramPort {
   }
   void Sent(Datagram& datagram, uint64_t client, size_t route) {
     const uint16_t rid = LoadBig16(datagram.buffer.data() + route + 4);
-    const size_t server =
-        reinterpret_cast<const uint8_t*>(datagram.peer.words)[15] % kServers;
+    const size_t server = reinterpret_cast<const uint8_t*>(datagram.peer.words)[15] % kServers;
     done_[server].push_back(r2p2::RequestKey(client, anycast_ ? 1 : 0, rid));
     datagram.buffer.Reset();
   }

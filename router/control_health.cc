@@ -29,9 +29,8 @@ void ControlPath::CheckOne(Member& member, int64_t now_ns) {
     if (silent && member.life.knows_weft && outstanding > 0) members_.Lose(member);
     // One that goes on to JOIN, or whose JOIN comes late, would be back at once if it were forgotten.
     // A server that was refused does so rarely.
-    const int64_t kept_ns = member.leaving
-                                ? SilenceNs(member.life)
-                                : std::max(kForgetNs, 20 * member.life.keepalive_ns);
+    const int64_t kept_ns = member.leaving ? SilenceNs(member.life)
+                                           : std::max(kForgetNs, 20 * member.life.keepalive_ns);
     const bool may_join = member.life.joined && now_ns - member.life.heard_ns < kept_ns &&
                           !(member.leaving && member.configured);
     if (dispatcher_.servers().outstanding(member.index) > 0 || may_join) return;
@@ -101,8 +100,8 @@ void ControlPath::OnUnreachable(const Peer& peer, bool from_control) {
     return;
   }
   const Address address = member->server.address;
-  const bool posted = group_->Post(
-      0, [address](Router& first) { first.OnUnreachableElsewhere(address); });
+  const bool posted =
+      group_->Post(0, [address](Router& first) { first.OnUnreachableElsewhere(address); });
   if (!posted) ++stats_.member_overflows;
 }
 
@@ -118,14 +117,11 @@ void ControlPath::Heard(Member& member, int64_t now_ns) {
   if (now_ns - member.told_ns < settings_.keepalive_ns / kChecksPerKeepalive) return;
   member.told_ns = now_ns;
   const MemberChange heard = {.kind = MemberChange::Kind::kHeard, .server = member.server};
-  const bool posted =
-      group_->Post(0, [heard](Router& first) { first.OnChangeElsewhere(heard); });
+  const bool posted = group_->Post(0, [heard](Router& first) { first.OnChangeElsewhere(heard); });
   if (!posted) ++stats_.member_overflows;
 }
 
-void ControlPath::Drain(Member& member) {
-  members_.SetState(member, Member::State::kDraining);
-}
+void ControlPath::Drain(Member& member) { members_.SetState(member, Member::State::kDraining); }
 
 void ControlPath::Remove(Member& member) {
   if (!member.life.joined) return members_.Remove(member);

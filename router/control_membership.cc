@@ -62,10 +62,10 @@ void ControlPath::OnMembershipElsewhere(const ControlRequest& request, int64_t n
 
 void ControlPath::OnMembership(const ControlRequest& request, const Peer& peer, bool from_control,
                                Buffer&& packet, int64_t now_ns) {
-  r2p2::MembershipAck ack = {.incarnation = settings_.incarnation,
-                             .server = request.membership.incarnation,
-                             .keepalive_us = static_cast<uint32_t>(
-                                 KeepaliveOf(request.membership) / 1000)};
+  r2p2::MembershipAck ack = {
+      .incarnation = settings_.incarnation,
+      .server = request.membership.incarnation,
+      .keepalive_us = static_cast<uint32_t>(KeepaliveOf(request.membership) / 1000)};
   const bool join = request.question.kind == ControlKind::kJoin;
   DropReason code;
   if (join) {
@@ -94,8 +94,8 @@ DropReason ControlPath::Join(const ControlRequest& request, const Peer& peer, bo
   const r2p2::Membership& wish = request.membership;
   Member* member = members_.Find(wish.address);
   // A server that is configured may say that it lives, from its own address.
-  const bool own = member != nullptr && member->configured &&
-                   members_.FindPeer(peer, from_control) == member;
+  const bool own =
+      member != nullptr && member->configured && members_.FindPeer(peer, from_control) == member;
   if (request.forbidden || (!settings_.join && !own)) return DropReason::kForbidden;
   // A router that sent requests to itself would never end.
   if (!RouterOptions::CheckServer(wish.address, listen_.local_address()).ok()) {

@@ -98,8 +98,7 @@ void ControlPath::OnHello(Datagram& datagram, const ExtendedHeader& header) {
   const size_t fits = std::min<size_t>({hello.packet_bytes, offered, requests_.payload_max()});
   const r2p2::Hello pool = {
       .slots = hello.slots,
-      .packet_bytes =
-          static_cast<uint32_t>(std::max<size_t>(fits, r2p2::kExtendedPacketBytesMin)),
+      .packet_bytes = static_cast<uint32_t>(std::max<size_t>(fits, r2p2::kExtendedPacketBytesMin)),
       .incarnation = settings_.incarnation,
       .timeout_us = hello.timeout_us,
       .key = static_cast<uint32_t>(settings_.incarnation)};
@@ -143,8 +142,8 @@ void ControlPath::OnFeedback(const Datagram& datagram, bool from_control, int64_
   }
   uint8_t ip[4];
   StoreBig32(ip, feedback.client_ip);
-  const uint64_t client = r2p2::ClientIdOf(
-      Address::Ipv4({ip[0], ip[1], ip[2], ip[3]}, feedback.client_port));
+  const uint64_t client =
+      r2p2::ClientIdOf(Address::Ipv4({ip[0], ip[1], ip[2], ip[3]}, feedback.client_port));
   Heard(*member, now_ns);
   OnDone(*member, r2p2::RequestKey(client, 0, feedback.request_id), now_ns);
 }

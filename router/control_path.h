@@ -47,9 +47,9 @@ struct ControlRequest {
 class ControlPath {
  public:
   // `control` is null where it is `listen`; `group` where there is one worker.
-  ControlPath(DatagramPort& listen, DatagramPort* control, Dispatcher& dispatcher,
-              Members& members, RequestPath& requests, RouterStats& stats, RouterGroup* group,
-              size_t worker, ControlSettings settings);
+  ControlPath(DatagramPort& listen, DatagramPort* control, Dispatcher& dispatcher, Members& members,
+              RequestPath& requests, RouterStats& stats, RouterGroup* group, size_t worker,
+              ControlSettings settings);
   ControlPath(const ControlPath&) = delete;
   ControlPath& operator=(const ControlPath&) = delete;
 
@@ -73,8 +73,8 @@ class ControlPath {
   // Goes at once; one that JOINs stays, without requests, until it does no more.
   void Remove(Member& member);
 
-  void OnMembership(const ControlRequest& request, const Peer& peer, bool from_control, Buffer&& packet,
-                    int64_t now_ns);
+  void OnMembership(const ControlRequest& request, const Peer& peer, bool from_control,
+                    Buffer&& packet, int64_t now_ns);
   // One that came to another worker.
   void OnMembershipElsewhere(const ControlRequest& request, int64_t now_ns);
 

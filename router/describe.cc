@@ -74,8 +74,7 @@ void Router::Describe(JsonWriter& json) const {
   json.Field("kind", "router");
   json.Field("worker", worker_);
   json.Field("address", listen_->local_address().ToString());
-  json.Field("control",
-             (control_ != nullptr ? *control_ : *listen_).local_address().ToString());
+  json.Field("control", (control_ != nullptr ? *control_ : *listen_).local_address().ToString());
   json.Field("policy", dispatcher_->policy());
   json.Field("forwarding", keeps_source() ? "KEEP_SOURCE" : "ADDRESS_IN_HEADER");
   json.Field("outstanding", dispatcher_->servers().outstanding());

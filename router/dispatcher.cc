@@ -18,7 +18,8 @@ absl::StatusOr<std::unique_ptr<Dispatcher>> Dispatcher::Create(const DispatcherO
   return std::unique_ptr<Dispatcher>(new Dispatcher(options, *std::move(policy)));
 }
 
-Dispatcher::Dispatcher(const DispatcherOptions& options, std::unique_ptr<r2p2::BalancingPolicy> policy)
+Dispatcher::Dispatcher(const DispatcherOptions& options,
+                       std::unique_ptr<r2p2::BalancingPolicy> policy)
     : seed_(options.seed),
       lease_ns_(options.lease_ns),
       servers_(options.servers_max),
@@ -215,10 +216,11 @@ void Dispatcher::Queue(const Arrival& arrival, Placement& placement, int64_t now
     ++stats_.refused_tenant;
     decision->fate = Fate::kQueueEvict;
   }
-  decision->ticket = queue_.Push({.placement = table_.IndexOf(placement),
-                                  .tenant = tenant,
-                                  .since_ns = now_ns,
-                                  .affinity = arrival.affinity != 0 ? arrival.affinity : arrival.key});
+  decision->ticket =
+      queue_.Push({.placement = table_.IndexOf(placement),
+                   .tenant = tenant,
+                   .since_ns = now_ns,
+                   .affinity = arrival.affinity != 0 ? arrival.affinity : arrival.key});
   placement.state = Placement::State::kQueued;
   placement.ticket = decision->ticket;
   ++stats_.queued;
@@ -236,8 +238,7 @@ void Dispatcher::Place(Placement& placement, ServerIndex server, int64_t now_ns)
 DoneResult Dispatcher::Done(ServerIndex server, uint64_t key, int64_t now_ns) {
   static_cast<void>(now_ns);
   Placement* const placement = table_.Find(key);
-  if (placement == nullptr || placement->state != Placement::State::kPlaced ||
-      IsLost(*placement)) {
+  if (placement == nullptr || placement->state != Placement::State::kPlaced || IsLost(*placement)) {
     return DoneResult::kUnknown;
   }
   if (placement->server != server) return DoneResult::kOtherServer;
@@ -303,8 +304,7 @@ size_t Dispatcher::TakeReady(int64_t now_ns, absl::Span<Ready> ready) {
       taken_[i] = queue_.Pop();
       affinities_[i] = queue_[taken_[i]].affinity;
     }
-    const size_t picked =
-        policy_->Pick({affinities_, wanted}, servers_, {picked_, wanted});
+    const size_t picked = policy_->Pick({affinities_, wanted}, servers_, {picked_, wanted});
     for (size_t i = wanted; i > picked; --i) queue_.Unpop(taken_[i - 1]);
     for (size_t i = 0; i < picked; ++i) {
       const Waiting& waiting = queue_[taken_[i]];

@@ -67,9 +67,9 @@ struct DispatcherOptions {
 struct Arrival {
   static constexpr int64_t kSentOnce = -1;
 
-  uint64_t key = 0;         // r2p2::RequestKey()
-  uint64_t request_id = 0;  // with its sequence; 0: original format
-  uint64_t affinity = 0;    // requests with the same one to the same server; 0: to any
+  uint64_t key = 0;            // r2p2::RequestKey()
+  uint64_t request_id = 0;     // with its sequence; 0: original format
+  uint64_t affinity = 0;       // requests with the same one to the same server; 0: to any
   int64_t age_ns = kSentOnce;  // of one that was sent before: since it first was
   uint16_t tenant = 0;
   bool fixed = false;  // FIXED_ROUTE: to the first server, whatever it has to do
@@ -112,8 +112,8 @@ enum class DoneResult : uint8_t {
 
 // Any thread may read.
 struct DispatcherStats {
-  Counter forwarded;   // that took a slot, those that had waited included
-  Counter repeated;    // sent to their server again
+  Counter forwarded;  // that took a slot, those that had waited included
+  Counter repeated;   // sent to their server again
   Counter queued;
   Counter superseded;  // waited, and gave way to a newer one of the same slot of the client
   Counter ignored;     // waited already, or were older than what is known
@@ -128,7 +128,7 @@ struct DispatcherStats {
   Counter refused_server_lost;
   Counter refused_reply_gone;
   Gauge queue_length;
-  Gauge outstanding;   // requests at servers
+  Gauge outstanding;  // requests at servers
   Gauge remembered;
   Histogram waits_ns;  // of those that waited and went to a server
 };

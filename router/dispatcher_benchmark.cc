@@ -28,7 +28,7 @@ void RunBursts(benchmark::State& state, const char* policy, size_t servers, bool
     uint64_t key;
     ServerIndex server;
   };
-  std::vector<Sent> in_flight;   // a ring
+  std::vector<Sent> in_flight;  // a ring
   std::vector<uint64_t> tickets(4096);
   in_flight.reserve(servers * 64 + 2 * kBurst);
   std::vector<Arrival> burst(kBurst);

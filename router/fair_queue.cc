@@ -75,7 +75,8 @@ void FairQueue::Remove(uint32_t ticket) {
 }
 
 uint32_t FairQueue::Victim(size_t newcomer) const {
-  if (size_ > limit_) return kNoIndex;  // the limit is lower than it was: one place less helps nobody
+  if (size_ > limit_)
+    return kNoIndex;  // the limit is lower than it was: one place less helps nobody
   // With the newcomer, its tenant would have one more: lengths are compared as they would be then.
   size_t worst = newcomer;
   uint64_t length = tenants_[newcomer].queue.size() + 1;

@@ -43,9 +43,7 @@ enum class Judgement : uint8_t {
 inline constexpr int64_t kChecksPerKeepalive = 8;
 inline constexpr int64_t kForgetNs = 30'000'000'000;
 
-inline int64_t SilenceNs(const Life& life) {
-  return 3 * life.keepalive_ns - life.keepalive_ns / 4;
-}
+inline int64_t SilenceNs(const Life& life) { return 3 * life.keepalive_ns - life.keepalive_ns / 4; }
 
 // To be asked kChecksPerKeepalive times a keepalive. `outstanding`: requests that it has.
 inline Judgement Judge(Life& life, uint32_t outstanding, int64_t now_ns) {

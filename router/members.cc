@@ -36,7 +36,8 @@ Members::Members(Dispatcher& dispatcher, DatagramPort& listen, DatagramPort* con
 absl::StatusOr<Member*> Members::Add(const RouterOptions::Server& server, bool configured,
                                      int64_t now_ns) {
   if (Find(server.address) != nullptr) {
-    return absl::AlreadyExistsError(absl::StrCat(server.address.ToString(), " is a server already"));
+    return absl::AlreadyExistsError(
+        absl::StrCat(server.address.ToString(), " is a server already"));
   }
   const absl::StatusOr<Peer> peer = listen_.Resolve(server.address);
   if (!peer.ok()) return peer.status();
@@ -51,10 +52,8 @@ absl::StatusOr<Member*> Members::Add(const RouterOptions::Server& server, bool c
   member->name = name;
   member->index = index;
   member->configured = configured;
-  member->life = {.keepalive_ns = keepalive_ns_,
-                  .heard_ns = now_ns,
-                  .asked_ns = now_ns,
-                  .busy_ns = now_ns};
+  member->life = {
+      .keepalive_ns = keepalive_ns_, .heard_ns = now_ns, .asked_ns = now_ns, .busy_ns = now_ns};
   peers_[index] = *peer;
   by_name_[name] = index;
   Member& added = *(members_[index] = std::move(member));

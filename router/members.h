@@ -91,8 +91,7 @@ class Members {
   void set_keepalive(int64_t keepalive_ns) { keepalive_ns_ = keepalive_ns; }
 
   // Up at once. AlreadyExists; ResourceExhausted at servers_max; of resolving the address.
-  absl::StatusOr<Member*> Add(const RouterOptions::Server& server, bool configured,
-                              int64_t now_ns);
+  absl::StatusOr<Member*> Add(const RouterOptions::Server& server, bool configured, int64_t now_ns);
   // With other slots and weight.
   void Update(Member& member, const RouterOptions::Server& server);
   void SetState(Member& member, Member::State state);

@@ -23,8 +23,7 @@ absl::Status CheckRange(const char* field, int64_t value, int64_t min, int64_t m
   return Wrong(field, absl::StrCat(value, " is out of range; give ", min, " to ", max));
 }
 
-absl::Status CheckServerAt(const std::string& field, const Address& server,
-                           const Address& listen) {
+absl::Status CheckServerAt(const std::string& field, const Address& server, const Address& listen) {
   const absl::Status status = RouterOptions::CheckServer(server, listen);
   return status.ok() ? status : Wrong(field, status.message());
 }
@@ -58,7 +57,8 @@ absl::Status ReadServer(const config::RouterServer& config, const std::string& f
   const absl::StatusOr<Address> first = Address::Parse(config.address());
   if (!first.ok()) return Wrong(field + ".address", first.status().message());
   if (config.count() > 1 && !first->is_ip()) {
-    return Wrong(field + ".count", absl::StrCat(first->ToString(), " has no ports to count; give 1"));
+    return Wrong(field + ".count",
+                 absl::StrCat(first->ToString(), " has no ports to count; give 1"));
   }
   if (config.count() > 1 && first->port() + uint64_t{config.count()} - 1 > UINT16_MAX) {
     return Wrong(field + ".count",
@@ -116,8 +116,9 @@ absl::Status CheckTenants(const std::vector<RouterOptions::Tenant>& tenants) {
     }
   }
   const auto parsed = Tenants::From(tenants);
-  return parsed.ok() ? absl::OkStatus()
-                     : absl::InvalidArgumentError(absl::StrCat("router.", parsed.status().message()));
+  return parsed.ok()
+             ? absl::OkStatus()
+             : absl::InvalidArgumentError(absl::StrCat("router.", parsed.status().message()));
 }
 
 }  // namespace
@@ -139,8 +140,7 @@ absl::StatusOr<RouterOptions> RouterOptions::From(const config::Config& config) 
   options.forwarding = ForwardingOf(router);
   options.join = router.join();
   for (int i = 0; i < router.servers_size(); ++i) {
-    absl::Status status =
-        ReadServer(router.servers(i), absl::StrCat("servers[", i, "]"), &options);
+    absl::Status status = ReadServer(router.servers(i), absl::StrCat("servers[", i, "]"), &options);
     if (!status.ok()) return status;
   }
   for (const config::Tenant& tenant : router.tenants()) {
@@ -187,8 +187,8 @@ absl::Status RouterOptions::Validate() const {
   status.Update(CheckRange("servers_max", static_cast<int64_t>(servers_max), 1, 65536));
   if (!status.ok()) return status;
   if (servers.size() > servers_max) {
-    return Wrong("servers", absl::StrCat("there are ", servers.size(), "; servers_max allows ",
-                                         servers_max));
+    return Wrong("servers",
+                 absl::StrCat("there are ", servers.size(), "; servers_max allows ", servers_max));
   }
   absl::flat_hash_set<Address> seen;
   for (size_t i = 0; i < servers.size(); ++i) {

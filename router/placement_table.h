@@ -28,22 +28,22 @@ namespace weft::router {
 struct alignas(64) Placement {
   enum class State : uint8_t {
     kFree,
-    kNew,     // of the burst at hand
-    kQueued,  // waits
-    kPlaced,  // at a server
-    kDone,    // was; remembered
+    kNew,      // of the burst at hand
+    kQueued,   // waits
+    kPlaced,   // at a server
+    kDone,     // was; remembered
     kRefused,  // remembered, so that a copy of it is refused, too
   };
 
   uint64_t key = 0;
-  uint64_t request_id = 0;      // with its sequence; 0: original format
-  int64_t since_ns = 0;         // when it came, or went to its server
-  uint32_t previous = 0;        // in a list of the dispatcher
-  uint32_t next = 0;            // likewise
-  uint32_t chain = kNoIndex;    // the next one in the table's chain, or free
-  uint32_t server = 0;          // kPlaced, kDone
-  uint32_t epoch = 0;           // of the server when it was placed
-  uint32_t ticket = 0;          // kQueued; kRefused: the Fate
+  uint64_t request_id = 0;    // with its sequence; 0: original format
+  int64_t since_ns = 0;       // when it came, or went to its server
+  uint32_t previous = 0;      // in a list of the dispatcher
+  uint32_t next = 0;          // likewise
+  uint32_t chain = kNoIndex;  // the next one in the table's chain, or free
+  uint32_t server = 0;        // kPlaced, kDone
+  uint32_t epoch = 0;         // of the server when it was placed
+  uint32_t ticket = 0;        // kQueued; kRefused: the Fate
   State state = State::kFree;
 };
 static_assert(sizeof(Placement) == 64);

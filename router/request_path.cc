@@ -116,8 +116,7 @@ void RequestPath::OnAnycast(Datagram& datagram, uint32_t index) {
 
 void RequestPath::OnStray(Datagram& datagram, const Header& header) {
   const uint64_t id = clients_.Of(datagram.peer).id;
-  const ServerIndex server =
-      dispatcher_.ServerOf(r2p2::RequestKey(id, 0, header.request_id));
+  const ServerIndex server = dispatcher_.ServerOf(r2p2::RequestKey(id, 0, header.request_id));
   if (server == kNoServerIndex) {
     ++stats_.unexpected;
     return;
@@ -249,8 +248,7 @@ void RequestPath::Drop(DropReason reason, const Peer& client, Buffer&& request,
 }
 
 size_t RequestPath::Flush() {
-  const size_t sent =
-      settings_.keep_source ? requests_.Forward(port_) : requests_.Send(port_);
+  const size_t sent = settings_.keep_source ? requests_.Forward(port_) : requests_.Send(port_);
   return sent + answers_.Send(port_);
 }
 

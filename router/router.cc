@@ -21,9 +21,9 @@ uint64_t Secret(const std::optional<uint64_t>& seed, uint64_t what) {
 
 // A whole one for the clients, too, who see its lower half.
 uint64_t IncarnationOf(const RouterOptions& options, const RouterGroup* group) {
-  const uint64_t incarnation =
-      group != nullptr && !options.seed.has_value() ? group->incarnation()
-                                                    : Secret(options.seed, 1);
+  const uint64_t incarnation = group != nullptr && !options.seed.has_value()
+                                   ? group->incarnation()
+                                   : Secret(options.seed, 1);
   return static_cast<uint32_t>(incarnation) == 0 ? incarnation + 1 : incarnation;
 }
 
@@ -55,8 +55,8 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Create(
     Loop& loop, std::unique_ptr<DatagramPort> listen, std::unique_ptr<DatagramPort> control,
     const RouterOptions& options, std::shared_ptr<RouterGroup> group, size_t worker) {
   if (absl::Status status = options.Validate(); !status.ok()) return status;
-  std::unique_ptr<Router> router(new Router(loop, std::move(listen), std::move(control), options,
-                                            std::move(group), worker));
+  std::unique_ptr<Router> router(
+      new Router(loop, std::move(listen), std::move(control), options, std::move(group), worker));
   if (absl::Status status = router->Init(); !status.ok()) return status;
   return router;
 }
@@ -90,7 +90,8 @@ absl::Status Router::Init() {
         "needs; give ADDRESS_IN_HEADER, or `linux { foreign_source: true }`, or `netstack`");
   }
   // What waits must leave buffers for what comes.
-  options_.queue_max = std::min(options_.queue_max, std::max<size_t>(listen_->pool().count() / 2, 1));
+  options_.queue_max =
+      std::min(options_.queue_max, std::max<size_t>(listen_->pool().count() / 2, 1));
   auto tenants = Tenants::From(options_.tenants);
   if (!tenants.ok()) return tenants.status();
   auto dispatcher = Dispatcher::Create({.policy = options_.policy,
@@ -112,16 +113,16 @@ absl::Status Router::Init() {
           .keep_source = can_keep && options_.forwarding != Forwarding::kAddressInHeader,
           .queue_max = options_.queue_max,
           .incarnation = incarnation_,
-          .retry_after_us =
-              static_cast<uint32_t>(absl::ToInt64Microseconds(options_.keepalive))});
-  control_path_ = std::make_unique<ControlPath>(*listen_, control_.get(), *dispatcher_, *members_,
-                                                *requests_, stats_, group_.get(), worker_,
-                                                SettingsOfControl());
+          .retry_after_us = static_cast<uint32_t>(absl::ToInt64Microseconds(options_.keepalive))});
+  control_path_ =
+      std::make_unique<ControlPath>(*listen_, control_.get(), *dispatcher_, *members_, *requests_,
+                                    stats_, group_.get(), worker_, SettingsOfControl());
   for (size_t i = 0; i < options_.servers.size(); ++i) {
     const auto added = members_->Add(options_.servers[i], /*configured=*/true, loop_.now_ns());
     if (!added.ok()) {
-      return absl::Status(added.status().code(), absl::StrCat("router.servers[", i, "].address: ",
-                                                              added.status().message()));
+      return absl::Status(
+          added.status().code(),
+          absl::StrCat("router.servers[", i, "].address: ", added.status().message()));
     }
   }
   listen_poller_ = std::make_unique<Poller>(*this, *listen_, false);
@@ -198,7 +199,6 @@ void Router::OnLeaseTimer(int64_t now_ns) {
   Continue();
 }
 
-
 void Router::OnTick(int64_t now_ns) {
   const int64_t next_ns = control_path_->CheckHealth(now_ns);
   dispatcher_->UpdateGauges();
@@ -227,8 +227,8 @@ void Router::Publish(const MemberChange& change) {
 }
 
 void Router::SendAllMembers(size_t worker) {
-  missed_[worker] = !group_->Post(
-      worker, [all = members_->All()](Router& other) { other.OnAllMembers(all); });
+  missed_[worker] =
+      !group_->Post(worker, [all = members_->All()](Router& other) { other.OnAllMembers(all); });
 }
 
 void Router::OnAllMembers(absl::Span<const MemberChange> members) {

@@ -16,8 +16,9 @@ namespace weft::router {
 namespace {
 
 absl::Status NeedsRestart(const char* field) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      "router.", field, ": takes effect when the router starts; leave it as it was, or start anew"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("router.", field,
+                   ": takes effect when the router starts; leave it as it was, or start anew"));
 }
 
 absl::Status NoSuchServer(const Address& address) {
@@ -68,9 +69,8 @@ void Router::ApplyServers(const RouterOptions& options) {
   const int64_t now_ns = loop_.now_ns();
   const int64_t keepalive_ns = absl::ToInt64Nanoseconds(options_.keepalive);
   members_->ForEach([keepalive_ns](Member& member) {
-    member.life.keepalive_ns = member.life.joined
-                                   ? std::min(member.life.keepalive_ns, keepalive_ns)
-                                   : keepalive_ns;
+    member.life.keepalive_ns =
+        member.life.joined ? std::min(member.life.keepalive_ns, keepalive_ns) : keepalive_ns;
   });
   // The new ones first: there is no moment without a server.
   for (const RouterOptions::Server& server : options.servers) {

@@ -132,9 +132,9 @@ inline Bytes FeedbackPacket(uint64_t incarnation, uint64_t first,
   Bytes bytes(r2p2::kFeedbackBatchHeaderBytes + requests.size() * r2p2::kFeedbackEntryBytes);
   r2p2::WriteFeedbackBatch({incarnation, first, requests.size()}, bytes.data());
   for (size_t i = 0; i < requests.size(); ++i) {
-    r2p2::WriteFeedbackEntry({.request = requests[i], .service_ns = 1000},
-                             &bytes[r2p2::kFeedbackBatchHeaderBytes +
-                                    i * r2p2::kFeedbackEntryBytes]);
+    r2p2::WriteFeedbackEntry(
+        {.request = requests[i], .service_ns = 1000},
+        &bytes[r2p2::kFeedbackBatchHeaderBytes + i * r2p2::kFeedbackEntryBytes]);
   }
   return bytes;
 }
@@ -152,16 +152,15 @@ class RouterNetwork {
     return options;
   }
   void Start(const RouterOptions& options) {
-    auto router = Router::Create(
-        loop_, *transport_->OpenDatagramPort({.local = options.listen}), nullptr, options);
+    auto router = Router::Create(loop_, *transport_->OpenDatagramPort({.local = options.listen}),
+                                 nullptr, options);
     ASSERT_TRUE(router.ok()) << router.status();
     router_ = *std::move(router);
   }
   // Makes servers "server0", "server1" ..., configured.
   void StartWithServers(size_t count, RouterOptions options = Options()) {
     for (size_t i = 0; i < count; ++i) {
-      servers_.push_back(
-          std::make_unique<Endpoint>(*transport_, "server" + std::to_string(i)));
+      servers_.push_back(std::make_unique<Endpoint>(*transport_, "server" + std::to_string(i)));
       options.servers.push_back({servers_[i]->address()});
     }
     Start(options);
@@ -169,7 +168,8 @@ class RouterNetwork {
   void RunFor(int64_t ns = kMs) {
     const int64_t end_ns = network_.NowNs() + ns;
     network_.events().At(end_ns, [] {});  // time does not stop before
-    RunVirtual(network_, {&loop_}, [] { return false; }, end_ns);
+    RunVirtual(
+        network_, {&loop_}, [] { return false; }, end_ns);
   }
   Address router_address() const { return Address::Sim("router"); }
   const RouterStats& stats() const { return router_->stats(); }

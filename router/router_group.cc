@@ -52,8 +52,7 @@ size_t RouterGroup::PassOn(size_t from, const Feedback& feedback) {
   size_t overflows = 0;
   for (size_t i = 0; i < workers_.size(); ++i) {
     if (i == from) continue;
-    const bool taken =
-        workers_[i]->ring.TryPush([&feedback](Feedback& slot) { slot = feedback; });
+    const bool taken = workers_[i]->ring.TryPush([&feedback](Feedback& slot) { slot = feedback; });
     if (taken) {
       workers_[i]->passed_on.store(true, std::memory_order_relaxed);
     } else {

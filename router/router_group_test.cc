@@ -39,7 +39,8 @@ class RouterGroupTest : public testing::Test {
   void RunFor(int64_t ns = kMs) {
     const int64_t end_ns = network_.NowNs() + ns;
     network_.events().At(end_ns, [] {});
-    RunVirtual(network_, {loops_[0].get(), loops_[1].get()}, [] { return false; }, end_ns);
+    RunVirtual(
+        network_, {loops_[0].get(), loops_[1].get()}, [] { return false; }, end_ns);
   }
   static std::string StateAt(const Router& router, const Address& server) {
     std::string state = "none";
@@ -105,7 +106,8 @@ TEST_F(RouterGroupTest, FeedbackReturnsTheSlotOfTheWorkerThatPlacedTheRequest) {
   // As many clients as it takes for both workers to have requests.
   std::vector<std::unique_ptr<Endpoint>> clients;
   while (clients.size() < 64 && (RequestsAt(0) < 2 || RequestsAt(1) < 2)) {
-    clients.push_back(std::make_unique<Endpoint>(*transport_, "c" + std::to_string(clients.size())));
+    clients.push_back(
+        std::make_unique<Endpoint>(*transport_, "c" + std::to_string(clients.size())));
     clients.back()->Send(options_.listen, OriginalRequest(1));
     RunFor();
   }

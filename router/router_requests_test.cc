@@ -267,12 +267,12 @@ TEST_F(RouterRequestsTest, WhatMakesNoSenseIsCountedAndDropped) {
       {},
       {0xCC},
       {0xCC, 8, 0, 0xC0, 0, 1, 0},
-      {0xCD, 8, 0, 0xC0, 0, 1, 0, 1},      // magic
-      {0xCC, 9, 0, 0xC0, 0, 1, 0, 1},      // header_size
-      {0xCC, 8, 0xF0, 0xC0, 0, 1, 0, 1},   // type
-      {0xCC, 8, 0, 0x80, 0, 1, 0, 1},      // one packet that is not the last
-      {0xCC, 8, 0, 0xC0, 0, 1, 0, 5},      // the last of five that is the first
-      {0xCC, 64, 0, 0xC0, 0, 1, 0, 1},     // ANYCAST without the rest
+      {0xCD, 8, 0, 0xC0, 0, 1, 0, 1},     // magic
+      {0xCC, 9, 0, 0xC0, 0, 1, 0, 1},     // header_size
+      {0xCC, 8, 0xF0, 0xC0, 0, 1, 0, 1},  // type
+      {0xCC, 8, 0, 0x80, 0, 1, 0, 1},     // one packet that is not the last
+      {0xCC, 8, 0, 0xC0, 0, 1, 0, 5},     // the last of five that is the first
+      {0xCC, 64, 0, 0xC0, 0, 1, 0, 1},    // ANYCAST without the rest
       {0xCC, 16, 0, 0xC8, 0, 1, 0, 1, 4, 0, 0, 1, 10, 0, 0, 1},  // routed already
   };
   for (const Bytes& bytes : bad) Send(bytes);
@@ -282,8 +282,7 @@ TEST_F(RouterRequestsTest, WhatMakesNoSenseIsCountedAndDropped) {
       {0xCC, 8, 0x11, 0xC0, 0, 1, 0, 1},  // RESPONSE
       {0xCC, 8, 0x31, 0xC0, 0, 1, 0, 1},  // ACK
       {0xCC, 8, 0x50, 0xC0, 0, 1, 0, 1},  // RAFT_REQ
-      Control(ControlKind::kPong, 1),
-      Control(ControlKind::kPool, 1),
+      Control(ControlKind::kPong, 1),    Control(ControlKind::kPool, 1),
       Control(ControlKind::kReset, 1),
   };
   for (const Bytes& bytes : unexpected) Send(bytes);
@@ -352,9 +351,9 @@ TEST_F(RouterRequestsTest, DescribesItself) {
   RunFor();
   JsonWriter json;
   router_->Describe(json);
-  for (const char* text : {"\"kind\": \"router\"", "\"policy\": \"jbsq\"", "\"KEEP_SOURCE\"",
-                           "\"sim:server1\"", "\"state\": \"up\"", "\"requests\": 1",
-                           "\"forwarded\": 1"}) {
+  for (const char* text :
+       {"\"kind\": \"router\"", "\"policy\": \"jbsq\"", "\"KEEP_SOURCE\"", "\"sim:server1\"",
+        "\"state\": \"up\"", "\"requests\": 1", "\"forwarded\": 1"}) {
     EXPECT_NE(json.text().find(text), std::string::npos) << text << " in " << json.text();
   }
   MetricRegistry registry;

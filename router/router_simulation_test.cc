@@ -47,10 +47,9 @@ class SimServer final : public Pollable {
   ~SimServer() override { loop_.Remove(this); }
 
   void Join() {
-    Send(router_, MembershipPacket(r2p2::ControlKind::kJoin,
-                                   {.incarnation = incarnation_,
-                                    .keepalive_us = kKeepaliveNs / 1000,
-                                    .address = {}}));
+    Send(router_, MembershipPacket(r2p2::ControlKind::kJoin, {.incarnation = incarnation_,
+                                                              .keepalive_us = kKeepaliveNs / 1000,
+                                                              .address = {}}));
     loop_.timers().Schedule(join_, loop_.now_ns() + kKeepaliveNs);
   }
 
@@ -107,11 +106,9 @@ class SimServer final : public Pollable {
     tasks_.pop_front();
     ++executed;
     Bytes reply(r2p2::kHeaderBytes + 8);
-    r2p2::WriteHeader({.type = r2p2::MessageType::kResponse,
-                       .first = true,
-                       .last = true,
-                       .request_id = task.rid},
-                      reply.data());
+    r2p2::WriteHeader(
+        {.type = r2p2::MessageType::kResponse, .first = true, .last = true, .request_id = task.rid},
+        reply.data());
     StoreBig64(&reply[r2p2::kHeaderBytes], task.id);
     Send(task.client, reply);
     entries_.push_back(task.key);
@@ -224,8 +221,8 @@ class SimClient final : public Pollable {
     const auto rid = static_cast<uint16_t>(slot);
     const Slot& s = slots_[slot];
     const auto age_us = static_cast<uint32_t>((loop_.now_ns() - s.first_sent_ns) / 1000);
-    const Bytes bytes = extended_ ? AnycastRequest(s.sequence, rid, age_us, s.tries > 1)
-                                  : OriginalRequest(rid);
+    const Bytes bytes =
+        extended_ ? AnycastRequest(s.sequence, rid, age_us, s.tries > 1) : OriginalRequest(rid);
     Datagram datagram[1] = {{router_, port_->pool().Allocate()}};
     if (!datagram[0].buffer) return;
     std::memcpy(datagram[0].buffer.Append(bytes.size()), bytes.data(), bytes.size());
@@ -313,11 +310,12 @@ struct Simulation : RouterNetwork {
                                                    kRequests, gap_ns));
   }
   void RunUntilSent() {
-    RunVirtual(network_, {&loop_},
-               [this] {
-                 return std::ranges::all_of(clients_, [](const auto& c) { return c->finished(); });
-               },
-               network_.NowNs() + 10'000 * kMs);
+    RunVirtual(
+        network_, {&loop_},
+        [this] {
+          return std::ranges::all_of(clients_, [](const auto& c) { return c->finished(); });
+        },
+        network_.NowNs() + 10'000 * kMs);
   }
   size_t Replies() const { return clients_[0]->replies + clients_[1]->replies; }
   size_t Drops() const { return clients_[0]->drops + clients_[1]->drops; }

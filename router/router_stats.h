@@ -35,8 +35,8 @@ struct RouterStats {
   Counter joins_refused;
   Counter leaves;
   Counter probes;
-  Counter servers_lost;   // found to be down
-  Counter servers_found;  // up again
+  Counter servers_lost;      // found to be down
+  Counter servers_found;     // up again
   Counter member_overflows;  // changes for which there was no room
 
   // What was sent.

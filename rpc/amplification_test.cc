@@ -63,12 +63,12 @@ class AmplificationTest : public testing::Test {
              const RouterOptions& router = {}) {
     auto port = std::make_unique<FarPort>();
     port_ = port.get();
-    server_ = *Server::Create(loop_, std::move(port),
-                              {.router = router, .security = std::move(security)},
-                              [this, reply_bytes](ServerCall call) {
-                                const std::vector<uint8_t> reply(reply_bytes);
-                                replied_ = call.Reply(reply);
-                              });
+    server_ =
+        *Server::Create(loop_, std::move(port), {.router = router, .security = std::move(security)},
+                        [this, reply_bytes](ServerCall call) {
+                          const std::vector<uint8_t> reply(reply_bytes);
+                          replied_ = call.Reply(reply);
+                        });
   }
   void Ask(size_t payload_bytes, uint64_t peer = FarPort::kFar) {
     port_->DeliverRequest(peer, {.first = true, .last = true, .request_id = ++rid_}, payload_bytes);
@@ -142,8 +142,7 @@ TEST_F(AmplificationTest, NeitherAreRepliesToRequestsThatARouterSentOn) {
     port_->Deliver(FarPort::kFar, bytes);
     loop_.RunOnce();
     ASSERT_FALSE(port_->sent.empty());
-    EXPECT_EQ(port_->sent[0],
-              reply_bytes == 100 ? MessageType::kResponse : MessageType::kDrop);
+    EXPECT_EQ(port_->sent[0], reply_bytes == 100 ? MessageType::kResponse : MessageType::kDrop);
     EXPECT_EQ(server_->stats().refused_amplification.value(), reply_bytes - 100);
   }
 }

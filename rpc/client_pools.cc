@@ -69,8 +69,8 @@ void ClientSessions::OpenPool(ClientSession& session, const ExtendedHeader& head
 
 void ClientSessions::LimitSlots(ClientSession& pool, size_t slots) {
   pool.slots_max = std::min(pool.slots_max, slots);
-  pool.servers->slots_lost += std::erase_if(
-      pool.free_slots, [&pool](uint16_t number) { return number >= pool.slots_max; });
+  pool.servers->slots_lost +=
+      std::erase_if(pool.free_slots, [&pool](uint16_t number) { return number >= pool.slots_max; });
 }
 
 void ClientSessions::AskRouterAgain(ClientSession& pool) {
@@ -140,8 +140,7 @@ void ClientSessions::SendAgain(ClientCall& call) {
   const int64_t now_ns = base_.loop.now_ns();
   ClientSession& pool = *call.session;
   const bool sending = call.state == ClientCall::State::kSending;
-  const size_t longest =
-      sending ? call.transfer->request.packet(0).size() : call.request.size();
+  const size_t longest = sending ? call.transfer->request.packet(0).size() : call.request.size();
   if (longest > call.member->packet_payload_bytes) {
     return Fail(call, NotExecuted(absl::UnavailableError(
                           "the server takes shorter packets than its router; try again")));
@@ -276,8 +275,8 @@ void ClientSessions::OnPooledPacket(const Peer& peer, ClientSession& session,
       if (header.kind == ControlKind::kPong) return OnRoundTrip(session, header, 0);
       if (header.kind != ControlKind::kReset) break;
       if (header.request_id != 0) return OnUnknownToServer(session, peer, header);
-      return Lose(session, absl::UnavailableError("the router has gone"),
-                  SessionEvent::Kind::kLost, Waiting::kReconnect);
+      return Lose(session, absl::UnavailableError("the router has gone"), SessionEvent::Kind::kLost,
+                  Waiting::kReconnect);
     default:
       break;
   }

@@ -123,8 +123,8 @@ bool ClientSessions::FreeUnused() {
   for (const auto& session : sessions_) {
     const bool idle = session->state == ClientSession::State::kIdle ||
                       session->state == ClientSession::State::kOriginal;
-    if (!idle || session->own || !session->waiting.empty() ||
-        session->pinned > 0 || session->slots_in_use() > 0) {
+    if (!idle || session->own || !session->waiting.empty() || session->pinned > 0 ||
+        session->slots_in_use() > 0) {
       continue;
     }
     if (session->is_pool()) LeavePool(*session, absl::OkStatus());
@@ -193,10 +193,9 @@ void ClientSessions::StartConnecting(ClientSession& session) {
   if (session.pool != nullptr) session.pool->servers->nonce = session.nonce;
   session.tries = 0;
   session.rtt = session.response_time = RttEstimator();
-  session.congestion =
-      session.pool != nullptr
-          ? nullptr
-          : MakeCongestionControl(*base_.port, base_.options.session.congestion);
+  session.congestion = session.pool != nullptr
+                           ? nullptr
+                           : MakeCongestionControl(*base_.port, base_.options.session.congestion);
   SendHello(session);
 }
 
@@ -386,9 +385,9 @@ void ClientSessions::KeepAlive(ClientSession& session, int64_t now_ns) {
     // does so now, once.
     if (now_ns - session.watch_ns < quarter_ns || session.late_ns > session.heard_ns) {
       return Lose(session,
-                  absl::UnavailableError(absl::StrCat(
-                      "the ", session.is_pool() ? "router" : "server", " was not heard of for ",
-                      silent_ns / 1'000'000, " ms")),
+                  absl::UnavailableError(
+                      absl::StrCat("the ", session.is_pool() ? "router" : "server",
+                                   " was not heard of for ", silent_ns / 1'000'000, " ms")),
                   SessionEvent::Kind::kLost, Waiting::kReconnect);
     }
     session.late_ns = now_ns;

@@ -24,7 +24,8 @@ constexpr Named<ClientStats> kClientCounters[] = {
     {"fallbacks", "Servers taken to speak the original format only.", &ClientStats::fallbacks},
     {"routed", "Requests sent to a router that picks the server, those sent again included.",
      &ClientStats::routed},
-    {"members_opened", "Sessions begun with servers behind a router.", &ClientStats::members_opened},
+    {"members_opened", "Sessions begun with servers behind a router.",
+     &ClientStats::members_opened},
 };
 
 constexpr Named<ServerStats> kServerCounters[] = {

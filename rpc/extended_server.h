@@ -230,7 +230,7 @@ class ExtendedServer {
 
   const ServerSlot* running_ = nullptr;  // its handler was started and has not answered
   bool slow_handlers_ = false;           // in the last burst
-  bool picked_ = false;  // the request that has come, by a router
+  bool picked_ = false;                  // the request that has come, by a router
   bool in_burst_ = false;
   int64_t now_ns_ = 0;  // while in_burst_
   uint32_t burst_ = 0;  // counts them

@@ -49,8 +49,7 @@ class ClientPort final : public FuzzPort {
     if (extended && !ReadExtendedHeader(bytes, &header)) std::abort();
     FeedbackBatch batch;
     if (IsFeedbackBatch(bytes) && !ReadFeedbackBatch(bytes, &batch)) std::abort();
-    if (extended &&
-        (header.kind == ControlKind::kJoin || header.kind == ControlKind::kLeave)) {
+    if (extended && (header.kind == ControlKind::kJoin || header.kind == ControlKind::kLeave)) {
       Membership membership;
       if (!ReadMembership(bytes.subspan(kExtendedHeaderBytes), &membership)) std::abort();
       server = membership.incarnation;

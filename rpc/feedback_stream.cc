@@ -10,8 +10,8 @@ size_t FeedbackStream::Write(size_t bytes_max, uint8_t* out) {
       kFeedbackEntriesMax, (bytes_max - kFeedbackBatchHeaderBytes) / kFeedbackEntryBytes);
   const uint64_t fresh = std::min<uint64_t>(unsent(), room);
   const uint64_t oldest = generations_[generation_ % kGenerations];
-  const uint64_t repeated = std::min({sent_ - std::min(oldest, sent_), uint64_t{kRepeatedMax},
-                                      room - fresh, kKept - unsent()});
+  const uint64_t repeated = std::min(
+      {sent_ - std::min(oldest, sent_), uint64_t{kRepeatedMax}, room - fresh, kKept - unsent()});
   if (fresh + repeated == 0) return 0;
   const uint64_t first = sent_ - repeated;
   const auto count = static_cast<size_t>(fresh + repeated);

@@ -139,8 +139,7 @@ MetricSampler PeerSampler(Client& client, MetricGroup::Labels labels) {
                   .name = session.opened_ns,
                   .peer = session.peer,
                   .requests = session.calls,
-                  .in_flight =
-                      session.pool != nullptr ? session.pinned : session.slots_in_use(),
+                  .in_flight = session.pool != nullptr ? session.pinned : session.slots_in_use(),
                   .credits = session.credits,
                   .retransmissions = session.retransmissions,
                   .drops = session.drops,

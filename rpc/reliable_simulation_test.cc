@@ -329,8 +329,7 @@ class SimulatedRun {
 TEST(ReliableSimulationTest, EveryCallEndsOnceAndRunsAtMostOnce) {
   for (const Weather& weather : Weathers()) {
     for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {
-      SCOPED_TRACE(
-          absl::StrCat(weather.name, weather.router ? ", router" : "", ", seed ", seed));
+      SCOPED_TRACE(absl::StrCat(weather.name, weather.router ? ", router" : "", ", seed ", seed));
       SimulatedRun(weather, seed).Go();
       if (HasFailure()) return;
     }

@@ -33,12 +33,12 @@ const char* NameOf(RouterState state);
 struct RouterInfo {
   Address control;
   RouterState state = RouterState::kFeedbackOnly;
-  bool knows_weft = false;                // else it is sent FEEDBACK in the original format
+  bool knows_weft = false;                 // else it is sent FEEDBACK in the original format
   DropReason refusal = DropReason::kNone;  // kRefused
-  int64_t silent_ns = -1;                 // since its last answer; -1: there was none
-  int64_t keepalive_ns = 0;               // as agreed
-  uint64_t feedback_entries = 0;          // that it was told
-  uint32_t outstanding = 0;               // kLeaving: requests that it still waits for
+  int64_t silent_ns = -1;                  // since its last answer; -1: there was none
+  int64_t keepalive_ns = 0;                // as agreed
+  uint64_t feedback_entries = 0;           // that it was told
+  uint32_t outstanding = 0;                // kLeaving: requests that it still waits for
 };
 
 struct RouterLink {
@@ -60,14 +60,14 @@ struct RouterLink {
   Peer peer;  // nobody: cannot be resolved at present
 
   FeedbackStream feedback;
-  Timer repeat;             // of the last datagram
-  int64_t new_ns = 0;       // when there last was something new
-  size_t repeats = 0;       // since then
+  Timer repeat;        // of the last datagram
+  int64_t new_ns = 0;  // when there last was something new
+  size_t repeats = 0;  // since then
 
-  Timer timer;              // for JOIN and LEAVE, and to resolve the address
+  Timer timer;  // for JOIN and LEAVE, and to resolve the address
   uint32_t nonce = 0;
-  int64_t asked_ns = 0;     // the last JOIN
-  size_t unanswered = 0;    // JOINs in a row
+  int64_t asked_ns = 0;      // the last JOIN
+  size_t unanswered = 0;     // JOINs in a row
   int64_t keepalive_ns = 0;  // as agreed
   DropReason refusal = DropReason::kNone;
   int64_t answered_ns = -1;  // when it last answered; -1: never

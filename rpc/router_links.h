@@ -56,8 +56,7 @@ class RouterLinks final : private Pollable {
   // --- FEEDBACK
 
   // The server is done with a request, named as in RequestKey().
-  void Done(const Peer& client, uint32_t number, uint16_t rid, uint8_t router,
-            uint32_t service_ns);
+  void Done(const Peer& client, uint32_t number, uint16_t rid, uint8_t router, uint32_t service_ns);
   bool has_feedback() const { return untold_ > 0; }
   // Once a loop round, when there are no more requests to be done with in it.
   void SendFeedback();
@@ -145,7 +144,7 @@ class RouterLinks final : private Pollable {
   // With keys: a port for JOIN and FEEDBACK alone.
   std::unique_ptr<DatagramPort> own_port_;
   std::optional<PacketQueue> own_sending_;
-  DatagramPort* port_;     // for JOIN and FEEDBACK
+  DatagramPort* port_;  // for JOIN and FEEDBACK
   PacketQueue* sending_;
   size_t batch_bytes_max_ = 0;
 

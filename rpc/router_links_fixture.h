@@ -20,8 +20,7 @@
 
 namespace weft::rpc {
 
-inline std::string Original(uint16_t rid, std::string_view body,
-                            Policy policy = Policy::kLbRoute) {
+inline std::string Original(uint16_t rid, std::string_view body, Policy policy = Policy::kLbRoute) {
   std::string bytes(kHeaderBytes, '\0');
   WriteHeader({.policy = policy, .first = true, .last = true, .request_id = rid},
               reinterpret_cast<uint8_t*>(bytes.data()));
@@ -34,9 +33,8 @@ inline std::string Routed(const Address& client, std::string_view datagram) {
   return bytes.append(datagram);
 }
 
-inline std::string Control(ControlKind kind, uint32_t session, uint32_t from_session,
-                           uint32_t key, std::string_view body = "",
-                           DropReason code = DropReason::kNone) {
+inline std::string Control(ControlKind kind, uint32_t session, uint32_t from_session, uint32_t key,
+                           std::string_view body = "", DropReason code = DropReason::kNone) {
   std::string bytes(kExtendedHeaderBytes, '\0');
   WriteExtendedHeader({.type = MessageType::kAck,
                        .first = true,

@@ -88,7 +88,7 @@ TEST_F(RouterLinksTest, WhatIsNoAddressIsCountedAndDropped) {
   std::string bad = good;
   bad[kHeaderBytes] = 99;  // of no kind
   router_.Send(bad);
-  router_.Send(good.substr(0, 14));  // cut off
+  router_.Send(good.substr(0, 14));                                             // cut off
   router_.Send(Routed(Address::Ipv4({10, 0, 0, 1}, 7), Original(7, "hello")));  // not from here
   router_.Send(Routed(user_.address, good));  // an address in front of an address
   RunFor(absl::Milliseconds(1));

@@ -140,8 +140,8 @@ void RouterLinks::OnTimer(RouterLink& link, int64_t now_ns) {
 void RouterLinks::Ask(RouterLink& link, int64_t now_ns) {
   if (link.answered_ns >= link.asked_ns && link.answered_ns >= 0) link.unanswered = 0;
   const int64_t first_ns = link.keepalive_ns / kFirstTryPart;
-  const int64_t wait_ns = std::min(first_ns << std::min<size_t>(link.unanswered, 10),
-                                   kTryTimesMax * link.keepalive_ns);
+  const int64_t wait_ns =
+      std::min(first_ns << std::min<size_t>(link.unanswered, 10), kTryTimesMax * link.keepalive_ns);
   ++link.unanswered;
   link.asked_ns = now_ns;
   ++stats_.joins;
@@ -162,8 +162,7 @@ void RouterLinks::SendMembership(RouterLink& link, ControlKind kind) {
       {.incarnation = group_->incarnation(),
        .slots = options_.slots,
        .weight = options_.weight,
-       .keepalive_us =
-           static_cast<uint32_t>(absl::ToInt64Microseconds(options_.keepalive)),
+       .keepalive_us = static_cast<uint32_t>(absl::ToInt64Microseconds(options_.keepalive)),
        .address = options_.address},
       body.data());
   WriteExtendedHeader({.type = MessageType::kAck,
@@ -188,18 +187,15 @@ bool RouterLinks::OnControl(const Datagram& datagram, const ExtendedHeader& head
     return false;
   }
   if (header.kind != ControlKind::kJoinAck && header.kind != ControlKind::kLeaveAck) return false;
-  const auto link =
-      std::find_if(links_.begin(), links_.end(),
-                   [&header](const auto& each) { return each->nonce == header.key; });
+  const auto link = std::find_if(links_.begin(), links_.end(),
+                                 [&header](const auto& each) { return each->nonce == header.key; });
   MembershipAck ack;
   if (header.session != kOwnNumber || link == links_.end() ||
       !ReadMembershipAck(datagram.buffer.bytes(), &ack) || !group_->IsMe(ack.server)) {
     return false;
   }
-  answers_->Note((*link)->control, {.at_ns = loop_.now_ns(),
-                                  .kind = header.kind,
-                                  .code = header.code,
-                                  .ack = ack});
+  answers_->Note((*link)->control,
+                 {.at_ns = loop_.now_ns(), .kind = header.kind, .code = header.code, .ack = ack});
   // LEAVE is repeated in its own time, however fast its answers come.
   if (leaving_) {
     Judge(**link, loop_.now_ns());
@@ -244,11 +240,11 @@ void RouterLinks::TakeAnswer(RouterLink& link, const ServerGroup::Answer& answer
     return;
   }
   const int64_t wanted_ns = absl::ToInt64Nanoseconds(options_.keepalive);
-  link.keepalive_ns = answer.ack.keepalive_us == 0
-                          ? wanted_ns
-                          : std::clamp(int64_t{answer.ack.keepalive_us} * 1000,
-                                       absl::ToInt64Nanoseconds(RouterOptions::kKeepaliveMin),
-                                       wanted_ns);
+  link.keepalive_ns =
+      answer.ack.keepalive_us == 0
+          ? wanted_ns
+          : std::clamp(int64_t{answer.ack.keepalive_us} * 1000,
+                       absl::ToInt64Nanoseconds(RouterOptions::kKeepaliveMin), wanted_ns);
   if (std::exchange(link.state, RouterState::kJoined) != RouterState::kJoined) Log(link);
 }
 
@@ -300,9 +296,8 @@ void RouterLinks::Leave(absl::AnyInvocable<void()> done) {
 }
 
 void RouterLinks::CheckLeft() {
-  const bool all = std::all_of(links_.begin(), links_.end(), [](const auto& link) {
-    return link->state == RouterState::kLeft;
-  });
+  const bool all = std::all_of(links_.begin(), links_.end(),
+                               [](const auto& link) { return link->state == RouterState::kLeft; });
   if (!all) return;
   loop_.timers().Cancel(leave_limit_);
   if (auto done = std::exchange(left_, nullptr)) done();

@@ -200,9 +200,9 @@ TEST_F(RouterMembershipTest, AnAnswerToOneWorkerIsAnAnswerToAll) {
   ServerOptions options = Behind({"router"}, /*join=*/true);
   options.router.address = Address::Sim("server");
   ServeEcho(options);
-  auto second = Server::Create(
-      loop_, *transport_->OpenDatagramPort({.local = Address::Sim("worker2")}), options,
-      [](ServerCall) {});
+  auto second =
+      Server::Create(loop_, *transport_->OpenDatagramPort({.local = Address::Sim("worker2")}),
+                     options, [](ServerCall) {});
   ASSERT_TRUE(second.ok()) << second.status();
   Join(router_);  // which answers to "server"
   const auto joined = [&] {
@@ -220,13 +220,11 @@ class ProtectedRouterTest : public RouterLinksTest {
   void SetUp() override {
     router_security_ =
         MustOpen(PskConfig(files_, "router", TestKey('1'), "server:" + TestKey('2')));
-    server_security_ = MustOpen(
-        [this] {
-          config::Security config = PskConfig(files_, "server", TestKey('2'));
-          config.mutable_psk()->set_peers_file(
-              files_.Write("of_server", "router:" + TestKey('1')));
-          return config;
-        }());
+    server_security_ = MustOpen([this] {
+      config::Security config = PskConfig(files_, "server", TestKey('2'));
+      config.mutable_psk()->set_peers_file(files_.Write("of_server", "router:" + TestKey('1')));
+      return config;
+    }());
   }
 
   const TestFiles files_;

@@ -36,9 +36,9 @@ absl::StatusOr<Address> ParseHost(absl::string_view field, const std::string& te
 
 absl::Status RouterOptions::Validate() const {
   if (control.size() > kControlMax) {
-    return Wrong("control", absl::StrCat("there are ", control.size(),
-                                         " routers; a server has to do with at most ",
-                                         kControlMax));
+    return Wrong("control",
+                 absl::StrCat("there are ", control.size(),
+                              " routers; a server has to do with at most ", kControlMax));
   }
   for (const Address& router : control) {
     if (router.kind() == Address::Kind::kNone || router.is_any()) {

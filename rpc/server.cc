@@ -122,8 +122,8 @@ bool Server::TakeRoute(size_t index) {
 }
 
 bool Server::Arm() {
-  return core_.sending.empty() && !has_feedback() && !core_.gatherers.wanted() && !extended_->is_forgetting() &&
-         core_.port->Arm();
+  return core_.sending.empty() && !has_feedback() && !core_.gatherers.wanted() &&
+         !extended_->is_forgetting() && core_.port->Arm();
 }
 
 size_t Server::OnEvents() {

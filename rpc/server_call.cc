@@ -67,9 +67,7 @@ absl::Status ServerCall::Reply(Payload reply) {
                            : core_->original->Reply(*this, reply));
 }
 
-void ServerCall::Leave() {
-  std::exchange(core_, nullptr)->Done(client_, ids_, parked_);
-}
+void ServerCall::Leave() { std::exchange(core_, nullptr)->Done(client_, ids_, parked_); }
 
 absl::Status ServerCall::Finish(absl::Status sent) {
   if (sent.ok()) [[likely]] {

@@ -119,8 +119,8 @@ class ServerCall {
   // What the answer needs of the question.
   struct Ids {
     uint64_t request_id = 0;
-    uint32_t session = 0;  // 0: original format
-    uint32_t key = 0;      // of the session; original format: bytes of the request's packets
+    uint32_t session = 0;      // 0: original format
+    uint32_t key = 0;          // of the session; original format: bytes of the request's packets
     uint32_t pool_number = 0;  // the client's, of a request whose server a router picked; else 0
     Policy policy = Policy::kFixedRoute;
     uint8_t router = 0;      // that it came through (RouterLinks)

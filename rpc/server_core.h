@@ -86,9 +86,9 @@ struct ServerCore {
   // Whose router arriving_router is from now on: a datagram of the burst; null: of none.
   void Arrives(const Datagram* datagram) {
     if (routers == nullptr) return;
-    arriving_router =
-        datagram != nullptr ? burst_routers[static_cast<size_t>(datagram - burst.data())]
-                            : RouterLinks::kAnyRouter;
+    arriving_router = datagram != nullptr
+                          ? burst_routers[static_cast<size_t>(datagram - burst.data())]
+                          : RouterLinks::kAnyRouter;
   }
 
   absl::Status NoRoom(size_t packets);

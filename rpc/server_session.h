@@ -46,7 +46,7 @@ struct alignas(32) ServerSlot {
   // Timestamp of the request's latest packet, less the time at which it came: the present time
   // added, it is what `echo` must be.
   uint32_t echo_base = 0;
-  uint16_t size = 0;        // kReplied: bytes in `block`. kExecuting: packets of the request
+  uint16_t size = 0;            // kReplied: bytes in `block`. kExecuting: packets of the request
   uint8_t block_class : 7 = 0;  // of the length of `block`
   // A router has picked this server for the request, and is told when it ends.
   uint8_t routed : 1 = 0;

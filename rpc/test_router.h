@@ -29,11 +29,11 @@ class TestRouter final : public Pollable {
  public:
   struct Options {
     uint64_t seed = 1;
-    uint16_t slots = 64;         // that clients get
+    uint16_t slots = 64;  // that clients get
     uint32_t timeout_us = 1'000'000;
-    double refuse = 0;           // requests that are told that there is no server
-    int64_t hold_ns_max = 0;     // for which a request may wait, as if in a queue
-    int64_t remembers_ns = 0;    // of the past: since when it can have seen all requests
+    double refuse = 0;         // requests that are told that there is no server
+    int64_t hold_ns_max = 0;   // for which a request may wait, as if in a queue
+    int64_t remembers_ns = 0;  // of the past: since when it can have seen all requests
   };
 
   TestRouter(Loop& loop, std::unique_ptr<DatagramPort> port, const Options& options)
@@ -108,8 +108,7 @@ class TestRouter final : public Pollable {
   }
 
   void OnRequest(Datagram& datagram, const ExtendedHeader& header, const Anycast& anycast) {
-    Placement& placement =
-        placements_[{anycast.incarnation, header.from_session, header.slot()}];
+    Placement& placement = placements_[{anycast.incarnation, header.from_session, header.slot()}];
     if (header.request_id < placement.request_id) return;  // late
     if (header.request_id == placement.request_id) {
       ++duplicates_;
@@ -151,8 +150,7 @@ class TestRouter final : public Pollable {
         continue;
       }
       uint8_t* const timestamp = held.datagram.buffer.data() + 32;
-      StoreBig32(timestamp,
-                 LoadBig32(timestamp) + static_cast<uint32_t>(now_ns - held.since_ns));
+      StoreBig32(timestamp, LoadBig32(timestamp) + static_cast<uint32_t>(now_ns - held.since_ns));
       held.datagram.buffer.offload() = {};
       port_->Forward({&held.datagram, 1}, {&held.client, 1});
     }
