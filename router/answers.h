@@ -20,8 +20,8 @@ namespace weft::router {
 void MakeDrop(r2p2::DropReason reason, uint32_t key, uint32_t retry_after_us, int64_t waited_ns,
               Buffer& request);
 
-// Makes the answer to a packet in the extended format, with `body` behind its header. False: it does
-// not fit.
+// Makes the answer to a packet in the extended format, with `body` behind its header. False: it
+// does not fit.
 bool MakeControl(r2p2::ControlKind kind, const r2p2::ExtendedHeader& question,
                  absl::Span<const uint8_t> body, Buffer& packet,
                  r2p2::DropReason code = r2p2::DropReason::kNone, uint16_t credits = 0);

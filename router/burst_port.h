@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For benchmarks and tests of what a router costs: a port that itself costs next to nothing. It hands
-// out bursts of requests of many clients, each with a FEEDBACK for those of an earlier burst, and
-// throws away what is sent.
+// For benchmarks and tests of what a router costs: a port that itself costs next to nothing. It
+// hands out bursts of requests of many clients, each with a FEEDBACK for those of an earlier burst,
+// and throws away what is sent.
 #ifndef WEFT_ROUTER_BURST_PORT_H_
 #define WEFT_ROUTER_BURST_PORT_H_
 

@@ -27,8 +27,8 @@ void ControlPath::CheckOne(Member& member, int64_t now_ns) {
   const bool silent = now_ns - member.life.heard_ns >= SilenceNs(member.life);
   if (member.state == Member::State::kDraining) {
     if (silent && member.life.knows_weft && outstanding > 0) members_.Lose(member);
-    // One that goes on to JOIN, or whose JOIN comes late, would be back at once if it were forgotten.
-    // A server that was refused does so rarely.
+    // One that goes on to JOIN, or whose JOIN comes late, would be back at once if it were
+    // forgotten. A server that was refused does so rarely.
     const int64_t kept_ns = member.leaving ? SilenceNs(member.life)
                                            : std::max(kForgetNs, 20 * member.life.keepalive_ns);
     const bool may_join = member.life.joined && now_ns - member.life.heard_ns < kept_ns &&

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What arrives at a router that is no request: FEEDBACK, JOIN and LEAVE of servers, their answers to
-// the router's questions, HELLO and PING of clients. And the watch over who is alive. Not for users.
+// What arrives at a router that is no request: FEEDBACK, JOIN and LEAVE of servers, their answers
+// to the router's questions, HELLO and PING of clients. And the watch over who is alive. Not for
+// users.
 //
 //   control_path.cc         what arrives; FEEDBACK; clients
 //   control_membership.cc   JOIN, LEAVE

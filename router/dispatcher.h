@@ -18,9 +18,9 @@
 // equally long, so that they end in the order in which they began.
 //
 // In the extended format a request is executed at most once, and one that was refused not at all:
-// what became of the last request of each slot of a client is remembered, as long as there is room. Of a request that
-// was sent before and is not known, `Arrival::age_ns` tells whether it would be known if it had
-// ever come here; if not, it is refused rather than executed for the second time.
+// what became of the last request of each slot of a client is remembered, as long as there is room.
+// Of a request that was sent before and is not known, `Arrival::age_ns` tells whether it would be
+// known if it had ever come here; if not, it is refused rather than executed for the second time.
 //
 // Everything is bounded, and allocated when it is made. One thread.
 #ifndef WEFT_ROUTER_DISPATCHER_H_

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packets on their way out of one port: gathered while a burst is handled, sent together, kept while
-// the port is blocked. Not for users.
+// Packets on their way out of one port: gathered while a burst is handled, sent together, kept
+// while the port is blocked. Not for users.
 #ifndef WEFT_ROUTER_OUTBOX_H_
 #define WEFT_ROUTER_OUTBOX_H_
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The way of requests through a router: from the port, by the dispatcher's decision, to a server, to
-// the queue, or back as a DROP. Not for users.
+// The way of requests through a router: from the port, by the dispatcher's decision, to a server,
+// to the queue, or back as a DROP. Not for users.
 //
 // A burst costs one call of the policy and one or two of the port; a request is moved, not copied,
 // and nothing is allocated for it.

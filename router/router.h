@@ -13,12 +13,13 @@
 // under the client's own address (KEEP_SOURCE); else the client's address travels in front of it
 // (ADDRESS_IN_HEADER), which servers of weft understand.
 //
-// Requests that have to wait are kept, up to `queue_max` and half of the port's buffers; beyond, and
-// when no server is up, the client gets a DROP at once. What arrives and makes no sense is counted
-// and dropped (RouterStats): whatever comes, a router neither ends nor grows nor loses a slot.
+// Requests that have to wait are kept, up to `queue_max` and half of the port's buffers; beyond,
+// and when no server is up, the client gets a DROP at once. What arrives and makes no sense is
+// counted and dropped (RouterStats): whatever comes, a router neither ends nor grows nor loses a
+// slot.
 //
-// Several workers share an address: each has a router of its own, with slots and a queue of its own,
-// made with the same RouterGroup (router_group.h). The first one judges who is up.
+// Several workers share an address: each has a router of its own, with slots and a queue of its
+// own, made with the same RouterGroup (router_group.h). The first one judges who is up.
 //
 // Threads: a router belongs to its loop's thread.
 #ifndef WEFT_ROUTER_ROUTER_H_
@@ -143,8 +144,8 @@ class Router {
   Timer tick_;
 };
 
-// Shows what a router counts to Prometheus, as weft_router_*. The group must be destroyed before the
-// router.
+// Shows what a router counts to Prometheus, as weft_router_*. The group must be destroyed before
+// the router.
 MetricGroup RegisterMetrics(MetricRegistry& registry, const Router& router,
                             MetricGroup::Labels labels);
 

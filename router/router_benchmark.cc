@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a request and its FEEDBACK cost in a router, over a port that costs next to nothing: it hands
-// out bursts of 31 requests and a FEEDBACK for those of an earlier burst, and throws away what is
-// sent. PortAlone is the part of it that is the port's.
+// What a request and its FEEDBACK cost in a router, over a port that costs next to nothing: it
+// hands out bursts of 31 requests and a FEEDBACK for those of an earlier burst, and throws away
+// what is sent. PortAlone is the part of it that is the port's.
 //
 //   bazel run --config=release //router:router_benchmark
 
