@@ -14,7 +14,8 @@ for name in ("random, 16 servers", "one queue: jbsq(1), 16 servers", "jbsq(2), 1
     assert row["value"] > 0 and row["floor"] > 0, row
 PYTHON
 
-"$sim" --run --policy=jsq --servers=5 --service=fixed --requests=1000 | grep -q 'jsq, 5 servers'
+"$sim" --run --policy=jsq --servers=5 --service=fixed --requests=1000 >"$TEST_TMPDIR/one"
+grep -q 'jsq, 5 servers' "$TEST_TMPDIR/one"
 # A policy that there is not is told with those that there are.
 if "$sim" --run --policy=fastest --requests=1000 >"$TEST_TMPDIR/unknown"; then exit 1; fi
 grep -q 'power_of_two' "$TEST_TMPDIR/unknown"
