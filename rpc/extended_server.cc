@@ -174,7 +174,6 @@ void ExtendedServer::OnPicked(Datagram& datagram, const ExtendedHeader& header) 
   datagram.buffer.TrimFront(kAnycastHeaderBytes);
   ServerSession* const session = sessions_.Find(header.session, header.key);
   ++core_.stats.picked;
-  if (core_.routers != nullptr) core_.routers->NoteAnycast(core_.arriving_router);
   if (session == nullptr || MayBeOlder(header, *session)) {
     core_.DoneRouted(datagram.peer, header.from_session, header.slot());
     ExtendedHeader question = header;
