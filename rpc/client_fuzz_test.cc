@@ -28,7 +28,7 @@ class ServerPort final : public FuzzPort {
   uint32_t number = 0;
   uint32_t key = 0;
   uint64_t ids[4] = {};
-  uint32_t pool = 0;  // of a client that takes this for a router: its number
+  uint32_t pool_number = 0;  // of a client that takes this for a router
   std::vector<uint8_t> original;  // header of the latest request in that format
 
  private:
@@ -37,7 +37,7 @@ class ServerPort final : public FuzzPort {
     Anycast anycast;
     if (IsAnycast(bytes)) {
       if (!ReadAnycast(bytes, &header, &anycast)) std::abort();
-      pool = header.from_session;
+      pool_number = header.from_session;
       ids[header.slot() % 4] = header.request_id;
     } else if (IsExtended(bytes)) {
       if (!ReadExtendedHeader(bytes, &header)) std::abort();
@@ -230,7 +230,7 @@ class Run {
   }
   void ToPool(ExtendedHeader header, uint64_t peer) {
     header.first = header.last = true;
-    header.session = port_->pool;
+    header.session = port_->pool_number;
     uint8_t bytes[kExtendedHeaderBytes];
     WriteExtendedHeader(header, bytes);
     port_->Deliver(peer, bytes);

@@ -169,7 +169,7 @@ TEST_F(PoolTest, CallsGoToAllServersAndRepliesComeFromThem) {
 TEST_F(PoolTest, OfALongRequestTheRouterSeesTheFirstPacket) {
   Warm();
   const uint64_t placed = router_->placed();
-  for (const size_t bytes : {1'400u, 1'410u, 3'000u, 100'000u, 2'000'000u}) {
+  for (const size_t bytes : {1'400u, 1'410u, 3'000u, 100'000u, 1'000'000u}) {
     const size_t call = Begin(0, bytes);
     ASSERT_TRUE(Finish());
     EXPECT_TRUE(outcomes_[call].status.ok()) << outcomes_[call].status;
