@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -18,11 +19,13 @@ namespace {
 
 constexpr size_t kCalls = 400;
 
-class RouterRpcTest : public testing::TestWithParam<RouterOptions::Forwarding> {
+using Param = std::tuple<RouterOptions::Forwarding, rpc::Wire>;
+
+class RouterRpcTest : public testing::TestWithParam<Param> {
  protected:
   RouterRpcTest() {
     RouterOptions options = RouterNetwork::Options();
-    options.forwarding = GetParam();
+    options.forwarding = std::get<0>(GetParam());
     options.join = true;
     world_.Start(options);
   }
@@ -41,10 +44,10 @@ class RouterRpcTest : public testing::TestWithParam<RouterOptions::Forwarding> {
     ASSERT_TRUE(server.ok()) << server.status();
     servers_.push_back(*std::move(server));
   }
-  void StartClient(rpc::Wire wire) {
+  void StartClient() {
     auto client = rpc::Client::Create(
         world_.loop_, *world_.transport_->OpenDatagramPort({.local = Address::Sim("client")}),
-        {.timeout = absl::Milliseconds(50), .request_id_seed = 3, .wire = wire});
+        {.timeout = absl::Milliseconds(50), .request_id_seed = 3, .wire = std::get<1>(GetParam())});
     ASSERT_TRUE(client.ok()) << client.status();
     client_ = *std::move(client);
   }
@@ -84,7 +87,7 @@ class RouterRpcTest : public testing::TestWithParam<RouterOptions::Forwarding> {
 TEST_P(RouterRpcTest, ServersJoinAndAnswerClientsDirectly) {
   for (const char* name : {"a", "b", "c"}) StartServer(name);
   world_.RunFor(10 * kMs);
-  StartClient(rpc::Wire::kOriginal);
+  StartClient();
   Call(100, 16);
   EXPECT_EQ(replies_, kCalls) << failure_;
   world_.RunFor(10 * kMs);
@@ -97,7 +100,7 @@ TEST_P(RouterRpcTest, ServersJoinAndAnswerClientsDirectly) {
 TEST_P(RouterRpcTest, LongRequestsPassTheRouterWithTheirFirstPacketOnly) {
   for (const char* name : {"a", "b"}) StartServer(name);
   world_.RunFor(10 * kMs);
-  StartClient(rpc::Wire::kOriginal);
+  StartClient();
   Call(20'000, 4);
   EXPECT_EQ(replies_, kCalls) << failure_;
   world_.RunFor(10 * kMs);
@@ -109,7 +112,7 @@ TEST_P(RouterRpcTest, LongRequestsPassTheRouterWithTheirFirstPacketOnly) {
 TEST_P(RouterRpcTest, AServerThatDrainsLeavesWithoutAFailedCall) {
   for (const char* name : {"a", "b"}) StartServer(name);
   world_.RunFor(10 * kMs);
-  StartClient(rpc::Wire::kOriginal);
+  StartClient();
   bool drained = false;
   world_.network_.events().At(world_.network_.NowNs() + kMs,
                               [&] { servers_[0]->Drain([&drained] { drained = true; }); });
@@ -126,18 +129,22 @@ TEST_P(RouterRpcTest, AServerThatEndsIsNotMissed) {
   world_.RunFor(10 * kMs);
   servers_.pop_back();
   world_.RunFor(500 * kMs);
-  StartClient(rpc::Wire::kOriginal);
+  StartClient();
   Call(100, 16);
   EXPECT_EQ(replies_, kCalls) << failure_;
 }
 
 INSTANTIATE_TEST_SUITE_P(BothWays, RouterRpcTest,
-                         testing::Values(RouterOptions::Forwarding::kKeepSource,
-                                         RouterOptions::Forwarding::kAddressInHeader),
+                         testing::Combine(testing::Values(RouterOptions::Forwarding::kKeepSource,
+                                                          RouterOptions::Forwarding::kAddressInHeader),
+                                          testing::Values(rpc::Wire::kOriginal,
+                                                          rpc::Wire::kExtended)),
                          [](const auto& info) {
-                           return info.param == RouterOptions::Forwarding::kKeepSource
-                                      ? "KeepSource"
-                                      : "AddressInHeader";
+                           const rpc::Wire wire = std::get<1>(info.param);
+                           const bool keeps = std::get<0>(info.param) ==
+                                              RouterOptions::Forwarding::kKeepSource;
+                           return std::string(keeps ? "KeepSource" : "AddressInHeader") +
+                                  (wire == rpc::Wire::kOriginal ? "Original" : "Extended");
                          });
 
 }  // namespace

@@ -28,12 +28,18 @@ class ServerPort final : public FuzzPort {
   uint32_t number = 0;
   uint32_t key = 0;
   uint64_t ids[4] = {};
+  uint32_t pool_number = 0;  // of a client that takes this for a router
   std::vector<uint8_t> original;  // header of the latest request in that format
 
  private:
   void OnSent(absl::Span<const uint8_t> bytes) override {
     ExtendedHeader header;
-    if (IsExtended(bytes)) {
+    Anycast anycast;
+    if (IsAnycast(bytes)) {
+      if (!ReadAnycast(bytes, &header, &anycast)) std::abort();
+      pool_number = header.from_session;
+      ids[header.slot() % 4] = header.request_id;
+    } else if (IsExtended(bytes)) {
       if (!ReadExtendedHeader(bytes, &header)) std::abort();
       number = header.from_session;
       key = header.key;
@@ -66,7 +72,7 @@ class Run {
 
   void Step(const uint8_t* s) {
     const uint64_t id = port_->ids[s[1] % 4];
-    switch (s[0] % 10) {
+    switch (s[0] % 13) {
       case 0:
         return Begin(s[1] % 3 == 0 ? s[2] * 70u : s[2], s[3]);
       case 1: {
@@ -115,7 +121,7 @@ class Run {
                        .first = true,
                        .last = true,
                        .request_id = id,
-                       .kind = static_cast<ControlKind>(s[3] % 11)},
+                       .kind = static_cast<ControlKind>(s[3] % 16)},
                       s, 4);
       case 5:
         return Packet({.type = MessageType::kDrop,
@@ -141,6 +147,36 @@ class Run {
         bytes.insert(bytes.end(), s, s + 4);
         return port_->Deliver(1, bytes);
       }
+      case 10: {
+        // A router answers, or another one in its place.
+        uint8_t body[kHelloBytes];
+        WriteHello({.slots = s[1],
+                    .packet_bytes = 176u + 8 * s[2],
+                    .incarnation = s[4] & 1u,
+                    .timeout_us = (s[3] + 1u) * 4000},
+                   body);
+        return Packet({.type = MessageType::kAck,
+                       .first = true,
+                       .last = true,
+                       .credits = s[5],
+                       .kind = ControlKind::kPool},
+                      body, sizeof(body));
+      }
+      case 11:
+        // One of the servers behind it has never heard of the client.
+        return ToPool({.type = MessageType::kAck,
+                       .from_session = s[3] & 1u,
+                       .request_id = id,
+                       .kind = ControlKind::kReset},
+                      2 + (s[2] & 1u));
+      case 12:
+        return ToPool({.type = (s[3] & 1) != 0 ? MessageType::kDrop : MessageType::kAck,
+                       .key = s[4] & 1u,
+                       .request_id = id,
+                       .kind = (s[3] & 1) != 0 ? ControlKind::kNone : ControlKind::kPong,
+                       .code = (s[3] & 1) != 0 ? static_cast<DropReason>(s[5] % 14)
+                                               : DropReason::kNone},
+                      1);
       default:
         bend_ = s[1] % 44;
         bend_by_ = (s[2] & 1) != 0 ? s[3] : 0;
@@ -191,6 +227,13 @@ class Run {
     Outcome& call = *calls_[index];
     client_->Cancel(call.id);
     if (call.ended == 0) call.cancelled = true;
+  }
+  void ToPool(ExtendedHeader header, uint64_t peer) {
+    header.first = header.last = true;
+    header.session = port_->pool_number;
+    uint8_t bytes[kExtendedHeaderBytes];
+    WriteExtendedHeader(header, bytes);
+    port_->Deliver(peer, bytes);
   }
   void Packet(ExtendedHeader header, const uint8_t* body, size_t size) {
     header.session = port_->number;

@@ -96,6 +96,7 @@ class Run {
                     .incarnation = s[5] & 1u,
                     .timeout_us = 2'000'000},
                    body.data());
+        WriteHelloPool(s[6] & 3u, body.data() + kHelloBytes);
         return Packet({.type = MessageType::kAck,
                        .first = true,
                        .last = true,
@@ -189,6 +190,18 @@ class Run {
                        .kind = flag ? ControlKind::kJoinAck : ControlKind::kLeaveAck,
                        .code = static_cast<DropReason>(s[6] % 14 < 12 ? 0 : s[6] % 14)},
                       body, sizeof(body));
+      }
+      case 11: {
+        // A router has picked this server. Sent before, perhaps.
+        std::vector<uint8_t> bytes(kAnycastHeaderBytes + s[6]);
+        WriteAnycast({.first = true,
+                      .last = flag,
+                      .resent = (s[7] & 2) != 0,
+                      .packet_order = static_cast<uint16_t>(flag ? 1 : s[4]),
+                      .from_session = s[3] & 3u,
+                      .request_id = id},
+                     {.incarnation = s[5] & 1u, .age_us = uint32_t{s[7]} << 8}, bytes.data());
+        return Deliver(2, std::move(bytes));
       }
       case 10:
         if (s[1] == 0xFF && !server_->draining()) server_->Drain([] {});

@@ -30,6 +30,7 @@
 #include "weft/rpc/service/server_streams.h"
 #include "weft/rpc/service/service_wire.h"
 #include "weft/rpc/service/stream_io.h"
+#include "weft/rpc/test_router.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/sim_transport.h"
 
@@ -59,6 +60,7 @@ struct StreamPairOptions {
   StreamOptions client_streams = {};
   StreamOptions server_streams = {};
   uint64_t seed = 1;
+  bool router = false;  // between the two
 };
 
 class StreamPair {
@@ -76,7 +78,13 @@ class StreamPair {
     StartServer();
     client_ = *Client::Create(loop_, *transport_->OpenDatagramPort({.local = Address::Sim("c")}),
                               options_.client);
-    peer_ = *client_->Resolve(Address::Sim("s"));
+    if (options_.router) {
+      router_ = std::make_unique<TestRouter>(
+          loop_, *transport_->OpenDatagramPort({.local = Address::Sim("r")}),
+          TestRouter::Options{.seed = options_.seed + 3});
+      router_->Add(Address::Sim("s"));
+    }
+    peer_ = *client_->Resolve(Address::Sim(options_.router ? "r" : "s"));
     streams_ = std::make_unique<ClientStreams>(*client_, peer_, options_.client_streams);
   }
   ~StreamPair() {
@@ -128,6 +136,7 @@ class StreamPair {
   Loop& loop() { return loop_; }
   Client& client() { return *client_; }
   Server& server() { return *server_; }
+  TestRouter& router() { return *router_; }
   const Peer& peer() const { return peer_; }
   ClientStreams& streams() { return *streams_; }
   ServerStreams& server_streams() { return *server_streams_; }
@@ -181,6 +190,7 @@ class StreamPair {
   Loop loop_;
   std::unique_ptr<ServerStreams> server_streams_;
   std::unique_ptr<Server> server_;
+  std::unique_ptr<TestRouter> router_;
   std::unique_ptr<Client> client_;
   Peer peer_;
   std::unique_ptr<ClientStreams> streams_;

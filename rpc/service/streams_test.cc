@@ -41,6 +41,30 @@ TEST(StreamsTest, TheClientsMessagesArriveInOrder) {
   }
 }
 
+TEST(StreamsTest, ARouterSeesNoMoreOfThemThanTheFirstPacketOfTheirSession) {
+  StreamPair pair({.link = {.latency_ns = 5000, .loss = 0.02}, .router = true});
+  Seen sent;
+  Seen received;
+  std::vector<int64_t> took_ns;
+  pair.serve = [&](ServerStream& stream, ServerCall&) { return Send(stream, 1000); };
+  TaskGroup tasks;
+  tasks.Spawn(ReadAll(pair, &received));
+  ASSERT_TRUE(pair.RunUntil([&] { return tasks.size() == 0; }));
+  ExpectMessages(received, 1000);
+  Seen served;
+  pair.serve = [&](ServerStream& stream, ServerCall&) { return Receive(stream, &served); };
+  tasks.Spawn(WriteAll(pair, 1000, &sent));
+  ASSERT_TRUE(pair.RunUntil([&] { return tasks.size() == 0; }));
+  ExpectMessages(served, 1000);
+  pair.serve = [](ServerStream& stream, ServerCall&) { return Echo(stream); };
+  tasks.Spawn(PingPong(pair, 20, &took_ns));
+  ASSERT_TRUE(pair.RunUntil([&] { return tasks.size() == 0; }));
+  EXPECT_EQ(took_ns.size(), 20u);
+  EXPECT_EQ(pair.router().placed(), 1u);
+  EXPECT_EQ(pair.router().others(), 0u);
+  ExpectNothingLeft(pair);
+}
+
 TEST(StreamsTest, MessagesOfAllSizes) {
   for (const size_t size : {0, 1, 127, 128, 1300, 1400, 1500, 20'000, 300'000}) {
     StreamPair pair;
