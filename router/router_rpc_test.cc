@@ -134,18 +134,17 @@ TEST_P(RouterRpcTest, AServerThatEndsIsNotMissed) {
   EXPECT_EQ(replies_, kCalls) << failure_;
 }
 
-INSTANTIATE_TEST_SUITE_P(BothWays, RouterRpcTest,
-                         testing::Combine(testing::Values(RouterOptions::Forwarding::kKeepSource,
-                                                          RouterOptions::Forwarding::kAddressInHeader),
-                                          testing::Values(rpc::Wire::kOriginal,
-                                                          rpc::Wire::kExtended)),
-                         [](const auto& info) {
-                           const rpc::Wire wire = std::get<1>(info.param);
-                           const bool keeps = std::get<0>(info.param) ==
-                                              RouterOptions::Forwarding::kKeepSource;
-                           return std::string(keeps ? "KeepSource" : "AddressInHeader") +
-                                  (wire == rpc::Wire::kOriginal ? "Original" : "Extended");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    BothWays, RouterRpcTest,
+    testing::Combine(testing::Values(RouterOptions::Forwarding::kKeepSource,
+                                     RouterOptions::Forwarding::kAddressInHeader),
+                     testing::Values(rpc::Wire::kOriginal, rpc::Wire::kExtended)),
+    [](const auto& info) {
+      const rpc::Wire wire = std::get<1>(info.param);
+      const bool keeps = std::get<0>(info.param) == RouterOptions::Forwarding::kKeepSource;
+      return std::string(keeps ? "KeepSource" : "AddressInHeader") +
+             (wire == rpc::Wire::kOriginal ? "Original" : "Extended");
+    });
 
 }  // namespace
 }  // namespace weft::router

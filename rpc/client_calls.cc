@@ -199,23 +199,6 @@ void ClientSessions::Pump(ClientSession& session) {
     CloseIfDrained(session);
 }
 
-// Where packets wait for their time rather than for an answer, nothing else would send them.
-void ClientSessions::SchedulePacing(ClientSession& session) {
-  const int64_t gap_ns = session.gap_ns();
-  if (gap_ns == 0 || session.pacing.armed() ||
-      (session.waiting.empty() && session.sending.empty())) {
-    return;
-  }
-  // If it has come, they wait for an answer after all.
-  const int64_t next_ns = session.pacer.NextNs(gap_ns);
-  if (next_ns > base_.loop.now_ns()) base_.loop.timers().Schedule(session.pacing, next_ns);
-}
-
-void ClientSessions::OnPacingTimer(void* context, int64_t) {
-  auto& session = *static_cast<ClientSession*>(context);
-  session.sessions->Pump(session);
-}
-
 ExtendedHeader ClientSessions::RequestHeader(const ClientCall& call, const ClientSession& way,
                                              int64_t now_ns) const {
   ExtendedHeader header = HeaderTo(way, MessageType::kRequest, call.request_id, now_ns);

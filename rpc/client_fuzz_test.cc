@@ -28,7 +28,7 @@ class ServerPort final : public FuzzPort {
   uint32_t number = 0;
   uint32_t key = 0;
   uint64_t ids[4] = {};
-  uint32_t pool_number = 0;  // of a client that takes this for a router
+  uint32_t pool_number = 0;       // of a client that takes this for a router
   std::vector<uint8_t> original;  // header of the latest request in that format
 
  private:
@@ -170,13 +170,13 @@ class Run {
                        .kind = ControlKind::kReset},
                       2 + (s[2] & 1u));
       case 12:
-        return ToPool({.type = (s[3] & 1) != 0 ? MessageType::kDrop : MessageType::kAck,
-                       .key = s[4] & 1u,
-                       .request_id = id,
-                       .kind = (s[3] & 1) != 0 ? ControlKind::kNone : ControlKind::kPong,
-                       .code = (s[3] & 1) != 0 ? static_cast<DropReason>(s[5] % 14)
-                                               : DropReason::kNone},
-                      1);
+        return ToPool(
+            {.type = (s[3] & 1) != 0 ? MessageType::kDrop : MessageType::kAck,
+             .key = s[4] & 1u,
+             .request_id = id,
+             .kind = (s[3] & 1) != 0 ? ControlKind::kNone : ControlKind::kPong,
+             .code = (s[3] & 1) != 0 ? static_cast<DropReason>(s[5] % 14) : DropReason::kNone},
+            1);
       default:
         bend_ = s[1] % 44;
         bend_by_ = (s[2] & 1) != 0 ? s[3] : 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A client's calls in the extended format, when an answer does not come in time or nobody waits for
-// it any more.
+// it any more; and when packets have to wait for their time.
 #include <algorithm>
 #include <utility>
 
@@ -146,6 +146,25 @@ void ClientSessions::SlowDown(const ClientCall& call, int64_t now_ns, int64_t wa
   }
   session.slowed_ns = now_ns;
   session.congestion->OnTimeout(now_ns, static_cast<uint32_t>(session.in_flight));
+}
+
+// --- Sending later
+
+// Where packets wait for their time rather than for an answer, nothing else would send them.
+void ClientSessions::SchedulePacing(ClientSession& session) {
+  const int64_t gap_ns = session.gap_ns();
+  if (gap_ns == 0 || session.pacing.armed() ||
+      (session.waiting.empty() && session.sending.empty())) {
+    return;
+  }
+  // If it has come, they wait for an answer after all.
+  const int64_t next_ns = session.pacer.NextNs(gap_ns);
+  if (next_ns > base_.loop.now_ns()) base_.loop.timers().Schedule(session.pacing, next_ns);
+}
+
+void ClientSessions::OnPacingTimer(void* context, int64_t) {
+  auto& session = *static_cast<ClientSession*>(context);
+  session.sessions->Pump(session);
 }
 
 }  // namespace weft::rpc

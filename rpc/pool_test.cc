@@ -64,9 +64,8 @@ class PoolTest : public testing::Test {
     servers_[i].reset();
     SessionOptions session = session_;
     session.slots = slots;
-    servers_[i] =
-        *Server::Create(loop_, Open(NameOf(i)), {.session = session, .key_seed = ++seed_},
-                        [this, i](ServerCall call) { return Serve(i, std::move(call)); });
+    servers_[i] = *Server::Create(loop_, Open(NameOf(i)), {.session = session, .key_seed = ++seed_},
+                                  [this, i](ServerCall call) { return Serve(i, std::move(call)); });
   }
   void StartClient(Wire wire) {
     client_.reset();
