@@ -159,8 +159,8 @@ bool ExtendedServer::ReadPicked(const Datagram& datagram, ExtendedHeader* header
 }
 
 // Whether a request that was sent before may have come to a session that this one followed, of this
-// server before it restarted, say, and have been executed in that. Whether there was one, its client
-// knows.
+// server before it restarted, say, and have been executed in that. Whether there was one, its
+// client knows.
 bool ExtendedServer::MayBeOlder(const ExtendedHeader& header, const ServerSession& session) const {
   if (!header.resent) [[likely]]
     return false;
