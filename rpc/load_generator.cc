@@ -37,7 +37,8 @@ LoadGenerator::LoadGenerator(Balancer& balancer, const LoadOptions& options)
       address_(absl::UnavailableError("picked for each request")),
       server_(),
       options_(options),
-      request_(Pattern(options.request_bytes)) {}
+      request_(Pattern(options.request_bytes)),
+      prng_(options.poisson_seed) {}
 
 void LoadGenerator::Start(absl::AnyInvocable<void()> on_done) {
   on_done_ = std::move(on_done);
