@@ -3,7 +3,6 @@
 #include "weft/benchmarks/footprint.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -22,39 +21,10 @@ namespace weft::benchmarks {
 namespace {
 
 constexpr absl::Duration kLifetime = absl::Seconds(60);
-constexpr int kStartTimeoutMs = 10'000;
 
-// Becomes the echo server, which stands in the build's output beside this program. Arguments: the
-// server's. What it prints goes to the shared descriptor.
-absl::Status BecomeEchoServer(Peer& peer) {
-  std::error_code error;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  const std::string path = self.parent_path().parent_path() / "examples" / "echo_server";
-  std::vector<std::string> words = {path};
-  words.insert(words.end(), peer.arguments().begin(), peer.arguments().end());
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  dup2(peer.shared_fd(), STDOUT_FILENO);
-  execv(path.c_str(), argv.data());
-  return absl::ErrnoToStatus(errno, absl::StrCat("cannot run ", path));
-}
+absl::Status BecomeEchoServer(Peer& peer) { return BecomeProgram(peer, "examples/echo_server"); }
 
 constexpr PeerRole kRoles[] = {{"echo-server", &BecomeEchoServer}};
-
-// The first line that comes out of `fd`.
-absl::StatusOr<std::string> ReadLine(int fd) {
-  std::string line;
-  while (line.empty() || line.back() != '\n') {
-    pollfd readable = {.fd = fd, .events = POLLIN, .revents = 0};
-    char byte;
-    if (poll(&readable, 1, kStartTimeoutMs) <= 0 || read(fd, &byte, 1) != 1) {
-      return absl::UnavailableError("the echo server did not start");
-    }
-    line += byte;
-  }
-  return line;
-}
 
 // Time on a core, of all threads.
 int64_t CpuNs(pid_t pid) {
@@ -99,7 +69,7 @@ absl::StatusOr<Footprint> MeasureFootprint(const std::string& transport, absl::D
        .lifetime = kLifetime});
   close(out[1]);
   if (!server.ok()) return server.status();
-  const absl::StatusOr<std::string> line = ReadLine(out[0]);
+  const absl::StatusOr<std::string> line = ReadLineOf("echo server", out[0]);
   if (!line.ok()) return line.status();
   // "listening on ADDRESS (TRANSPORT)"
   const std::vector<std::string> words = absl::StrSplit(*line, ' ');

@@ -15,6 +15,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -34,6 +36,8 @@ enum Word { kName, kRole, kCore, kParent, kLifetime, kControlFd, kSharedFd, kArg
 constexpr char kValue = '=';
 constexpr char kError = '!';
 constexpr size_t kMessageMax = 1024;
+
+constexpr int kStartTimeoutMs = 10'000;  // of other programs
 
 // A message that cannot be sent has no reader left.
 void SendMessage(int fd, char kind, absl::string_view text) {
@@ -158,6 +162,33 @@ std::vector<PeerRole> JoinRoles(std::initializer_list<absl::Span<const PeerRole>
     roles.insert(roles.end(), part.begin(), part.end());
   }
   return roles;
+}
+
+absl::Status BecomeProgram(Peer& peer, absl::string_view program) {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::string path = self.parent_path().parent_path() / std::string(program);
+  std::vector<std::string> words = {path};
+  words.insert(words.end(), peer.arguments().begin(), peer.arguments().end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  dup2(peer.shared_fd(), STDOUT_FILENO);
+  execv(path.c_str(), argv.data());
+  return absl::ErrnoToStatus(errno, absl::StrCat("cannot run ", path));
+}
+
+absl::StatusOr<std::string> ReadLineOf(absl::string_view program, int fd) {
+  std::string line;
+  while (line.empty() || line.back() != '\n') {
+    pollfd readable = {.fd = fd, .events = POLLIN, .revents = 0};
+    char byte;
+    if (poll(&readable, 1, kStartTimeoutMs) <= 0 || read(fd, &byte, 1) != 1) {
+      return absl::UnavailableError(absl::StrCat("the ", program, " did not start"));
+    }
+    line += byte;
+  }
+  return line;
 }
 
 }  // namespace weft::benchmarks

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,7 +39,6 @@ constexpr absl::Duration kStartTimeout = absl::Seconds(10);
 constexpr absl::Duration kPatience = absl::Seconds(2);  // of the client, with each request
 constexpr absl::Duration kLook = absl::Microseconds(500);
 constexpr double kRatePerS = 5000;
-constexpr int kStartTimeoutMs = 10'000;
 
 // --- A server that echoes. Arguments: where to listen, where the router takes FEEDBACK. Reports its
 // port.
@@ -102,36 +100,10 @@ absl::Status Ask(Peer& peer) {
   return absl::OkStatus();
 }
 
-// --- The router: becomes the program, which stands in the build's output beside this one.
-absl::Status BecomeRouter(Peer& peer) {
-  std::error_code error;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  const std::string path = self.parent_path().parent_path() / "cli" / "router";
-  std::vector<std::string> words = {path};
-  words.insert(words.end(), peer.arguments().begin(), peer.arguments().end());
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  dup2(peer.shared_fd(), STDOUT_FILENO);
-  execv(path.c_str(), argv.data());
-  return absl::ErrnoToStatus(errno, absl::StrCat("cannot run ", path));
-}
+absl::Status BecomeRouter(Peer& peer) { return BecomeProgram(peer, "cli/router"); }
 
 constexpr PeerRole kRoles[] = {
     {"changes-server", &Serve}, {"changes-client", &Ask}, {"changes-router", &BecomeRouter}};
-
-absl::StatusOr<std::string> ReadLine(int fd) {
-  std::string line;
-  while (line.empty() || line.back() != '\n') {
-    pollfd readable = {.fd = fd, .events = POLLIN, .revents = 0};
-    char byte;
-    if (poll(&readable, 1, kStartTimeoutMs) <= 0 || read(fd, &byte, 1) != 1) {
-      return absl::UnavailableError("the router did not start");
-    }
-    line += byte;
-  }
-  return line;
-}
 
 // What the router tells of a server.
 struct Seen {
@@ -162,9 +134,9 @@ class Changing {
     if (!router.ok()) return router.status();
     router_ = *std::move(router);
     // "metrics at http://ADDRESS/metrics", "routing at ADDRESS (...), control at ADDRESS, ..."
-    const auto metrics = ReadLine(out_[0]);
+    const auto metrics = ReadLineOf("router", out_[0]);
     if (!metrics.ok()) return metrics.status();
-    const auto routing = ReadLine(out_[0]);
+    const auto routing = ReadLineOf("router", out_[0]);
     if (!routing.ok()) return routing.status();
     http_ = Between(*metrics, "http://", "/");
     address_ = Between(*routing, "routing at ", " ");
