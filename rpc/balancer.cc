@@ -342,22 +342,4 @@ Balancer::CallAwaiter Balancer::Call(Payload request, const CallOptions& options
   return CallAwaiter(*this, std::move(request), options);
 }
 
-bool Balancer::CallAwaiter::await_suspend(std::coroutine_handle<> awaiting) {
-  awaiting_ = awaiting;
-  absl::StatusOr<CallId> begun = balancer_.Call(
-      std::move(request_),
-      [this](absl::StatusOr<BufferChain> result) {
-        call_ = CallId();
-        result_ = std::move(result);
-        awaiting_.resume();
-      },
-      options_);
-  if (!begun.ok()) {
-    result_ = begun.status();
-    return false;
-  }
-  call_ = *begun;
-  return true;
-}
-
 }  // namespace weft::rpc

@@ -33,7 +33,6 @@
 #ifndef WEFT_RPC_BALANCER_H_
 #define WEFT_RPC_BALANCER_H_
 
-#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -52,6 +51,7 @@
 #include "weft/r2p2/policy/policy.h"
 #include "weft/rpc/balanced_servers.h"
 #include "weft/rpc/call.h"
+#include "weft/rpc/call_awaiter.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/payload.h"
 
@@ -72,7 +72,7 @@ struct BalancerOptions {
 
 class Balancer {
  public:
-  class CallAwaiter;
+  using CallAwaiter = rpc::CallAwaiter<Balancer>;
 
   // Without servers yet. `client` must outlive it. InvalidArgument for a policy that there is not,
   // with those that there are, and for limits of 0.
@@ -193,31 +193,6 @@ class Balancer {
   uint64_t keyless_ = 0;  // calls without an affinity, which are to be spread
   bool pumping_ = false;
   Timer pump_{&Balancer::OnPump, this};
-};
-
-class [[nodiscard]] Balancer::CallAwaiter {
- public:
-  CallAwaiter(const CallAwaiter&) = delete;
-  CallAwaiter& operator=(const CallAwaiter&) = delete;
-  ~CallAwaiter() {
-    if (call_) balancer_.Cancel(call_);
-  }
-
-  bool await_ready() const { return false; }
-  bool await_suspend(std::coroutine_handle<> awaiting);
-  absl::StatusOr<BufferChain> await_resume() { return std::move(result_); }
-
- private:
-  friend class Balancer;
-  CallAwaiter(Balancer& balancer, Payload request, const CallOptions& options)
-      : balancer_(balancer), request_(std::move(request)), options_(options) {}
-
-  Balancer& balancer_;
-  Payload request_;
-  const CallOptions options_;
-  CallId call_;  // while it is outstanding
-  std::coroutine_handle<> awaiting_;
-  absl::StatusOr<BufferChain> result_;
 };
 
 }  // namespace weft::rpc

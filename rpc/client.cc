@@ -203,22 +203,4 @@ Client::CallAwaiter Client::Call(const Target& target, Buffer request, const Cal
   return CallAwaiter(*this, target, Payload(std::move(request)), options);
 }
 
-bool Client::CallAwaiter::await_suspend(std::coroutine_handle<> awaiting) {
-  awaiting_ = awaiting;
-  absl::StatusOr<CallId> begun = client_.Begin(
-      target_, std::move(request_), /*copy=*/false,
-      [this](absl::StatusOr<BufferChain> result) {
-        call_ = CallId();
-        result_ = std::move(result);
-        awaiting_.resume();
-      },
-      options_);
-  if (!begun.ok()) {
-    result_ = begun.status();
-    return false;
-  }
-  call_ = *begun;
-  return true;
-}
-
 }  // namespace weft::rpc

@@ -44,7 +44,6 @@
 #define WEFT_RPC_CLIENT_H_
 
 #include <array>
-#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -57,6 +56,7 @@
 #include "weft/core/buffer_chain.h"
 #include "weft/core/loop.h"
 #include "weft/rpc/call.h"
+#include "weft/rpc/call_awaiter.h"
 #include "weft/rpc/client_base.h"
 #include "weft/rpc/client_sessions.h"
 #include "weft/rpc/gatherer.h"
@@ -72,7 +72,7 @@ namespace weft::rpc {
 class Client : public Pollable {
  public:
   using Callback = rpc::Callback;
-  class CallAwaiter;
+  using CallAwaiter = rpc::CallAwaiter<Client, Target>;
 
   // Adds itself to `loop`, which must outlive it, and runs over `port`, all of whose messages are
   // its own and go through it as options.security says. InvalidArgument if the options do not fit
@@ -178,32 +178,6 @@ class Client : public Pollable {
   OriginalCalls original_;
   ClientSessions sessions_;
   std::array<Datagram, kMaxBurst> received_;
-};
-
-class [[nodiscard]] Client::CallAwaiter {
- public:
-  CallAwaiter(const CallAwaiter&) = delete;
-  CallAwaiter& operator=(const CallAwaiter&) = delete;
-  ~CallAwaiter() {
-    if (call_) client_.Cancel(call_);
-  }
-
-  bool await_ready() const { return false; }
-  bool await_suspend(std::coroutine_handle<> awaiting);
-  absl::StatusOr<BufferChain> await_resume() { return std::move(result_); }
-
- private:
-  friend class Client;
-  CallAwaiter(Client& client, const Target& target, Payload request, const CallOptions& options)
-      : client_(client), target_(target), request_(std::move(request)), options_(options) {}
-
-  Client& client_;
-  const Target target_;
-  Payload request_;
-  const CallOptions options_;
-  CallId call_;  // while it is outstanding
-  std::coroutine_handle<> awaiting_;
-  absl::StatusOr<BufferChain> result_;
 };
 
 }  // namespace weft::rpc
