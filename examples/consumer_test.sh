@@ -12,7 +12,7 @@ trap '"${nested[@]}" shutdown' EXIT
 
 # No links in the source tree; unoptimised, because only the result matters here. What has been
 # compiled serves tutorial_test too.
-flags=(--symlink_prefix=/ --noshow_progress --color=no --copt=-O0
+flags=(--symlink_prefix=/ --noshow_progress --color=no --copt=-O0 --incompatible_strict_action_env
   "--disk_cache=$(dirname "$TEST_TMPDIR")/nested_workspaces")
 output=$("${nested[@]}" run "${flags[@]}" //:consumer)
 echo "$output"
