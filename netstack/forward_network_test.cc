@@ -13,6 +13,7 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -261,12 +262,67 @@ TEST_P(ForwardNetworkTest, TheHopLimitIsKeptByTheStack) {
   }
   EXPECT_EQ(port_->stats().send_failed, 1u);
   EXPECT_EQ(netstack_->StackOfThisThread()->stats().hops_exceeded.value(), 1u);
+  EXPECT_EQ(netstack_->StackOfThisThread()->stats().errors_sent.value(), 1u);
   client_->SetHops(2);
   client_->Send(port_->local_address(), "one more");
   Route(1);
   const Heard heard = HeardByServer();
   EXPECT_EQ(heard.text, "one more");
   EXPECT_EQ(heard.hops, 1);
+}
+
+// As long as a neighbour does not answer, what is sent to it fills the socket. The rest stays the
+// caller's, and nothing is lost.
+TEST_P(ForwardNetworkTest, WhatAFullSocketDoesNotTakeStays) {
+  if (way() == Way::kStack) GTEST_SKIP() << "there, queues of neighbours drop the oldest";
+  config::Transport config;
+  config.set_name("linux");
+  config.mutable_linux()->set_foreign_source(true);
+  config.mutable_linux()->set_send_buffer_bytes(1);  // the least that the kernel grants
+  transport_ = OpenPlainTransport(config).value();
+  port_ = transport_->OpenDatagramPort({.local = *Address::Parse(Local())}).value();
+  KernelSocket late(*Network::Get().server, v4() ? "0.0.0.0:0" : "[::]:0");
+  const std::string ip = v4() ? "10.9.8.7" : "fd09::7";
+  const uint16_t udp_port = late.address().port();
+  const Peer to =
+      port_->Resolve(*Address::Parse(absl::StrCat(v4() ? ip : "[" + ip + "]", ":", udp_port)))
+          .value();
+  std::vector<Datagram> burst;
+  std::vector<std::string> texts;
+  for (int i = 0; i < 40; ++i) {
+    texts.push_back(std::string(700, static_cast<char>('0' + i)));
+    Datagram& datagram = burst.emplace_back(Datagram{to, port_->pool().Allocate()});
+    std::memcpy(datagram.buffer.Append(700), texts.back().data(), 700);
+  }
+  const std::vector<Peer> sources(40, port_->Resolve(client_->address()).value());
+  size_t done = port_->Forward(absl::MakeSpan(burst), sources);
+  EXPECT_GT(done, 0u);
+  ASSERT_LT(done, 40u);
+  EXPECT_EQ(port_->stats().send_blocked, 1u);
+  EXPECT_EQ(port_->stats().sent, done);
+  EXPECT_FALSE(port_->Arm()) << "a loop must not sleep now";
+  const auto forward_rest = [&] {
+    return port_->Forward(absl::MakeSpan(burst).subspan(done),
+                          absl::MakeSpan(sources).subspan(done));
+  };
+  EXPECT_EQ(forward_rest(), 0u);
+  for (size_t i = 0; i < 40; ++i) ASSERT_EQ(static_cast<bool>(burst[i].buffer), i >= done);
+  // Now it is there.
+  ASSERT_TRUE(
+      Network::Get()
+          .server->Ip(absl::StrCat("addr add ", ip, v4() ? "/24" : "/64 nodad", " dev far0"))
+          .ok());
+  for (int i = 0; i < kPolls && done < 40; ++i) {
+    done += forward_rest();
+    poll(nullptr, 0, 1);
+  }
+  ASSERT_EQ(done, 40u);
+  for (const std::string& text : texts) {
+    const Heard heard = late.Receive();
+    ASSERT_EQ(heard.text, text);
+    ASSERT_EQ(heard.from, client_->address());
+  }
+  EXPECT_EQ(port_->stats().send_failed, 0u);
 }
 
 TEST_P(ForwardNetworkTest, LongDatagramsTakeFragments) {

@@ -34,8 +34,10 @@ struct IcmpError {
 
 inline constexpr IcmpError kIcmpProtocolUnreachable = {3, 2};
 inline constexpr IcmpError kIcmpPortUnreachable = {3, 3};
+inline constexpr IcmpError kIcmpTimeExceeded = {11, 0};
 inline constexpr IcmpError kIcmpReassemblyTimeout = {11, 1};
 inline constexpr IcmpError kIcmpv6PortUnreachable = {1, 4};
+inline constexpr IcmpError kIcmpv6TimeExceeded = {3, 0};
 inline constexpr IcmpError kIcmpv6ReassemblyTimeout = {3, 1};
 
 // Whether an error may be sent about `packet`, an IP packet from its header on (RFC 1122, 3.2.2;

@@ -121,6 +121,11 @@ void Stack::SendError(absl::Span<const uint8_t> offending, Cast cast, const Icmp
   Output(std::move(packet));
 }
 
+void Stack::HopsExceeded(absl::Span<const uint8_t> packet) {
+  ++stats_.hops_exceeded;
+  SendError(packet, CastOf(DestinationOf(packet)), kIcmpTimeExceeded, kIcmpv6TimeExceeded);
+}
+
 void Stack::SendMembership(const IpAddress& to, absl::Span<const uint8_t> message) {
   Buffer packet;
   if (to.is_v4()) {

@@ -118,7 +118,8 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   bool HasRoute(const IpAddress& ip) const;  // or it is ours
   size_t SendFrames(absl::Span<Buffer> frames) { return device_->Send(frames); }
   // A datagram was not sent on as its hop limit is used up.
-  void CountHopsExceeded() { ++stats_.hops_exceeded; }
+  // `packet`, of IP and UDP, may not be sent on: counts it, and tells its source.
+  void HopsExceeded(absl::Span<const uint8_t> packet);
   // An IP packet whole, of any length and to anywhere: to ourselves, in fragments, after its
   // neighbour was asked for. Taken in any case; what cannot be sent is counted.
   void Output(Buffer packet);

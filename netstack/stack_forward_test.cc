@@ -192,19 +192,76 @@ TEST_F(StackForwardTest, PartialChecksumsAreCompleted) {
   }
 }
 
+// And the first sender is told, as by any router.
 TEST_F(StackForwardTest, TheHopLimitEndsLoops) {
   OpenRouter();
   for (const bool v4 : {true, false}) {
     for (const uint8_t hops : {0, 1, 2, 255}) {
-      SendIp(WithHops(UdpPacket(v4, 9, 7000, {hops}), hops));
+      const Bytes packet = WithHops(UdpPacket(v4, 9, 7000, {hops}), hops);
+      SendIp(packet);
       const std::vector<Packet> heard = RouteTo(Server(v4));
-      ASSERT_EQ(heard.size(), hops > 1 ? 1u : 0u);
-      if (hops > 1) ExpectForwarded(heard[0], v4, {hops}, hops - 1);
+      ASSERT_EQ(heard.size(), 1u);
+      if (hops > 1) {
+        ExpectForwarded(heard[0], v4, {hops}, hops - 1);
+        continue;
+      }
+      EXPECT_EQ(heard[0].protocol, v4 ? 1 : 58);
+      EXPECT_EQ(heard[0].source, Ip(v4 ? kOurs4 : kOurs6));
+      EXPECT_EQ(heard[0].destination, Ip(v4 ? kPeer4 : kPeer6));
+      EXPECT_EQ(Slice(heard[0].upper, 0, 2), Bytes({static_cast<uint8_t>(v4 ? 11 : 3), 0}));
+      EXPECT_EQ(Slice(heard[0].upper, 8), packet) << "as it came";
     }
   }
   EXPECT_EQ(stats().hops_exceeded.value(), 4u);
+  EXPECT_EQ(stats().errors_sent.value(), 4u);
   EXPECT_EQ(port_->stats().send_failed.value(), 4u);
   EXPECT_TRUE(NothingHeld());
+}
+
+TEST_F(StackForwardTest, TaggedFramesGoOnWithTheTag) {
+  config::Netstack config = Config();
+  config.set_vlan(7);
+  OpenRouter(config);
+  for (const bool v4 : {true, false}) {
+    for (const size_t bytes : {64u, v4 ? 1468u : 1448u}) {  // the tag takes room
+      SendTo(our_mac(), v4 ? kTypeIpv4 : kTypeIpv6, UdpPacket(v4, 9, 7000, Pattern(bytes)), 7);
+      Run();
+      std::vector<Datagram> burst = Take();
+      ASSERT_EQ(burst.size(), 1u);
+      ASSERT_EQ(Forward(burst, Server(v4)), 1u);
+      const std::vector<Frame> frames = Run();
+      ASSERT_EQ(frames.size(), 1u);
+      EXPECT_EQ(frames[0].vlan, 7);
+      ExpectForwarded(Packets(frames).at(0), v4, Pattern(bytes), 63);
+    }
+  }
+  EXPECT_EQ(port_->stats().copied_buffers.value(), 0u);
+  EXPECT_TRUE(NothingHeld());
+}
+
+// A tag of priority alone stays behind.
+TEST_F(StackForwardTest, PriorityTagsStayBehind) {
+  OpenRouter();
+  Bytes tagged = {0xe0, 0, 8, 0};
+  const Bytes packet = UdpPacket(true, 9, 7000, Pattern(64));
+  tagged.insert(tagged.end(), packet.begin(), packet.end());
+  SendTo(our_mac(), 0x8100, tagged);
+  const std::vector<Packet> heard = RouteTo(Server(true));
+  ASSERT_EQ(heard.size(), 1u);
+  ExpectForwarded(heard[0], true, Pattern(64), 63);
+}
+
+// There must be a checksum over IPv6 (RFC 8200, 8.1), so that one without never gets so far.
+TEST_F(StackForwardTest, NoneOverIpv6GoesNowhere) {
+  OpenRouter();
+  for (const uint16_t flags : {uint16_t{0}, uint16_t{FrameOffload::kL4ChecksumGood}}) {
+    device_->received_flags = flags;
+    Bytes packet = UdpPacket(false, 9, 7000, Pattern(64));
+    Set16At(packet, 46, 0);
+    SendIp(packet);
+    EXPECT_TRUE(RouteTo(Server(false)).empty());
+  }
+  EXPECT_EQ(stats().bad_checksum.value(), 2u);
 }
 
 TEST_F(StackForwardTest, ANeighbourThatIsNotKnownIsAskedForFirst) {

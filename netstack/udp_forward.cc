@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Datagrams that are sent on under the address of their first sender. Most are as they came, headers
-// included: these are rewritten in place, and the burst goes to the device in one call.
+// Datagrams that are sent on under the address of their first sender. Most are as they came,
+// headers included: these are rewritten in place, and the burst goes to the device in one call.
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
@@ -234,7 +234,8 @@ bool UdpPort::ForwardSlowly(Datagram& datagram, const Peer& source) {
   uint8_t hops = stack_->options().ttl;
   if (ip != nullptr) {
     if (*HopsOf(ip) <= 1) {
-      stack_->CountHopsExceeded();
+      const size_t headers = static_cast<size_t>(datagram.buffer.data() - ip);
+      stack_->HopsExceeded({ip, headers + datagram.buffer.size()});
       DropUnsendable(datagram);
       return true;
     }

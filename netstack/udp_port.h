@@ -2,8 +2,8 @@
 //
 // Datagrams over UDP (RFC 768) of weft's own stack.
 //
-// A Peer is the address itself, so that no table fills up however many peers there are, and the same
-// one that kernel sockets have:
+// A Peer is the address itself, so that no table fills up however many peers there are, and the
+// same one that kernel sockets have:
 //   words[0..1]  IP address in network order, IPv4 as ::ffff:a.b.c.d
 //   words[2]     port in network order
 #ifndef WEFT_NETSTACK_UDP_PORT_H_

@@ -99,12 +99,16 @@ class DatagramPort : public Port {
   // It is cheapest for buffers that are exactly as this port received them from that source: their
   // headers, which still lie in the headroom, are rewritten in place, and the checksum is updated
   // by what changes (RFC 1624), so that it goes on protecting the payload from end to end. Buffers
-  // of any other origin, and ones that were trimmed or grown, are given headers of their own. Of one
-  // whose bytes were changed in place nothing can be seen: say so by `buffer.offload() = {}`, or it
-  // will be taken for damaged.
+  // of any other origin, and ones that were trimmed or grown, are given headers of their own. Of
+  // one whose bytes were changed in place nothing can be seen: say so by `buffer.offload() = {}`,
+  // or it will be taken for damaged.
   //
-  // A datagram that has passed too many (its hop limit is used up) is dropped as one that can never
-  // be sent, and so are all of them where the capability is missing.
+  // Over frames whoever sends on counts as a router: the hop limit of a datagram as it was received
+  // goes down by one, and one that has passed too many is dropped as one that can never be sent;
+  // its source is told (RFC 792, RFC 4443). Elsewhere nothing ends a circle of ports that send on
+  // to each other: over kernel sockets the hop limit is not known and begins anew.
+  //
+  // Where the capability is missing, all datagrams are dropped as ones that can never be sent.
   virtual size_t Forward(absl::Span<Datagram> burst, absl::Span<const Peer> sources) {
     static_cast<void>(sources);
     AssertOwner();
