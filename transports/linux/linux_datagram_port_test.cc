@@ -452,5 +452,41 @@ TEST(LinuxForeignSourceTest, ChecksumsCoverTails) {
   }
 }
 
+// What the kernel has joined goes on in the pieces that it was sent in, and one that is too long
+// does not take those behind it along.
+TEST(LinuxForeignSourceTest, JoinedDatagramsGoOnApart) {
+  const auto transport = OpenLinux("linux { foreign_source: true } buffers { bytes: 2048 }");
+  const auto router = transport->OpenDatagramPort({.local = At("127.0.0.1:0")});
+  if (!router.ok()) GTEST_SKIP() << router.status();
+  const auto client = OpenAt(*transport, "127.0.0.1:0");
+  const auto server = OpenAt(*transport, "127.0.0.1:0");
+  const Peer to = (*router)->Resolve(server->local_address()).value();
+  std::vector<std::string> texts;
+  for (int i = 0; i < 200; ++i) {
+    texts.push_back(std::string(i % 7 == 6 ? 300 : 1200, static_cast<char>(i)));
+  }
+  const Peer there = client->Resolve((*router)->local_address()).value();
+  // Some rounds, so that the router has seen enough at a time to have the kernel join.
+  for (int round = 0; round < 3; ++round) {
+    SendAll(*client, there, texts);
+    std::vector<Datagram> burst(texts.size());
+    size_t n = 0;
+    while (n < texts.size()) {
+      const size_t got = (*router)->Receive(absl::MakeSpan(burst).subspan(n));
+      if (got == 0) ASSERT_TRUE(WaitFor(**router));
+      n += got;
+    }
+    std::vector<Peer> sources;
+    for (Datagram& datagram : burst) sources.push_back(std::exchange(datagram.peer, to));
+    for (size_t done = 0; done < n;) {
+      done += (*router)->Forward(absl::MakeSpan(burst).subspan(done),
+                                 absl::MakeSpan(sources).subspan(done));
+    }
+    ASSERT_EQ(ReceiveTexts(*server, texts.size()), texts);
+  }
+  EXPECT_GT((*router)->stats().copied_buffers, 0u) << "nothing was joined";
+  EXPECT_EQ((*router)->stats().send_failed, 0u);
+}
+
 }  // namespace
 }  // namespace weft::linux_transport

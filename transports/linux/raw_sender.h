@@ -37,8 +37,8 @@ class RawSender {
   // Datagrams of one Send().
   static constexpr size_t kMessages = 16;
 
-  // PermissionDenied, saying what to do, without the capability. `ipv6`: for both families; else for
-  // IPv4 alone. `send_buffer_bytes`: SO_SNDBUF, 0 leaves it.
+  // PermissionDenied, saying what to do, without the capability. `ipv6`: for both families; else
+  // for IPv4 alone. `send_buffer_bytes`: SO_SNDBUF, 0 leaves it.
   static absl::StatusOr<std::unique_ptr<RawSender>> Open(bool ipv6, uint32_t send_buffer_bytes);
 
   // Whether it sends over IPv6.
@@ -52,7 +52,7 @@ class RawSender {
   size_t count() const { return count_; }
 
   // Sends what was added and forgets it. Returns how many the kernel has taken, counted from the
-  // first; -1, with errno set, if that one was refused.
+  // first; -1, with errno set, if that one was refused: EAGAIN while the socket is full.
   int Send();
 
  private:
