@@ -112,11 +112,12 @@ class Simulation {
   }
 
   RouterSimulationResult Run() {
-    int64_t arrival_ns = 0;
+    double next_ns = 0;  // of a nanosecond's parts, too: many servers have many requests in it
     while (sent_ < options_.requests) {
+      const auto arrival_ns = static_cast<int64_t>(next_ns);
       while (!events_.empty() && events_.top().ns <= arrival_ns) Step();
       Arrive(arrival_ns);
-      arrival_ns += static_cast<int64_t>(-std::log1p(-random_.Unit()) * gap_ns_);
+      next_ns += -std::log1p(-random_.Unit()) * gap_ns_;
     }
     while (!events_.empty()) Step();
     return Conclude();

@@ -113,6 +113,16 @@ TEST(RouterSimulationTest, ThousandsOfServers) {
   EXPECT_LT(result.p99, 8);
 }
 
+// Arrivals that lie a nanosecond apart are no more than was asked for.
+TEST(RouterSimulationTest, AsManyServersAsThereMayBe) {
+  const Result result = Simulate({.policy = "jsq",
+                                  .servers = 65536,
+                                  .load = 0.8,
+                                  .service = *ServiceTimes::Parse("fixed"),
+                                  .requests = 500'000});
+  EXPECT_NEAR(result.p99, 1, 0.02) << "nobody has to wait";
+}
+
 TEST(RouterSimulationTest, TheSameSeedIsTheSameRun) {
   const Options options = {.delay = 0.3, .feedback_loss = 0.05, .requests = 100'000};
   EXPECT_EQ(Simulate(options).mean, Simulate(options).mean);
