@@ -30,6 +30,9 @@ struct PlotSeries {
 std::string PlotScript(const std::string& path, const PlotLabels& labels,
                        const std::vector<PlotSeries>& series);
 
+// InvalidArgument for another kind of file: to be known before there is something to draw.
+absl::Status CheckPlotPath(const std::string& path);
+
 // Writes the picture. InvalidArgument for another kind of file; Unimplemented where gnuplot is not
 // installed.
 absl::Status DrawPlot(const std::string& path, const PlotLabels& labels,

@@ -24,6 +24,20 @@ TEST(PlotTest, TheScriptHasAllCurves) {
   EXPECT_TRUE(absl::StrContains(PlotScript("a.png", kLabels, kSeries), "set terminal pngcairo"));
 }
 
+TEST(PlotTest, LogarithmicAxesReachAsFarAsTheirCurves) {
+  const auto axis = [](double low, double high) {
+    const std::string script = PlotScript("a.svg", kLabels, {{"one", {{0.1, low}, {0.2, high}}}});
+    const size_t begin = script.find("set yrange");
+    return begin == std::string::npos ? "" : script.substr(begin, script.find(")\n") + 1 - begin);
+  };
+  EXPECT_EQ(axis(3, 40), "set yrange [2:50]\nset ytics (2, 5, 10, 20, 50)");
+  EXPECT_EQ(axis(1, 10), "set yrange [1:10]\nset ytics (1, 2, 5, 10)");
+  EXPECT_EQ(axis(7, 7), "set yrange [5:10]\nset ytics (5, 10)");
+  EXPECT_EQ(axis(5, 5), "set yrange [5:10]\nset ytics (5, 10)");
+  EXPECT_EQ(axis(5783, 29229), "set yrange [5000:50000]\nset ytics (5000, 10000, 20000, 50000)");
+  EXPECT_EQ(axis(0, 0), "") << "nothing to draw";
+}
+
 TEST(PlotTest, DrawsOrSaysWhatIsMissing) {
   const TempDirectory directory;
   const std::string path = directory.path() + "/curves.svg";
@@ -40,6 +54,8 @@ TEST(PlotTest, DrawsOrSaysWhatIsMissing) {
 
 TEST(PlotTest, OtherKindsOfFilesAreRefused) {
   EXPECT_TRUE(absl::IsInvalidArgument(DrawPlot("curves.gif", kLabels, kSeries)));
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckPlotPath("curves.gif")));
+  EXPECT_TRUE(CheckPlotPath("curves.png").ok());
 }
 
 }  // namespace
