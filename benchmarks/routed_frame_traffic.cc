@@ -41,7 +41,8 @@ IpAddress IpOf(const Address& address) {
   return IpAddress::V4(bytes.data());
 }
 
-// Headers of a datagram whose payload, of so many bytes, stands behind them; without a UDP checksum.
+// Headers of a datagram whose payload, of so many bytes, stands behind them; without a UDP
+// checksum.
 void WriteHeaders(const MacAddress& to_mac, const Address& from, const Address& to, size_t payload,
                   uint8_t* frame) {
   netstack::WriteEthernet(frame, to_mac, kMac, /*vlan=*/0, EtherType::kIpv4);

@@ -258,8 +258,8 @@ absl::StatusOr<RoutedRate> MeasureRouter(Loop& loop, const router::Router& route
 
 // --- Roles
 
-// Arguments: device (empty: kernel sockets), 1, places. Routes for ever. Reports 0 when it is ready,
-// or before it opens a device.
+// Arguments: device (empty: kernel sockets), 1, places. Routes for ever. Reports 0 when it is
+// ready, or before it opens a device.
 absl::Status Route(Peer& peer) {
   const std::string& device = peer.arguments()[0];
   if (!device.empty()) peer.Report(0);

@@ -16,8 +16,10 @@ namespace weft::benchmarks {
 
 // What is between the two.
 enum class RoutedOver {
-  kDpdk,  // net_virtio_user and net_vhost, with weft's own stack: destinations are rewritten in place
-  kUdp,  // kernel sockets on loopback, with segmentation offload: clients' addresses in headers
+  // net_virtio_user and net_vhost, with weft's own stack: destinations are rewritten in place.
+  kDpdk,
+  // Kernel sockets on loopback, with segmentation offload: clients' addresses in headers.
+  kUdp,
 };
 const char* Name(RoutedOver over);
 
@@ -27,13 +29,13 @@ absl::StatusOr<double> MeasureRoutedLatency(RoutedOver over, const floors::Optio
 
 struct RoutedRate {
   double requests_per_s = 0;  // as they were
-  double requests_per_core_s =
-      0;  // for each second that the router's thread was at work on its core
+  // For each second that the router's thread was at work on its core.
+  double requests_per_core_s = 0;
 };
 
-// With many requests in flight. Whether the router or the other process is the bottleneck, the second
-// figure is what one core can do: turns of the loop that found nothing to do are not counted. With
-// kDpdk the router has the side of the guest.
+// With many requests in flight. Whether the router or the other process is the bottleneck, the
+// second figure is what one core can do: turns of the loop that found nothing to do are not
+// counted. With kDpdk the router has the side of the guest.
 absl::StatusOr<RoutedRate> MeasureRoutedRate(RoutedOver over, const floors::Options& options);
 
 // What a program that calls these must be able to run.

@@ -85,6 +85,9 @@ absl::StatusOr<Plan> MakePlan() {
             .point = quick ? absl::Milliseconds(600) : absl::GetFlag(FLAGS_curve_duration),
             .policies = quick ? Words{"random", "jbsq"} : absl::GetFlag(FLAGS_policies)};
   if (plan.runs < 1) return absl::InvalidArgumentError("--runs must be 1 at least");
+  if (const std::string plot = absl::GetFlag(FLAGS_plot); !plot.empty()) {
+    if (absl::Status status = CheckPlotPath(plot); !status.ok()) return status;
+  }
   for (const std::string& word : quick ? Words{"0.5", "0.8"} : absl::GetFlag(FLAGS_loads)) {
     double load = 0;
     if (!absl::SimpleAtod(word, &load) || !(load > 0) || !(load <= 2)) {
@@ -237,11 +240,12 @@ absl::StatusOr<std::vector<CurvePoint>> MeasureCurve(const std::string& policy, 
 
 std::string MeasureCurves(const Plan& plan, Report* report, bool* failed) {
   std::string table = absl::StrFormat(
-      "\n%d servers, %s service of %s on average, over %s:\n%-14s %5s %10s %10s %10s %12s %9s "
-      "%7s\n",
+      "\n%d servers, %s service of %s on average, over %s:\n%-14s %5s %10s %10s %10s %12s %15s "
+      "%9s %7s\n",
       absl::GetFlag(FLAGS_servers), absl::GetFlag(FLAGS_service),
       absl::FormatDuration(absl::GetFlag(FLAGS_service_mean)), absl::GetFlag(FLAGS_transport),
-      "policy", "load", "p50 us", "p99 us", "p99.9 us", "replies/s", "refused %", "failed");
+      "policy", "load", "p50 us", "p99 us", "p99.9 us", "replies/s", "each server/s", "refused %",
+      "failed");
   std::vector<PlotSeries> series;
   for (const std::string& policy : plan.policies) {
     const auto points = MeasureCurve(policy, plan);
@@ -253,9 +257,11 @@ std::string MeasureCurves(const Plan& plan, Report* report, bool* failed) {
     PlotSeries& line = series.emplace_back();
     line.name = policy;
     for (const CurvePoint& point : *points) {
-      absl::StrAppendFormat(&table, "%-14s %5.2f %10.0f %10.0f %10.0f %12.0f %9.2f %7.0f\n", policy,
-                            point.load, point.p50_us, point.p99_us, point.p999_us,
-                            point.replies_per_s, point.refused_percent, point.failed);
+      absl::StrAppendFormat(
+          &table, "%-14s %5.2f %10.0f %10.0f %10.0f %12.0f %15s %9.2f %7.0f\n", policy, point.load,
+          point.p50_us, point.p99_us, point.p999_us, point.replies_per_s,
+          absl::StrFormat("%.0f .. %.0f", point.server_per_s_min, point.server_per_s_max),
+          point.refused_percent, point.failed);
       line.points.emplace_back(point.load, point.p99_us);
       report->Add(absl::StrFormat("routed %s, load %.2f, p99", policy, point.load), "us",
                   {point.p99_us});
@@ -266,7 +272,8 @@ std::string MeasureCurves(const Plan& plan, Report* report, bool* failed) {
   const absl::Status drawn =
       DrawPlot(plot,
                {.title = absl::StrCat(absl::GetFlag(FLAGS_servers), " servers, ",
-                                      absl::GetFlag(FLAGS_service), " service"),
+                                      absl::GetFlag(FLAGS_service), " service of ",
+                                      absl::FormatDuration(absl::GetFlag(FLAGS_service_mean))),
                 .x = "load",
                 .y = "p99 (us)"},
                series);

@@ -40,8 +40,8 @@ constexpr absl::Duration kPatience = absl::Seconds(2);  // of the client, with e
 constexpr absl::Duration kLook = absl::Microseconds(500);
 constexpr double kRatePerS = 5000;
 
-// --- A server that echoes. Arguments: where to listen, where the router takes FEEDBACK. Reports its
-// port.
+// --- A server that echoes. Arguments: where to listen, where the router takes FEEDBACK. Reports
+// its port.
 absl::Status Serve(Peer& peer) {
   auto endpoint = OpenEndpoint({.transport = "linux", .local = peer.arguments()[0]});
   if (!endpoint.ok()) return endpoint.status();
@@ -245,7 +245,7 @@ class Changing {
   // In one piece: the router may read it at any time.
   void Write(const std::vector<size_t>& servers, const std::string& policy) const {
     std::string text = absl::StrCat(
-        "transport { name: \"linux\" }\nmetrics { listen: \"0\" }\n",
+        "transport { name: \"linux\" }\nmetrics { listen: \"0\" }\nlog { level: WARNING }\n",
         "router {\n  listen: \"127.0.0.1:0\"\n  control: \"127.0.0.1:0\"\n  policy: \"", policy,
         "\"\n  keepalive_us: ", absl::ToInt64Microseconds(kChangesKeepalive), "\n");
     for (const size_t index : servers) {

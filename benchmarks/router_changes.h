@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Changes under load: a server is killed and comes back; the configuration is read again and servers
-// are drained while requests arrive at an even rate. The router is the program //router:router.
+// Changes under load: a server is killed and comes back; the configuration is read again and
+// servers are drained while requests arrive, as a Poisson process. The router is the program
+// //router:router.
 
 #ifndef WEFT_BENCHMARKS_ROUTER_CHANGES_H_
 #define WEFT_BENCHMARKS_ROUTER_CHANGES_H_

@@ -2,9 +2,11 @@
 
 #include "weft/benchmarks/router_curve.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <utility>
 
@@ -19,6 +21,7 @@
 #include "weft/core/prng.h"
 #include "weft/core/task.h"
 #include "weft/core/task_group.h"
+#include "weft/core/unique_fd.h"
 #include "weft/router/router.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/load_generator.h"
@@ -51,8 +54,9 @@ absl::Status Route(Peer& peer) {
 
 class SlowServer {
  public:
-  SlowServer(Loop& loop, ServiceTimes times, double mean_ns, uint64_t seed)
-      : loop_(loop), times_(std::move(times)), mean_ns_(mean_ns), random_(seed) {}
+  SlowServer(Loop& loop, ServiceTimes times, double mean_ns, uint64_t seed,
+             std::atomic<uint64_t>& served)
+      : loop_(loop), times_(std::move(times)), mean_ns_(mean_ns), random_(seed), served_(served) {}
 
   // Requests that come while it serves another wait for their turn.
   Task<void> Serve(rpc::ServerCall call) {
@@ -61,6 +65,7 @@ class SlowServer {
                static_cast<int64_t>(std::llround(times_.Draw(random_) * mean_ns_));
     co_await loop_.Sleep(absl::Nanoseconds(free_ns_ - now_ns));
     (void)call.Reply(std::move(call.request()));
+    served_.fetch_add(1, std::memory_order_relaxed);
   }
 
  private:
@@ -68,11 +73,12 @@ class SlowServer {
   const ServiceTimes times_;
   const double mean_ns_;
   Prng random_;
+  std::atomic<uint64_t>& served_;
   int64_t free_ns_ = 0;
 };
 
-// Arguments: transport, where to listen, the router, service times, their mean in nanoseconds, seed.
-// Reports 0 when it is up.
+// Arguments: transport, where to listen, the router, service times, their mean in nanoseconds,
+// seed, its place among the counts. Reports 0 when it is up.
 absl::Status Serve(Peer& peer) {
   auto endpoint = OpenEndpoint({.transport = peer.arguments()[0], .local = peer.arguments()[1]});
   if (!endpoint.ok()) return endpoint.status();
@@ -82,8 +88,11 @@ absl::Status Serve(Peer& peer) {
   if (!times.ok()) return times.status();
   (void)ConfigureLog({.level = LogLevel::kWarning});
   Loop loop({.mode = LoopMode::kSleep}, RealClock());
+  const auto place = static_cast<size_t>(peer.Number(6));
+  auto served = ServedCounts::Map(peer.shared_fd(), place + 1);
+  if (!served.ok()) return served.status();
   SlowServer slow(loop, *std::move(times), static_cast<double>(peer.Number(4)),
-                  static_cast<uint64_t>(peer.Number(5)));
+                  static_cast<uint64_t>(peer.Number(5)), (*served)->at(place));
   rpc::ServerOptions options;
   options.router.control = {*router};
   options.router.join = true;
@@ -117,8 +126,9 @@ Task<void> RunFor(rpc::Client& client, ::weft::Peer router, rpc::LoadGenerator& 
   loop.Stop();
 }
 
-// Arguments: transport, the router, thousandths of a request a second, duration in nanoseconds, seed.
-// Reports p50, p99, p99.9 (nanoseconds), replies a second, and how many were sent, refused, failed.
+// Arguments: transport, the router, thousandths of a request a second, duration in nanoseconds,
+// seed. Reports p50, p99, p99.9 (nanoseconds), replies a second, and how many were sent, refused,
+// failed.
 absl::Status Ask(Peer& peer) {
   auto router = Address::Parse(peer.arguments()[1]);
   if (!router.ok()) return router.status();
@@ -167,10 +177,33 @@ std::string PlaceFor(const std::string& transport, absl::string_view part) {
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<ServedCounts>> ServedCounts::Map(int fd, size_t count) {
+  void* const memory =
+      mmap(nullptr, count * sizeof(Count), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (memory == MAP_FAILED) return absl::ErrnoToStatus(errno, "mmap");
+  return std::unique_ptr<ServedCounts>(new ServedCounts(static_cast<Count*>(memory), count));
+}
+
+ServedCounts::~ServedCounts() { munmap(counts_, count_ * sizeof(Count)); }
+
+std::vector<uint64_t> ServedCounts::Read() const {
+  std::vector<uint64_t> values;
+  for (size_t i = 0; i < count_; ++i) values.push_back(counts_[i].load(std::memory_order_relaxed));
+  return values;
+}
+
 absl::StatusOr<std::unique_ptr<RoutedServers>> RoutedServers::Start(const Options& options,
                                                                     const RpcOptions& cores) {
   auto routed = std::make_unique<RoutedServers>();
   routed->options_ = options;
+  const UniqueFd counts(memfd_create("weft-served", MFD_CLOEXEC));
+  const size_t bytes = options.servers * sizeof(ServedCounts::Count);
+  if (!counts || ftruncate(counts.get(), static_cast<off_t>(bytes)) != 0) {
+    return absl::ErrnoToStatus(errno, "memory for counts");
+  }
+  auto served = ServedCounts::Map(counts.get(), options.servers);
+  if (!served.ok()) return served.status();
+  routed->served_ = *std::move(served);
   const std::string listen = PlaceFor(options.transport, "router");
   auto router = PeerProcess::Start({.role = kRouterRole,
                                     .core = cores.server_core,
@@ -188,7 +221,8 @@ absl::StatusOr<std::unique_ptr<RoutedServers>> RoutedServers::Start(const Option
          .arguments = {options.transport, PlaceFor(options.transport, absl::StrCat(i)),
                        routed->address_, options.service,
                        absl::StrCat(absl::ToInt64Nanoseconds(options.service_mean)),
-                       absl::StrCat(i + 1)},
+                       absl::StrCat(i + 1), absl::StrCat(i)},
+         .shared_fd = counts.get(),
          .lifetime = options.lifetime});
     if (!server.ok()) return server.status();
     if (auto ready = (*server)->AwaitReport(kStartTimeout); !ready.ok()) return ready.status();
@@ -200,6 +234,7 @@ absl::StatusOr<std::unique_ptr<RoutedServers>> RoutedServers::Start(const Option
 absl::StatusOr<CurvePoint> RoutedServers::Measure(double load, const RpcOptions& options) const {
   const double rate_per_s =
       load * static_cast<double>(options_.servers) / absl::ToDoubleSeconds(options_.service_mean);
+  const std::vector<uint64_t> before = served_->Read();
   auto client = PeerProcess::Start(
       {.role = kClientRole,
        .core = options.client_core,
@@ -214,13 +249,19 @@ absl::StatusOr<CurvePoint> RoutedServers::Measure(double load, const RpcOptions&
     if (!value.ok()) return value.status();
     values.push_back(*value);
   }
+  std::vector<uint64_t> served = served_->Read();
+  for (size_t i = 0; i < served.size(); ++i) served[i] -= before[i];
+  const auto [least, most] = std::minmax_element(served.begin(), served.end());
+  const double seconds = absl::ToDoubleSeconds(options.duration);
   return CurvePoint{.load = load,
                     .p50_us = values[0] / 1e3,
                     .p99_us = values[1] / 1e3,
                     .p999_us = values[2] / 1e3,
                     .replies_per_s = values[3],
                     .refused_percent = 100 * values[5] / std::max(values[4], 1.0),
-                    .failed = values[6]};
+                    .failed = values[6],
+                    .server_per_s_min = static_cast<double>(*least) / seconds,
+                    .server_per_s_max = static_cast<double>(*most) / seconds};
 }
 
 absl::Span<const PeerRole> CurveRoles() { return kRoles; }

@@ -7,6 +7,8 @@
 #ifndef WEFT_BENCHMARKS_ROUTER_CURVE_H_
 #define WEFT_BENCHMARKS_ROUTER_CURVE_H_
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -28,6 +30,30 @@ struct CurvePoint {
   double replies_per_s = 0;
   double refused_percent = 0;  // by the router: DROP
   double failed = 0;           // otherwise
+  // Replies of the server that had least to do, and of the one that had most.
+  double server_per_s_min = 0;
+  double server_per_s_max = 0;
+};
+
+// What each server has served, in memory that processes share.
+class ServedCounts {
+ public:
+  using Count = std::atomic<uint64_t>;
+
+  // The first `count` of those in `fd`.
+  static absl::StatusOr<std::unique_ptr<ServedCounts>> Map(int fd, size_t count);
+  ~ServedCounts();
+  ServedCounts(const ServedCounts&) = delete;
+  ServedCounts& operator=(const ServedCounts&) = delete;
+
+  Count& at(size_t server) { return counts_[server]; }
+  std::vector<uint64_t> Read() const;
+
+ private:
+  ServedCounts(Count* counts, size_t count) : counts_(counts), count_(count) {}
+
+  Count* const counts_;
+  const size_t count_;
 };
 
 // A router and its servers, which run until this goes.
@@ -50,6 +76,7 @@ class RoutedServers {
  private:
   Options options_;
   std::string address_;  // of the router
+  std::unique_ptr<ServedCounts> served_;
   std::unique_ptr<PeerProcess> router_;
   std::vector<std::unique_ptr<PeerProcess>> servers_;
 };

@@ -57,6 +57,11 @@ constexpr double kBarLoss = 1.2;
 class Program {
  public:
   int Main() {
+    const std::string plot = absl::GetFlag(FLAGS_plot);
+    if (const absl::Status status = CheckPlotPath(plot); !plot.empty() && !status.ok()) {
+      std::fprintf(stderr, "router_sim: %s\n", std::string(status.message()).c_str());
+      return 2;
+    }
     if (absl::GetFlag(FLAGS_run)) {
       One();
     } else {
@@ -65,7 +70,7 @@ class Program {
       Policies();
       Routers();
     }
-    if (!absl::GetFlag(FLAGS_plot).empty()) Plot();
+    if (!plot.empty()) Plot(plot);
     std::printf("\n%s", bars_.Table().c_str());
     return report_.Finish("router_sim", absl::GetFlag(FLAGS_json), failed_);
   }
@@ -196,11 +201,10 @@ class Program {
     }
   }
 
-  void Plot() {
+  void Plot(const std::string& path) {
     std::vector<PlotSeries> series;
     for (const absl::string_view policy : r2p2::PolicyNames()) {
-      if (policy == "affinity" || policy == "weighted")
-        continue;  // here, nearly the same as random
+      if (policy == "affinity" || policy == "weighted") continue;  // here, much as random
       PlotSeries& curve = series.emplace_back(PlotSeries{std::string(policy), {}});
       for (double load = 0.1; load < 0.99; load += load < 0.75 ? 0.1 : 0.05) {
         Options options = Base();
@@ -212,7 +216,6 @@ class Program {
         }
       }
     }
-    const std::string path = absl::GetFlag(FLAGS_plot);
     const absl::Status drawn = DrawPlot(
         path,
         {.title = "16 servers, exponential service times", .x = "load", .y = "p99, service times"},
