@@ -72,7 +72,8 @@ class Router {
 
   // Goes on with other settings. Servers that are new are added, those that are gone are drained,
   // and nothing that waits is lost. FailedPrecondition, and nothing has changed, for settings that
-  // take effect at the start only: listen, control, servers_max, forwarding.
+  // take effect at the start only: listen, control, servers_max, forwarding; of resolving servers.
+  // ResourceExhausted for servers that were left out because others had joined; the rest holds.
   absl::Status Apply(const RouterOptions& options);
   // ResourceExhausted at servers_max; AlreadyExists.
   absl::Status Add(const RouterOptions::Server& server);
@@ -120,7 +121,7 @@ class Router {
   // Tells the other workers.
   void Publish(const MemberChange& change);
   absl::Status ApplyHere(const RouterOptions& options);
-  void ApplyServers(const RouterOptions& options);
+  absl::Status ApplyServers(const RouterOptions& options);
   ControlSettings SettingsOfControl() const;
   // After something has changed: sends what can go now.
   void Continue();
