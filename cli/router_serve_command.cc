@@ -27,7 +27,6 @@
 #include "weft/router/router.h"
 #include "weft/router/router_group.h"
 #include "weft/router/server_metrics.h"
-#include "weft/rpc/port_protection.h"
 #include "weft/rpc/security/security.h"
 
 namespace weft::cli {
@@ -49,8 +48,8 @@ struct Program {
   uint64_t leases_expired = 0;
 };
 
-// A worker's router. It ends when nothing waits any more, and what it has counted goes to the totals
-// then.
+// A worker's router. It ends when nothing waits any more, and what it has counted goes to the
+// totals then.
 class OneRouter {
  public:
   OneRouter(Worker& worker, std::unique_ptr<Router> router, Program& program)
@@ -85,9 +84,29 @@ class OneRouter {
   Timer timer_{&OneRouter::LookAtQueue, this};
 };
 
-// How the configuration protects the port for control. With keys, who joins needs a rule.
+// Servers JOIN from other machines without protection only where that was chosen.
+absl::Status CheckJoin(const RouterOptions& options, const Program& program) {
+  if (!options.join || program.control_security != nullptr || options.control.is_within_machine()) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "router.join: servers join at ", options.control.ToString(),
+      ", which is beyond this machine, and nothing says how that is protected. Write into "
+      "`router { }` of the configuration `control_security { psk { ... } }` or `control_security "
+      "{ x509 { ... } }` for mutual authentication, or `control_security { plaintext { } }` for "
+      "none, as --plaintext does; docs/router.md says more"));
+}
+
+// How the configuration protects the port for control.
 absl::Status ChooseProtection(const config::Router& config, Program* program) {
-  if (!config.has_control_security()) return absl::OkStatus();
+  if (!config.has_control_security()) return CheckJoin(program->options, *program);
+  if (!config.control_security().has_plaintext() &&
+      program->options.control == program->options.listen) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "router.control_security: ", program->options.control.ToString(),
+        " is where requests come to as well, which nothing can protect; give router.control an "
+        "address of its own"));
+  }
   auto security = rpc::Security::Open(config.control_security());
   if (!security.ok()) {
     return absl::Status(security.status().code(),
@@ -97,7 +116,8 @@ absl::Status ChooseProtection(const config::Router& config, Program* program) {
   return absl::OkStatus();
 }
 
-// Of a new configuration too: the rules of the one that the program began with.
+// With keys, whom the rules do not allow cannot join. Of a new configuration too, by the rules of
+// the one that the program began with.
 void Protect(const Program& program, RouterOptions* options) {
   const auto& security = program.control_security;
   if (security == nullptr || security->mode() == rpc::Security::Mode::kPlaintext) return;
@@ -116,11 +136,8 @@ absl::StatusOr<std::unique_ptr<DatagramPort>> OpenControl(Worker& worker, Progra
     return absl::Status(port.status().code(),
                         absl::StrCat("router.control: ", port.status().message()));
   }
-  if (options.join || program.control_security != nullptr) {
-    return rpc::Protect(worker.loop(), *std::move(port), program.control_security.get(),
-                        rpc::Role::kServer);
-  }
-  return port;
+  if (program.control_security == nullptr) return port;
+  return program.control_security->Protect(worker.loop(), *std::move(port), rpc::Role::kServer);
 }
 
 absl::StatusOr<Address> AddressIn(const HttpRequest& request) {
@@ -163,7 +180,14 @@ absl::StatusOr<std::string> End(Router& router, const HttpRequest& request,
   return absl::StrCat(address->ToString(), told);
 }
 
-absl::Status Apply(Router& router, const Program& program, const config::Config& config) {
+absl::Status Apply(Worker& worker, Router& router, const Program& program,
+                   const config::Config& config) {
+  if (config.router().control_security().SerializeAsString() !=
+      worker.config().router().control_security().SerializeAsString()) {
+    return absl::FailedPreconditionError(
+        "router.control_security: takes effect when the router starts; leave it as it was, or "
+        "start anew");
+  }
   auto options = RouterOptions::From(config);
   if (!options.ok()) return options.status();
   // Chosen by the system, or by the transport, when it began.
@@ -173,6 +197,7 @@ absl::Status Apply(Router& router, const Program& program, const config::Config&
   if (options->control.is_ip() && options->control.port() == 0) {
     options->control = program.options.control;
   }
+  if (absl::Status status = CheckJoin(*options, program); !status.ok()) return status;
   Protect(program, &*options);
   return router.Apply(*options);
 }
@@ -186,8 +211,9 @@ void TakeCommands(Worker& worker, Router& router, const Program& program) {
   worker.Accept("router/remove", [&router](const HttpRequest& r) {
     return End(router, r, &Router::Remove, " is removed");
   });
-  worker.OnReload(
-      [&router, &program](const config::Config& config) { return Apply(router, program, config); });
+  worker.OnReload([&worker, &router, &program](const config::Config& config) {
+    return Apply(worker, router, program, config);
+  });
 }
 
 absl::StatusOr<std::shared_ptr<void>> Serve(Worker& worker, Program& program) {

@@ -90,6 +90,7 @@ write_config round_robin "${servers[a]}" "${servers[b]}" "${servers[c]}"
 kill -HUP "${pids[router]}"
 await "c is up" state_is "${servers[c]}" up
 "$cli/weft" router show "$http" | grep -q 'policy round_robin' || fail "another policy"
+"$cli/weft" router show "$http" | grep -q 'OUTSTANDING  REQUESTS/S  SERVICE US' || fail "rates"
 ping || fail "ping after reload: $(cat "$run/ping.out")"
 write_config jbsk "${servers[a]}"
 kill -HUP "${pids[router]}"
@@ -118,6 +119,13 @@ for wrong in "--policy fc" "--servers 127.0.0.1:1,x" "--listen nowhere" "--slots
   [[ $status == 2 ]] || fail "$wrong: exit status $status"
   grep -q "^weft router serve: ${wrong%% *}: " "$run/wrong.err" || fail "$wrong: $(cat "$run/wrong.err")"
 done
+
+# Who may join from other machines has to be said.
+status=0
+timeout 10 "$cli/router" --listen 0.0.0.0:0 --join >"$run/join.out" 2>"$run/join.err" || status=$?
+[[ $status == 1 ]] && grep -q '^weft router serve: router.join: .*control_security' "$run/join.err" ||
+  fail "join: exit status $status: $(cat "$run/join.err")"
+start join '^routing at' "$cli/router" --listen 0.0.0.0:0 --control 0.0.0.0:0 --join --plaintext
 status=0
 "$cli/weft" config check "$run/router.cfg" 2>"$run/check.err" || status=$?
 [[ $status == 2 ]] && grep -q "router.policy" "$run/check.err" || fail "config check"
