@@ -56,6 +56,7 @@ class OneRouter {
       : loop_(worker.loop()), router_(std::move(router)), program_(program) {
     worker.BeforeEnd([this](auto done) {
       done_ = std::move(done);
+      refuse_at_ns_ = loop_.now_ns() + kWaitNs;
       LookAtQueue(this, loop_.now_ns());
     });
   }
@@ -69,10 +70,13 @@ class OneRouter {
 
  private:
   static constexpr int64_t kLookNs = 1'000'000;
+  static constexpr int64_t kWaitNs = 900'000'000;  // of the second that the host gives
 
-  // Routing goes on meanwhile: what clients have sent already is not to be lost.
+  // Routing goes on meanwhile: what clients have sent already is not to be lost. What waits for too
+  // long is refused, so that clients need not find out by themselves.
   static void LookAtQueue(void* self, int64_t now_ns) {
     auto& one = *static_cast<OneRouter*>(self);
+    if (now_ns >= one.refuse_at_ns_) one.router_->RefuseAll();
     if (one.router_->dispatcher().queue_length() == 0) return one.done_();
     one.loop_.timers().Schedule(one.timer_, now_ns + kLookNs);
   }
@@ -81,6 +85,7 @@ class OneRouter {
   const std::unique_ptr<Router> router_;
   Program& program_;
   absl::AnyInvocable<void()> done_;
+  int64_t refuse_at_ns_ = 0;
   Timer timer_{&OneRouter::LookAtQueue, this};
 };
 
@@ -297,10 +302,11 @@ absl::Status RunRouter(const RouterFlags& flags) {
 
 int RouterServe(Arguments arguments) {
   RouterFlags options;
-  Flags flags("router serve",
-              "Spreads requests over servers, which answer the clients directly, until it is\n"
-              "interrupted; what waits then is forwarded, for a second at most. SIGHUP reads the\n"
-              "configuration again without losing a request. docs/router.md is the guide.");
+  Flags flags(
+      "router serve",
+      "Spreads requests over servers, which answer the clients directly, until it is\n"
+      "interrupted; what waits then is forwarded within a second, or refused. SIGHUP reads\n"
+      "the configuration again without losing a request. docs/router.md is the guide.");
   options.Declare(flags);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
   const absl::Status status = RunRouter(options);

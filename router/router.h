@@ -82,6 +82,10 @@ class Router {
   // Goes at once; the slots that it has come back. NotFound.
   absl::Status Remove(const Address& address);
 
+  // Of this worker alone, before it ends: requests that wait, and those that come yet, are refused
+  // (DROP) rather than forgotten. Those that are at servers are answered all the same.
+  void RefuseAll();
+
   // Members, queue, counters, as JSON (an object).
   void Describe(JsonWriter& json) const;
   // The same as a function. The router must outlive it.

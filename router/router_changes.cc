@@ -143,6 +143,13 @@ absl::Status Router::Drain(const Address& address) {
   return absl::OkStatus();
 }
 
+void Router::RefuseAll() {
+  members_->set_listener(nullptr);
+  members_->ForEach(
+      [this](Member& member) { members_->SetState(member, Member::State::kDraining); });
+  Continue();
+}
+
 absl::Status Router::Remove(const Address& address) {
   Member* const member = members_->Find(address);
   if (member == nullptr) return NoSuchServer(address);

@@ -375,5 +375,18 @@ TEST_F(RouterMembersTest, EachServersRateIsThatOfTheLastSecond) {
   EXPECT_EQ(rate(), 0);
 }
 
+TEST_F(RouterMembersTest, BeforeItsEndARouterRefusesWhatWaits) {
+  StartWithServers(1);
+  SendRequests(1, 6);
+  EXPECT_EQ(router_->dispatcher().queue_length(), 4u);
+  router_->RefuseAll();
+  RunFor();
+  EXPECT_EQ(router_->dispatcher().queue_length(), 0u);
+  EXPECT_EQ(client_.ReceiveAll(), 4u);
+  SendRequests(7, 1);
+  EXPECT_EQ(client_.ReceiveAll(), 1u) << "what comes yet, too";
+  EXPECT_EQ(servers_[0]->ReceiveAll(), 2u);
+}
+
 }  // namespace
 }  // namespace weft::router
