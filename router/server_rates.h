@@ -13,7 +13,8 @@ class ServerRates {
  public:
   static constexpr int64_t kPeriodNs = 1'000'000'000;
 
-  // The server has said how long it took for a request; 0: it did not execute it.
+  // The server has said how long it took for a request. 0: it did not execute it, or was done
+  // before its clock went on.
   void Served(uint32_t service_ns) {
     if (service_ns == 0) return;
     service_ns_ += service_ns;
@@ -39,7 +40,7 @@ class ServerRates {
   }
 
   double requests_per_s() const { return requests_per_s_; }
-  // The mean, from a request's arrival at the server to its end; 0: it told of none.
+  // The mean, from a request's arrival at the server to its end; 0: none took any time.
   double service_us() const { return service_us_; }
 
  private:
