@@ -55,6 +55,9 @@ void PrintTenants(const std::string& worker, const JsonObject& queue,
   }
 }
 
+// As many servers as a page shows at most (host/worker_page.h).
+constexpr char kPage[] = "/router?limit=1000";
+
 void PrintRouter(const std::string& worker, const JsonObject& router) {
   const JsonObject& queue = ObjectOf(router, "queue");
   std::printf("worker %s: %s, control at %s; policy %s, %s\n", worker.c_str(),
@@ -66,6 +69,10 @@ void PrintRouter(const std::string& worker, const JsonObject& router) {
               Whole(NumberOf(queue, "length")).c_str(), Whole(NumberOf(queue, "max")).c_str(),
               Tenths(NumberOf(queue, "wait_p50_us")).c_str(),
               Tenths(NumberOf(queue, "wait_p99_us")).c_str());
+  const double shown = ListOf(router, "servers").values_size();
+  if (const double total = NumberOf(router, "servers_total"); shown < total) {
+    std::printf("  %s of its %s servers are shown\n", Whole(shown).c_str(), Whole(total).c_str());
+  }
 }
 
 // What is not zero.
@@ -186,7 +193,7 @@ int RouterShow(Arguments arguments) {
               "second and the time that servers take for one are those of the last second. Exit\n"
               "status 1 if a worker does not answer.");
   return ShowWorkers(
-      flags, arguments, [] { return "/router?limit=1000"; },
+      flags, arguments, [] { return kPage; },
       [](const std::vector<JsonObject>& workers) { PrintRouters(workers); });
 }
 

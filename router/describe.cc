@@ -75,7 +75,7 @@ void WriteQueue(const Dispatcher& dispatcher, const RouterOptions& options, Json
 
 }  // namespace
 
-void Router::Describe(JsonWriter& json) const {
+void Router::Describe(JsonWriter& json, size_t servers_max) const {
   json.BeginObject();
   json.Field("kind", "router");
   json.Field("worker", worker_);
@@ -88,9 +88,13 @@ void Router::Describe(JsonWriter& json) const {
   WriteQueue(*dispatcher_, options_, json);
   json.Key("servers").BeginArray();
   const bool judges = group_ == nullptr || worker_ == 0;
-  ForEachMember(
-      [&](const Member& member) { Write(member, *dispatcher_, judges, loop_.now_ns(), json); });
+  ForEachMember([&](const Member& member) {
+    if (servers_max == 0) return;
+    --servers_max;
+    Write(member, *dispatcher_, judges, loop_.now_ns(), json);
+  });
   json.EndArray();
+  json.Field("servers_total", members_->size());
   json.Key("stats").BeginObject();
   WriteStats(stats_, RouterCounters(), json);
   WriteStats(dispatcher_->stats(), DispatcherCounters(), json);
@@ -99,7 +103,7 @@ void Router::Describe(JsonWriter& json) const {
 }
 
 std::function<void(size_t, JsonWriter&)> Router::Description() const {
-  return [this](size_t, JsonWriter& json) { Describe(json); };
+  return [this](size_t limit, JsonWriter& json) { Describe(json, limit); };
 }
 
 void Router::ForEachMember(absl::FunctionRef<void(const Member&)> f) const {

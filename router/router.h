@@ -86,9 +86,9 @@ class Router {
   // (DROP) rather than forgotten. Those that are at servers are answered all the same.
   void RefuseAll();
 
-  // Members, queue, counters, as JSON (an object).
-  void Describe(JsonWriter& json) const;
-  // The same as a function. The router must outlive it.
+  // Members (`servers_max` of them), queue, counters, as JSON (an object).
+  void Describe(JsonWriter& json, size_t servers_max = SIZE_MAX) const;
+  // The same as a function of that limit. The router must outlive it.
   std::function<void(size_t, JsonWriter&)> Description() const;
   void ForEachMember(absl::FunctionRef<void(const Member&)> f) const;
 
