@@ -10,6 +10,7 @@
 #include "weft/config/loader.h"
 #include "weft/config/settings.h"
 #include "weft/host/network.h"
+#include "weft/router/config_check.h"
 #include "weft/transports/registry.h"
 
 namespace weft::cli {
@@ -26,8 +27,8 @@ bool NamesTransport(const config::Config& config) {
 }  // namespace
 
 absl::StatusOr<Endpoint> ChooseEndpoint(const EndpointOptions& options) {
-  absl::StatusOr<config::Config> config =
-      config::LoadChosen(options.config, options.transport, options.plaintext);
+  absl::StatusOr<config::Config> config = config::LoadChosen(
+      options.config, options.transport, options.plaintext, &router::FindProblems);
   if (!config.ok()) return config.status();
   const std::string& listen = config->rpc().listen();
   absl::StatusOr<Address> address = Address::Parse(!options.address.empty() ? options.address

@@ -27,15 +27,22 @@ namespace {
 
 std::string Tenths(double number) { return absl::StrFormat("%.1f", number); }
 
+// What the router does not say is not known to it.
+std::string OrDash(const JsonObject& object, const char* name, std::string (*print)(double)) {
+  return object.fields().contains(name) ? print(NumberOf(object, name)) : "-";
+}
+
 void PrintServers(const std::string& worker, const JsonObject& router,
                   std::vector<std::vector<std::string>>* rows) {
   for (const auto& value : ListOf(router, "servers").values()) {
     const JsonObject& server = value.struct_value();
+    const std::string origin = TextOf(server, "origin");
     rows->push_back({worker, Printable(TextOf(server, "address")), TextOf(server, "state"),
-                     TextOf(server, "origin"), Whole(NumberOf(server, "slots")),
+                     origin.empty() ? "-" : origin, Whole(NumberOf(server, "slots")),
                      Whole(NumberOf(server, "weight")), Whole(NumberOf(server, "outstanding")),
-                     Whole(NumberOf(server, "forwarded")), Whole(NumberOf(server, "feedbacks")),
-                     Whole(NumberOf(server, "silent_ms"))});
+                     Whole(NumberOf(server, "requests_per_s")),
+                     OrDash(server, "service_us", Tenths), Whole(NumberOf(server, "forwarded")),
+                     Whole(NumberOf(server, "feedbacks")), OrDash(server, "silent_ms", Whole)});
   }
 }
 
@@ -48,6 +55,9 @@ void PrintTenants(const std::string& worker, const JsonObject& queue,
   }
 }
 
+// As many servers as a page shows at most (host/worker_page.h).
+constexpr char kPage[] = "/router?limit=1000";
+
 void PrintRouter(const std::string& worker, const JsonObject& router) {
   const JsonObject& queue = ObjectOf(router, "queue");
   std::printf("worker %s: %s, control at %s; policy %s, %s\n", worker.c_str(),
@@ -59,6 +69,10 @@ void PrintRouter(const std::string& worker, const JsonObject& router) {
               Whole(NumberOf(queue, "length")).c_str(), Whole(NumberOf(queue, "max")).c_str(),
               Tenths(NumberOf(queue, "wait_p50_us")).c_str(),
               Tenths(NumberOf(queue, "wait_p99_us")).c_str());
+  const double shown = ListOf(router, "servers").values_size();
+  if (const double total = NumberOf(router, "servers_total"); shown < total) {
+    std::printf("  %s of its %s servers are shown\n", Whole(shown).c_str(), Whole(total).c_str());
+  }
 }
 
 // What is not zero.
@@ -71,9 +85,9 @@ void AddCounters(const JsonObject& router, std::map<std::string, std::string>* c
 }
 
 void PrintRouters(const std::vector<JsonObject>& workers) {
-  std::vector<std::vector<std::string>> servers = {{"WORKER", "SERVER", "STATE", "ORIGIN", "SLOTS",
-                                                    "WEIGHT", "OUTSTANDING", "FORWARDED",
-                                                    "FEEDBACKS", "SILENT MS"}};
+  std::vector<std::vector<std::string>> servers = {
+      {"WORKER", "SERVER", "STATE", "ORIGIN", "SLOTS", "WEIGHT", "OUTSTANDING", "REQUESTS/S",
+       "SERVICE US", "FORWARDED", "FEEDBACKS", "SILENT MS"}};
   std::vector<std::vector<std::string>> tenants = {{"WORKER", "TENANT", "WEIGHT", "WAITING"}};
   std::map<std::string, std::string> counters;
   for (const JsonObject& worker : workers) {
@@ -175,10 +189,11 @@ int Execute(Change change, Arguments arguments) {
 
 int RouterShow(Arguments arguments) {
   Flags flags("router show",
-              "Shows a running router: its servers, what waits and how long it did. Exit status 1\n"
-              "if a worker does not answer.");
+              "Shows a running router: its servers, what waits and how long it did. Requests a\n"
+              "second and the time that servers take for one are those of the last second. Exit\n"
+              "status 1 if a worker does not answer.");
   return ShowWorkers(
-      flags, arguments, [] { return "/router?limit=1000"; },
+      flags, arguments, [] { return kPage; },
       [](const std::vector<JsonObject>& workers) { PrintRouters(workers); });
 }
 

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/cli/router_config.h"
 
-#include <utility>
+#include <cstddef>
+#include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "weft/config/loader.h"
 #include "weft/config/settings.h"
 #include "weft/config/validate.h"
@@ -29,6 +33,15 @@ absl::Status Overlay(const RouterFlags& flags, config::Config* config) {
   if (!flags.policy.empty()) router.set_policy(flags.policy);
   if (flags.slots != 0) router.set_slots(static_cast<uint32_t>(flags.slots));
   if (flags.join) router.set_join(true);
+  if (flags.keep_source) router.set_forwarding(config::Router::KEEP_SOURCE);
+  if (flags.plaintext) {
+    if (router.has_control_security() && !router.control_security().has_plaintext()) {
+      return absl::InvalidArgumentError(
+          "--plaintext, but the configuration has keys (router.control_security); give one of the "
+          "two");
+    }
+    router.mutable_control_security()->mutable_plaintext();
+  }
   if (!flags.metrics.empty()) config->mutable_metrics()->set_listen(flags.metrics);
   if (flags.servers.empty()) return absl::OkStatus();
   auto servers = router::ParseServers(flags.servers);
@@ -40,7 +53,28 @@ absl::Status Overlay(const RouterFlags& flags, config::Config* config) {
   return absl::OkStatus();
 }
 
-// What is wrong only now that both have been put together: the option that said it, if one did.
+// `problem`, named by the option that caused it, if one did.
+std::string Describe(const config::Problem& problem, const RouterFlags& flags) {
+  constexpr absl::string_view kServer = "router.servers[";
+  size_t server = 0;
+  if (!flags.servers.empty() && absl::StartsWith(problem.field, kServer)) {
+    const absl::string_view rest = absl::string_view(problem.field).substr(kServer.size());
+    static_cast<void>(absl::SimpleAtoi(rest.substr(0, rest.find(']')), &server));
+    return absl::StrCat("--servers: ", router::NameEntry(flags.servers, server), ": ",
+                        problem.what);
+  }
+  const std::tuple<const char*, const char*, const std::string&> options[] = {
+      {"router.listen", "--listen", flags.listen},
+      {"router.control", "--control", flags.control},
+      {"router.policy", "--policy", flags.policy},
+      {"metrics.listen", "--metrics", flags.metrics}};
+  for (const auto& [field, option, value] : options) {
+    if (!value.empty() && problem.field == field) return absl::StrCat(option, ": ", problem.what);
+  }
+  return absl::StrCat(problem.field, ": ", problem.what);
+}
+
+// What is wrong only now that both have been put together.
 absl::Status Check(const RouterFlags& flags, const config::Config& config) {
   if (config.router().listen().empty()) {
     return absl::InvalidArgumentError(
@@ -50,20 +84,14 @@ absl::Status Check(const RouterFlags& flags, const config::Config& config) {
   std::vector<config::Problem> problems = config::FindProblems(config, {});
   if (problems.empty()) problems = router::FindProblems(config);
   if (problems.empty()) return absl::OkStatus();
-  const config::Problem& problem = problems.front();
-  const std::pair<const char*, const std::string&> options[] = {{"listen", flags.listen},
-                                                                {"control", flags.control},
-                                                                {"servers", flags.servers},
-                                                                {"policy", flags.policy}};
-  for (const auto& [name, value] : options) {
-    if (!value.empty() && absl::StartsWith(problem.field, absl::StrCat("router.", name))) {
-      return absl::InvalidArgumentError(absl::StrCat("--", name, ": ", problem.what));
-    }
-  }
-  if (!flags.metrics.empty() && problem.field == "metrics.listen") {
-    return absl::InvalidArgumentError(absl::StrCat("--metrics: ", problem.what));
-  }
-  return absl::InvalidArgumentError(absl::StrCat(problem.field, ": ", problem.what));
+  return absl::InvalidArgumentError(Describe(problems.front(), flags));
+}
+
+// Kernel sockets send under clients' addresses if they are told so when they are opened.
+void AllowForeignSource(config::Config* config) {
+  config::Transport& transport = *config->mutable_transport();
+  if (transport.name() != "linux" || config->has_netstack()) return;
+  transport.mutable_linux()->set_foreign_source(true);
 }
 
 }  // namespace
@@ -83,6 +111,10 @@ void RouterFlags::Declare(Flags& flags) {
   flags.Number("slots", "N", "with jbsq, requests at a server at a time; 0: as configured, or 2",
                &slots, 0, UINT16_MAX);
   flags.Bool("join", "take servers that JOIN", &join);
+  flags.Bool("keep-source",
+             "send requests on under their clients' addresses, as servers of the\n"
+             "                         original need it; over kernel sockets with CAP_NET_RAW only",
+             &keep_source);
   flags.Text("metrics", "HOST:PORT", "serve metrics, pages and weft router show there", &metrics);
   flags.Config(&config, &transport, &plaintext);
 }
@@ -91,6 +123,12 @@ absl::StatusOr<config::Config> ChooseRouterConfig(const RouterFlags& flags) {
   absl::StatusOr<config::Config> config =
       config::LoadChosen(flags.config, flags.transport, flags.plaintext, &router::FindProblems);
   if (!config.ok()) return config.status();
+  if (config->has_security() && !config->security().has_plaintext()) {
+    return absl::InvalidArgumentError(
+        "security: a router must read the headers of requests, which are plain therefore; remove "
+        "the section. FEEDBACK and JOIN are protected by router.control_security; where requests "
+        "must be protected too, let clients choose servers themselves (rpc.balancer)");
+  }
   if (absl::Status status = Overlay(flags, &*config); !status.ok()) return status;
   if (absl::Status status = Check(flags, *config); !status.ok()) return status;
   if (!NamesTransport(*config)) {
@@ -98,6 +136,7 @@ absl::StatusOr<config::Config> ChooseRouterConfig(const RouterFlags& flags) {
     const TransportPlugin* plugin = FindTransportFor(listen->kind());  // Check() has parsed it
     if (plugin != nullptr) config::SelectTransport(plugin->name, config->mutable_transport());
   }
+  if (flags.keep_source) AllowForeignSource(&*config);
   const TransportPlugin* plugin = FindTransport(config->transport().name());
   if (plugin != nullptr && plugin->capabilities.virtual_time) {
     return absl::InvalidArgumentError(

@@ -15,16 +15,18 @@ namespace weft::cli {
 
 // What stands on the command line. It wins over the file.
 struct RouterFlags {
-  std::string config;      // --config
-  std::string transport;   // --transport
-  bool plaintext = false;  // --plaintext
-  std::string listen;      // and so on: the configuration's fields `router`; empty or 0: not given
-  std::string control;
-  std::string servers;
-  std::string policy;
+  std::string config = {};     // --config
+  std::string transport = {};  // --transport
+  bool plaintext = false;      // --plaintext
+  // Fields of `router`; empty or 0: not given.
+  std::string listen = {};
+  std::string control = {};
+  std::string servers = {};
+  std::string policy = {};
   uint64_t slots = 0;
   bool join = false;
-  std::string metrics;  // metrics.listen
+  bool keep_source = false;  // forwarding, and what the transport needs for it
+  std::string metrics = {};  // metrics.listen
 
   void Declare(Flags& flags);
 };

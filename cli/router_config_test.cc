@@ -66,6 +66,31 @@ TEST_F(RouterConfigTest, TheCommandLineWinsOverTheFile) {
   EXPECT_TRUE(config->router().join());
 }
 
+TEST_F(RouterConfigTest, SourcesAreKeptWithWhatTheTransportNeedsForIt) {
+  const auto config = ChooseRouterConfig({.listen = "127.0.0.1:1", .keep_source = true});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->router().forwarding(), config::Router::KEEP_SOURCE);
+  EXPECT_TRUE(config->transport().linux().foreign_source());
+  const auto shm = ChooseRouterConfig({.listen = "shm:router", .keep_source = true});
+  ASSERT_TRUE(shm.ok()) << shm.status();
+  EXPECT_FALSE(shm->transport().has_linux());
+}
+
+TEST_F(RouterConfigTest, PlainTextIsChosenForServersThatJoin) {
+  const auto config = ChooseRouterConfig({.plaintext = true, .listen = "127.0.0.1:1"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_TRUE(config->router().control_security().has_plaintext());
+  EXPECT_TRUE(absl::StartsWith(
+      ErrorOf({.config = Write("router { listen: '127.0.0.1:1' control_security { psk { "
+                               "peers_file: 'peers' } } }"),
+               .plaintext = true}),
+      "--plaintext, but the configuration has keys (router.control_security)"));
+  EXPECT_TRUE(absl::StartsWith(
+      ErrorOf({.config = Write("router { listen: '127.0.0.1:1' } security { psk { peers_file: "
+                               "'peers' } }")}),
+      "security: a router must read the headers of requests"));
+}
+
 TEST_F(RouterConfigTest, ErrorsNameTheFileOrTheOption) {
   const std::string path = Write("router {\n  listen: '127.0.0.1:1'\n  policy: 'jbs'\n}");
   EXPECT_EQ(ErrorOf({.config = path}),
@@ -79,7 +104,14 @@ TEST_F(RouterConfigTest, ErrorsNameTheFileOrTheOption) {
             "--servers: entry 2, at character 13, '127.0.0.1:x': address '127.0.0.1:x': the port "
             "must be 0 to 65535");
   EXPECT_EQ(ErrorOf({.listen = "127.0.0.1:1", .servers = "127.0.0.1:2:2,127.0.0.1:3"}),
-            "--servers: 127.0.0.1:3 is in router.servers[0] already; give each server once");
+            "--servers: entry 2, at character 15, '127.0.0.1:3': 127.0.0.1:3 is in "
+            "router.servers[0] already; give each server once");
+  EXPECT_EQ(ErrorOf({.listen = "127.0.0.1:1", .servers = "127.0.0.1:2,127.0.0.1:1"}),
+            "--servers: entry 2, at character 13, '127.0.0.1:1': 127.0.0.1:1 is where the router "
+            "itself listens; give a server");
+  EXPECT_EQ(ErrorOf({.listen = "127.0.0.1:1", .servers = "127.0.0.1:2:2000"}),
+            "--servers: entry 1, at character 1, '127.0.0.1:2:2000': is server number 2000, but "
+            "router.servers_max is 1024; give fewer, or raise it");
   EXPECT_TRUE(absl::StartsWith(ErrorOf({.listen = "nowhere"}), "--listen: address 'nowhere': "));
   EXPECT_TRUE(absl::StartsWith(ErrorOf({.listen = "127.0.0.1:1", .metrics = "x"}),
                                "--metrics: 'x' is not"));

@@ -27,7 +27,6 @@
 #include "weft/router/router.h"
 #include "weft/router/router_group.h"
 #include "weft/router/server_metrics.h"
-#include "weft/rpc/port_protection.h"
 #include "weft/rpc/security/security.h"
 
 namespace weft::cli {
@@ -49,14 +48,15 @@ struct Program {
   uint64_t leases_expired = 0;
 };
 
-// A worker's router. It ends when nothing waits any more, and what it has counted goes to the totals
-// then.
+// A worker's router. It ends when nothing waits any more, and what it has counted goes to the
+// totals then.
 class OneRouter {
  public:
   OneRouter(Worker& worker, std::unique_ptr<Router> router, Program& program)
       : loop_(worker.loop()), router_(std::move(router)), program_(program) {
     worker.BeforeEnd([this](auto done) {
       done_ = std::move(done);
+      refuse_at_ns_ = loop_.now_ns() + kWaitNs;
       LookAtQueue(this, loop_.now_ns());
     });
   }
@@ -70,10 +70,13 @@ class OneRouter {
 
  private:
   static constexpr int64_t kLookNs = 1'000'000;
+  static constexpr int64_t kWaitNs = 900'000'000;  // of the second that the host gives
 
-  // Routing goes on meanwhile: what clients have sent already is not to be lost.
+  // Routing goes on meanwhile: what clients have sent already is not to be lost. What waits for too
+  // long is refused, so that clients need not find out by themselves.
   static void LookAtQueue(void* self, int64_t now_ns) {
     auto& one = *static_cast<OneRouter*>(self);
+    if (now_ns >= one.refuse_at_ns_) one.router_->RefuseAll();
     if (one.router_->dispatcher().queue_length() == 0) return one.done_();
     one.loop_.timers().Schedule(one.timer_, now_ns + kLookNs);
   }
@@ -82,12 +85,33 @@ class OneRouter {
   const std::unique_ptr<Router> router_;
   Program& program_;
   absl::AnyInvocable<void()> done_;
+  int64_t refuse_at_ns_ = 0;
   Timer timer_{&OneRouter::LookAtQueue, this};
 };
 
-// How the configuration protects the port for control. With keys, who joins needs a rule.
+// Servers JOIN from other machines without protection only where that was chosen.
+absl::Status CheckJoin(const RouterOptions& options, const Program& program) {
+  if (!options.join || program.control_security != nullptr || options.control.is_within_machine()) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "router.join: servers join at ", options.control.ToString(),
+      ", which is beyond this machine, and nothing says how that is protected. Write into "
+      "`router { }` of the configuration `control_security { psk { ... } }` or `control_security "
+      "{ x509 { ... } }` for mutual authentication, or `control_security { plaintext { } }` for "
+      "none, as --plaintext does; docs/router.md says more"));
+}
+
+// How the configuration protects the port for control.
 absl::Status ChooseProtection(const config::Router& config, Program* program) {
-  if (!config.has_control_security()) return absl::OkStatus();
+  if (!config.has_control_security()) return CheckJoin(program->options, *program);
+  if (!config.control_security().has_plaintext() &&
+      program->options.control == program->options.listen) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "router.control_security: ", program->options.control.ToString(),
+        " is where requests come to as well, which nothing can protect; give router.control an "
+        "address of its own"));
+  }
   auto security = rpc::Security::Open(config.control_security());
   if (!security.ok()) {
     return absl::Status(security.status().code(),
@@ -97,7 +121,8 @@ absl::Status ChooseProtection(const config::Router& config, Program* program) {
   return absl::OkStatus();
 }
 
-// Of a new configuration too: the rules of the one that the program began with.
+// With keys, whom the rules do not allow cannot join. Of a new configuration too, by the rules of
+// the one that the program began with.
 void Protect(const Program& program, RouterOptions* options) {
   const auto& security = program.control_security;
   if (security == nullptr || security->mode() == rpc::Security::Mode::kPlaintext) return;
@@ -116,11 +141,8 @@ absl::StatusOr<std::unique_ptr<DatagramPort>> OpenControl(Worker& worker, Progra
     return absl::Status(port.status().code(),
                         absl::StrCat("router.control: ", port.status().message()));
   }
-  if (options.join || program.control_security != nullptr) {
-    return rpc::Protect(worker.loop(), *std::move(port), program.control_security.get(),
-                        rpc::Role::kServer);
-  }
-  return port;
+  if (program.control_security == nullptr) return port;
+  return program.control_security->Protect(worker.loop(), *std::move(port), rpc::Role::kServer);
 }
 
 absl::StatusOr<Address> AddressIn(const HttpRequest& request) {
@@ -163,7 +185,14 @@ absl::StatusOr<std::string> End(Router& router, const HttpRequest& request,
   return absl::StrCat(address->ToString(), told);
 }
 
-absl::Status Apply(Router& router, const Program& program, const config::Config& config) {
+absl::Status Apply(Worker& worker, Router& router, const Program& program,
+                   const config::Config& config) {
+  if (config.router().control_security().SerializeAsString() !=
+      worker.config().router().control_security().SerializeAsString()) {
+    return absl::FailedPreconditionError(
+        "router.control_security: takes effect when the router starts; leave it as it was, or "
+        "start anew");
+  }
   auto options = RouterOptions::From(config);
   if (!options.ok()) return options.status();
   // Chosen by the system, or by the transport, when it began.
@@ -173,6 +202,7 @@ absl::Status Apply(Router& router, const Program& program, const config::Config&
   if (options->control.is_ip() && options->control.port() == 0) {
     options->control = program.options.control;
   }
+  if (absl::Status status = CheckJoin(*options, program); !status.ok()) return status;
   Protect(program, &*options);
   return router.Apply(*options);
 }
@@ -186,8 +216,9 @@ void TakeCommands(Worker& worker, Router& router, const Program& program) {
   worker.Accept("router/remove", [&router](const HttpRequest& r) {
     return End(router, r, &Router::Remove, " is removed");
   });
-  worker.OnReload(
-      [&router, &program](const config::Config& config) { return Apply(router, program, config); });
+  worker.OnReload([&worker, &router, &program](const config::Config& config) {
+    return Apply(worker, router, program, config);
+  });
 }
 
 absl::StatusOr<std::shared_ptr<void>> Serve(Worker& worker, Program& program) {
@@ -271,10 +302,11 @@ absl::Status RunRouter(const RouterFlags& flags) {
 
 int RouterServe(Arguments arguments) {
   RouterFlags options;
-  Flags flags("router serve",
-              "Spreads requests over servers, which answer the clients directly, until it is\n"
-              "interrupted; what waits then is forwarded, for a second at most. SIGHUP reads the\n"
-              "configuration again without losing a request. docs/router.md is the guide.");
+  Flags flags(
+      "router serve",
+      "Spreads requests over servers, which answer the clients directly, until it is\n"
+      "interrupted; what waits then is forwarded within a second, or refused. SIGHUP reads\n"
+      "the configuration again without losing a request. docs/router.md is the guide.");
   options.Declare(flags);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
   const absl::Status status = RunRouter(options);

@@ -90,6 +90,7 @@ write_config round_robin "${servers[a]}" "${servers[b]}" "${servers[c]}"
 kill -HUP "${pids[router]}"
 await "c is up" state_is "${servers[c]}" up
 "$cli/weft" router show "$http" | grep -q 'policy round_robin' || fail "another policy"
+"$cli/weft" router show "$http" | grep -q 'OUTSTANDING  REQUESTS/S  SERVICE US' || fail "rates"
 ping || fail "ping after reload: $(cat "$run/ping.out")"
 write_config jbsk "${servers[a]}"
 kill -HUP "${pids[router]}"
@@ -108,6 +109,23 @@ wait "${pids[router]}" || fail "the router's exit status is $?"
 unset 'pids[router]'
 grep -q '^forwarded [1-9][0-9]* requests' "$run/router.out" || fail "its last words"
 
+# What waits for servers that take too long is refused at the end, not forgotten.
+start slow '^listening on' "$cli/weft" rpc serve --config "$run/server.cfg" --listen 127.0.0.1:0 --delay 30s
+echo 'router { listen: "127.0.0.1:0" control: "127.0.0.1:0" slots: 1 lease_us: 3600000000 }' >"$run/full.cfg"
+start full '^routing at' "$cli/router" --config "$run/full.cfg" --metrics 127.0.0.1:0 \
+  --servers "$(sed -n 's/^listening on \([^ ]*\) .*/\1/p' "$run/slow.out")"
+http=$(sed -n 's,^metrics at http://\(.*\)/metrics$,\1,p' "$run/full.out")
+address=$(sed -n 's/^routing at \([^ ]*\) .*/\1/p' "$run/full.out")
+"$cli/weft" rpc ping "$address" --wire original --count 9 --outstanding 9 --timeout 60s --json >"$run/last.out" &
+asker=$!
+waits() { "$cli/weft" router show "$http" | grep -q ' 8 of at most'; }
+await "8 requests wait" waits
+kill -TERM "${pids[full]}"
+wait "${pids[full]}" || fail "the full router's exit status is $?"
+unset 'pids[full]'
+grep -q ' 8 refused' "$run/full.out" || fail "what waited is forgotten: $(cat "$run/full.out")"
+kill "$asker"
+
 # The short form, and what is wrong with it.
 start short '^routing at' "$cli/weft" router serve --listen 127.0.0.1:0 --control 127.0.0.1:0 \
   --servers "${servers[a]},${servers[b]}:1" --policy jsq --slots 2
@@ -118,6 +136,13 @@ for wrong in "--policy fc" "--servers 127.0.0.1:1,x" "--listen nowhere" "--slots
   [[ $status == 2 ]] || fail "$wrong: exit status $status"
   grep -q "^weft router serve: ${wrong%% *}: " "$run/wrong.err" || fail "$wrong: $(cat "$run/wrong.err")"
 done
+
+# Who may join from other machines has to be said.
+status=0
+timeout 10 "$cli/router" --listen 0.0.0.0:0 --join >"$run/join.out" 2>"$run/join.err" || status=$?
+[[ $status == 1 ]] && grep -q '^weft router serve: router.join: .*control_security' "$run/join.err" ||
+  fail "join: exit status $status: $(cat "$run/join.err")"
+start join '^routing at' "$cli/router" --listen 0.0.0.0:0 --control 0.0.0.0:0 --join --plaintext
 status=0
 "$cli/weft" config check "$run/router.cfg" 2>"$run/check.err" || status=$?
 [[ $status == 2 ]] && grep -q "router.policy" "$run/check.err" || fail "config check"

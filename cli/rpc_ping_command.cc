@@ -11,11 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "weft/cli/command.h"
 #include "weft/cli/endpoint.h"
@@ -24,12 +26,15 @@
 #include "weft/core/loop.h"
 #include "weft/core/suggest.h"
 #include "weft/host/host.h"
+#include "weft/r2p2/policy/policy.h"
+#include "weft/router/config_check.h"
 #include "weft/rpc/balancer.h"
 #include "weft/rpc/client.h"
 #include "weft/rpc/describe.h"
 #include "weft/rpc/load_generator.h"
 #include "weft/rpc/metrics.h"
 #include "weft/rpc/options.h"
+#include "weft/transports/address.h"
 
 namespace weft::cli {
 namespace {
@@ -39,8 +44,9 @@ constexpr char kNoAddress[] = "no ADDRESS given";
 
 struct PingOptions {
   EndpointOptions endpoint;
-  std::string servers;  // several, with commas
-  std::string policy;   // empty: the configuration's
+  std::string servers;                     // several, with commas
+  const char* servers_from = "--servers";  // who says which
+  std::string policy;                      // empty: the configuration's
   uint64_t count = 1000;
   uint64_t size = 64;
   uint64_t rate = 0;
@@ -206,15 +212,47 @@ absl::StatusOr<PingReport> Measure(Endpoint& endpoint, const PingOptions& option
   return report;
 }
 
+absl::Status CheckPolicy(const std::string& name) {
+  if (name.empty()) return absl::OkStatus();
+  const auto policy = r2p2::MakePolicy(name, 0);
+  return policy.ok()
+             ? absl::OkStatus()
+             : absl::InvalidArgumentError(absl::StrCat("--policy: ", policy.status().message()));
+}
+
+// Each an address of its own.
+absl::StatusOr<std::vector<std::string>> ServersOf(const PingOptions& options) {
+  const std::string& list = options.servers;
+  std::vector<std::string> servers;
+  if (list.empty()) return servers;
+  absl::flat_hash_set<Address> seen;
+  for (const absl::string_view entry : absl::StrSplit(list, ',')) {
+    const auto wrong = [&](absl::string_view why) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          options.servers_from, ": ", router::NameEntry(list, servers.size()), ": ", why));
+    };
+    const absl::StatusOr<Address> address = Address::Parse(entry);
+    if (!address.ok()) return wrong(address.status().message());
+    if (!seen.insert(*address).second) return wrong("is there twice; give each server once");
+    servers.emplace_back(entry);
+  }
+  return servers;
+}
+
 // The address and a configuration with the servers: those of the command line; without any, those
 // of a configuration that has a balancer.
 absl::StatusOr<Endpoint> ChooseServers(PingOptions& options) {
-  std::vector<std::string> servers = absl::StrSplit(options.servers, ',', absl::SkipWhitespace());
-  if (!options.endpoint.address.empty() && !servers.empty()) {
+  if (!options.endpoint.address.empty() && !options.servers.empty()) {
     return absl::InvalidArgumentError("ADDRESS and --servers: only one of them");
   }
-  const bool named = !options.endpoint.address.empty() || !servers.empty();
-  if (!servers.empty()) options.endpoint.address = servers.front();
+  const absl::StatusOr<std::vector<std::string>> servers = ServersOf(options);
+  if (!servers.ok()) return servers.status();
+  if (absl::Status status = CheckPolicy(options.policy); !status.ok()) return status;
+  const bool named = !options.endpoint.address.empty() || !servers->empty();
+  if (!options.policy.empty() && named && servers->size() < 2) {
+    return absl::InvalidArgumentError("--policy: there is one server only; give more by --servers");
+  }
+  if (!servers->empty()) options.endpoint.address = servers->front();
   absl::StatusOr<Endpoint> endpoint = ChooseEndpoint(options.endpoint);
   if (!endpoint.ok()) return endpoint;
   config::Rpc& rpc = *endpoint->config.mutable_rpc();
@@ -224,10 +262,11 @@ absl::StatusOr<Endpoint> ChooseServers(PingOptions& options) {
     }
     // The transport was chosen for another address.
     options.servers = absl::StrJoin(rpc.servers(), ",");
+    options.servers_from = "rpc.servers";
     return ChooseServers(options);
   }
   rpc.clear_servers();
-  for (const std::string& server : servers) rpc.add_servers(server);
+  for (const std::string& server : *servers) rpc.add_servers(server);
   if (!options.policy.empty()) rpc.mutable_balancer()->set_policy(options.policy);
   return endpoint;
 }

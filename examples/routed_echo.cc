@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A router at work: a client, the router, a fast and a slow server, in one program, over any
-// transport. The servers join the router; it gives each request to one of them, and that one answers
-// the client itself, as the addresses show that replies came from.
+// transport. The servers join the router; it gives each request to one of them, and that one
+// answers the client itself, as the addresses show that replies came from.
 //
 //   routed_echo
 //   routed_echo --policy round_robin
@@ -39,7 +39,7 @@
 #include "weft/transports/registry.h"
 
 ABSL_FLAG(std::string, policy, "", "who gets a request; without it, the configuration's, or jbsq");
-ABSL_FLAG(int, requests, 2000, "how many");
+ABSL_FLAG(int, requests, 2000, "how many, 1 at least");
 
 namespace {
 
@@ -246,6 +246,9 @@ void Print(const Show& show, const std::string& transport) {
 absl::Status Run() {
   auto config = weft::config::FromFlags();
   if (!config.ok()) return config.status();
+  if (absl::GetFlag(FLAGS_requests) < 1) {
+    return absl::InvalidArgumentError("--requests: give 1 or more");
+  }
   if (!config->host().has_workers() && !config->has_netstack()) {
     config->mutable_host()->set_workers(4);  // one for each part
   }

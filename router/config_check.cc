@@ -98,7 +98,8 @@ void CheckCount(const std::string& field, const config::RouterServer& server,
   }
 }
 
-void CheckServers(const config::Router& router, const Address& listen, Problems* problems) {
+void CheckServers(const config::Router& router, const Address& listen, const Address& control,
+                  Problems* problems) {
   absl::flat_hash_map<Address, int> seen;
   uint64_t servers = 0;
   for (int i = 0; i < router.servers_size(); ++i) {
@@ -123,7 +124,14 @@ void CheckServers(const config::Router& router, const Address& listen, Problems*
     }
     const uint32_t ports = address.is_ip() ? server.count() : 1;
     for (uint32_t j = 0; j < ports; ++j) {
-      const auto [first, is_new] = seen.emplace(Shifted(address, j), i);
+      const Address server = Shifted(address, j);
+      if (server == listen || server == control) {
+        Add(field + ".address",
+            absl::StrCat(server.ToString(), " is where the router itself listens; give a server"),
+            problems);
+        break;
+      }
+      const auto [first, is_new] = seen.emplace(server, i);
       if (is_new) continue;
       Add(field,
           absl::StrCat(first->first.ToString(), " is in router.servers[", first->second,
@@ -171,8 +179,9 @@ void CheckTenants(const config::Router& router, Problems* problems) {
 
 void CheckRouter(const config::Router& router, Problems* problems) {
   const Address listen = CheckAddress("router.listen", router.listen(), problems);
+  Address control = DefaultControl(listen);
   if (!router.control().empty()) {
-    const Address control = CheckAddress("router.control", router.control(), problems);
+    control = CheckAddress("router.control", router.control(), problems);
     if (listen.kind() != Address::Kind::kNone && control.kind() != Address::Kind::kNone &&
         !SameKind(listen, control)) {
       Add("router.control",
@@ -182,7 +191,7 @@ void CheckRouter(const config::Router& router, Problems* problems) {
     }
   }
   CheckPolicy("router.policy", router.policy(), problems);
-  CheckServers(router, listen, problems);
+  CheckServers(router, listen, control, problems);
   CheckTenants(router, problems);
 }
 
@@ -210,13 +219,34 @@ std::vector<Problem> FindProblems(const config::Config& config) {
   return problems;
 }
 
+Address DefaultControl(const Address& listen) {
+  switch (listen.kind()) {
+    case Address::Kind::kIpv4:
+      return Address::Ipv4(listen.ipv4(), kControlPort);
+    case Address::Kind::kIpv6:
+      return Address::Ipv6(listen.ipv6(), kControlPort, listen.scope());
+    default:
+      return listen;
+  }
+}
+
+std::string NameEntry(absl::string_view list, size_t index) {
+  size_t at = 1;  // of the entry's first character
+  size_t i = 0;
+  for (const absl::string_view entry : absl::StrSplit(list, ',')) {
+    if (i++ == index) {
+      return absl::StrCat("entry ", index + 1, ", at character ", at, ", '", entry, "'");
+    }
+    at += entry.size() + 1;
+  }
+  return absl::StrCat("entry ", index + 1);
+}
+
 absl::StatusOr<std::vector<config::RouterServer>> ParseServers(absl::string_view text) {
   std::vector<config::RouterServer> servers;
-  size_t at = 1;  // of the entry's first character
   for (const absl::string_view entry : absl::StrSplit(text, ',')) {
     const auto wrong = [&](absl::string_view why) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "entry ", servers.size() + 1, ", at character ", at, ", '", entry, "': ", why));
+      return absl::InvalidArgumentError(absl::StrCat(NameEntry(text, servers.size()), ": ", why));
     };
     config::RouterServer server;
     absl::string_view address = entry;
@@ -241,7 +271,6 @@ absl::StatusOr<std::vector<config::RouterServer>> ParseServers(absl::string_view
     CheckCount("", server, CheckTarget("", server.address(), &problems), &problems);
     if (!problems.empty()) return wrong(problems.front().what);
     servers.push_back(std::move(server));
-    at += entry.size() + 1;
   }
   return servers;
 }

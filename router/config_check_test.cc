@@ -77,6 +77,17 @@ TEST(ConfigCheckTest, RangesOfPorts) {
       "or raise it");
 }
 
+TEST(ConfigCheckTest, ARouterIsNoServerOfItsOwn) {
+  EXPECT_EQ(Said("servers { address: '10.0.0.1:7999' count: 2 }", "10.0.0.1:8000"),
+            "f:2:11: router.servers[0].address: 10.0.0.1:8000 is where the router itself listens; "
+            "give a server");
+  EXPECT_EQ(Said("servers { address: '10.0.0.1:9000' }", "10.0.0.1:8000"),
+            "f:2:11: router.servers[0].address: 10.0.0.1:9000 is where the router itself listens; "
+            "give a server");
+  EXPECT_EQ(Said("control: '10.0.0.1:9001' servers { address: '10.0.0.1:9000' }", "10.0.0.1:8000"),
+            "");
+}
+
 TEST(ConfigCheckTest, Tenants) {
   EXPECT_EQ(
       Said("tenants { name: 'a' clients: '10.1.0.0/33' }"),

@@ -11,6 +11,7 @@ int64_t ControlPath::CheckHealth(int64_t now_ns) {
   int64_t shortest_ns = settings_.keepalive_ns;
   members_.ForEach([&](Member& member) {
     shortest_ns = std::min(shortest_ns, member.life.keepalive_ns);
+    member.rates.Update(member.forwarded, now_ns);
     CheckOne(member, now_ns);
   });
   // Slots may have come back, or the last server may have gone.

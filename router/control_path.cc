@@ -161,7 +161,9 @@ void ControlPath::OnFeedbackBatch(const Datagram& datagram, Member& member, int6
   stats_.feedback_repeated += news.begin;
   stats_.feedback_lost += news.missing;
   for (size_t i = news.begin; i < batch.count; ++i) {
-    OnDone(member, r2p2::ReadFeedbackEntry(bytes, i).request, now_ns);
+    const r2p2::FeedbackEntry entry = r2p2::ReadFeedbackEntry(bytes, i);
+    member.rates.Served(entry.service_ns);
+    OnDone(member, entry.request, now_ns);
   }
 }
 

@@ -54,6 +54,8 @@ constexpr Named<DispatcherStats> kDispatcherCounters[] = {
      &DispatcherStats::superseded},
     {"duplicates", "Requests that waited already, or came too late.", &DispatcherStats::ignored},
     {"done", "Slots that FEEDBACK gave back.", &DispatcherStats::done},
+    {"overtaken", "Slots that came back before FEEDBACK, with the client's next request.",
+     &DispatcherStats::overtaken},
     {"leases_expired", "Slots that came back for want of FEEDBACK.",
      &DispatcherStats::leases_expired},
     {"placements_lost", "Slots that came back because their server had gone.",

@@ -32,19 +32,25 @@ void AddMetrics(const Stats& stats, absl::Span<const Named<Stats>> counters,
   }
 }
 
-void Write(const Member& member, const Dispatcher& dispatcher, int64_t now_ns, JsonWriter& json) {
+// `judges`: this worker is the one that watches who is alive.
+void Write(const Member& member, const Dispatcher& dispatcher, bool judges, int64_t now_ns,
+           JsonWriter& json) {
   const r2p2::ServerSet& servers = dispatcher.servers();
   json.BeginObject();
   json.Field("address", member.server.address.ToString());
   json.Field("state", NameOf(member.state));
-  json.Field("origin", member.configured ? "configured" : "joined");
+  if (judges) json.Field("origin", member.configured ? "configured" : "joined");
   json.Field("slots", servers.slots(member.index));
   json.Field("weight", servers.weight(member.index));
   json.Field("outstanding", servers.outstanding(member.index));
   json.Field("forwarded", member.forwarded);
   json.Field("feedbacks", member.feedbacks);
-  json.Field("keepalive_ms", member.life.keepalive_ns / kNsPerMs);
-  json.Field("silent_ms", (now_ns - member.life.heard_ns) / kNsPerMs);
+  json.Field("requests_per_s", member.rates.requests_per_s());
+  if (member.rates.service_us() > 0) json.Field("service_us", member.rates.service_us());
+  if (judges) {
+    json.Field("keepalive_ms", member.life.keepalive_ns / kNsPerMs);
+    json.Field("silent_ms", (now_ns - member.life.heard_ns) / kNsPerMs);
+  }
   json.EndObject();
 }
 
@@ -69,21 +75,26 @@ void WriteQueue(const Dispatcher& dispatcher, const RouterOptions& options, Json
 
 }  // namespace
 
-void Router::Describe(JsonWriter& json) const {
+void Router::Describe(JsonWriter& json, size_t servers_max) const {
   json.BeginObject();
   json.Field("kind", "router");
   json.Field("worker", worker_);
   json.Field("address", listen_->local_address().ToString());
-  json.Field("control", (control_ != nullptr ? *control_ : *listen_).local_address().ToString());
+  json.Field("control", options_.control.ToString());
   json.Field("policy", dispatcher_->policy());
   json.Field("forwarding", keeps_source() ? "KEEP_SOURCE" : "ADDRESS_IN_HEADER");
   json.Field("outstanding", dispatcher_->servers().outstanding());
   json.Key("queue");
   WriteQueue(*dispatcher_, options_, json);
   json.Key("servers").BeginArray();
-  const int64_t now_ns = loop_.now_ns();
-  ForEachMember([&](const Member& member) { Write(member, *dispatcher_, now_ns, json); });
+  const bool judges = group_ == nullptr || worker_ == 0;
+  ForEachMember([&](const Member& member) {
+    if (servers_max == 0) return;
+    --servers_max;
+    Write(member, *dispatcher_, judges, loop_.now_ns(), json);
+  });
   json.EndArray();
+  json.Field("servers_total", members_->size());
   json.Key("stats").BeginObject();
   WriteStats(stats_, RouterCounters(), json);
   WriteStats(dispatcher_->stats(), DispatcherCounters(), json);
@@ -92,7 +103,7 @@ void Router::Describe(JsonWriter& json) const {
 }
 
 std::function<void(size_t, JsonWriter&)> Router::Description() const {
-  return [this](size_t, JsonWriter& json) { Describe(json); };
+  return [this](size_t limit, JsonWriter& json) { Describe(json, limit); };
 }
 
 void Router::ForEachMember(absl::FunctionRef<void(const Member&)> f) const {

@@ -106,6 +106,7 @@ bool Dispatcher::OnKnown(const Arrival& arrival, Placement& known, Decision* dec
       if (!IsLost(known)) {
         servers_.Return(known.server);
         ++returned_;
+        ++stats_.overtaken;
       }
       return false;
     case Placement::State::kDone:

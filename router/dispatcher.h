@@ -118,6 +118,7 @@ struct DispatcherStats {
   Counter superseded;  // waited, and gave way to a newer one of the same slot of the client
   Counter ignored;     // waited already, or were older than what is known
   Counter done;        // FEEDBACK that returned a slot
+  Counter overtaken;   // slots that came back before, as the client went on to its next request
   Counter leases_expired;
   Counter placements_lost;  // slots that came back because their server went
   Counter forgotten;        // remembered requests that gave way to new ones

@@ -22,6 +22,7 @@
 #include "weft/router/health.h"
 #include "weft/router/options.h"
 #include "weft/router/router_stats.h"
+#include "weft/router/server_rates.h"
 #include "weft/transports/datagram_port.h"
 
 namespace weft::router {
@@ -57,6 +58,7 @@ struct Member {
   int64_t told_ns = 0;              // when the first worker was last told of a sign of life
   uint64_t forwarded = 0;           // requests, repeated ones included
   uint64_t feedbacks = 0;           // that returned a slot
+  ServerRates rates;
   FeedbackSources feedback;
   std::vector<Known> peers;
 };

@@ -8,11 +8,10 @@
 #include "weft/netstack/ip_address.h"
 #include "weft/r2p2/policy/policy.h"
 #include "weft/router/clients.h"
+#include "weft/router/config_check.h"
 
 namespace weft::router {
 namespace {
-
-constexpr uint16_t kControlPort = 9000;  // of the original
 
 absl::Status Wrong(absl::string_view field, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("router.", field, ": ", what));
@@ -38,17 +37,7 @@ absl::Status ReadAddresses(const config::Router& config, RouterOptions* options)
     options->control = *std::move(control);
     return absl::OkStatus();
   }
-  const Address& at = options->listen;
-  switch (at.kind()) {
-    case Address::Kind::kIpv4:
-      options->control = Address::Ipv4(at.ipv4(), kControlPort);
-      break;
-    case Address::Kind::kIpv6:
-      options->control = Address::Ipv6(at.ipv6(), kControlPort, at.scope());
-      break;
-    default:
-      options->control = at;
-  }
+  options->control = DefaultControl(options->listen);
   return absl::OkStatus();
 }
 

@@ -72,7 +72,8 @@ class Router {
 
   // Goes on with other settings. Servers that are new are added, those that are gone are drained,
   // and nothing that waits is lost. FailedPrecondition, and nothing has changed, for settings that
-  // take effect at the start only: listen, control, servers_max, forwarding.
+  // take effect at the start only: listen, control, servers_max, forwarding; of resolving servers.
+  // ResourceExhausted for servers that were left out because others had joined; the rest holds.
   absl::Status Apply(const RouterOptions& options);
   // ResourceExhausted at servers_max; AlreadyExists.
   absl::Status Add(const RouterOptions::Server& server);
@@ -81,9 +82,13 @@ class Router {
   // Goes at once; the slots that it has come back. NotFound.
   absl::Status Remove(const Address& address);
 
-  // Members, queue, counters, as JSON (an object).
-  void Describe(JsonWriter& json) const;
-  // The same as a function. The router must outlive it.
+  // Of this worker alone, before it ends: requests that wait, and those that come yet, are refused
+  // (DROP) rather than forgotten. Those that are at servers are answered all the same.
+  void RefuseAll();
+
+  // Members (`servers_max` of them), queue, counters, as JSON (an object).
+  void Describe(JsonWriter& json, size_t servers_max = SIZE_MAX) const;
+  // The same as a function of that limit. The router must outlive it.
   std::function<void(size_t, JsonWriter&)> Description() const;
   void ForEachMember(absl::FunctionRef<void(const Member&)> f) const;
 
@@ -120,7 +125,7 @@ class Router {
   // Tells the other workers.
   void Publish(const MemberChange& change);
   absl::Status ApplyHere(const RouterOptions& options);
-  void ApplyServers(const RouterOptions& options);
+  absl::Status ApplyServers(const RouterOptions& options);
   ControlSettings SettingsOfControl() const;
   // After something has changed: sends what can go now.
   void Continue();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "weft/r2p2/policy/policy.h"
@@ -33,13 +34,22 @@ absl::Status Router::Apply(const RouterOptions& options) {
   if (options.control != options_.control) return NeedsRestart("control");
   if (options.servers_max != options_.servers_max) return NeedsRestart("servers_max");
   if (options.forwarding != options_.forwarding) return NeedsRestart("forwarding");
+  for (size_t i = 0; i < options.servers.size(); ++i) {
+    const Address& address = options.servers[i].address;
+    if (members_->Find(address) != nullptr) continue;
+    if (const auto peer = listen_->Resolve(address); !peer.ok()) {
+      return absl::Status(
+          peer.status().code(),
+          absl::StrCat("router.servers[", i, "].address: ", peer.status().message()));
+    }
+  }
   if (absl::Status status = ApplyHere(options); !status.ok()) return status;
   for (size_t i = 1; group_ != nullptr && i < group_->workers(); ++i) {
     group_->Post(i, [options](Router& other) { other.ApplyElsewhere(options); });
   }
-  ApplyServers(options);
+  const absl::Status status = ApplyServers(options);
   Continue();
-  return absl::OkStatus();
+  return status;
 }
 
 absl::Status Router::ApplyHere(const RouterOptions& options) {
@@ -65,19 +75,26 @@ absl::Status Router::ApplyHere(const RouterOptions& options) {
   return absl::OkStatus();
 }
 
-void Router::ApplyServers(const RouterOptions& options) {
+absl::Status Router::ApplyServers(const RouterOptions& options) {
   const int64_t now_ns = loop_.now_ns();
   const int64_t keepalive_ns = absl::ToInt64Nanoseconds(options_.keepalive);
   members_->ForEach([keepalive_ns](Member& member) {
     member.life.keepalive_ns =
         member.life.joined ? std::min(member.life.keepalive_ns, keepalive_ns) : keepalive_ns;
   });
+  absl::flat_hash_set<Address> stay;
+  absl::Status status;
   // The new ones first: there is no moment without a server.
   for (const RouterOptions::Server& server : options.servers) {
+    stay.insert(server.address);
     Member* const member = members_->Find(server.address);
     if (member == nullptr) {
       const auto added = members_->Add(server, /*configured=*/true, now_ns);
-      if (!added.ok()) ++stats_.member_overflows;
+      if (added.ok()) continue;
+      ++stats_.member_overflows;
+      status.Update(absl::Status(added.status().code(),
+                                 absl::StrCat(server.address.ToString(), " is left out: ",
+                                              added.status().message(), "; the rest is applied")));
       continue;
     }
     member->configured = true;
@@ -87,18 +104,21 @@ void Router::ApplyServers(const RouterOptions& options) {
       members_->SetState(*member, Member::State::kUp);
     }
   }
-  members_->ForEach([this, &options](Member& member) {
-    const bool stays = std::ranges::any_of(options.servers, [&member](const auto& server) {
-      return server.address == member.server.address;
-    });
-    if (stays || !std::exchange(member.configured, false) || member.life.joined) return;
+  members_->ForEach([this, &stay](Member& member) {
+    if (stay.contains(member.server.address)) return;
+    if (!std::exchange(member.configured, false) || member.life.joined) return;
     control_path_->Drain(member);
   });
+  return status;
 }
 
 absl::Status Router::Add(const RouterOptions::Server& server) {
   absl::Status status = RouterOptions::CheckServer(server.address, listen_->local_address());
   if (!status.ok()) return status;
+  if (server.address == options_.control) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(server.address.ToString(), " is where the router itself listens"));
+  }
   Member* const member = members_->Find(server.address);
   // Whoever adds a server that drains has changed his mind.
   if (member != nullptr && member->state == Member::State::kDraining) {
@@ -121,6 +141,13 @@ absl::Status Router::Drain(const Address& address) {
   control_path_->Drain(*member);
   Continue();
   return absl::OkStatus();
+}
+
+void Router::RefuseAll() {
+  members_->set_listener(nullptr);
+  members_->ForEach(
+      [this](Member& member) { members_->SetState(member, Member::State::kDraining); });
+  Continue();
 }
 
 absl::Status Router::Remove(const Address& address) {

@@ -344,5 +344,49 @@ TEST_F(RouterMembersTest, AConfigurationThatCannotBeAppliedChangesNothing) {
   EXPECT_EQ(StateOf(servers_[0]->address()), "up");
 }
 
+TEST_F(RouterMembersTest, AConfigurationTellsOfServersThatFindNoRoom) {
+  RouterOptions options = Joinable();
+  options.servers_max = 2;
+  StartWithServers(1, options);
+  ASSERT_EQ(Join(), DropReason::kNone);
+  options = router_->options();
+  options.slots = 5;
+  options.servers.push_back({.address = Address::Sim("late")});
+  const absl::Status status = router_->Apply(options);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find("sim:late is left out"), std::string::npos) << status;
+  EXPECT_EQ(router_->options().slots, 5u);
+  EXPECT_EQ(StateOf(server_.address()), "up");
+}
+
+TEST_F(RouterMembersTest, EachServersRateIsThatOfTheLastSecond) {
+  StartWithServers(1);
+  RunFor(200 * kMs);
+  SendRequests(1, 2);
+  const auto rate = [this] {
+    double rate = -1;
+    router_->ForEachMember([&](const Member& m) { rate = m.rates.requests_per_s(); });
+    return rate;
+  };
+  RunFor(1000 * kMs);
+  EXPECT_GT(rate(), 1.5);
+  EXPECT_LT(rate(), 2.5);
+  RunFor(2000 * kMs);
+  EXPECT_EQ(rate(), 0);
+}
+
+TEST_F(RouterMembersTest, BeforeItsEndARouterRefusesWhatWaits) {
+  StartWithServers(1);
+  SendRequests(1, 6);
+  EXPECT_EQ(router_->dispatcher().queue_length(), 4u);
+  router_->RefuseAll();
+  RunFor();
+  EXPECT_EQ(router_->dispatcher().queue_length(), 0u);
+  EXPECT_EQ(client_.ReceiveAll(), 4u);
+  SendRequests(7, 1);
+  EXPECT_EQ(client_.ReceiveAll(), 1u) << "what comes yet, too";
+  EXPECT_EQ(servers_[0]->ReceiveAll(), 2u);
+}
+
 }  // namespace
 }  // namespace weft::router

@@ -356,6 +356,11 @@ TEST_F(RouterRequestsTest, DescribesItself) {
         "\"state\": \"up\"", "\"requests\": 1", "\"forwarded\": 1"}) {
     EXPECT_NE(json.text().find(text), std::string::npos) << text << " in " << json.text();
   }
+  JsonWriter shorter;
+  router_->Description()(1, shorter);
+  EXPECT_NE(shorter.text().find("sim:server0"), std::string::npos);
+  EXPECT_EQ(shorter.text().find("sim:server1"), std::string::npos) << "no more than asked for";
+  EXPECT_NE(shorter.text().find("\"servers_total\": 2"), std::string::npos) << shorter.text();
   MetricRegistry registry;
   const MetricGroup metrics = RegisterMetrics(registry, *router_, {{"worker", "0"}});
   EXPECT_TRUE(metrics.status().ok()) << metrics.status();

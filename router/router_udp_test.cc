@@ -124,5 +124,20 @@ TEST_F(RouterUdpTest, NothingIsAnsweredOnThePortForControlThatBelongsToTheOther)
   EXPECT_EQ(outstanding(), 0u);
 }
 
+TEST_F(RouterUdpTest, AConfigurationWithAServerOutOfReachChangesNothing) {
+  RouterOptions options = router_->options();
+  options.policy = "jsq";
+  options.servers.push_back({.address = *Address::Parse("[::1]:8000")});
+  const absl::Status status = router_->Apply(options);
+  EXPECT_FALSE(status.ok());
+  EXPECT_NE(status.message().find("router.servers[1].address: "), std::string::npos) << status;
+  EXPECT_EQ(router_->dispatcher().policy(), "jbsq");
+}
+
+TEST_F(RouterUdpTest, ARouterIsNoServerOfItsOwn) {
+  EXPECT_FALSE(router_->Add({.address = router_->options().listen}).ok());
+  EXPECT_FALSE(router_->Add({.address = router_->options().control}).ok());
+}
+
 }  // namespace
 }  // namespace weft::router
