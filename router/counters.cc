@@ -12,6 +12,8 @@ constexpr Named<RouterStats> kRouterCounters[] = {
     {"hellos", "Clients that asked, and were told that this is a router.", &RouterStats::hellos},
     {"pings", "Questions of clients whether the router is there.", &RouterStats::pings},
     {"malformed", "Datagrams that are not R2P2.", &RouterStats::malformed},
+    {"no_keys", "Clients with `security` that were told that routers take no sealed requests.",
+     &RouterStats::no_keys},
     {"unexpected", "Packets that a router has nothing to do with.", &RouterStats::unexpected},
     {"replicated", "Requests for replicas, refused.", &RouterStats::replicated},
     {"feedback_datagrams", "FEEDBACK that arrived.", &RouterStats::feedback_datagrams},

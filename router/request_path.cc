@@ -53,6 +53,10 @@ void RequestPath::Classify(Datagram& datagram, uint32_t index, ControlPath& cont
                            int64_t now_ns) {
   const absl::Span<const uint8_t> bytes = datagram.buffer.bytes();
   if (bytes.size() < r2p2::kHeaderBytes || bytes[0] != r2p2::internal::kMagic) {
+    if (MakeNoKeys(datagram.buffer)) {
+      ++stats_.no_keys;
+      return Answer(datagram.peer, std::move(datagram.buffer));
+    }
     ++stats_.malformed;
     return;
   }

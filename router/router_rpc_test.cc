@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Clients and servers of rpc/ with a router between them, over a simulated network.
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,6 +13,7 @@
 #include "weft/core/task.h"
 #include "weft/router/router_fixture.h"
 #include "weft/rpc/client.h"
+#include "weft/rpc/security/secure_fixture.h"
 #include "weft/rpc/server.h"
 
 namespace weft::router {
@@ -132,6 +134,36 @@ TEST_P(RouterRpcTest, AServerThatEndsIsNotMissed) {
   StartClient();
   Call(100, 16);
   EXPECT_EQ(replies_, kCalls) << failure_;
+}
+
+// A router cannot read what is sealed. Who tries hears so at once, and what to do instead.
+TEST_P(RouterRpcTest, AClientWithKeysIsRefusedAtOnce) {
+  StartServer("a");
+  world_.RunFor(10 * kMs);
+  const rpc::TestFiles files;
+  auto client = rpc::Client::Create(
+      world_.loop_, *world_.transport_->OpenDatagramPort({.local = Address::Sim("client")}),
+      {.timeout = absl::Seconds(5),
+       .wire = std::get<1>(GetParam()),
+       .security = rpc::MustOpen(rpc::PskConfig(files, "client", rpc::TestKey('a')))});
+  ASSERT_TRUE(client.ok()) << client.status();
+  client_ = *std::move(client);
+  const int64_t began_ns = world_.network_.NowNs();
+  for (int i = 0; i < 2; ++i) {
+    absl::Status status;
+    const std::array<uint8_t, 4> request = {};
+    const auto call =
+        client_->Call(*client_->Resolve(world_.router_address()), request,
+                      [&status](absl::StatusOr<BufferChain> reply) { status = reply.status(); });
+    ASSERT_TRUE(call.ok()) << call.status();
+    world_.RunFor(kMs);
+    EXPECT_EQ(client_->outstanding(), 0u);
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_NE(std::string(status.message()).find("rpc.balancer"), std::string::npos) << status;
+  }
+  EXPECT_LT(world_.network_.NowNs() - began_ns, 10 * kMs);
+  EXPECT_EQ(world_.stats().no_keys.value(), 1u);
+  EXPECT_EQ(world_.stats().malformed.value(), 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(

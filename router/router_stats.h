@@ -18,6 +18,7 @@ struct RouterStats {
   Counter hellos;      // answered by POOL
   Counter pings;       // answered by PONG
   Counter malformed;   // not R2P2
+  Counter no_keys;     // handshakes of clients with `security`, that were told so
   Counter unexpected;  // R2P2, but nothing that a router takes
   Counter replicated;  // refused: REPLICATED requests
 
