@@ -254,6 +254,31 @@ DoneResult Dispatcher::Done(ServerIndex server, uint64_t key, int64_t now_ns) {
   return DoneResult::kDone;
 }
 
+Cancellation Dispatcher::Cancel(uint64_t key, uint64_t request_id) {
+  using Where = Cancellation::Where;
+  Placement* const placement = table_.Find(key);
+  if (placement == nullptr || placement->request_id != request_id) return {};
+  switch (placement->state) {
+    case Placement::State::kQueued: {
+      const uint32_t ticket = placement->ticket;
+      queue_.Remove(ticket);
+      RememberRefused(*placement, Fate::kCancelled);
+      ++stats_.cancelled;
+      return {.where = Where::kWaited, .ticket = ticket};
+    }
+    case Placement::State::kPlaced:
+    case Placement::State::kDone:
+      if (IsLost(*placement)) return {.where = Where::kEnded};
+      return {.where = Where::kAtServer, .server = placement->server};
+    case Placement::State::kRefused:
+      return {.where = Where::kEnded};
+    case Placement::State::kFree:
+    case Placement::State::kNew:
+      break;
+  }
+  return {};
+}
+
 void Dispatcher::End(Placement& placement) {
   const uint32_t index = table_.IndexOf(placement);
   leases_.Remove(index);

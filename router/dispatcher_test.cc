@@ -276,6 +276,32 @@ TEST_F(DispatcherTest, ACopyStaysWithItsServerThoughALaterRequestOfTheSlotIsInTh
   }
 }
 
+TEST_F(DispatcherTest, ACancelledRequestWaitsNoMoreAndIsKnownAtItsServer) {
+  using Where = Cancellation::Where;
+  Make({}, 1, 1);
+  const uint64_t id = Numbered(0, 5).request_id;
+  EXPECT_EQ(dispatcher_->Cancel(1, id).where, Where::kUnknown);
+  Arrive(Numbered(1, 5));
+  const Decision waiting = Arrive(Numbered(2, 5));
+  EXPECT_EQ(dispatcher_->Cancel(2, id + (1 << 16)).where, Where::kUnknown);
+  const Cancellation waited = dispatcher_->Cancel(2, id);
+  EXPECT_EQ(waited.where, Where::kWaited);
+  EXPECT_EQ(waited.ticket, waiting.ticket);
+  EXPECT_EQ(dispatcher_->queue_length(), 0u);
+  EXPECT_EQ(dispatcher_->Cancel(2, id).where, Where::kEnded);
+  EXPECT_EQ(Arrive(Numbered(2, 5)).fate, Fate::kCancelled);
+  for (const bool done : {false, true}) {
+    const Cancellation there = dispatcher_->Cancel(1, id);
+    EXPECT_EQ(there.where, Where::kAtServer);
+    EXPECT_EQ(there.server, servers_[0]);
+    if (!done) Done(servers_[0], 1);
+  }
+  dispatcher_->Lose(servers_[0]);
+  EXPECT_EQ(dispatcher_->Cancel(1, id).where, Where::kEnded);
+  EXPECT_EQ(dispatcher_->servers().outstanding(), 0u);
+  EXPECT_EQ(stats().cancelled.value(), 1u);
+}
+
 TEST_F(DispatcherTest, AHigherSequenceTakesThePlaceOfOneThatWaits) {
   Make({}, 1, 1);
   Arrive(Numbered(9, 1));
