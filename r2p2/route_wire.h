@@ -92,8 +92,8 @@ bool ReadAnycast(absl::Span<const uint8_t> datagram, ExtendedHeader* header, Any
 void WriteAnycast(const ExtendedHeader& header, const Anycast& anycast, uint8_t* out);
 
 // A client that has been answered by RESET opens a session with the server. Its HELLO has the
-// number of the pool, which names the session in ANYCAST requests, behind the other fields; those of
-// other clients have 0 there.
+// number of the pool, which names the session in ANYCAST requests, behind the other fields; those
+// of other clients have 0 there.
 inline constexpr size_t kHelloPoolBytes = 4;
 inline void WriteHelloPool(uint32_t pool, uint8_t* behind_hello) { StoreBig32(behind_hello, pool); }
 inline uint32_t ReadHelloPool(absl::Span<const uint8_t> body) {

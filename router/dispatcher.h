@@ -166,7 +166,8 @@ class Dispatcher {
   // `server` is done with a request.
   DoneResult Done(ServerIndex server, uint64_t key, int64_t now_ns);
 
-  // Its client has given a request up (extended format only). Copies of one that waited are refused.
+  // Its client has given a request up (extended format only). Copies of one that waited are
+  // refused.
   Cancellation Cancel(uint64_t key, uint64_t request_id);
 
   // Where a request is; kNoServerIndex: at no server that is still there.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Calls of a client through a router over kernel sockets, all run by this thread: over ports that
-// lose, double and reorder datagrams each is executed once, and over good ones it allocates nothing.
+// lose, double and reorder datagrams each is executed once, and over good ones it allocates
+// nothing.
 #include <array>
 #include <cstdint>
 #include <cstring>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // For tests: a router with no more than what clients and servers can see of one. It has no queue
-// and takes no FEEDBACK; it remembers where it has sent each client's latest requests until it ends.
+// and takes no FEEDBACK; it remembers where it has sent each client's latest requests until it
+// ends.
 #ifndef WEFT_RPC_TEST_ROUTER_H_
 #define WEFT_RPC_TEST_ROUTER_H_
 
