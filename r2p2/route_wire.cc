@@ -141,7 +141,8 @@ bool ReadAnycast(absl::Span<const uint8_t> datagram, ExtendedHeader* header, Any
   uint8_t plain[kExtendedHeaderBytes];
   std::memcpy(plain, datagram.data(), kExtendedHeaderBytes);
   plain[1] = kExtendedHeaderBytes;
-  if (!ReadExtendedHeader(plain, header) || header->type != MessageType::kRequest ||
+  if (!ReadExtendedHeader(plain, header)) return false;
+  if ((header->type != MessageType::kRequest && header->kind != ControlKind::kCancel) ||
       header->session != 0 || header->key != 0 || header->from_session == 0 || !header->first ||
       header->request_id >> 16 == 0) {
     return false;

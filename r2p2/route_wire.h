@@ -74,7 +74,8 @@ size_t ReadRoute(absl::Span<const uint8_t> datagram, Address* client);
 
 // A request in the extended format whose server is still to be picked: the extended header with
 // header_size kAnycastHeaderBytes, session and key 0, and these fields behind it. from_session is
-// the client's number of the pool, under which it has a session with each of its servers.
+// the client's number of the pool, under which it has a session with each of its servers. Or the
+// CANCEL of such a request, of which the client does not know where it is.
 struct Anycast {
   uint64_t incarnation = 0;  // the client's, as in its HELLO
   uint64_t affinity = 0;     // requests with the same one belong to the same server; 0: to any
@@ -91,8 +92,8 @@ bool ReadAnycast(absl::Span<const uint8_t> datagram, ExtendedHeader* header, Any
 void WriteAnycast(const ExtendedHeader& header, const Anycast& anycast, uint8_t* out);
 
 // A client that has been answered by RESET opens a session with the server. Its HELLO has the
-// number of the pool, which names the session in ANYCAST requests, behind the other fields; those of
-// other clients have 0 there.
+// number of the pool, which names the session in ANYCAST requests, behind the other fields; those
+// of other clients have 0 there.
 inline constexpr size_t kHelloPoolBytes = 4;
 inline void WriteHelloPool(uint32_t pool, uint8_t* behind_hello) { StoreBig32(behind_hello, pool); }
 inline uint32_t ReadHelloPool(absl::Span<const uint8_t> body) {

@@ -77,6 +77,21 @@ bool MakeControl(ControlKind kind, const ExtendedHeader& question, absl::Span<co
   return true;
 }
 
+bool MakeNoKeys(Buffer& packet) {
+  constexpr uint8_t kInit[] = {0xD8, 1, 1, 0};  // magic, type, version, no flags
+  constexpr uint8_t kNoKeys[] = {0xD8, 5, 1, 0x80};
+  constexpr size_t kInitBytesMin = 64;
+  constexpr size_t kConnectionOffset = 4;
+  constexpr size_t kNoKeysBytes = 16;  // the attempt, which shows whom it answers, is at 8
+  if (packet.size() < kInitBytesMin || std::memcmp(packet.data(), kInit, sizeof(kInit)) != 0) {
+    return false;
+  }
+  Resize(kNoKeysBytes, packet);
+  std::memcpy(packet.data(), kNoKeys, sizeof(kNoKeys));
+  StoreBig32(packet.data() + kConnectionOffset, 0);
+  return true;
+}
+
 void AddHoldingTime(int64_t waited_ns, Buffer& request) {
   if (request.size() < r2p2::kAnycastHeaderBytes ||
       request.data()[1] != r2p2::kAnycastHeaderBytes || waited_ns <= 0) {

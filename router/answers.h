@@ -26,6 +26,11 @@ bool MakeControl(r2p2::ControlKind kind, const r2p2::ExtendedHeader& question,
                  absl::Span<const uint8_t> body, Buffer& packet,
                  r2p2::DropReason code = r2p2::DropReason::kNone, uint16_t credits = 0);
 
+// `packet` may be the INIT by which a client with `security` begins (docs/protocols/secure.md).
+// Makes the answer that a router takes no sealed requests. False: it is something else, and stays
+// so.
+bool MakeNoKeys(Buffer& packet);
+
 // Adds the time for which a request was held to its timestamp, so that the client does not take it
 // for the network's. Requests in the original format have none and stay as they are.
 void AddHoldingTime(int64_t waited_ns, Buffer& request);

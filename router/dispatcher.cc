@@ -56,9 +56,14 @@ void Dispatcher::Arrive(absl::Span<const Arrival> burst, int64_t now_ns,
     ++new_count_;
   }
   if (new_count_ > 0) PickServers(burst, now_ns, decisions);
-  // Copies of requests of this very burst have learnt by now where those went.
+  // Copies of requests of this very burst have learnt by now where those went. (Of others it was
+  // clear; a later request of the same slot of the client may be elsewhere.)
   for (uint32_t i = 0; i < burst.size(); ++i) {
     if (decisions[i].fate != Fate::kRepeat) continue;
+    if (decisions[i].server != kNoServerIndex) {
+      ++stats_.repeated;
+      continue;
+    }
     const Placement* const placement = table_.Find(burst[i].key);
     if (placement == nullptr || placement->state == Placement::State::kQueued ||
         placement->state == Placement::State::kRefused) {
@@ -95,7 +100,7 @@ bool Dispatcher::OnKnown(const Arrival& arrival, Placement& known, Decision* dec
       return true;
     case Placement::State::kPlaced:
       if (same && !IsLost(known)) {
-        decision->fate = Fate::kRepeat;
+        *decision = {.fate = Fate::kRepeat, .server = known.server};
         return true;
       }
       if (same && !original) {
@@ -114,7 +119,7 @@ bool Dispatcher::OnKnown(const Arrival& arrival, Placement& known, Decision* dec
         if (IsLost(known)) {
           Refuse(Fate::kServerLost, decision);
         } else {
-          decision->fate = Fate::kRepeat;
+          *decision = {.fate = Fate::kRepeat, .server = known.server};
         }
         return true;
       }
@@ -248,6 +253,31 @@ DoneResult Dispatcher::Done(ServerIndex server, uint64_t key, int64_t now_ns) {
   ++stats_.done;
   End(*placement);
   return DoneResult::kDone;
+}
+
+Cancellation Dispatcher::Cancel(uint64_t key, uint64_t request_id) {
+  using Where = Cancellation::Where;
+  Placement* const placement = table_.Find(key);
+  if (placement == nullptr || placement->request_id != request_id) return {};
+  switch (placement->state) {
+    case Placement::State::kQueued: {
+      const uint32_t ticket = placement->ticket;
+      queue_.Remove(ticket);
+      RememberRefused(*placement, Fate::kCancelled);
+      ++stats_.cancelled;
+      return {.where = Where::kWaited, .ticket = ticket};
+    }
+    case Placement::State::kPlaced:
+    case Placement::State::kDone:
+      if (IsLost(*placement)) return {.where = Where::kEnded};
+      return {.where = Where::kAtServer, .server = placement->server};
+    case Placement::State::kRefused:
+      return {.where = Where::kEnded};
+    case Placement::State::kFree:
+    case Placement::State::kNew:
+      break;
+  }
+  return {};
 }
 
 void Dispatcher::End(Placement& placement) {

@@ -88,6 +88,7 @@ enum class Fate : uint8_t {
   kTableFull,   // as many are at servers as can be known
   kServerLost,  // sent again, and the server that had it has gone
   kReplyGone,   // sent again, and nobody knows what became of it
+  kCancelled,   // its client has cancelled it while it waited
 };
 inline constexpr bool IsRefused(Fate fate) { return fate >= Fate::kNoServer; }
 
@@ -104,6 +105,19 @@ struct Ready {
   int64_t waited_ns = 0;
 };
 
+// What becomes of a request that its client has cancelled.
+struct Cancellation {
+  enum class Where : uint8_t {
+    kUnknown,   // it has not come, or others have since
+    kWaited,    // under `ticket`: it does no more, forget it
+    kAtServer,  // tell `server`, which has it, or is done with it
+    kEnded,     // it was refused, or is lost with its server
+  };
+  Where where = Where::kUnknown;
+  uint32_t ticket = 0;
+  ServerIndex server = kNoServerIndex;
+};
+
 enum class DoneResult : uint8_t {
   kDone,
   kUnknown,      // no such request is at any server: late, repeated or forged
@@ -116,6 +130,7 @@ struct DispatcherStats {
   Counter repeated;   // sent to their server again
   Counter queued;
   Counter superseded;  // waited, and gave way to a newer one of the same slot of the client
+  Counter cancelled;   // waited, until their clients cancelled them
   Counter ignored;     // waited already, or were older than what is known
   Counter done;        // FEEDBACK that returned a slot
   Counter overtaken;   // slots that came back before, as the client went on to its next request
@@ -151,6 +166,10 @@ class Dispatcher {
 
   // `server` is done with a request.
   DoneResult Done(ServerIndex server, uint64_t key, int64_t now_ns);
+
+  // Its client has given a request up (extended format only). Copies of one that waited are
+  // refused.
+  Cancellation Cancel(uint64_t key, uint64_t request_id);
 
   // Where a request is; kNoServerIndex: at no server that is still there.
   ServerIndex ServerOf(uint64_t key) {

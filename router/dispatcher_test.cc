@@ -256,6 +256,35 @@ TEST_F(DispatcherTest, AHigherSequenceInTheSlotIsANewRequestAndALowerOneIsLate) 
   EXPECT_EQ(Done(first.server, 1), DoneResult::kUnknown);
 }
 
+TEST_F(DispatcherTest, ACopyStaysWithItsServerThoughALaterRequestOfTheSlotIsInTheSameBurst) {
+  for (const bool done : {true, false}) {
+    Make({.policy = "round_robin"});
+    const Decision first = Arrive(Numbered(1, 5));
+    if (done) Done(first.server, 1);
+    const Arrival burst[] = {Numbered(1, 5), Numbered(1, 6), Numbered(1, 5)};
+    Decision decisions[3];
+    dispatcher_->Arrive(burst, now_ns_, absl::MakeSpan(decisions));
+    EXPECT_EQ(decisions[0].fate, Fate::kRepeat);
+    EXPECT_EQ(decisions[0].server, first.server);
+    EXPECT_EQ(decisions[1].fate, Fate::kForward);
+    EXPECT_NE(decisions[1].server, first.server);
+    EXPECT_EQ(decisions[2].fate, Fate::kIgnore);
+    servers_.clear();
+  }
+}
+
+TEST_F(DispatcherTest, ACancelledRequestIsKnownAtItsServerUntilThatIsLost) {
+  using Where = Cancellation::Where;
+  Make({}, 1, 1);
+  const Arrival request = Numbered(1, 5);
+  Arrive(request);
+  EXPECT_EQ(dispatcher_->Cancel(1, request.request_id).where, Where::kAtServer);
+  Done(servers_[0], 1);
+  EXPECT_EQ(dispatcher_->Cancel(1, request.request_id).server, servers_[0]);
+  dispatcher_->Lose(servers_[0]);
+  EXPECT_EQ(dispatcher_->Cancel(1, request.request_id).where, Where::kEnded);
+}
+
 TEST_F(DispatcherTest, AHigherSequenceTakesThePlaceOfOneThatWaits) {
   Make({}, 1, 1);
   Arrive(Numbered(9, 1));

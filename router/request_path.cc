@@ -10,6 +10,7 @@
 
 namespace weft::router {
 
+using r2p2::ControlKind;
 using r2p2::DropReason;
 using r2p2::ExtendedHeader;
 using r2p2::Header;
@@ -36,7 +37,7 @@ size_t RequestPath::Poll(int64_t now_ns, ControlPath& control) {
     return work;
   const size_t n = port_.Receive(absl::MakeSpan(received_).first(burst_));
   if (n == 0) return work;
-  arrival_count_ = 0;
+  arrival_count_ = cancelled_count_ = 0;
   for (uint32_t i = 0; i < n; ++i) {
     if (i + 1 < n) __builtin_prefetch(received_[i + 1].buffer.data());
     Classify(received_[i], i, control, now_ns);
@@ -44,6 +45,8 @@ size_t RequestPath::Poll(int64_t now_ns, ControlPath& control) {
   // FEEDBACK has made room: first for those that wait, then for those that have come.
   if (dispatcher_.queue_length() > 0) SendReady(now_ns);
   if (arrival_count_ > 0) Decide(now_ns);
+  // Which may be of this very burst.
+  for (size_t i = 0; i < cancelled_count_; ++i) OnCancel(cancelled_[i]);
   for (size_t i = 0; i < n; ++i) received_[i].buffer.Reset();  // what was dropped
   Flush();
   return work + n;
@@ -53,13 +56,17 @@ void RequestPath::Classify(Datagram& datagram, uint32_t index, ControlPath& cont
                            int64_t now_ns) {
   const absl::Span<const uint8_t> bytes = datagram.buffer.bytes();
   if (bytes.size() < r2p2::kHeaderBytes || bytes[0] != r2p2::internal::kMagic) {
+    if (MakeNoKeys(datagram.buffer)) {
+      ++stats_.no_keys;
+      return Answer(datagram.peer, std::move(datagram.buffer));
+    }
     ++stats_.malformed;
     return;
   }
   const bool request = bytes[2] >> 4 == static_cast<uint8_t>(MessageType::kRequest);
   if (request && bytes[1] == r2p2::kHeaderBytes) {
     OnOriginal(datagram, index);
-  } else if (request && bytes[1] == r2p2::kAnycastHeaderBytes) {
+  } else if (bytes[1] == r2p2::kAnycastHeaderBytes) {
     OnAnycast(datagram, index);
   } else {
     control.OnDatagram(datagram, /*from_control=*/false, now_ns);
@@ -95,18 +102,24 @@ void RequestPath::OnAnycast(Datagram& datagram, uint32_t index) {
     ++stats_.malformed;
     return;
   }
+  const Client& client = clients_.Of(datagram.peer);
+  const uint64_t key = r2p2::RequestKey(client.id, header.from_session, header.slot());
+  if (header.kind == ControlKind::kCancel) {
+    ++stats_.cancels;
+    cancelled_[cancelled_count_++] = {index, key, header.request_id};
+    return;
+  }
   ++stats_.requests;
   ++stats_.anycasts;
   if (header.policy != Policy::kLbRoute && header.policy != Policy::kFixedRoute) [[unlikely]] {
     ++stats_.replicated;
     return Drop(DropReason::kUnsupported, datagram.peer, std::move(datagram.buffer), 0, 0);
   }
-  const Client& client = clients_.Of(datagram.peer);
   const bool fixed = header.policy == Policy::kFixedRoute;
   if (fixed) ++stats_.fixed;
   arrived_[arrival_count_] = index;
   arrivals_[arrival_count_++] = {
-      .key = r2p2::RequestKey(client.id, header.from_session, header.slot()),
+      .key = key,
       .request_id = header.request_id,
       .affinity = anycast.affinity,
       .age_ns = header.resent ? int64_t{anycast.age_us} * 1000 : Arrival::kSentOnce,
@@ -156,6 +169,23 @@ void RequestPath::Decide(int64_t now_ns) {
   }
   SendAll(sending);
   members_.EndTrials();
+}
+
+void RequestPath::OnCancel(const Cancelled& cancelled) {
+  Datagram& datagram = received_[cancelled.index];
+  const Cancellation found = dispatcher_.Cancel(cancelled.key, cancelled.request_id);
+  switch (found.where) {
+    case Cancellation::Where::kUnknown:
+      return;  // it may be on its way: the client says so again
+    case Cancellation::Where::kWaited:
+      kept_[found.ticket].buffer.Reset();
+      break;
+    case Cancellation::Where::kAtServer:
+      return Send(found.server, std::move(datagram.buffer), datagram.peer);
+    case Cancellation::Where::kEnded:
+      break;
+  }
+  Drop(DropReason::kCancelled, datagram.peer, std::move(datagram.buffer), 0, 0);
 }
 
 void RequestPath::Keep(Datagram& datagram, uint32_t ticket) {
@@ -230,6 +260,8 @@ void RequestPath::Refuse(Fate fate, const Peer& client, Buffer&& request, int64_
       return Drop(DropReason::kServerLost, client, std::move(request), 0, waited_ns);
     case Fate::kReplyGone:
       return Drop(DropReason::kReplyGone, client, std::move(request), 0, waited_ns);
+    case Fate::kCancelled:
+      return Drop(DropReason::kCancelled, client, std::move(request), 0, waited_ns);
     case Fate::kTableFull:
       return Drop(DropReason::kOverloaded, client, std::move(request), settings_.retry_after_us,
                   waited_ns);

@@ -68,6 +68,12 @@ class RequestPath {
     Buffer buffer;
     Peer source;
   };
+  // A CANCEL: received_[index], of which request.
+  struct Cancelled {
+    uint32_t index;
+    uint64_t key;
+    uint64_t request_id;
+  };
   // A request on its way to a server: received_[index], or kept_[index].
   struct Sending {
     ServerIndex server;
@@ -80,6 +86,7 @@ class RequestPath {
   void OnAnycast(Datagram& datagram, uint32_t index);
   void OnStray(Datagram& datagram, const r2p2::Header& header);
   void Decide(int64_t now_ns);
+  void OnCancel(const Cancelled& cancelled);
   void Keep(Datagram& datagram, uint32_t ticket);
   // Tells the client why its request goes nowhere. Takes the buffer.
   void Refuse(Fate fate, const Peer& client, Buffer&& request, int64_t waited_ns);
@@ -105,6 +112,8 @@ class RequestPath {
   std::array<Arrival, kBurst> arrivals_;
   std::array<uint32_t, kBurst> arrived_;  // index in received_ of each
   size_t arrival_count_ = 0;
+  std::array<Cancelled, kBurst> cancelled_;
+  size_t cancelled_count_ = 0;
   std::array<Decision, kBurst> decisions_;
   std::array<Sending, kBurst> sending_;
   std::array<Ready, kReadyBurst> ready_;

@@ -293,6 +293,65 @@ TEST_F(RouterRequestsTest, WhatMakesNoSenseIsCountedAndDropped) {
   ExpectNothingHeld();
 }
 
+TEST_F(RouterRequestsTest, ACancelledRequestLeavesTheQueueOrIsToldToItsServer) {
+  RouterOptions options = Options();
+  options.slots = 1;
+  StartWithServers(1, options);
+  const auto cancel = [](uint64_t sequence, uint16_t slot) {
+    Bytes bytes(r2p2::kAnycastHeaderBytes);
+    r2p2::WriteAnycast({.type = MessageType::kAck,
+                        .first = true,
+                        .last = true,
+                        .from_session = 5,
+                        .request_id = sequence << 16 | slot,
+                        .kind = ControlKind::kCancel},
+                       {.incarnation = 77}, bytes.data());
+    return bytes;
+  };
+  Send(AnycastRequest(9, 1));
+  Send(AnycastRequest(9, 2));
+  Send(AnycastRequest(9, 3));
+  RunFor();
+  EXPECT_EQ(servers_[0]->ReceiveAll(), 1u);
+  EXPECT_EQ(router_->dispatcher().queue_length(), 2u);
+  // Waiting, this very burst, or waiting but another one.
+  Send(cancel(9, 2));
+  Send(AnycastRequest(9, 4));
+  Send(cancel(9, 4));
+  Send(cancel(8, 3));
+  RunFor();
+  EXPECT_EQ(router_->dispatcher().queue_length(), 1u);
+  for (const uint16_t slot : {2, 4}) {
+    const auto drop = client_.TryReceive();
+    ASSERT_TRUE(drop.has_value());
+    EXPECT_EQ(drop->header.type, MessageType::kDrop);
+    EXPECT_EQ(drop->header.code, DropReason::kCancelled);
+    EXPECT_EQ(drop->header.request_id, uint64_t{9} << 16 | slot);
+  }
+  EXPECT_FALSE(client_.TryReceive().has_value());
+  // A late copy of it, and the CANCEL again, are refused as well.
+  Send(AnycastRequest(9, 2, 1, /*resent=*/true));
+  Send(cancel(9, 2));
+  RunFor();
+  EXPECT_EQ(client_.TryReceive()->header.code, DropReason::kCancelled);
+  EXPECT_EQ(client_.TryReceive()->header.code, DropReason::kCancelled);
+  // The server that has it is told, which costs no slot.
+  Send(cancel(9, 1));
+  Send(cancel(7, 9));  // of a request that was never here
+  RunFor();
+  EXPECT_EQ(servers_[0]->TryReceive()->bytes, cancel(9, 1));
+  EXPECT_FALSE(servers_[0]->TryReceive().has_value());
+  EXPECT_EQ(outstanding(), 1u);
+  EXPECT_EQ(stats().cancels.value(), 6u);
+  EXPECT_EQ(dispatcher_stats().cancelled.value(), 2u);
+  SendFeedback(*servers_[0], {RequestKey(client_.id(), 5, 1)});
+  RunFor();
+  EXPECT_EQ(servers_[0]->ReceiveAll(), 1u) << "the third";
+  SendFeedback(*servers_[0], {RequestKey(client_.id(), 5, 3)});
+  RunFor();
+  ExpectNothingHeld();
+}
+
 TEST_F(RouterRequestsTest, FeedbackCountsOnlyFromTheServerThatHasTheRequestAndOnce) {
   StartWithServers(2);
   Send(OriginalRequest(1));

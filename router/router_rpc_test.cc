@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Clients and servers of rpc/ with a router between them, over a simulated network.
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,6 +13,7 @@
 #include "weft/core/task.h"
 #include "weft/router/router_fixture.h"
 #include "weft/rpc/client.h"
+#include "weft/rpc/security/secure_fixture.h"
 #include "weft/rpc/server.h"
 
 namespace weft::router {
@@ -30,15 +32,15 @@ class RouterRpcTest : public testing::TestWithParam<Param> {
     world_.Start(options);
   }
 
-  void StartServer(const std::string& name) {
+  void StartServer(const std::string& name, absl::Duration service = absl::Microseconds(20)) {
     rpc::ServerOptions options;
     options.router.control = {world_.router_address()};
     options.router.join = true;
     options.key_seed = 7;
     auto server = rpc::Server::Create(
         world_.loop_, *world_.transport_->OpenDatagramPort({.local = Address::Sim(name)}), options,
-        [](rpc::ServerCall call) -> Task<void> {
-          co_await call.loop().Sleep(absl::Microseconds(20));
+        [service](rpc::ServerCall call) -> Task<void> {
+          co_await call.loop().Sleep(service);
           (void)call.Reply(std::move(call.request()));
         });
     ASSERT_TRUE(server.ok()) << server.status();
@@ -132,6 +134,57 @@ TEST_P(RouterRpcTest, AServerThatEndsIsNotMissed) {
   StartClient();
   Call(100, 16);
   EXPECT_EQ(replies_, kCalls) << failure_;
+}
+
+TEST_P(RouterRpcTest, CancelledCallsGiveTheirSlotsBack) {
+  if (std::get<1>(GetParam()) == rpc::Wire::kOriginal) {
+    GTEST_SKIP() << "the original format has no cancellation";
+  }
+  for (const char* name : {"a", "b"}) StartServer(name, absl::Seconds(10));
+  world_.RunFor(10 * kMs);
+  StartClient();
+  const std::array<uint8_t, 4> request = {};
+  std::vector<rpc::CallId> calls;
+  for (int i = 0; i < 10; ++i) {
+    calls.push_back(*client_->Call(*client_->Resolve(world_.router_address()), request,
+                                   [](const absl::StatusOr<BufferChain>&) { FAIL(); }));
+    world_.RunFor(kMs / 20);
+  }
+  EXPECT_GT(world_.router_->dispatcher().queue_length(), 2u);
+  for (const rpc::CallId call : calls) client_->Cancel(call);
+  world_.RunFor(10 * kMs);
+  for (const auto& server : servers_) EXPECT_EQ(server->stats().executing.value(), 0);
+  world_.ExpectNothingHeld();
+}
+
+// A router cannot read what is sealed. Who tries hears so at once, and what to do instead.
+TEST_P(RouterRpcTest, AClientWithKeysIsRefusedAtOnce) {
+  StartServer("a");
+  world_.RunFor(10 * kMs);
+  const rpc::TestFiles files;
+  auto client = rpc::Client::Create(
+      world_.loop_, *world_.transport_->OpenDatagramPort({.local = Address::Sim("client")}),
+      {.timeout = absl::Seconds(5),
+       .wire = std::get<1>(GetParam()),
+       .security = rpc::MustOpen(rpc::PskConfig(files, "client", rpc::TestKey('a')))});
+  ASSERT_TRUE(client.ok()) << client.status();
+  client_ = *std::move(client);
+  const int64_t began_ns = world_.network_.NowNs();
+  for (int i = 0; i < 2; ++i) {
+    absl::Status status;
+    const std::array<uint8_t, 4> request = {};
+    const auto call =
+        client_->Call(*client_->Resolve(world_.router_address()), request,
+                      [&status](absl::StatusOr<BufferChain> reply) { status = reply.status(); });
+    ASSERT_TRUE(call.ok()) << call.status();
+    world_.RunFor(kMs);
+    EXPECT_EQ(client_->outstanding(), 0u);
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_NE(std::string(status.message()).find("rpc.balancer"), std::string::npos) << status;
+  }
+  EXPECT_LT(world_.network_.NowNs() - began_ns, 10 * kMs);
+  EXPECT_EQ(world_.stats().no_keys.value(), 1u);
+  EXPECT_EQ(world_.stats().malformed.value(), 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(

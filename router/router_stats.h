@@ -17,7 +17,9 @@ struct RouterStats {
   Counter strays;      // later packets of requests, which should have gone to the server
   Counter hellos;      // answered by POOL
   Counter pings;       // answered by PONG
+  Counter cancels;     // of requests in the extended format
   Counter malformed;   // not R2P2
+  Counter no_keys;     // handshakes of clients with `security`, that were told so
   Counter unexpected;  // R2P2, but nothing that a router takes
   Counter replicated;  // refused: REPLICATED requests
 

@@ -167,6 +167,9 @@ void BalancedServers::SetAvailable(Server& server, bool available) {
 
 void BalancedServers::Judge(Server& server, const Picked& picked, const absl::Status& status) {
   Verdict verdict = VerdictOf(status);
+  // It is a server behind the router that has gone, or has no answer.
+  const bool against = verdict == Verdict::kGone || absl::IsAborted(status);
+  if (against && IsRouterInTouch(server)) verdict = Verdict::kNothing;
   server.failed += verdict == Verdict::kFailed || verdict == Verdict::kGone;
   if (server.state == State::kDraining) {
     if (set_.outstanding(server.index) == 0) Release(server);
@@ -250,6 +253,15 @@ bool BalancedServers::SpeaksOriginal(const Server& server) const {
                (session.peer == server.peer && session.state == ClientSession::State::kOriginal);
   });
   return original;
+}
+
+// Of a router that has gone, its sessions are lost before their calls end.
+bool BalancedServers::IsRouterInTouch(const Server& server) const {
+  bool in_touch = false;
+  client_.sessions().ForEach([&](const ClientSession& session) {
+    in_touch = in_touch || (session.peer == server.peer && session.is_pool() && session.is_open());
+  });
+  return in_touch;
 }
 
 void BalancedServers::AllowTrial(Server& server) {

@@ -150,6 +150,8 @@ class BalancedServers {
   void Recover(Server& server);
   void Release(Server& server);
   bool SpeaksOriginal(const Server& server) const;
+  // Whether it is a router, and heard of: what fails behind it says nothing against it.
+  bool IsRouterInTouch(const Server& server) const;
   void WakeAt(Server& server, int64_t when_ns);
   static void OnTimer(void* server, int64_t now_ns);
   void OnTimer(Server& server, int64_t now_ns);

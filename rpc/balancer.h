@@ -23,6 +23,9 @@
 // none until then, or for `ejection` at most. No call is made twice: each ends as its server ended
 // it (client.h), so that a request is executed once at most; Caller (retry.h) tries again.
 //
+// A "server" may be a router with servers behind it. As long as that is heard of, calls that end
+// with one of those are no reason to eject it.
+//
 // Calls end as those of Client, and also, NotExecuted(), with
 //   Unavailable         there are no servers, or all have failed
 //   ResourceExhausted   all refuse, or `waiting_max` calls wait for a slot

@@ -36,7 +36,7 @@ struct ClientStats {
   Counter sessions_lost;     // of those: their server was not heard of, not reachable, or restarted
   Counter sessions_refused;  // their server has too many, or is shutting down
   Counter fallbacks;         // servers taken to speak the original format only
-  Counter routed;            // requests sent to a router that picks the server, again too
+  Counter routed;            // packets to a router that picks the server: requests, CANCELs of them
   Counter members_opened;    // sessions with servers behind a router begun
 
   // Extended format: refused calls, and those whose deadline the server saw pass, by DropReason.

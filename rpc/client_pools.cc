@@ -257,6 +257,12 @@ void ClientSessions::SendAnycast(ClientCall& call, ExtendedHeader header, const 
   PushPacket(*call.session, std::move(packet), tail);
 }
 
+void ClientSessions::CancelInPool(ClientCall& call, int64_t now_ns) {
+  ExtendedHeader header = HeaderTo(*call.session, MessageType::kAck, call.request_id, now_ns);
+  header.kind = ControlKind::kCancel;
+  SendAnycast(call, header, Payload(), now_ns);
+}
+
 // --- Receiving
 
 void ClientSessions::OnPooledPacket(const Peer& peer, ClientSession& session,

@@ -127,9 +127,11 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
       break;
     case ClientCall::State::kCancelling:
       if (call.tries > kCancels) return Discard(call);
-      // A router would not know what to do with it.
-      if (session.pooled && call.member == nullptr) break;
-      SendControl(WayOf(call), ControlKind::kCancel, call.request_id);
+      if (session.pooled && call.member == nullptr) {
+        CancelInPool(call, now_ns);
+      } else {
+        SendControl(WayOf(call), ControlKind::kCancel, call.request_id);
+      }
       break;
     default:
       return;

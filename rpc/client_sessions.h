@@ -244,6 +244,8 @@ class ClientSessions {
   // A request of one packet: to the server that has it, or through the router.
   void SendInPool(ClientCall& call, int64_t now_ns);
   void SendAnycast(ClientCall& call, ExtendedHeader header, const Payload& body, int64_t now_ns);
+  // By way of the router, which knows where the call is.
+  void CancelInPool(ClientCall& call, int64_t now_ns);
   // The session that packets of the call go through: its own, or that of the server that has it.
   static ClientSession& WayOf(const ClientCall& call) {
     return call.member != nullptr ? *call.member : *call.session;

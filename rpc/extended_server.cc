@@ -174,6 +174,10 @@ void ExtendedServer::OnPicked(Datagram& datagram, const ExtendedHeader& header) 
   datagram.buffer.TrimFront(kAnycastHeaderBytes);
   ServerSession* const session = sessions_.Find(header.session, header.key);
   ++core_.stats.picked;
+  if (header.kind == ControlKind::kCancel && session != nullptr) {
+    session->heard_ms = CoarseTime(now_ns_);
+    return OnCancelPacket(*session, datagram, header);
+  }
   if (session == nullptr || MayBeOlder(header, *session)) {
     core_.DoneRouted(datagram.peer, header.from_session, header.slot());
     ExtendedHeader question = header;

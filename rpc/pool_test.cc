@@ -271,6 +271,32 @@ TEST_F(PoolTest, CancellationReachesTheServerThatHasTheCall) {
   }
 }
 
+TEST_F(PoolTest, CancellationOfACallThatNobodyHasAnsweredGoesByWayOfTheRouter) {
+  Warm();
+  for (int i = 0; i < 3; ++i) Begin(1'000'000);
+  RunFor(kMs / 20);
+  for (size_t i = 3; i < 6; ++i) {
+    EXPECT_EQ(outcomes_[i].executed.size(), 1u);
+    client_->Cancel(outcomes_[i].id);
+    ++outcomes_[i].ended;
+  }
+  RunFor(kMs);
+  EXPECT_EQ(router_->cancels(), 3u);
+  for (const auto& server : servers_) {
+    EXPECT_EQ(server->stats().cancelled, 1u);
+    EXPECT_EQ(server->stats().executing.value(), 0);
+  }
+  // And of one that a server gets which does not know this client.
+  StartClient(Wire::kAuto);
+  const size_t first = Begin(1'000'000);
+  RunFor(kMs / 200);
+  client_->Cancel(outcomes_[first].id);
+  ++outcomes_[first].ended;
+  RunFor(20 * kMs);
+  for (const auto& server : servers_) EXPECT_EQ(server->stats().executing.value(), 0);
+  Warm();
+}
+
 TEST_F(PoolTest, AServerThatDrainsFinishesWhatItHas) {
   Warm();
   for (int i = 0; i < 3; ++i) Begin(50'000);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For tests: a server in a simulated network and its routers, of which the tests play the part packet
-// by packet.
+// For tests: a server in a simulated network and its routers, of which the tests play the part
+// packet by packet.
 #ifndef WEFT_RPC_ROUTER_LINKS_FIXTURE_H_
 #define WEFT_RPC_ROUTER_LINKS_FIXTURE_H_
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // For tests: a router with no more than what clients and servers can see of one. It has no queue
-// and takes no FEEDBACK; it remembers where it has sent each client's latest requests until it ends.
+// and takes no FEEDBACK; it remembers where it has sent each client's latest requests until it
+// ends.
 #ifndef WEFT_RPC_TEST_ROUTER_H_
 #define WEFT_RPC_TEST_ROUTER_H_
 
@@ -55,6 +56,7 @@ class TestRouter final : public Pollable {
 
   uint64_t placed() const { return placed_; }
   uint64_t duplicates() const { return duplicates_; }
+  uint64_t cancels() const { return cancels_; }
   uint64_t others() const { return others_; }  // packets that are not for routers
   DatagramPort& port() { return *port_; }
 
@@ -110,6 +112,13 @@ class TestRouter final : public Pollable {
   void OnRequest(Datagram& datagram, const ExtendedHeader& header, const Anycast& anycast) {
     Placement& placement = placements_[{anycast.incarnation, header.from_session, header.slot()}];
     if (header.request_id < placement.request_id) return;  // late
+    if (header.kind == ControlKind::kCancel) {
+      if (header.request_id == placement.request_id && placement.server.has_value()) {
+        ++cancels_;
+        Pass(datagram, *placement.server);
+      }
+      return;
+    }
     if (header.request_id == placement.request_id) {
       ++duplicates_;
       return placement.server.has_value() ? Pass(datagram, *placement.server)
@@ -202,6 +211,7 @@ class TestRouter final : public Pollable {
   Timer wake_{[](void* self, int64_t) { static_cast<TestRouter*>(self)->SendHeld(); }, this};
   uint64_t placed_ = 0;
   uint64_t duplicates_ = 0;
+  uint64_t cancels_ = 0;
   uint64_t others_ = 0;
 };
 

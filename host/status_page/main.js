@@ -12,8 +12,9 @@ const PAGES = new Map([["rpc", `/rpc?limit=${SESSIONS_MAX}`], ["ports", "/ports"
 const byId = (id) => document.getElementById(id);
 
 const history_ = new History();
-const sections = [new Tiles(), new Methods(), new Endpoints(), new Sessions(), new Routers(),
-                  new RoutedServers(), new Ports(), new NetworkStacks(), new Workers(), new Counters()];
+const sections = [new Tiles(), new Methods(), new Endpoints(), new Sessions(), new RouterLinks(),
+                  new Routers(), new RoutedServers(), new Ports(), new NetworkStacks(), new Workers(),
+                  new Counters()];
 let paused = false;
 let lastHeard = null;  // when the program last answered
 let goneSince = null;

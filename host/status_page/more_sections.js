@@ -75,6 +75,40 @@ class RoutedServers {
   }
 }
 
+// Of a server, not of a router.
+class RouterLinks {
+  constructor() {
+    this.table = new Table({
+      id: "links", title: "Routers of the servers here", sortBy: "control",
+      columns: [
+        {name: "control", label: "router", show: ({told}) => clean(told.control),
+         sort: ({told}) => told.control},
+        {name: "server", label: "server", show: ({told}) => clean(told.server),
+         sort: ({told}) => told.server},
+        {name: "worker", label: "worker", number: true, show: ({told}) => String(told.worker),
+         sort: ({told}) => -told.worker},
+        {name: "state", label: "state",
+         show: ({told}) => (told.refusal ? `${clean(told.state)}: ${clean(told.refusal)}` :
+                                           clean(told.state)),
+         sort: ({told}) => told.state},
+        {name: "feedback", label: "feedback", show: ({told}) => clean(told.feedback)},
+        rateColumn("entries", "entries/s"),
+        {name: "silent", label: "last answer", number: true,
+         show: ({told}) => optionalText(told.silent_ms, durationText)},
+      ],
+    });
+    this.node = this.table.node;
+  }
+
+  show(history) {
+    const {links} = history.samples.at(-1);
+    this.node.hidden = links.size === 0;
+    this.table.show([...links].map(([key, told]) => [key, {
+      told, entries: ratesOf(history, (sample) => numberOf(sample.links.get(key)?.entries)),
+    }]));
+  }
+}
+
 class Workers {
   constructor() {
     this.table = new Table({

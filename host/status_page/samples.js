@@ -56,6 +56,7 @@ class Sample {
     this.methods = new Map();   // Method by side and name
     this.endpoints = new Map(); // servers and clients, by worker and place
     this.sessions = new Map();
+    this.links = new Map();     // of servers with the routers that they tell of ended requests
     this.counters = new Map();  // "server.requests": number, of all workers
     this.ports = new Map();
     this.loops = new Map();
@@ -88,6 +89,10 @@ class Sample {
       if (kind !== "server" && kind !== "client") return;
       const key = `${worker.worker}/${place}`;
       this.endpoints.set(key, {...item, worker: worker.worker});
+      for (const router of listOf(item.routers)) {
+        this.links.set(`${key}/${router.control}`,
+                       {...router, server: item.address, worker: worker.worker});
+      }
       for (const session of listOf(item.sessions)) {
         const at = `${key}/${session.session}/${session.peer}`;
         this.sessions.set(at, {...session, kind, worker: worker.worker});

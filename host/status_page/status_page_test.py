@@ -152,6 +152,14 @@ class StatusPageTest(unittest.TestCase):
         self.keep_picture("linux")
         self.expect_no_trouble(program)
 
+    def test_shows_the_routers_that_a_server_has(self):
+        program = self.start("""
+            transport { name: "linux" }
+            rpc { listen: "127.0.0.1:0" router { control: "127.0.0.1:1" join: true } }""")
+        self.show(program)
+        self.wait_for_cell("links", "127.0.0.1:1", "state", "^joining$")
+        self.expect_no_trouble(program)
+
     def test_shows_all_workers_over_shared_memory(self):
         program = self.start(SHARED_MEMORY)
         self.show(program)

@@ -53,6 +53,14 @@ class SecureHostileTest : public SecureTest {
     const size_t n = packet.Write(head);
     SendRaw(port, std::string(head, head + n) + payload);
   }
+  void AnswerRaw(DatagramPort& port, const HandshakePacket& packet) {
+    Datagram burst[] = {{*port.Resolve(Address::Sim("client")), port.pool().Allocate()}};
+    Buffer& buffer = burst[0].buffer;
+    uint8_t* const out = buffer.Append(HandshakePacket::kWithoutPayloadMax);
+    buffer.TrimBack(buffer.size() - packet.Write(out));
+    ASSERT_EQ(port.Send(absl::MakeSpan(burst)), 1u);
+    RunFor(1'000'000);
+  }
   // What has come within a while.
   std::vector<std::string> ReceiveRaw(DatagramPort& port) {
     RunFor(1'000'000);
@@ -229,6 +237,33 @@ TEST_F(SecureHostileTest, AServerWithoutProtection) {
   const absl::Status status = Refusal(*Client("client", PskConfig(files_, "a", TestKey('a'))));
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_NE(std::string(status.message()).find("has it `security`?"), std::string::npos) << status;
+}
+
+// A router says so; it is believed only from where the handshake went, and before there are keys.
+TEST_F(SecureHostileTest, NoKeys) {
+  const auto router = OpenPlain("server");
+  const auto other = OpenPlain("other");
+  const auto client = Client("client", PskConfig(files_, "a", TestKey('a')));
+  const Peer peer = *client->port().Resolve(Address::Sim("server"));
+  EXPECT_TRUE(client->Send(peer, "let me in"));
+  const auto inits = ReceiveRaw(*router);
+  ASSERT_EQ(inits.size(), 1u);
+  HandshakePacket answer = {.type = Type::kNoKeys,
+                            .flags = HandshakePacket::kFromServer,
+                            .attempt = Read(inits[0]).attempt};
+  AnswerRaw(*other, answer);
+  ++answer.attempt;
+  AnswerRaw(*router, answer);
+  EXPECT_TRUE(client->events.empty());
+  --answer.attempt;
+  AnswerRaw(*router, answer);
+  ASSERT_EQ(client->events.size(), 1u);
+  const absl::Status status = client->port().WhyUnreachable(peer);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(std::string(status.message()).find("it is a router"), std::string::npos) << status;
+  EXPECT_EQ(client->failed(Failure::kRefused), 1u);
+  AnswerRaw(*router, answer);
+  EXPECT_EQ(client->failed(Failure::kRefused), 1u) << "there is no handshake any more";
 }
 
 TEST_F(SecureHostileTest, NothingIsAmplified) {

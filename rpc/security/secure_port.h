@@ -142,6 +142,7 @@ class SecurePort final : public DatagramPort {
   bool IsDoubtful(Connection& connection);
   void FailDialing(Connection& connection, Failure failure, absl::Status status, int error);
   void OnReset(const Peer& below, const HandshakePacket& packet);
+  void OnNoKeys(const Peer& below, const HandshakePacket& packet);
   static void OnDialTimer(void* self, int64_t now_ns);
 
   // As server (secure_port_accept.cc).

@@ -204,6 +204,25 @@ void SecurePort::OnReset(const Peer& below, const HandshakePacket& packet) {
   ++counts_.resets_received;
 }
 
+// Who forges it has seen the INIT, and could spoil the handshake in other ways. One that has sent a
+// cookie has keys.
+void SecurePort::OnNoKeys(const Peer& below, const HandshakePacket& packet) {
+  Connection* const connection = connections_.FindBelow(below, true);
+  const bool ours = connection != nullptr && connection->dialing->under_way &&
+                    !connection->dialing->has_cookie &&
+                    packet.attempt == connection->dialing->attempt;
+  if (!ours) {
+    ++counts_.handshake_malformed;
+    return;
+  }
+  FailDialing(*connection, Failure::kRefused,
+              absl::FailedPreconditionError(
+                  "it is a router, which has to read requests, and `security` seals them; let "
+                  "clients choose servers themselves (rpc.servers and rpc.balancer, without a "
+                  "router)"),
+              EACCES);
+}
+
 void SecurePort::OnDialTimer(void* self, int64_t now_ns) {
   Dialing& dialing = *static_cast<Dialing*>(self);
   SecurePort& port = *dialing.port;

@@ -40,6 +40,8 @@ void SecurePort::OnHandshakeDatagram(Datagram& datagram) {
     }
     case HandshakePacket::Type::kReset:
       return OnReset(datagram.peer, *packet);
+    case HandshakePacket::Type::kNoKeys:
+      return OnNoKeys(datagram.peer, *packet);
     case HandshakePacket::Type::kCookie:
     case HandshakePacket::Type::kFlight:
       break;

@@ -42,6 +42,8 @@ size_t HandshakePacket::Write(uint8_t* out) const {
       return kFlightHeadBytes;
     case Type::kReset:
       return kResetBytes;
+    case Type::kNoKeys:
+      return kNoKeysBytes;
   }
   return 0;
 }
@@ -74,6 +76,9 @@ std::optional<HandshakePacket> HandshakePacket::Read(absl::Span<const uint8_t> p
       break;
     case Type::kReset:
       right = packet.size() == kResetBytes && read.flags == kFromServer;
+      break;
+    case Type::kNoKeys:
+      right = packet.size() == kNoKeysBytes && read.flags == kFromServer;
       break;
   }
   if (!right) return {};

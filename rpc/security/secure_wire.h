@@ -64,12 +64,14 @@ struct HandshakePacket {
   static constexpr size_t kInitBytes = 64;
   static constexpr size_t kCookieBytes = kHeadBytes + Cookie::kBytes;
   static constexpr size_t kResetBytes = kHeadBytes;
+  static constexpr size_t kNoKeysBytes = kHeadBytes;
 
   enum class Type : uint8_t {
     kInit = 1,    // client: begins
     kCookie = 2,  // server: the cookie to come back with
     kFlight = 3,  // both: bytes of TLS
     kReset = 4,   // server: a record is of no connection that it knows
+    kNoKeys = 5,  // a router's answer to kInit: it has to read requests, and so can take none
   };
   enum Flag : uint8_t {
     kFromServer = 0x80,

@@ -19,7 +19,7 @@ return function(weft)
       "CANCELLED", "NO_SESSIONS", "DEADLINE", "UNANSWERED", "UNSUPPORTED", "FORBIDDEN",
       "NO_SERVER", "SERVER_LOST",
     },
-    handshakes = { "INIT", "COOKIE", "FLIGHT", "RESET" },
+    handshakes = { "INIT", "COOKIE", "FLIGHT", "RESET", "NO_KEYS" },
     service_kinds = { [0] = "UNARY", "OPEN", "PUSH", "PULL" },
     statuses = {
       [0] = "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",

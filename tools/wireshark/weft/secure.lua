@@ -13,7 +13,7 @@ return function(weft)
   local RECORD_HEAD, TAG = 16, 16
   local HEAD, INIT_BYTES, COOKIE, FLIGHT_HEAD = 16, 64, 24, 48
   local VERSION = 1
-  local INIT, COOKIE_TYPE, FLIGHT, RESET = 1, 2, 3, 4
+  local INIT, COOKIE_TYPE, FLIGHT, RESET, NO_KEYS = 1, 2, 3, 4, 5
   local FROM_SERVER = 0x80
   local KNOWN_FLAGS = 0x83
 
@@ -38,9 +38,9 @@ return function(weft)
     if kind == INIT then
       if length < INIT_BYTES then return "an INIT shorter than 64 bytes" end
       return flags ~= 0 and "an INIT with flags" or nil
-    elseif kind == COOKIE_TYPE or kind == RESET then
+    elseif kind == COOKIE_TYPE or kind == RESET or kind == NO_KEYS then
       if flags ~= FROM_SERVER then return "the flags are not those of a server's packet" end
-      local right = kind == RESET and HEAD or HEAD + COOKIE
+      local right = kind == COOKIE_TYPE and HEAD + COOKIE or HEAD
       return length ~= right and "the length is not " .. right or nil
     elseif kind == FLIGHT then
       if length < FLIGHT_HEAD then return "shorter than a FLIGHT" end
