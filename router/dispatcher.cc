@@ -50,6 +50,7 @@ void Dispatcher::Arrive(absl::Span<const Arrival> burst, int64_t now_ns,
     }
     placement->state = Placement::State::kNew;
     placement->request_id = arrival.request_id;
+    placement->client = arrival.client;
     placement->since_ns = now_ns;
     new_[new_count_] = {i, table_.IndexOf(*placement)};
     affinities_[new_count_] = arrival.affinity != 0 ? arrival.affinity : arrival.key;
@@ -73,15 +74,18 @@ void Dispatcher::Arrive(absl::Span<const Arrival> burst, int64_t now_ns,
 
 bool Dispatcher::OnKnown(const Arrival& arrival, Placement& known, Decision* decision) {
   const bool original = arrival.request_id == 0;
-  // A client has one request at a time in a slot: a later one tells that the earlier has ended.
-  if (!original && arrival.request_id < known.request_id) {
+  // A client has one request at a time in a slot: a later one tells that the earlier has ended. So
+  // does one of another client, which has the address of a former one and numbers of its own.
+  const bool same_client = arrival.client == known.client;
+  if (same_client && !original && arrival.request_id < known.request_id) {
     ++stats_.ignored;
     return true;  // kIgnore
   }
-  const bool same = arrival.request_id == known.request_id;
+  const bool same = same_client && arrival.request_id == known.request_id;
   switch (known.state) {
     case Placement::State::kNew:
       known.request_id = arrival.request_id;
+      known.client = arrival.client;
       decision->fate = Fate::kRepeat;
       return true;
     case Placement::State::kQueued:
@@ -90,6 +94,7 @@ bool Dispatcher::OnKnown(const Arrival& arrival, Placement& known, Decision* dec
         return true;  // kIgnore
       }
       known.request_id = arrival.request_id;
+      known.client = arrival.client;
       *decision = {.fate = Fate::kQueueInstead, .ticket = known.ticket};
       ++stats_.superseded;
       return true;

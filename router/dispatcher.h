@@ -69,6 +69,7 @@ struct Arrival {
 
   uint64_t key = 0;            // r2p2::RequestKey()
   uint64_t request_id = 0;     // with its sequence; 0: original format
+  uint64_t client = 0;         // its incarnation: another one's request is a new one
   uint64_t affinity = 0;       // requests with the same one to the same server; 0: to any
   int64_t age_ns = kSentOnce;  // of one that was sent before: since it first was
   uint16_t tenant = 0;

@@ -307,6 +307,31 @@ TEST_F(DispatcherTest, WhatIsForgottenForWantOfRoomIsNotExecutedAgain) {
   EXPECT_EQ(stats().forgotten.value(), 2u);
 }
 
+// Numbers of requests begin anew, at random, with each program, which may have the address of an
+// earlier one.
+TEST_F(DispatcherTest, AnotherClientAtTheSameAddressIsNotTakenForTheFormerOne) {
+  Make({.queue_max = 4}, 1, 1);
+  const auto of = [](uint64_t client, uint64_t sequence) {
+    Arrival arrival = Numbered(1, sequence);
+    arrival.client = client;
+    return arrival;
+  };
+  EXPECT_EQ(Arrive(of(7, 500)).fate, Fate::kForward);
+  EXPECT_EQ(Arrive(of(8, 300)).fate, Fate::kForward) << "the former one's slot is free again";
+  EXPECT_EQ(dispatcher_->outstanding(), 1u);
+  Done(servers_[0], 1);
+  EXPECT_EQ(Arrive(of(9, 300)).fate, Fate::kForward) << "nor is what was done";
+  EXPECT_EQ(Arrive(of(9, 299)).fate, Fate::kIgnore);
+  Arrive(50);  // waits
+  dispatcher_->RemoveServer(servers_[0]);
+  EXPECT_EQ(TakeReady().size(), 1u);
+  EXPECT_EQ(Arrive(of(10, 1)).fate, Fate::kNoServer);
+  dispatcher_->AddServer(200, 1, 1);
+  EXPECT_EQ(Arrive(of(11, 1)).fate, Fate::kForward);
+  const Decision waits = Arrive(51);
+  EXPECT_EQ(waits.fate, Fate::kQueue);
+}
+
 TEST_F(DispatcherTest, WhatWasRefusedStaysRefusedUntilTheClientsNextRequest) {
   Make({.queue_max = 1}, 1, 1);
   Arrive(9);

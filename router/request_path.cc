@@ -108,6 +108,7 @@ void RequestPath::OnAnycast(Datagram& datagram, uint32_t index) {
   arrivals_[arrival_count_++] = {
       .key = r2p2::RequestKey(client.id, header.from_session, header.slot()),
       .request_id = header.request_id,
+      .client = anycast.incarnation,
       .affinity = anycast.affinity,
       .age_ns = header.resent ? int64_t{anycast.age_us} * 1000 : Arrival::kSentOnce,
       .tenant = client.tenant,

@@ -93,7 +93,8 @@ inline Bytes OriginalRequest(uint16_t rid, r2p2::Policy policy = r2p2::Policy::k
 
 // Of the client's pool number 5.
 inline Bytes AnycastRequest(uint64_t sequence, uint16_t slot = 1, uint32_t age_us = 0,
-                            bool resent = false, r2p2::Policy policy = r2p2::Policy::kLbRoute) {
+                            bool resent = false, r2p2::Policy policy = r2p2::Policy::kLbRoute,
+                            uint64_t incarnation = 77) {
   Bytes bytes(r2p2::kAnycastHeaderBytes + 4, 'x');
   r2p2::WriteAnycast({.policy = policy,
                       .first = true,
@@ -102,7 +103,7 @@ inline Bytes AnycastRequest(uint64_t sequence, uint16_t slot = 1, uint32_t age_u
                       .from_session = 5,
                       .request_id = sequence << 16 | slot,
                       .timestamp = 1000},
-                     {.incarnation = 77, .age_us = age_us}, bytes.data());
+                     {.incarnation = incarnation, .age_us = age_us}, bytes.data());
   return bytes;
 }
 

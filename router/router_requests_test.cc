@@ -217,6 +217,17 @@ TEST_F(RouterRequestsTest, ARequestFromBeforeTheRoutersTimeIsRefused) {
   EXPECT_EQ(servers_[0]->ReceiveAll(), 1u);
 }
 
+TEST_F(RouterRequestsTest, AClientThatBeginsAnewIsHeardThoughItsNumbersAreLower) {
+  StartWithServers(1);
+  Send(AnycastRequest(1000));
+  RunFor();
+  Send(AnycastRequest(10, 1, 0, false, Policy::kLbRoute, /*incarnation=*/78));
+  RunFor();
+  EXPECT_EQ(servers_[0]->ReceiveAll(), 2u);
+  EXPECT_EQ(outstanding(), 1u) << "the former one's request has ended with it";
+  EXPECT_EQ(dispatcher_stats().ignored.value(), 0u);
+}
+
 TEST_F(RouterRequestsTest, HelloIsAnsweredByPoolAndPingByPong) {
   StartWithServers(1);
   uint8_t body[1000] = {};
