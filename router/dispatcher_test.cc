@@ -294,17 +294,34 @@ TEST_F(DispatcherTest, AnUnknownRepeatedRequestGoesOnOnlyIfItCannotHaveBeenHere)
 }
 
 TEST_F(DispatcherTest, WhatIsForgottenForWantOfRoomIsNotExecutedAgain) {
-  Make({.placements_max = 2}, 1, 10);
+  Make({.placements_max = 3}, 1, 10);
   Done(Arrive(Numbered(1, 1)).server, 1);
   now_ns_ += 500 * kMs;
   Done(Arrive(Numbered(2, 1)).server, 2);
   now_ns_ += 500 * kMs;
-  EXPECT_EQ(Arrive(Numbered(3, 1)).fate, Fate::kForward);  // forgets key 1
+  Done(Arrive(Numbered(3, 1)).server, 3);
+  EXPECT_EQ(Arrive(Numbered(4, 1)).fate, Fate::kForward);  // forgets key 1
+  EXPECT_EQ(stats().forgotten.value(), 1u);
   EXPECT_EQ(Arrive(Resent(1, 1, 1000 * kMs)).fate, Fate::kReplyGone);
   EXPECT_EQ(Arrive(Resent(2, 1, 500 * kMs)).fate, Fate::kRepeat) << "still known";
-  EXPECT_EQ(Arrive(Resent(4, 1, 300 * kMs)).fate, Fate::kForward) << "younger than all forgotten";
-  EXPECT_EQ(Arrive(Numbered(5, 1)).fate, Fate::kTableFull) << "nobody only remembered is left";
-  EXPECT_EQ(stats().forgotten.value(), 2u);
+  EXPECT_EQ(Arrive(Resent(5, 1, 300 * kMs)).fate, Fate::kForward) << "younger than all forgotten";
+}
+
+TEST_F(DispatcherTest, WhatFindsTheTableFullIsRefusedAndStaysSo) {
+  Make({.placements_max = 16}, 1, 100);
+  uint64_t key = 1;
+  while (Arrive(Numbered(key, 1)).fate == Fate::kForward) ++key;
+  EXPECT_EQ(key, 15u) << "an eighth is for what is remembered";
+  EXPECT_EQ(stats().refused_table_full.value(), 1u);
+  Done(servers_[0], 1);
+  EXPECT_EQ(Arrive(Numbered(key, 1)).fate, Fate::kTableFull) << "a copy that the network made";
+  EXPECT_EQ(Arrive(Resent(key, 1, 100)).fate, Fate::kTableFull);
+  EXPECT_EQ(Arrive(Numbered(key, 2)).fate, Fate::kForward) << "the client has tried again";
+  // Those that are remembered do not come back beyond the limit either.
+  EXPECT_EQ(Arrive(Numbered(1, 2)).fate, Fate::kTableFull);
+  EXPECT_EQ(Arrive(100).fate, Fate::kTableFull) << "of the original format, too";
+  Done(servers_[0], 2);
+  EXPECT_EQ(Arrive(100).fate, Fate::kForward);
 }
 
 // Numbers of requests begin anew, at random, with each program, which may have the address of an
