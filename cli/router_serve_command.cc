@@ -116,9 +116,16 @@ absl::StatusOr<std::unique_ptr<DatagramPort>> OpenControl(Worker& worker, Progra
     return absl::Status(port.status().code(),
                         absl::StrCat("router.control: ", port.status().message()));
   }
-  if (options.join || program.control_security != nullptr) {
+  if (program.control_security != nullptr) {
     return rpc::Protect(worker.loop(), *std::move(port), program.control_security.get(),
                         rpc::Role::kServer);
+  }
+  if (options.join && !rpc::StaysWithinMachine(**port, options.control)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "router.join: servers may join at ", options.control.ToString(),
+        ", which is beyond this machine, and nothing says how that is protected. Write into the "
+        "configuration `router { control_security { psk { ... } } }`, or `x509 { ... }`, for "
+        "encryption and authentication, or `plaintext { }` for none; docs/router.md says more"));
   }
   return port;
 }
