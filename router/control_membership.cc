@@ -176,8 +176,21 @@ DropReason ControlPath::Leave(const ControlRequest& request, const Peer& peer, b
     if (member->state != Member::State::kDraining) Drain(*member);
   }
   *outstanding = dispatcher_.servers().outstanding(member->index);
-  // Other workers may still be sending: the server asks once more.
-  if (first && group_ != nullptr) *outstanding = std::max(*outstanding, 1u);
+  if (group_ != nullptr) *outstanding += OutstandingElsewhere(*member, first);
+uint32_t ControlPath::OutstandingElsewhere(Member& member, bool first) {
+  // Until they have told, they may still be sending; the server repeats its LEAVE.
+  if (first || member.elsewhere.empty()) member.elsewhere.assign(group_->workers(), 1);
+  uint32_t outstanding = 0;
+  for (size_t i = 1; i < group_->workers(); ++i) {
+    outstanding += member.elsewhere[i];
+    const Address address = member.server.address;
+    const bool posted =
+        group_->Post(i, [address](Router& other) { other.TellOutstanding(address); });
+    if (!posted) ++stats_.member_overflows;
+  }
+  return outstanding;
+}
+
   return DropReason::kNone;
 }
 

@@ -105,6 +105,8 @@ class ControlPath {
                         int64_t now_ns, Member** joined);
   r2p2::DropReason Leave(const ControlRequest& request, const Peer& peer, bool from_control,
                          uint32_t* outstanding);
+  // Requests of other workers at a server that leaves, as they told last; they are asked once more.
+  uint32_t OutstandingElsewhere(Member& member, bool first);
   absl::StatusOr<Member*> AddJoined(const RouterOptions::Server& server, int64_t now_ns);
 
   void CheckOne(Member& member, int64_t now_ns);

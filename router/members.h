@@ -61,6 +61,8 @@ struct Member {
   std::vector<Known> peers;
 };
 const char* NameOf(Member::State state);
+  // Since it said LEAVE: the requests of each other worker at it, as that one told last.
+  std::vector<uint32_t> elsewhere;
 
 // What a worker tells the others.
 struct MemberChange {

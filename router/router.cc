@@ -255,6 +255,21 @@ void Router::OnUnreachableElsewhere(const Address& server) {
   }
 }
 
+void Router::TellOutstanding(const Address& server) {
+  const Member* const member = members_->Find(server);
+  const uint32_t outstanding =
+      member != nullptr ? dispatcher_->servers().outstanding(member->index) : 0;
+  group_->Post(0, [server, worker = worker_, outstanding](Router& first) {
+    first.OnOutstandingElsewhere(server, worker, outstanding);
+  });
+}
+
+void Router::OnOutstandingElsewhere(const Address& server, size_t worker, uint32_t outstanding) {
+  Member* const member = members_->Find(server);
+  if (member == nullptr || worker >= member->elsewhere.size()) return;
+  member->elsewhere[worker] = outstanding;
+}
+
 void Router::OnMembershipElsewhere(const ControlRequest& request) {
   control_path_->OnMembershipElsewhere(request, loop_.now_ns());
 }
