@@ -34,8 +34,9 @@ struct Member {
     kDown,      // not heard of
     kLeft,      // has said LEAVE, is configured, and so may come back
   };
-  // Peers of one server: its address, and others that its JOIN came from.
-  static constexpr size_t kPeersMax = 18;
+  // Peers of one server: its address, as both ports know it, and others that its JOIN came from:
+  // where JOIN is protected, each of its workers has a port of its own.
+  static constexpr size_t kPeersMax = 2 + FeedbackSources::kSourcesMax;
   struct Known {
     Peer peer;
     bool control = false;  // of the port for control

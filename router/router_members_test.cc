@@ -2,8 +2,10 @@
 //
 // How servers come, go, fall silent and are changed.
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
@@ -160,6 +162,35 @@ TEST_F(RouterMembersTest, ASilentServerIsDownWithinThreeKeepalivesAndBackAtOnce)
 
 TEST_F(RouterMembersTest, AServerThatIsGoneForGoodIsForgotten) {
   StartWithServers(0, Joinable());
+// Where JOIN is protected, each worker of a server has a port of its own.
+TEST_F(RouterMembersTest, AServerMayHaveManyWorkers) {
+  StartWithServers(0, Joinable());
+  constexpr size_t kWorkers = 100;
+  std::vector<std::unique_ptr<Endpoint>> workers;
+  r2p2::Membership membership = Membership();
+  membership.address = server_.address();
+  membership.slots = kWorkers;
+  for (size_t i = 0; i < kWorkers; ++i) {
+    workers.push_back(std::make_unique<Endpoint>(*transport_, "worker" + std::to_string(i)));
+    workers[i]->Send(router_address(), MembershipPacket(ControlKind::kJoin, membership));
+  }
+  RunFor();
+  for (uint16_t round = 0; round < 2; ++round) {
+    SendRequests(static_cast<uint16_t>(round * kWorkers), kWorkers);
+    EXPECT_EQ(outstanding(), kWorkers);
+    for (size_t i = 0; i < kWorkers; ++i) {
+      const auto rid = static_cast<uint16_t>(round * kWorkers + i);
+      const uint64_t key = RequestKey(client_.id(), 0, rid);
+      workers[i]->Send(router_address(), FeedbackPacket(42 << 8 | i, round, {key}));
+    }
+    RunFor();
+    EXPECT_EQ(outstanding(), 0u);
+  }
+  EXPECT_EQ(stats().feedback_unknown_source.value(), 0u);
+  EXPECT_EQ(stats().feedback_lost.value(), 0u);
+  EXPECT_EQ(stats().joins.value(), 1u);
+}
+
   Join();
   RunFor(kForgetNs + kKeepaliveNs);
   EXPECT_EQ(StateOf(server_.address()), "none");
