@@ -35,8 +35,9 @@ constexpr uint64_t Mix(uint64_t x) {
 
 }  // namespace internal
 
-// A client, whatever transport it is seen through. Of a client with an IP address: of its peer, as
-// all ports that speak IP have the same ones (transports/ip_peer.h). Of others: of the address.
+// A client, whatever transport it is seen through. Of a client with an IP address: of its peer,
+// which all ports that speak IP make alike (words[0] and words[1] are the 16 bytes of IPv6, words[2]
+// is the port, both in network order, and the scope << 32). Of others: of the address.
 inline uint64_t ClientIdOf(const Peer& ip_peer) {
   return internal::Mix(internal::Mix(internal::Mix(ip_peer.words[0]) ^ ip_peer.words[1]) ^
                        ip_peer.words[2]);
@@ -91,8 +92,8 @@ bool ReadAnycast(absl::Span<const uint8_t> datagram, ExtendedHeader* header, Any
 void WriteAnycast(const ExtendedHeader& header, const Anycast& anycast, uint8_t* out);
 
 // A client that has been answered by RESET opens a session with the server. Its HELLO has the
-// number of the pool, which names the session in ANYCAST requests, behind the other fields; those of
-// other clients have 0 there.
+// number of the pool, which names the session in ANYCAST requests, behind the other fields; those
+// of other clients have 0 there.
 inline constexpr size_t kHelloPoolBytes = 4;
 inline void WriteHelloPool(uint32_t pool, uint8_t* behind_hello) { StoreBig32(behind_hello, pool); }
 inline uint32_t ReadHelloPool(absl::Span<const uint8_t> body) {
