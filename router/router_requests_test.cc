@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a router does with requests, packet by packet.
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -178,6 +179,25 @@ TEST_F(RouterRequestsTest, LaterPacketsFindTheirServerOnlyIfTheRequestIsThere) {
   RunFor();
   EXPECT_EQ(servers_[0]->ReceiveAll() + servers_[1]->ReceiveAll(), 2u);
   EXPECT_EQ(stats().strays.value(), 1u);
+  EXPECT_EQ(outstanding(), 1u);
+  // Packets that cannot agree which of them is the first belong to one request all the same.
+  Send(OriginalRequest(1));
+  Send(first);
+  Send(later);
+  RunFor();
+  EXPECT_EQ(std::max(servers_[0]->ReceiveAll(), servers_[1]->ReceiveAll()), 3u) << "one server";
+  EXPECT_EQ(outstanding(), 1u);
+  EXPECT_EQ(dispatcher_stats().repeated.value(), 2u);
+  EXPECT_EQ(stats().strays.value(), 2u);
+  Bytes anycast = AnycastRequest(1);
+  anycast[3] = 0x40;  // the last, but not the first
+  anycast[7] = 1;
+  Send(anycast);
+  anycast[3] = 0xC0;  // both, but of two
+  anycast[7] = 2;
+  Send(anycast);
+  RunFor();
+  EXPECT_EQ(stats().malformed.value(), 2u);
   EXPECT_EQ(outstanding(), 1u);
 }
 
