@@ -69,7 +69,7 @@ class ControlPath {
   int64_t CheckHealth(int64_t now_ns);
   void OnUnreachable(const Peer& peer, bool from_control);
   // A sign of life.
-  void Heard(Member& member, int64_t now_ns);
+  void Heard(Member& member, int64_t now_ns, const WhichLife& life = {});
   void Drain(Member& member);
   // Goes at once; one that JOINs stays, without requests, until it does no more.
   void Remove(Member& member);
@@ -111,6 +111,9 @@ class ControlPath {
 
   void CheckOne(Member& member, int64_t now_ns);
   void Ask(Member& member);
+  // Takes in which life of the server speaks: of one that has begun anew, what the former one had
+  // is lost. False: it is the former one, whose words are late.
+  bool Recognise(Member& member, uint64_t incarnation);
   void GoDown(Member& member, bool lost);
   uint32_t NonceOf(const Member& member) const {
     return static_cast<uint32_t>(r2p2::internal::Mix(settings_.incarnation ^ member.name));

@@ -52,18 +52,25 @@ struct Member {
   bool on_trial = false;    // up for one request only
   uint64_t trial_forwarded = 0;
   Life life;
-  uint64_t incarnation = 0;         // of its latest JOIN; 0: none
-  uint64_t former_incarnation = 0;  // whose JOINs are late ones
+  // r2p2::ServerOf() what it has said; 0: nothing yet.
+  uint64_t incarnation = 0;
+  uint64_t former_incarnation = 0;  // whose words are late ones
   uint64_t left_incarnation = 0;    // that has said LEAVE
   int64_t told_ns = 0;              // when the first worker was last told of a sign of life
   uint64_t forwarded = 0;           // requests, repeated ones included
   uint64_t feedbacks = 0;           // that returned a slot
   FeedbackSources feedback;
   std::vector<Known> peers;
-};
-const char* NameOf(Member::State state);
   // Since it said LEAVE: the requests of each other worker at it, as that one told last.
   std::vector<uint32_t> elsewhere;
+};
+const char* NameOf(Member::State state);
+
+// Which life of a server a sign of life is of.
+struct WhichLife {
+  uint64_t incarnation = 0;  // 0: it does not say
+  bool proved = false;       // it is the answer to a question that nobody else can give
+};
 
 // What a worker tells the others.
 struct MemberChange {
@@ -77,6 +84,7 @@ struct MemberChange {
   Kind kind = Kind::kAdd;
   RouterOptions::Server server;
   Member::State state = Member::State::kUp;
+  WhichLife life = {};  // kHeard
 };
 
 class Members {

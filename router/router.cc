@@ -241,7 +241,7 @@ void Router::OnChangeElsewhere(const MemberChange& change) {
     Member* const member = members_->Find(change.server.address);
     if (member == nullptr) return;
     member->life.knows_weft = true;
-    control_path_->Heard(*member, loop_.now_ns());
+    control_path_->Heard(*member, loop_.now_ns(), change.life);
   } else {
     members_->Apply(change, loop_.now_ns());
   }

@@ -30,11 +30,11 @@ class RouterRpcTest : public testing::TestWithParam<Param> {
     world_.Start(options);
   }
 
-  void StartServer(const std::string& name) {
+  void StartServer(const std::string& name, bool join = true) {
     rpc::ServerOptions options;
     options.router.control = {world_.router_address()};
-    options.router.join = true;
-    options.key_seed = 7;
+    options.router.join = join;
+    options.key_seed = 7 + started_++;
     auto server = rpc::Server::Create(
         world_.loop_, *world_.transport_->OpenDatagramPort({.local = Address::Sim(name)}), options,
         [](rpc::ServerCall call) -> Task<void> {
@@ -75,6 +75,7 @@ class RouterRpcTest : public testing::TestWithParam<Param> {
   }
 
   RouterNetwork world_;
+  uint64_t started_ = 0;
   std::vector<std::unique_ptr<rpc::Server>> servers_;
   std::unique_ptr<rpc::Client> client_;
   std::string request_;
@@ -132,6 +133,23 @@ TEST_P(RouterRpcTest, AServerThatEndsIsNotMissed) {
   StartClient();
   Call(100, 16);
   EXPECT_EQ(replies_, kCalls) << failure_;
+}
+
+TEST_P(RouterRpcTest, AServerThatRestartsAndDoesNotJoinIsNotMissedEither) {
+  Endpoint user(*world_.transport_, "user");
+  StartServer("a", /*join=*/false);
+  ASSERT_TRUE(world_.router_->Add({.address = Address::Sim("a")}).ok());
+  world_.RunFor(150 * kMs);
+  EXPECT_EQ(world_.stats().probes.value(), 1u);
+  for (uint16_t i = 0; i < 2; ++i) user.Send(world_.router_address(), OriginalRequest(i));
+  world_.RunFor(15'000);
+  ASSERT_EQ(servers_[0]->stats().requests.value(), 2u);
+  servers_.clear();
+  StartServer("a", /*join=*/false);
+  world_.RunFor(200 * kMs);
+  EXPECT_EQ(world_.stats().servers_lost.value(), 0u);
+  EXPECT_EQ(world_.stats().servers_restarted.value(), 1u);
+  world_.ExpectNothingHeld();
 }
 
 INSTANTIATE_TEST_SUITE_P(

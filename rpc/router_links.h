@@ -71,6 +71,8 @@ class RouterLinks final : private Pollable {
   // Once.
   void Leave(absl::AnyInvocable<void()> done);
   bool has_joined() const;
+  // Of the server, as in its JOIN.
+  uint64_t server_incarnation() const { return group_->incarnation(); }
   // The server ends: what has not been said is, LEAVE too, in one go.
   void End();
 
