@@ -36,8 +36,8 @@ constexpr uint64_t Mix(uint64_t x) {
 }  // namespace internal
 
 // A client, whatever transport it is seen through. Of a client with an IP address: of its peer,
-// which all ports that speak IP make alike (words[0] and words[1] are the 16 bytes of IPv6, words[2]
-// is the port, both in network order, and the scope << 32). Of others: of the address.
+// which all ports that speak IP make alike (words[0] and words[1] are the 16 bytes of IPv6,
+// words[2] is the port, both in network order, and the scope << 32). Of others: of the address.
 inline uint64_t ClientIdOf(const Peer& ip_peer) {
   return internal::Mix(internal::Mix(internal::Mix(ip_peer.words[0]) ^ ip_peer.words[1]) ^
                        ip_peer.words[2]);

@@ -21,8 +21,8 @@ namespace weft::router {
 std::vector<config::Problem> FindProblems(const config::Config& config);
 
 // The short form of a list of servers, "10.0.0.2:8000:2,10.0.0.3:8000:4" (address, first port,
-// number of ports; the last may be missing, as in "10.0.0.2:8000" and "shm:a"). InvalidArgument says
-// which entry is wrong, at which character.
+// number of ports; the last may be missing, as in "10.0.0.2:8000" and "shm:a"). InvalidArgument
+// says which entry is wrong, at which character.
 absl::StatusOr<std::vector<config::RouterServer>> ParseServers(absl::string_view text);
 
 }  // namespace weft::router
