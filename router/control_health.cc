@@ -52,6 +52,7 @@ void ControlPath::CheckOne(Member& member, int64_t now_ns) {
     case Judgement::kFine:
       return;
     case Judgement::kAsk:
+      if (member.state == Member::State::kDown) members_.Resolve(member);
       return Ask(member);
     case Judgement::kDown:
       return GoDown(member, /*lost=*/true);
@@ -114,6 +115,7 @@ bool ControlPath::Recognise(Member& member, uint64_t incarnation) {
   if (member.incarnation != 0) {
     ++stats_.servers_restarted;
     members_.Lose(member);
+    members_.Resolve(member);
   }
   member.former_incarnation = std::exchange(member.incarnation, server);
   return true;

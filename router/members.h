@@ -114,6 +114,8 @@ class Members {
   void EndTrials();
   // `peer` is it, too.
   void AddPeer(Member& member, const Peer& peer, bool control);
+  // Looks which peers it is: where addresses are names, one that has begun anew is another peer.
+  void Resolve(Member& member);
   // What another worker has done; and all that it has.
   void Apply(const MemberChange& change, int64_t now_ns);
   void ApplyAll(absl::Span<const MemberChange> members, int64_t now_ns);
@@ -143,6 +145,7 @@ class Members {
   uint32_t SlotsOf(const RouterOptions::Server& server) const {
     return server.slots != 0 ? server.slots : slots_;
   }
+  void ResolveOn(bool control, Member& member);
   void Tell(MemberChange::Kind kind, const Member& member);
   void Count();
 
