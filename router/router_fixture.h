@@ -53,7 +53,8 @@ class Endpoint {
 
   void Send(const Address& to, absl::Span<const uint8_t> bytes) {
     Datagram datagram[1] = {{*port_->Resolve(to), port_->pool().Allocate()}};
-    std::memcpy(datagram[0].buffer.Append(bytes.size()), bytes.data(), bytes.size());
+    uint8_t* const out = datagram[0].buffer.Append(bytes.size());
+    if (!bytes.empty()) std::memcpy(out, bytes.data(), bytes.size());
     ASSERT_EQ(port_->Send(absl::MakeSpan(datagram)), 1u);
   }
   std::optional<Packet> TryReceive() {
