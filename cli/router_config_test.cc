@@ -9,7 +9,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "weft/core/temp_directory.h"
+#include "weft/r2p2/policy/policy.h"
 
 namespace weft::cli {
 namespace {
@@ -93,13 +95,13 @@ TEST_F(RouterConfigTest, PlainTextIsChosenForServersThatJoin) {
 
 TEST_F(RouterConfigTest, ErrorsNameTheFileOrTheOption) {
   const std::string path = Write("router {\n  listen: '127.0.0.1:1'\n  policy: 'jbs'\n}");
+  const std::string all = absl::StrJoin(r2p2::PolicyNames(), ", ");
   EXPECT_EQ(ErrorOf({.config = path}),
             path +
-                ":3:3: router.policy: unknown policy 'jbs'; did you mean 'jbsq'? There are "
-                "affinity, jbsq, jsq, power_of_two, random, round_robin, weighted");
+                ":3:3: router.policy: unknown policy 'jbs'; did you mean 'jbsq'? There are " +
+                all);
   EXPECT_EQ(ErrorOf({.listen = "127.0.0.1:1", .policy = "fc"}),
-            "--policy: unknown policy 'fc'; known are affinity, jbsq, jsq, power_of_two, random, "
-            "round_robin, weighted");
+            "--policy: unknown policy 'fc'; known are " + all);
   EXPECT_EQ(ErrorOf({.listen = "127.0.0.1:1", .servers = "127.0.0.1:2,127.0.0.1:x"}),
             "--servers: entry 2, at character 13, '127.0.0.1:x': address '127.0.0.1:x': the port "
             "must be 0 to 65535");

@@ -94,7 +94,7 @@ size_t ReadAddress(absl::Span<const uint8_t> bytes, Address* address) {
 
 uint64_t ClientIdOf(const Address& address) {
   if (address.is_ip()) {
-    // As in transports/ip_peer.h.
+    // As the ports make it.
     Peer peer;
     uint8_t ip[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     if (address.kind() == Address::Kind::kIpv4) {

@@ -35,8 +35,9 @@ constexpr uint64_t Mix(uint64_t x) {
 
 }  // namespace internal
 
-// A client, whatever transport it is seen through. Of a client with an IP address: of its peer, as
-// all ports that speak IP have the same ones (transports/ip_peer.h). Of others: of the address.
+// A client, whatever transport it is seen through. Of a client with an IP address: of its peer,
+// which all ports that speak IP make alike (words[0] and words[1] are the 16 bytes of IPv6,
+// words[2] is the port, both in network order, and the scope << 32). Of others: of the address.
 inline uint64_t ClientIdOf(const Peer& ip_peer) {
   return internal::Mix(internal::Mix(internal::Mix(ip_peer.words[0]) ^ ip_peer.words[1]) ^
                        ip_peer.words[2]);
@@ -111,7 +112,7 @@ struct FeedbackEntry {
   friend bool operator==(const FeedbackEntry&, const FeedbackEntry&) = default;
 };
 struct FeedbackBatch {
-  uint64_t incarnation = 0;  // random, of the server since it was made
+  uint64_t incarnation = 0;  // of the server, with the number of a worker: ServerOf()
   uint64_t first = 0;        // number of the first entry; the server counts them from 0
   size_t count = 0;          // 1 to kFeedbackEntriesMax
 };
@@ -140,6 +141,11 @@ inline FeedbackEntry ReadFeedbackEntry(absl::Span<const uint8_t> datagram, size_
 
 // --- What a server tells a router: the body of JOIN and LEAVE
 
+// An incarnation is random, of a server since it began, but for the low 8 bits: in FEEDBACK they
+// number its workers, each of which counts its entries for itself. This is the rest, which tells a
+// server from the one that it was before.
+inline constexpr uint64_t ServerOf(uint64_t incarnation) { return incarnation & ~uint64_t{0xFF}; }
+
 struct Membership {
   uint64_t incarnation = 0;   // of the server
   uint16_t slots = 0;         // requests that it wants at a time; 0: as the router says
@@ -163,6 +169,16 @@ struct MembershipAck {
 inline constexpr size_t kMembershipAckBytes = 24;
 void WriteMembershipAck(const MembershipAck& ack, uint8_t* out);  // kMembershipAckBytes
 bool ReadMembershipAck(absl::Span<const uint8_t> body, MembershipAck* ack);
+
+// A router asks a server of which it is not sure by PING for no session. Its body leaves room for
+// the answer, so that this is no longer than the question: RESET, whose body is the incarnation
+// that the server says in its JOIN. Servers that know of no routers answer without it.
+inline constexpr size_t kIncarnationBytes = 8;
+inline void WriteIncarnation(uint64_t incarnation, uint8_t* out) { StoreBig64(out, incarnation); }
+// 0: it does not say.
+inline uint64_t ReadIncarnation(absl::Span<const uint8_t> body) {
+  return body.size() >= kIncarnationBytes ? LoadBig64(body.data()) : 0;
+}
 
 }  // namespace weft::r2p2
 

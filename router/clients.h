@@ -96,6 +96,7 @@ class Clients {
     cache_.clear();
     if (!is_ip_ || with_address_ || !tenants_.empty()) cache_.resize(kCached);
     simple_ = {};
+    simple_.tenant = static_cast<uint16_t>(tenants_.weights().size() - 1);
   }
   void Find(const Peer& peer, Client* client) const;
 

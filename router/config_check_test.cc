@@ -7,7 +7,9 @@
 
 #include <string>
 
+#include "absl/strings/str_join.h"
 #include "weft/config/loader.h"
+#include "weft/r2p2/policy/policy.h"
 
 namespace weft::router {
 namespace {
@@ -31,15 +33,14 @@ TEST(ConfigCheckTest, WhatIsRight) {
 }
 
 TEST(ConfigCheckTest, APolicyThatThereIsNot) {
+  const std::string all = absl::StrJoin(r2p2::PolicyNames(), ", ");
   EXPECT_EQ(Said("policy: \"jbsk\""),
-            "f:2:1: router.policy: unknown policy 'jbsk'; did you mean 'jbsq'? There are affinity, "
-            "jbsq, jsq, power_of_two, random, round_robin, weighted");
+            "f:2:1: router.policy: unknown policy 'jbsk'; did you mean 'jbsq'? There are " + all);
   EXPECT_EQ(std::string(config::Parse("rpc { balancer { policy: 'best' } }", "f",
                                       config::Format::kText, &FindProblems)
                             .status()
                             .message()),
-            "f:1:18: rpc.balancer.policy: unknown policy 'best'; known are affinity, jbsq, jsq, "
-            "power_of_two, random, round_robin, weighted");
+            "f:1:18: rpc.balancer.policy: unknown policy 'best'; known are " + all);
 }
 
 TEST(ConfigCheckTest, Addresses) {

@@ -53,6 +53,7 @@ void ControlPath::CheckOne(Member& member, int64_t now_ns) {
     case Judgement::kFine:
       return;
     case Judgement::kAsk:
+      if (member.state == Member::State::kDown) members_.Resolve(member);
       return Ask(member);
     case Judgement::kDown:
       return GoDown(member, /*lost=*/true);
@@ -73,13 +74,15 @@ void ControlPath::Ask(Member& member) {
     if (known.control != from_control) continue;
     Buffer packet = port.pool().Allocate();
     if (!packet) return;
+    uint8_t* const out = packet.Append(r2p2::kExtendedHeaderBytes + r2p2::kIncarnationBytes);
     r2p2::WriteExtendedHeader({.type = r2p2::MessageType::kAck,
                                .first = true,
                                .last = true,
                                .from_session = kOwnSession,
                                .key = NonceOf(member),
                                .kind = r2p2::ControlKind::kPing},
-                              packet.Append(r2p2::kExtendedHeaderBytes));
+                              out);
+    r2p2::WriteIncarnation(0, out + r2p2::kExtendedHeaderBytes);
     Answer(known.peer, from_control, std::move(packet));
     return;  // the first is its address
   }
@@ -106,18 +109,42 @@ void ControlPath::OnUnreachable(const Peer& peer, bool from_control) {
   if (!posted) ++stats_.member_overflows;
 }
 
-void ControlPath::Heard(Member& member, int64_t now_ns) {
+bool ControlPath::Recognise(Member& member, uint64_t incarnation) {
+  const uint64_t server = r2p2::ServerOf(incarnation);
+  if (server == member.incarnation) return true;
+  if (server == member.former_incarnation) return false;
+  if (member.incarnation != 0) {
+    ++stats_.servers_restarted;
+    members_.Lose(member);
+    members_.Resolve(member);
+  }
+  member.former_incarnation = std::exchange(member.incarnation, server);
+  return true;
+}
+
+void ControlPath::Heard(Member& member, int64_t now_ns, const WhichLife& life) {
   member.life.heard_ns = now_ns;
+  const uint64_t server = r2p2::ServerOf(life.incarnation);
+  const bool is_news =
+      server != 0 && server != member.incarnation && server != member.former_incarnation;
   if (judges()) {
+    if (is_news && life.proved) Recognise(member, server);
+    // FEEDBACK is easily forged: it is but a reason to ask.
+    if (is_news && !life.proved && now_ns - member.life.asked_ns >= member.life.keepalive_ns) {
+      member.life.asked_ns = now_ns;
+      Ask(member);
+    }
     if (member.state != Member::State::kDown) return;
     ++stats_.servers_found;
     members_.SetState(member, Member::State::kUp);
     return;
   }
-  // A few times a keepalive is enough.
-  if (now_ns - member.told_ns < settings_.keepalive_ns / kChecksPerKeepalive) return;
+  // A few times a keepalive is enough, but for answers.
+  const bool told = now_ns - member.told_ns < settings_.keepalive_ns / kChecksPerKeepalive;
+  if (told && !(is_news && life.proved)) return;
   member.told_ns = now_ns;
-  const MemberChange heard = {.kind = MemberChange::Kind::kHeard, .server = member.server};
+  const MemberChange heard = {
+      .kind = MemberChange::Kind::kHeard, .server = member.server, .life = life};
   const bool posted = group_->Post(0, [heard](Router& first) { first.OnChangeElsewhere(heard); });
   if (!posted) ++stats_.member_overflows;
 }

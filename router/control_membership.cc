@@ -110,15 +110,13 @@ DropReason ControlPath::Join(const ControlRequest& request, const Peer& peer, bo
                                                        : DropReason::kForbidden;
     }
     member = *added;
-    member->incarnation = wish.incarnation;
+    member->incarnation = r2p2::ServerOf(wish.incarnation);
     ++stats_.joins;
-  } else if (member->incarnation != wish.incarnation) {
-    if (member->former_incarnation == wish.incarnation) return DropReason::kNone;
-    // It has begun anew, and knows nothing of what the former one had.
-    if (member->incarnation != 0) members_.Lose(*member);
-    member->former_incarnation = std::exchange(member->incarnation, wish.incarnation);
-    ++stats_.joins;
-    if (member->leaving) {
+  } else {
+    const uint64_t before = member->incarnation;
+    if (!Recognise(*member, wish.incarnation)) return DropReason::kNone;
+    if (!member->life.joined || member->incarnation != before) ++stats_.joins;
+    if (member->leaving && member->incarnation != member->left_incarnation) {
       member->leaving = false;
       members_.SetState(*member, Member::State::kUp);
     }
@@ -165,20 +163,32 @@ DropReason ControlPath::Leave(const ControlRequest& request, const Peer& peer, b
     return DropReason::kForbidden;
   }
   // A late one of a former life says nothing about this one.
-  if (member->incarnation != 0 && member->incarnation != request.membership.incarnation) {
-    return DropReason::kNone;
-  }
+  const uint64_t incarnation = r2p2::ServerOf(request.membership.incarnation);
+  if (member->incarnation != 0 && member->incarnation != incarnation) return DropReason::kNone;
   const bool first = !member->leaving && member->state != Member::State::kLeft;
   if (first) {
     ++stats_.leaves;
     member->leaving = true;
-    member->left_incarnation = request.membership.incarnation;
+    member->left_incarnation = incarnation;
     if (member->state != Member::State::kDraining) Drain(*member);
   }
   *outstanding = dispatcher_.servers().outstanding(member->index);
-  // Other workers may still be sending: the server asks once more.
-  if (first && group_ != nullptr) *outstanding = std::max(*outstanding, 1u);
+  if (group_ != nullptr) *outstanding += OutstandingElsewhere(*member, first);
   return DropReason::kNone;
+}
+
+uint32_t ControlPath::OutstandingElsewhere(Member& member, bool first) {
+  // Until they have told, they may still be sending; the server repeats its LEAVE.
+  if (first || member.elsewhere.empty()) member.elsewhere.assign(group_->workers(), 1);
+  uint32_t outstanding = 0;
+  for (size_t i = 1; i < group_->workers(); ++i) {
+    outstanding += member.elsewhere[i];
+    const Address address = member.server.address;
+    const bool posted =
+        group_->Post(i, [address](Router& other) { other.TellOutstanding(address); });
+    if (!posted) ++stats_.member_overflows;
+  }
+  return outstanding;
 }
 
 }  // namespace weft::router

@@ -119,7 +119,8 @@ void ControlPath::OnAnswer(const Datagram& datagram, const ExtendedHeader& heade
     return;
   }
   member->life.knows_weft = true;
-  Heard(*member, now_ns);
+  const absl::Span<const uint8_t> body = datagram.buffer.bytes().subspan(kExtendedHeaderBytes);
+  Heard(*member, now_ns, {.incarnation = r2p2::ReadIncarnation(body), .proved = true});
 }
 
 void ControlPath::OnFeedback(const Datagram& datagram, bool from_control, int64_t now_ns) {
@@ -156,7 +157,7 @@ void ControlPath::OnFeedbackBatch(const Datagram& datagram, Member& member, int6
     return;
   }
   member.life.knows_weft = true;
-  Heard(member, now_ns);
+  Heard(member, now_ns, {.incarnation = batch.incarnation});
   const FeedbackSources::News news = member.feedback.Accept(batch, now_ns);
   stats_.feedback_repeated += news.begin;
   stats_.feedback_lost += news.missing;

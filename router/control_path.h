@@ -69,7 +69,7 @@ class ControlPath {
   int64_t CheckHealth(int64_t now_ns);
   void OnUnreachable(const Peer& peer, bool from_control);
   // A sign of life.
-  void Heard(Member& member, int64_t now_ns);
+  void Heard(Member& member, int64_t now_ns, const WhichLife& life = {});
   void Drain(Member& member);
   // Goes at once; one that JOINs stays, without requests, until it does no more.
   void Remove(Member& member);
@@ -105,10 +105,15 @@ class ControlPath {
                         int64_t now_ns, Member** joined);
   r2p2::DropReason Leave(const ControlRequest& request, const Peer& peer, bool from_control,
                          uint32_t* outstanding);
+  // Requests of other workers at a server that leaves, as they told last; they are asked once more.
+  uint32_t OutstandingElsewhere(Member& member, bool first);
   absl::StatusOr<Member*> AddJoined(const RouterOptions::Server& server, int64_t now_ns);
 
   void CheckOne(Member& member, int64_t now_ns);
   void Ask(Member& member);
+  // Takes in which life of the server speaks: of one that has begun anew, what the former one had
+  // is lost. False: it is the former one, whose words are late.
+  bool Recognise(Member& member, uint64_t incarnation);
   void GoDown(Member& member, bool lost);
   uint32_t NonceOf(const Member& member) const {
     return static_cast<uint32_t>(r2p2::internal::Mix(settings_.incarnation ^ member.name));

@@ -36,6 +36,8 @@ constexpr Named<RouterStats> kRouterCounters[] = {
     {"probes", "Questions to servers that had not been heard of.", &RouterStats::probes},
     {"servers_lost", "Times that a server was found to be down.", &RouterStats::servers_lost},
     {"servers_found", "Times that a server was up again.", &RouterStats::servers_found},
+    {"servers_restarted", "Times that a server was found to have begun anew.",
+     &RouterStats::servers_restarted},
     {"member_overflows", "Changes of servers that found no room.", &RouterStats::member_overflows},
     {"drops", "Requests answered by DROP.", &RouterStats::drops},
     {"copied", "Requests copied for want of room in front of them.", &RouterStats::copied},

@@ -25,7 +25,8 @@ Dispatcher::Dispatcher(const DispatcherOptions& options,
       servers_(options.servers_max),
       policy_(std::move(policy)),
       epochs_(servers_.servers_max()),
-      table_(options.placements_max, options.seed ^ 0x7461626c65),
+      table_(std::max<size_t>(options.placements_max, 2), options.seed ^ 0x7461626c65),
+      live_max_(table_.capacity() - std::max<size_t>(table_.capacity() / 8, 1)),
       leases_(table_.placements()),
       remembered_(table_.placements()),
       queue_(options.queue_max, options.tenant_weights),
@@ -48,9 +49,15 @@ void Dispatcher::Arrive(absl::Span<const Arrival> burst, int64_t now_ns,
       placement = Begin(arrival, now_ns, &decision);
       if (placement == nullptr) continue;
     }
-    placement->state = Placement::State::kNew;
     placement->request_id = arrival.request_id;
+    placement->client = arrival.client;
     placement->since_ns = now_ns;
+    if (IsFull()) [[unlikely]] {
+      Refuse(Fate::kTableFull, &decision);
+      RememberRefused(*placement, Fate::kTableFull);
+      continue;
+    }
+    placement->state = Placement::State::kNew;
     new_[new_count_] = {i, table_.IndexOf(*placement)};
     affinities_[new_count_] = arrival.affinity != 0 ? arrival.affinity : arrival.key;
     ++new_count_;
@@ -78,15 +85,18 @@ void Dispatcher::Arrive(absl::Span<const Arrival> burst, int64_t now_ns,
 
 bool Dispatcher::OnKnown(const Arrival& arrival, Placement& known, Decision* decision) {
   const bool original = arrival.request_id == 0;
-  // A client has one request at a time in a slot: a later one tells that the earlier has ended.
-  if (!original && arrival.request_id < known.request_id) {
+  // A client has one request at a time in a slot: a later one tells that the earlier has ended. So
+  // does one of another client, which has the address of a former one and numbers of its own.
+  const bool same_client = arrival.client == known.client;
+  if (same_client && !original && arrival.request_id < known.request_id) {
     ++stats_.ignored;
     return true;  // kIgnore
   }
-  const bool same = arrival.request_id == known.request_id;
+  const bool same = same_client && arrival.request_id == known.request_id;
   switch (known.state) {
     case Placement::State::kNew:
       known.request_id = arrival.request_id;
+      known.client = arrival.client;
       decision->fate = Fate::kRepeat;
       return true;
     case Placement::State::kQueued:
@@ -95,6 +105,7 @@ bool Dispatcher::OnKnown(const Arrival& arrival, Placement& known, Decision* dec
         return true;  // kIgnore
       }
       known.request_id = arrival.request_id;
+      known.client = arrival.client;
       *decision = {.fate = Fate::kQueueInstead, .ticket = known.ticket};
       ++stats_.superseded;
       return true;
@@ -144,13 +155,9 @@ Placement* Dispatcher::Begin(const Arrival& arrival, int64_t now_ns, Decision* d
     Refuse(Fate::kReplyGone, decision);
     return nullptr;
   }
-  Placement* placement = table_.Insert(arrival.key);
-  if (placement == nullptr && !remembered_.empty()) {
-    ForgetOldest();
-    placement = table_.Insert(arrival.key);
-  }
-  if (placement == nullptr) Refuse(Fate::kTableFull, decision);
-  return placement;
+  // A full table has some that are only remembered.
+  if (table_.size() == table_.capacity()) ForgetOldest();
+  return table_.Insert(arrival.key);
 }
 
 void Dispatcher::ForgetOldest() {

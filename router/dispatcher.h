@@ -53,8 +53,8 @@ struct DispatcherOptions {
   std::string policy = "jbsq";
   size_t servers_max = 1024;
   size_t queue_max = 4096;  // requests that wait
-  // Requests at servers, and those that are remembered. One more is refused if none is only
-  // remembered.
+  // Requests that are known, at least 2: those that wait or are at servers, and those that are
+  // remembered, for which an eighth is kept. One more than the others may be is refused.
   size_t placements_max = size_t{1} << 17;
   int64_t lease_ns = 1'000'000'000;
   // Of each tenant: Arrival::tenant is an index of it. At least one.
@@ -69,6 +69,7 @@ struct Arrival {
 
   uint64_t key = 0;            // r2p2::RequestKey()
   uint64_t request_id = 0;     // with its sequence; 0: original format
+  uint64_t client = 0;         // its incarnation: another one's request is a new one
   uint64_t affinity = 0;       // requests with the same one to the same server; 0: to any
   int64_t age_ns = kSentOnce;  // of one that was sent before: since it first was
   uint16_t tenant = 0;
@@ -222,8 +223,10 @@ class Dispatcher {
 
   // Decides on a request with a known key; false: it is a new one, and the entry is free for it.
   bool OnKnown(const Arrival& arrival, Placement& known, Decision* decision);
-  // An entry for a request that is new; null: it is refused.
+  // An entry for a request that is not known; null: it is refused.
   Placement* Begin(const Arrival& arrival, int64_t now_ns, Decision* decision);
+  // As many wait or are at servers as may.
+  bool IsFull() const { return table_.size() - remembered_.size() > live_max_; }
   void PickServers(absl::Span<const Arrival> burst, int64_t now_ns, absl::Span<Decision> decisions);
   void Queue(const Arrival& arrival, Placement& placement, int64_t now_ns, Decision* decision);
   void Place(Placement& placement, ServerIndex server, int64_t now_ns);
@@ -244,6 +247,7 @@ class Dispatcher {
   std::unique_ptr<r2p2::BalancingPolicy> policy_;
   std::vector<uint32_t> epochs_;  // of servers: counts how often each was lost
   PlacementTable table_;
+  const size_t live_max_;            // entries that are not only remembered
   IndexList<Placement> leases_;      // at servers: by since_ns
   IndexList<Placement> remembered_;  // done: by the time of their end
   FairQueue queue_;

@@ -2,7 +2,6 @@
 #include "weft/router/dispatcher.h"
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -10,51 +9,10 @@
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
 #include "weft/core/prng.h"
+#include "weft/router/dispatcher_fixture.h"
 
 namespace weft::router {
 namespace {
-
-constexpr int64_t kMs = 1'000'000;
-
-class DispatcherTest : public testing::Test {
- protected:
-  void Make(DispatcherOptions options, size_t servers = 2, uint32_t slots = 2) {
-    dispatcher_ = *Dispatcher::Create(options);
-    for (size_t i = 0; i < servers; ++i) {
-      servers_.push_back(dispatcher_->AddServer(100 + i, slots, 1));
-    }
-  }
-  Decision Arrive(const Arrival& arrival) {
-    Decision decision;
-    dispatcher_->Arrive({&arrival, 1}, now_ns_, {&decision, 1});
-    return decision;
-  }
-  // In the original format.
-  Decision Arrive(uint64_t key, uint16_t tenant = 0) {
-    return Arrive({.key = key, .tenant = tenant});
-  }
-  static Arrival Numbered(uint64_t key, uint64_t sequence) {
-    return {.key = key, .request_id = sequence << 16 | 1};
-  }
-  static Arrival Resent(uint64_t key, uint64_t sequence, int64_t age_ns) {
-    Arrival arrival = Numbered(key, sequence);
-    arrival.age_ns = age_ns;
-    return arrival;
-  }
-  DoneResult Done(ServerIndex server, uint64_t key) {
-    return dispatcher_->Done(server, key, now_ns_);
-  }
-  std::vector<Ready> TakeReady() {
-    std::vector<Ready> ready(Dispatcher::kBurstMax);
-    ready.resize(dispatcher_->TakeReady(now_ns_, absl::MakeSpan(ready)));
-    return ready;
-  }
-  const DispatcherStats& stats() const { return dispatcher_->stats(); }
-
-  std::unique_ptr<Dispatcher> dispatcher_;
-  std::vector<ServerIndex> servers_;
-  int64_t now_ns_ = 1000 * kMs;
-};
 
 TEST_F(DispatcherTest, FillsTheSlotsAndLetsTheRestWaitInOrder) {
   Make({});
@@ -228,146 +186,6 @@ TEST_F(DispatcherTest, ARemovedServersIndexMayBeAnothers) {
   now_ns_ += 2000 * kMs;
   EXPECT_EQ(dispatcher_->Expire(now_ns_), 0u);
   EXPECT_EQ(dispatcher_->servers().outstanding(), 0u);
-}
-
-// --- At most once
-
-TEST_F(DispatcherTest, ARequestThatIsDoneIsRememberedAndSentToItsServerAgain) {
-  Make({});
-  const Decision first = Arrive(Numbered(1, 1));
-  Done(first.server, 1);
-  const Decision again = Arrive(Resent(1, 1, 500));
-  EXPECT_EQ(again.fate, Fate::kRepeat);
-  EXPECT_EQ(again.server, first.server);
-  EXPECT_EQ(dispatcher_->servers().outstanding(), 0u);
-}
-
-TEST_F(DispatcherTest, AHigherSequenceInTheSlotIsANewRequestAndALowerOneIsLate) {
-  Make({});
-  const Decision first = Arrive(Numbered(1, 5));
-  EXPECT_EQ(Arrive(Numbered(1, 4)).fate, Fate::kIgnore);
-  const Decision next = Arrive(Numbered(1, 6));
-  EXPECT_EQ(next.fate, Fate::kForward);
-  EXPECT_EQ(dispatcher_->servers().outstanding(), 1u) << "the former one has ended";
-  EXPECT_EQ(Arrive(Numbered(1, 5)).fate, Fate::kIgnore);
-  EXPECT_EQ(Done(next.server, 1), DoneResult::kDone);
-  EXPECT_EQ(Arrive(Numbered(1, 6)).fate, Fate::kRepeat);
-  EXPECT_EQ(Arrive(Numbered(1, 5)).fate, Fate::kIgnore);
-  EXPECT_EQ(Done(first.server, 1), DoneResult::kUnknown);
-}
-
-TEST_F(DispatcherTest, ACopyStaysWithItsServerThoughALaterRequestOfTheSlotIsInTheSameBurst) {
-  for (const bool done : {true, false}) {
-    Make({.policy = "round_robin"});
-    const Decision first = Arrive(Numbered(1, 5));
-    if (done) Done(first.server, 1);
-    const Arrival burst[] = {Numbered(1, 5), Numbered(1, 6), Numbered(1, 5)};
-    Decision decisions[3];
-    dispatcher_->Arrive(burst, now_ns_, absl::MakeSpan(decisions));
-    EXPECT_EQ(decisions[0].fate, Fate::kRepeat);
-    EXPECT_EQ(decisions[0].server, first.server);
-    EXPECT_EQ(decisions[1].fate, Fate::kForward);
-    EXPECT_NE(decisions[1].server, first.server);
-    EXPECT_EQ(decisions[2].fate, Fate::kIgnore);
-    servers_.clear();
-  }
-}
-
-TEST_F(DispatcherTest, ACancelledRequestIsKnownAtItsServerUntilThatIsLost) {
-  using Where = Cancellation::Where;
-  Make({}, 1, 1);
-  const Arrival request = Numbered(1, 5);
-  Arrive(request);
-  EXPECT_EQ(dispatcher_->Cancel(1, request.request_id).where, Where::kAtServer);
-  Done(servers_[0], 1);
-  EXPECT_EQ(dispatcher_->Cancel(1, request.request_id).server, servers_[0]);
-  dispatcher_->Lose(servers_[0]);
-  EXPECT_EQ(dispatcher_->Cancel(1, request.request_id).where, Where::kEnded);
-}
-
-TEST_F(DispatcherTest, AHigherSequenceTakesThePlaceOfOneThatWaits) {
-  Make({}, 1, 1);
-  Arrive(Numbered(9, 1));
-  const Decision waiting = Arrive(Numbered(1, 1));
-  Arrive(Numbered(2, 1));
-  const Decision next = Arrive(Numbered(1, 2));
-  EXPECT_EQ(next.fate, Fate::kQueueInstead);
-  EXPECT_EQ(next.ticket, waiting.ticket);
-  EXPECT_EQ(Arrive(Numbered(1, 1)).fate, Fate::kIgnore);
-  EXPECT_EQ(Arrive(Numbered(1, 2)).fate, Fate::kIgnore);
-  Done(servers_[0], 9);
-  EXPECT_EQ(TakeReady()[0].ticket, waiting.ticket);
-}
-
-TEST_F(DispatcherTest, OfAServerThatWasLostARepeatedRequestIsNotExecutedElsewhere) {
-  Make({});
-  const Decision placed = Arrive(Numbered(1, 1));
-  const Decision done = Arrive(Numbered(2, 1));
-  Done(done.server, 2);
-  dispatcher_->Lose(servers_[0]);
-  dispatcher_->Lose(servers_[1]);
-  EXPECT_EQ(Arrive(Resent(1, 1, 100)).fate, Fate::kServerLost);
-  EXPECT_EQ(Arrive(Resent(2, 1, 100)).fate, Fate::kServerLost);
-  EXPECT_EQ(Arrive(Numbered(1, 2)).fate, Fate::kForward);
-  EXPECT_EQ(Arrive(Numbered(2, 2)).fate, Fate::kForward);
-  static_cast<void>(placed);
-}
-
-TEST_F(DispatcherTest, AnUnknownRepeatedRequestGoesOnOnlyIfItCannotHaveBeenHere) {
-  Make({.now_ns = 500 * kMs});
-  // Sent 450 ms ago: after the router was made, with a packet's life to spare.
-  EXPECT_EQ(Arrive(Resent(1, 1, 300 * kMs)).fate, Fate::kForward);
-  EXPECT_EQ(Arrive(Resent(2, 1, 400 * kMs)).fate, Fate::kReplyGone);
-  EXPECT_EQ(Arrive(Resent(3, 1, 5000 * kMs)).fate, Fate::kReplyGone);
-  EXPECT_EQ(stats().refused_reply_gone.value(), 2u);
-}
-
-TEST_F(DispatcherTest, WhatIsForgottenForWantOfRoomIsNotExecutedAgain) {
-  Make({.placements_max = 2}, 1, 10);
-  Done(Arrive(Numbered(1, 1)).server, 1);
-  now_ns_ += 500 * kMs;
-  Done(Arrive(Numbered(2, 1)).server, 2);
-  now_ns_ += 500 * kMs;
-  EXPECT_EQ(Arrive(Numbered(3, 1)).fate, Fate::kForward);  // forgets key 1
-  EXPECT_EQ(Arrive(Resent(1, 1, 1000 * kMs)).fate, Fate::kReplyGone);
-  EXPECT_EQ(Arrive(Resent(2, 1, 500 * kMs)).fate, Fate::kRepeat) << "still known";
-  EXPECT_EQ(Arrive(Resent(4, 1, 300 * kMs)).fate, Fate::kForward) << "younger than all forgotten";
-  EXPECT_EQ(Arrive(Numbered(5, 1)).fate, Fate::kTableFull) << "nobody only remembered is left";
-  EXPECT_EQ(stats().forgotten.value(), 2u);
-}
-
-TEST_F(DispatcherTest, WhatWasRefusedStaysRefusedUntilTheClientsNextRequest) {
-  Make({.queue_max = 1}, 1, 1);
-  Arrive(9);
-  Arrive(Numbered(1, 1));
-  EXPECT_EQ(Arrive(Numbered(2, 1)).fate, Fate::kQueueFull);
-  Done(servers_[0], 9);
-  ASSERT_EQ(TakeReady().size(), 1u);
-  EXPECT_EQ(Arrive(Numbered(2, 1)).fate, Fate::kQueueFull) << "a copy that the network made";
-  EXPECT_EQ(Arrive(Resent(2, 1, 100)).fate, Fate::kQueueFull);
-  EXPECT_EQ(Arrive(Numbered(2, 2)).fate, Fate::kQueue);
-  dispatcher_->SetAvailable(servers_[0], false);
-  EXPECT_EQ(TakeReady()[0].server, kNoServerIndex);
-  EXPECT_EQ(Arrive(Numbered(3, 1)).fate, Fate::kNoServer);
-  dispatcher_->SetAvailable(servers_[0], true);
-  EXPECT_EQ(Arrive(Resent(2, 2, 100)).fate, Fate::kNoServer);
-  EXPECT_EQ(Arrive(Numbered(3, 1)).fate, Fate::kNoServer);
-  Arrival burst[] = {Numbered(4, 1), Numbered(4, 1)};
-  Decision decisions[2];
-  dispatcher_->SetAvailable(servers_[0], false);
-  dispatcher_->Arrive(burst, now_ns_, absl::MakeSpan(decisions));
-  EXPECT_EQ(decisions[0].fate, Fate::kNoServer);
-  EXPECT_EQ(decisions[1].fate, Fate::kIgnore);
-}
-
-TEST_F(DispatcherTest, AnExpiredLeaseIsRememberedAsDone) {
-  Make({.lease_ns = kMs});
-  const Decision first = Arrive(Numbered(1, 1));
-  now_ns_ += kMs;
-  EXPECT_EQ(dispatcher_->Expire(now_ns_), 1u);
-  const Decision again = Arrive(Resent(1, 1, kMs));
-  EXPECT_EQ(again.fate, Fate::kRepeat);
-  EXPECT_EQ(again.server, first.server);
 }
 
 // --- Tenants

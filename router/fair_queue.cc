@@ -61,7 +61,8 @@ void FairQueue::Unpop(uint32_t ticket) {
     active_.PushFront(index);
     tenant.credit = 1;
   } else {
-    ++tenant.credit;
+    // One that has the queue for itself may have had several turns.
+    tenant.credit = std::min(tenant.credit + 1, tenant.weight);
   }
   tenant.queue.PushFront(ticket);
 }

@@ -58,6 +58,19 @@ TEST(FairQueueTest, UnpopPutsBackWhatWasPopped) {
   }
 }
 
+// A router pops as many as may find a place, and puts back those that find none.
+TEST(FairQueueTest, PoppingInVainGivesNobodyALongerTurn) {
+  FairQueue queue(100, {1, 1});
+  for (uint32_t i = 0; i < 64; ++i) Push(queue, 0, i);
+  std::vector<uint32_t> tickets;
+  for (int i = 0; i < 64; ++i) tickets.push_back(queue.Pop());
+  for (size_t i = tickets.size(); i > 0; --i) queue.Unpop(tickets[i - 1]);
+  Push(queue, 1, 100);
+  std::vector<uint32_t> order = PopAll(queue);
+  order.resize(3);
+  EXPECT_EQ(order, (std::vector<uint32_t>{0, 100, 1}));
+}
+
 TEST(FairQueueTest, WhoHasMostForItsWeightGivesWay) {
   FairQueue queue(6, {4, 1});
   for (uint32_t i = 0; i < 4; ++i) Push(queue, 0, i);

@@ -8,8 +8,8 @@
 //   for (size_t i = news.begin; i < batch.count; ++i) Done(ReadFeedbackEntry(datagram, i));
 //
 // A server counts its entries from 0; a program with several workers behind one address sends as
-// several sources, each with an incarnation of its own. Up to kSourcesMax are known; the one that
-// was silent for the longest time gives way to another. One thread.
+// several sources, each with an incarnation of its own, in which 8 bits number them. So many are
+// known at a time; the one that was silent for the longest time gives way to another. One thread.
 #ifndef WEFT_ROUTER_FEEDBACK_H_
 #define WEFT_ROUTER_FEEDBACK_H_
 
@@ -23,7 +23,7 @@ namespace weft::router {
 
 class FeedbackSources {
  public:
-  static constexpr size_t kSourcesMax = 16;
+  static constexpr size_t kSourcesMax = 256;
   // Entries this far back do not come again in their order: the source counts anew, or somebody
   // has forged a number.
   static constexpr uint64_t kHorizon = 65536;

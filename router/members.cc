@@ -84,6 +84,29 @@ void Members::AddPeer(Member& member, const Peer& peer, bool control) {
   member.peers.push_back({peer, control});
 }
 
+void Members::Resolve(Member& member) {
+  if (member.server.address.is_ip()) return;
+  ResolveOn(/*control=*/false, member);
+  if (control_ != nullptr) ResolveOn(/*control=*/true, member);
+}
+
+void Members::ResolveOn(bool control, Member& member) {
+  const absl::StatusOr<Peer> peer =
+      (control ? *control_ : listen_).Resolve(member.server.address);
+  if (!peer.ok()) return;  // it is not there
+  const auto own = std::ranges::find(member.peers, control, &Member::Known::control);
+  const Peer former = own != member.peers.end() ? own->peer : Peer();
+  if (former == *peer) return;
+  auto& by_peer = control ? by_control_peer_ : by_peer_;
+  if (by_peer.try_emplace(*peer, member.index).first->second != member.index) return;
+  by_peer.erase(former);
+  std::erase_if(member.peers, [&](const Member::Known& known) {
+    return known.control == control && (known.peer == former || known.peer == *peer);
+  });
+  member.peers.insert(member.peers.begin(), {*peer, control});
+  if (!control) peers_[member.index] = *peer;
+}
+
 void Members::Update(Member& member, const RouterOptions::Server& server) {
   if (member.server == server) return;
   member.server = server;
@@ -102,6 +125,7 @@ void Members::SetState(Member& member, Member::State state) {
   dispatcher_.SetAvailable(member.index, state == Member::State::kUp);
   if (std::exchange(member.state, state) == state) return;
   member.life.up = state == Member::State::kUp;
+  if (member.life.up) Resolve(member);
   Count();
   Tell(MemberChange::Kind::kState, member);
 }

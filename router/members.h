@@ -35,8 +35,9 @@ struct Member {
     kDown,      // not heard of
     kLeft,      // has said LEAVE, is configured, and so may come back
   };
-  // Peers of one server: its address, and others that its JOIN came from.
-  static constexpr size_t kPeersMax = 18;
+  // Peers of one server: its address, as both ports know it, and others that its JOIN came from:
+  // where JOIN is protected, each of its workers has a port of its own.
+  static constexpr size_t kPeersMax = 2 + FeedbackSources::kSourcesMax;
   struct Known {
     Peer peer;
     bool control = false;  // of the port for control
@@ -52,8 +53,9 @@ struct Member {
   bool on_trial = false;    // up for one request only
   uint64_t trial_forwarded = 0;
   Life life;
-  uint64_t incarnation = 0;         // of its latest JOIN; 0: none
-  uint64_t former_incarnation = 0;  // whose JOINs are late ones
+  // r2p2::ServerOf() what it has said; 0: nothing yet.
+  uint64_t incarnation = 0;
+  uint64_t former_incarnation = 0;  // whose words are late ones
   uint64_t left_incarnation = 0;    // that has said LEAVE
   int64_t told_ns = 0;              // when the first worker was last told of a sign of life
   uint64_t forwarded = 0;           // requests, repeated ones included
@@ -61,8 +63,16 @@ struct Member {
   ServerRates rates;
   FeedbackSources feedback;
   std::vector<Known> peers;
+  // Since it said LEAVE: the requests of each other worker at it, as that one told last.
+  std::vector<uint32_t> elsewhere;
 };
 const char* NameOf(Member::State state);
+
+// Which life of a server a sign of life is of.
+struct WhichLife {
+  uint64_t incarnation = 0;  // 0: it does not say
+  bool proved = false;       // it is the answer to a question that nobody else can give
+};
 
 // What a worker tells the others.
 struct MemberChange {
@@ -76,6 +86,7 @@ struct MemberChange {
   Kind kind = Kind::kAdd;
   RouterOptions::Server server;
   Member::State state = Member::State::kUp;
+  WhichLife life = {};  // kHeard
 };
 
 class Members {
@@ -105,6 +116,8 @@ class Members {
   void EndTrials();
   // `peer` is it, too.
   void AddPeer(Member& member, const Peer& peer, bool control);
+  // Looks which peers it is: where addresses are names, one that has begun anew is another peer.
+  void Resolve(Member& member);
   // What another worker has done; and all that it has.
   void Apply(const MemberChange& change, int64_t now_ns);
   void ApplyAll(absl::Span<const MemberChange> members, int64_t now_ns);
@@ -134,6 +147,7 @@ class Members {
   uint32_t SlotsOf(const RouterOptions::Server& server) const {
     return server.slots != 0 ? server.slots : slots_;
   }
+  void ResolveOn(bool control, Member& member);
   void Tell(MemberChange::Kind kind, const Member& member);
   void Count();
 

@@ -37,6 +37,7 @@ struct alignas(64) Placement {
 
   uint64_t key = 0;
   uint64_t request_id = 0;    // with its sequence; 0: original format
+  uint64_t client = 0;        // its incarnation
   int64_t since_ns = 0;       // when it came, or went to its server
   uint32_t previous = 0;      // in a list of the dispatcher
   uint32_t next = 0;          // likewise

@@ -35,6 +35,8 @@ size_t RequestPath::Poll(int64_t now_ns, ControlPath& control) {
   // What cannot leave is a reason not to take more: it waits where the sender feels it.
   if (requests_.is_congested() || answers_.is_congested()) [[unlikely]]
     return work;
+  // Some may have been kept back while the port was blocked.
+  if (work > 0 && dispatcher_.queue_length() > 0) SendReady(now_ns);
   const size_t n = port_.Receive(absl::MakeSpan(received_).first(burst_));
   if (n == 0) return work;
   arrival_count_ = cancelled_count_ = 0;
@@ -121,6 +123,7 @@ void RequestPath::OnAnycast(Datagram& datagram, uint32_t index) {
   arrivals_[arrival_count_++] = {
       .key = key,
       .request_id = header.request_id,
+      .client = anycast.incarnation,
       .affinity = anycast.affinity,
       .age_ns = header.resent ? int64_t{anycast.age_us} * 1000 : Arrival::kSentOnce,
       .tenant = client.tenant,
@@ -210,6 +213,11 @@ void RequestPath::SendAll(size_t count) {
 void RequestPath::SendReady(int64_t now_ns) {
   size_t n;
   do {
+    if (IsBlocked()) [[unlikely]]
+      Flush();
+    // What the port does not take waits in the queue, and takes no slot meanwhile.
+    if (IsBlocked()) [[unlikely]]
+      return;
     n = dispatcher_.TakeReady(now_ns, absl::MakeSpan(ready_));
     for (size_t i = 0; i < n; ++i) {
       const Ready& ready = ready_[i];
@@ -222,7 +230,6 @@ void RequestPath::SendReady(int64_t now_ns) {
       Send(ready.server, std::move(kept.buffer), kept.source);
     }
     if (n > 0) members_.EndTrials();
-    if (requests_.is_congested() || answers_.is_congested()) Flush();
   } while (n == ready_.size());
 }
 

@@ -8,6 +8,7 @@
 #ifndef WEFT_ROUTER_REQUEST_PATH_H_
 #define WEFT_ROUTER_REQUEST_PATH_H_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -96,6 +97,10 @@ class RequestPath {
   // By `sending_[0..count)`, whose order servers see.
   void SendAll(size_t count);
   bool PrependAddress(Buffer& request, const Peer& source);
+  // Some more on their way out would be too many.
+  bool IsBlocked() const {
+    return std::max(requests_.size(), answers_.size()) + kReadyBurst > kOutbox / 2;
+  }
 
   DatagramPort& port_;
   Dispatcher& dispatcher_;

@@ -241,7 +241,7 @@ void Router::OnChangeElsewhere(const MemberChange& change) {
     Member* const member = members_->Find(change.server.address);
     if (member == nullptr) return;
     member->life.knows_weft = true;
-    control_path_->Heard(*member, loop_.now_ns());
+    control_path_->Heard(*member, loop_.now_ns(), change.life);
   } else {
     members_->Apply(change, loop_.now_ns());
   }
@@ -253,6 +253,21 @@ void Router::OnUnreachableElsewhere(const Address& server) {
     control_path_->OnUnreachable(members_->PeerOf(member->index), false);
     Continue();
   }
+}
+
+void Router::TellOutstanding(const Address& server) {
+  const Member* const member = members_->Find(server);
+  const uint32_t outstanding =
+      member != nullptr ? dispatcher_->servers().outstanding(member->index) : 0;
+  group_->Post(0, [server, worker = worker_, outstanding](Router& first) {
+    first.OnOutstandingElsewhere(server, worker, outstanding);
+  });
+}
+
+void Router::OnOutstandingElsewhere(const Address& server, size_t worker, uint32_t outstanding) {
+  Member* const member = members_->Find(server);
+  if (member == nullptr || worker >= member->elsewhere.size()) return;
+  member->elsewhere[worker] = outstanding;
 }
 
 void Router::OnMembershipElsewhere(const ControlRequest& request) {

@@ -107,6 +107,9 @@ class Router {
   void OnMembershipElsewhere(const ControlRequest& request);
   void ApplyElsewhere(const RouterOptions& options) { static_cast<void>(ApplyHere(options)); }
   void OnAllMembers(absl::Span<const MemberChange> members);
+  // Of requests at a server that leaves: asked of a worker, and its answer to the first one.
+  void TellOutstanding(const Address& server);
+  void OnOutstandingElsewhere(const Address& server, size_t worker, uint32_t outstanding);
   void SendAllMembers(size_t worker);
 
  private:

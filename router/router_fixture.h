@@ -53,7 +53,8 @@ class Endpoint {
 
   void Send(const Address& to, absl::Span<const uint8_t> bytes) {
     Datagram datagram[1] = {{*port_->Resolve(to), port_->pool().Allocate()}};
-    std::memcpy(datagram[0].buffer.Append(bytes.size()), bytes.data(), bytes.size());
+    uint8_t* const out = datagram[0].buffer.Append(bytes.size());
+    if (!bytes.empty()) std::memcpy(out, bytes.data(), bytes.size());
     ASSERT_EQ(port_->Send(absl::MakeSpan(datagram)), 1u);
   }
   std::optional<Packet> TryReceive() {
@@ -93,7 +94,8 @@ inline Bytes OriginalRequest(uint16_t rid, r2p2::Policy policy = r2p2::Policy::k
 
 // Of the client's pool number 5.
 inline Bytes AnycastRequest(uint64_t sequence, uint16_t slot = 1, uint32_t age_us = 0,
-                            bool resent = false, r2p2::Policy policy = r2p2::Policy::kLbRoute) {
+                            bool resent = false, r2p2::Policy policy = r2p2::Policy::kLbRoute,
+                            uint64_t incarnation = 77) {
   Bytes bytes(r2p2::kAnycastHeaderBytes + 4, 'x');
   r2p2::WriteAnycast({.policy = policy,
                       .first = true,
@@ -102,7 +104,7 @@ inline Bytes AnycastRequest(uint64_t sequence, uint16_t slot = 1, uint32_t age_u
                       .from_session = 5,
                       .request_id = sequence << 16 | slot,
                       .timestamp = 1000},
-                     {.incarnation = 77, .age_us = age_us}, bytes.data());
+                     {.incarnation = incarnation, .age_us = age_us}, bytes.data());
   return bytes;
 }
 

@@ -136,6 +136,67 @@ TEST_F(RouterGroupTest, FeedbackReturnsTheSlotOfTheWorkerThatPlacedTheRequest) {
             0u);
 }
 
+TEST_F(RouterGroupTest, AServerThatBeginsAnewIsNoticedWhateverWorkerItAnswers) {
+  std::vector<std::unique_ptr<Endpoint>> servers;
+  for (int i = 0; i < 8; ++i) {
+    servers.push_back(std::make_unique<Endpoint>(*transport_, "server" + std::to_string(i)));
+    options_.servers.push_back({.address = servers.back()->address()});
+  }
+  StartWorker(0);
+  StartWorker(1);
+  for (uint64_t life = 1; life <= 2; ++life) {
+    RunFor(250 * kMs);
+    for (const auto& server : servers) {
+      std::optional<Endpoint::Packet> last;
+      while (auto packet = server->TryReceive()) last = std::move(packet);
+      ASSERT_TRUE(last.has_value());
+      uint8_t body[r2p2::kIncarnationBytes];
+      r2p2::WriteIncarnation(life << 8, body);
+      Bytes reset = Control(ControlKind::kReset, last->header.key, body);
+      StoreBig32(&reset[8], 1);
+      server->Send(options_.listen, reset);
+    }
+    RunFor();
+  }
+  EXPECT_EQ(routers_[0]->stats().servers_restarted.value(), servers.size());
+}
+
+TEST_F(RouterGroupTest, AServerThatLeavesHearsOfTheRequestsOfAllWorkers) {
+  options_.slots = 64;
+  StartWorker(0);
+  StartWorker(1);
+  Endpoint server(*transport_, "server");
+  const r2p2::Membership membership = {
+      .incarnation = 7 << 8, .keepalive_us = 1'000'000, .address = {}};
+  server.Send(options_.listen, MembershipPacket(ControlKind::kJoin, membership));
+  RunFor();
+  std::vector<std::unique_ptr<Endpoint>> clients;
+  while (clients.size() < 64 && (RequestsAt(0) < 2 || RequestsAt(1) < 2)) {
+    clients.push_back(
+        std::make_unique<Endpoint>(*transport_, "c" + std::to_string(clients.size())));
+    clients.back()->Send(options_.listen, OriginalRequest(1));
+    RunFor();
+  }
+  ASSERT_GE(RequestsAt(1), 2u);
+  const auto leave = [&] {
+    server.ReceiveAll();
+    server.Send(options_.listen, MembershipPacket(ControlKind::kLeave, membership));
+    RunFor(10 * kMs);
+    r2p2::MembershipAck ack;
+    EXPECT_TRUE(r2p2::ReadMembershipAck(server.TryReceive()->body(), &ack));
+    return ack.outstanding;
+  };
+  EXPECT_EQ(leave(), RequestsAt(0) + 1) << "the other one has not told yet";
+  EXPECT_EQ(leave(), clients.size());
+  std::vector<uint64_t> done;
+  for (const auto& client : clients) done.push_back(RequestKey(client->id(), 0, 1));
+  server.Send(options_.listen, FeedbackPacket(7 << 8, 0, done));
+  leave();
+  EXPECT_EQ(leave(), 0u);
+  RunFor(1000 * kMs);
+  ExpectAtAll(server.address(), "none");
+}
+
 TEST_F(RouterGroupTest, AnotherConfigurationReachesAll) {
   Endpoint a(*transport_, "a");
   Endpoint b(*transport_, "b");

@@ -2,8 +2,10 @@
 //
 // How servers come, go, fall silent and are changed.
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
@@ -28,7 +30,7 @@ class RouterMembersTest : public RouterTest {
     return options;
   }
   r2p2::Membership Membership(uint64_t incarnation = 42) {
-    return {.incarnation = incarnation, .keepalive_us = 1'000'000, .address = {}};
+    return {.incarnation = incarnation << 8, .keepalive_us = 1'000'000, .address = {}};
   }
   // What a JOIN or LEAVE is answered by; kRefused without an answer.
   DropReason Ask(ControlKind kind, const r2p2::Membership& membership,
@@ -51,6 +53,25 @@ class RouterMembersTest : public RouterTest {
     return Ask(ControlKind::kJoin, Membership(incarnation));
   }
   DropReason Leave(r2p2::MembershipAck* ack) { return Ask(ControlKind::kLeave, Membership(), ack); }
+  // The answer of servers_[0] to the router's question; `life` 0: it does not say which it is of.
+  Bytes Alive(uint32_t key, uint64_t life = 0) {
+    uint8_t body[r2p2::kIncarnationBytes];
+    r2p2::WriteIncarnation(life << 8, body);
+    Bytes reset = Control(ControlKind::kReset, key, {body, life != 0 ? sizeof(body) : 0});
+    StoreBig32(&reset[8], 1);
+    return reset;
+  }
+  // The key of the next question to servers_[0]; 0: there is none.
+  uint32_t TakeQuestion() {
+    while (const auto packet = servers_[0]->TryReceive()) {
+      if (packet->header.kind != ControlKind::kPing) continue;
+      EXPECT_EQ(packet->header.session, 0u);
+      EXPECT_EQ(packet->header.from_session, 1u);
+      EXPECT_EQ(packet->body().size(), r2p2::kIncarnationBytes) << "room for the answer";
+      return packet->header.key;
+    }
+    return 0;
+  }
   void SendRequests(uint16_t first, uint16_t count) {
     for (uint16_t i = 0; i < count; ++i) {
       client_.Send(router_address(), OriginalRequest(static_cast<uint16_t>(first + i)));
@@ -66,7 +87,7 @@ TEST_F(RouterMembersTest, AServerThatJoinsGetsRequests) {
   StartWithServers(0, Joinable());
   r2p2::MembershipAck ack;
   ASSERT_EQ(Ask(ControlKind::kJoin, Membership(), &ack), DropReason::kNone);
-  EXPECT_EQ(ack.server, 42u);
+  EXPECT_EQ(ack.server, 42u << 8);
   EXPECT_EQ(ack.keepalive_us, 100'000u) << "the shorter one of both";
   EXPECT_EQ(StateOf(server_.address()), "up");
   SendRequests(1, 1);
@@ -139,6 +160,35 @@ TEST_F(RouterMembersTest, AServerThatBeginsAnewHasAllItsSlotsAndItsFormerSelfNoS
   EXPECT_EQ(Join(42), DropReason::kRefused) << "a late one is not answered";
   EXPECT_EQ(outstanding(), 1u);
   EXPECT_EQ(stats().joins.value(), 2u);
+}
+
+// Where JOIN is protected, each worker of a server has a port of its own.
+TEST_F(RouterMembersTest, AServerMayHaveManyWorkers) {
+  StartWithServers(0, Joinable());
+  constexpr size_t kWorkers = 100;
+  std::vector<std::unique_ptr<Endpoint>> workers;
+  r2p2::Membership membership = Membership();
+  membership.address = server_.address();
+  membership.slots = kWorkers;
+  for (size_t i = 0; i < kWorkers; ++i) {
+    workers.push_back(std::make_unique<Endpoint>(*transport_, "worker" + std::to_string(i)));
+    workers[i]->Send(router_address(), MembershipPacket(ControlKind::kJoin, membership));
+  }
+  RunFor();
+  for (uint16_t round = 0; round < 2; ++round) {
+    SendRequests(static_cast<uint16_t>(round * kWorkers), kWorkers);
+    EXPECT_EQ(outstanding(), kWorkers);
+    for (size_t i = 0; i < kWorkers; ++i) {
+      const auto rid = static_cast<uint16_t>(round * kWorkers + i);
+      const uint64_t key = RequestKey(client_.id(), 0, rid);
+      workers[i]->Send(router_address(), FeedbackPacket(42 << 8 | i, round, {key}));
+    }
+    RunFor();
+    EXPECT_EQ(outstanding(), 0u);
+  }
+  EXPECT_EQ(stats().feedback_unknown_source.value(), 0u);
+  EXPECT_EQ(stats().feedback_lost.value(), 0u);
+  EXPECT_EQ(stats().joins.value(), 1u);
 }
 
 TEST_F(RouterMembersTest, ASilentServerIsDownWithinThreeKeepalivesAndBackAtOnce) {
@@ -214,18 +264,64 @@ TEST_F(RouterMembersTest, AConfiguredServerThatLeftComesBackWhenItBeginsAnew) {
 TEST_F(RouterMembersTest, AConfiguredServerOfWeftIsAskedAndFoundToBeDown) {
   StartWithServers(1);
   RunFor(kKeepaliveNs + kKeepaliveNs / 2);
-  const auto ping = servers_[0]->TryReceive();
-  ASSERT_TRUE(ping.has_value() && ping->extended());
-  EXPECT_EQ(ping->header.kind, ControlKind::kPing);
-  EXPECT_EQ(ping->header.session, 0u);
-  Bytes reset = Control(ControlKind::kReset, ping->header.key);
-  StoreBig32(&reset[8], ping->header.from_session);
-  servers_[0]->Send(router_address(), reset);
+  const uint32_t key = TakeQuestion();
+  ASSERT_NE(key, 0u);
+  servers_[0]->Send(router_address(), Alive(key));
   RunFor(3 * kKeepaliveNs);
   EXPECT_EQ(StateOf(servers_[0]->address()), "down");
-  servers_[0]->Send(router_address(), reset);
+  servers_[0]->Send(router_address(), Alive(key));
   RunFor();
   EXPECT_EQ(StateOf(servers_[0]->address()), "up");
+}
+
+// Even where nothing is configured but its address, and it is back before it could be missed.
+TEST_F(RouterMembersTest, AConfiguredServerThatRestartsIsNoticedByItsFeedback) {
+  StartWithServers(1);
+  RunFor(kKeepaliveNs + kKeepaliveNs / 2);
+  const uint32_t key = TakeQuestion();
+  servers_[0]->Send(router_address(), Alive(key, 7));
+  client_.Send(router_address(), AnycastRequest(1, 1));
+  SendRequests(1, 2);
+  EXPECT_EQ(outstanding(), 2u);
+  EXPECT_EQ(servers_[0]->ReceiveAll(), 2u);
+  RunFor(kKeepaliveNs / 2);
+  servers_[0]->Send(router_address(), FeedbackPacket(7 << 8 | 3, 0, {4711}));
+  RunFor();
+  EXPECT_EQ(TakeQuestion(), 0u) << "one of its workers";
+
+  servers_[0]->Send(router_address(), FeedbackPacket(8 << 8, 0, {4712}));
+  RunFor();
+  EXPECT_EQ(TakeQuestion(), key);
+  EXPECT_EQ(outstanding(), 2u) << "that may be forged, as it proves nothing";
+  servers_[0]->Send(router_address(), Alive(key, 8));
+  RunFor();
+  EXPECT_EQ(stats().servers_restarted.value(), 1u);
+  EXPECT_EQ(dispatcher_stats().placements_lost.value(), 2u);
+  EXPECT_EQ(outstanding(), 1u) << "the one that waited";
+  client_.Send(router_address(), AnycastRequest(1, 1, 1000, /*resent=*/true));
+  servers_[0]->Send(router_address(), Alive(key, 7));
+  RunFor();
+  EXPECT_EQ(servers_[0]->ReceiveAll(), 1u) << "nothing runs twice";
+  EXPECT_EQ(stats().servers_restarted.value(), 1u) << "the former one's answer was late";
+  EXPECT_EQ(dispatcher_stats().refused_server_lost.value(), 1u);
+}
+
+TEST_F(RouterMembersTest, ForgedLivesOfAServerCostAQuestionEachKeepalive) {
+  StartWithServers(1);
+  SendRequests(1, 2);
+  RunFor(kKeepaliveNs);
+  servers_[0]->ReceiveAll();
+  const uint64_t asked = stats().probes.value();
+  for (uint64_t life = 1; life <= 90; ++life) {
+    servers_[0]->Send(router_address(), FeedbackPacket(life << 8, life * 1000, {life}));
+    servers_[0]->Send(router_address(), Alive(/*key=*/12345, life));
+    RunFor();
+  }
+  EXPECT_EQ(outstanding(), 2u);
+  EXPECT_EQ(stats().servers_restarted.value(), 0u);
+  EXPECT_EQ(stats().feedback_unknown_request.value(), 90u);
+  EXPECT_EQ(stats().unexpected.value(), 90u);
+  EXPECT_LE(stats().probes.value(), asked + 1);
 }
 
 TEST_F(RouterMembersTest, AForgedAnswerIsNoSignOfLife) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a router does with requests, packet by packet.
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -179,6 +180,25 @@ TEST_F(RouterRequestsTest, LaterPacketsFindTheirServerOnlyIfTheRequestIsThere) {
   EXPECT_EQ(servers_[0]->ReceiveAll() + servers_[1]->ReceiveAll(), 2u);
   EXPECT_EQ(stats().strays.value(), 1u);
   EXPECT_EQ(outstanding(), 1u);
+  // Packets that cannot agree which of them is the first belong to one request all the same.
+  Send(OriginalRequest(1));
+  Send(first);
+  Send(later);
+  RunFor();
+  EXPECT_EQ(std::max(servers_[0]->ReceiveAll(), servers_[1]->ReceiveAll()), 3u) << "one server";
+  EXPECT_EQ(outstanding(), 1u);
+  EXPECT_EQ(dispatcher_stats().repeated.value(), 2u);
+  EXPECT_EQ(stats().strays.value(), 2u);
+  Bytes anycast = AnycastRequest(1);
+  anycast[3] = 0x40;  // the last, but not the first
+  anycast[7] = 1;
+  Send(anycast);
+  anycast[3] = 0xC0;  // both, but of two
+  anycast[7] = 2;
+  Send(anycast);
+  RunFor();
+  EXPECT_EQ(stats().malformed.value(), 2u);
+  EXPECT_EQ(outstanding(), 1u);
 }
 
 TEST_F(RouterRequestsTest, ACopyGoesToTheSameServerWithoutASlot) {
@@ -215,6 +235,17 @@ TEST_F(RouterRequestsTest, ARequestFromBeforeTheRoutersTimeIsRefused) {
   Send(AnycastRequest(1, 2, 150'000, true));
   RunFor();
   EXPECT_EQ(servers_[0]->ReceiveAll(), 1u);
+}
+
+TEST_F(RouterRequestsTest, AClientThatBeginsAnewIsHeardThoughItsNumbersAreLower) {
+  StartWithServers(1);
+  Send(AnycastRequest(1000));
+  RunFor();
+  Send(AnycastRequest(10, 1, 0, false, Policy::kLbRoute, /*incarnation=*/78));
+  RunFor();
+  EXPECT_EQ(servers_[0]->ReceiveAll(), 2u);
+  EXPECT_EQ(outstanding(), 1u) << "the former one's request has ended with it";
+  EXPECT_EQ(dispatcher_stats().ignored.value(), 0u);
 }
 
 TEST_F(RouterRequestsTest, HelloIsAnsweredByPoolAndPingByPong) {

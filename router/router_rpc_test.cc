@@ -32,11 +32,12 @@ class RouterRpcTest : public testing::TestWithParam<Param> {
     world_.Start(options);
   }
 
-  void StartServer(const std::string& name, absl::Duration service = absl::Microseconds(20)) {
+  void StartServer(const std::string& name, bool join = true,
+                   absl::Duration service = absl::Microseconds(20)) {
     rpc::ServerOptions options;
     options.router.control = {world_.router_address()};
-    options.router.join = true;
-    options.key_seed = 7;
+    options.router.join = join;
+    options.key_seed = 7 + started_++;
     auto server = rpc::Server::Create(
         world_.loop_, *world_.transport_->OpenDatagramPort({.local = Address::Sim(name)}), options,
         [service](rpc::ServerCall call) -> Task<void> {
@@ -77,6 +78,7 @@ class RouterRpcTest : public testing::TestWithParam<Param> {
   }
 
   RouterNetwork world_;
+  uint64_t started_ = 0;
   std::vector<std::unique_ptr<rpc::Server>> servers_;
   std::unique_ptr<rpc::Client> client_;
   std::string request_;
@@ -140,7 +142,7 @@ TEST_P(RouterRpcTest, CancelledCallsGiveTheirSlotsBack) {
   if (std::get<1>(GetParam()) == rpc::Wire::kOriginal) {
     GTEST_SKIP() << "the original format has no cancellation";
   }
-  for (const char* name : {"a", "b"}) StartServer(name, absl::Seconds(10));
+  for (const char* name : {"a", "b"}) StartServer(name, /*join=*/true, absl::Seconds(10));
   world_.RunFor(10 * kMs);
   StartClient();
   const std::array<uint8_t, 4> request = {};
@@ -185,6 +187,23 @@ TEST_P(RouterRpcTest, AClientWithKeysIsRefusedAtOnce) {
   EXPECT_LT(world_.network_.NowNs() - began_ns, 10 * kMs);
   EXPECT_EQ(world_.stats().no_keys.value(), 1u);
   EXPECT_EQ(world_.stats().malformed.value(), 0u);
+}
+
+TEST_P(RouterRpcTest, AServerThatRestartsAndDoesNotJoinIsNotMissedEither) {
+  Endpoint user(*world_.transport_, "user");
+  StartServer("a", /*join=*/false);
+  ASSERT_TRUE(world_.router_->Add({.address = Address::Sim("a")}).ok());
+  world_.RunFor(150 * kMs);
+  EXPECT_EQ(world_.stats().probes.value(), 1u);
+  for (uint16_t i = 0; i < 2; ++i) user.Send(world_.router_address(), OriginalRequest(i));
+  world_.RunFor(15'000);
+  ASSERT_EQ(servers_[0]->stats().requests.value(), 2u);
+  servers_.clear();
+  StartServer("a", /*join=*/false);
+  world_.RunFor(200 * kMs);
+  EXPECT_EQ(world_.stats().servers_lost.value(), 0u);
+  EXPECT_EQ(world_.stats().servers_restarted.value(), 1u);
+  world_.ExpectNothingHeld();
 }
 
 INSTANTIATE_TEST_SUITE_P(

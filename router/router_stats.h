@@ -37,9 +37,10 @@ struct RouterStats {
   Counter joins_refused;
   Counter leaves;
   Counter probes;
-  Counter servers_lost;      // found to be down
-  Counter servers_found;     // up again
-  Counter member_overflows;  // changes for which there was no room
+  Counter servers_lost;       // found to be down
+  Counter servers_found;      // up again
+  Counter servers_restarted;  // had begun anew: what they had is lost
+  Counter member_overflows;   // changes for which there was no room
 
   // What was sent.
   Counter drops;           // DROP to clients

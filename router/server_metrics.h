@@ -18,8 +18,8 @@
 
 namespace weft::router {
 
-// Of no more servers than the sampler's limit: those with most requests. The router must outlive the
-// sampler, which runs on its thread.
+// Of no more servers than the sampler's limit: those with most requests. The router must outlive
+// the sampler, which runs on its thread.
 MetricSampler ServerSampler(const Router& router, MetricGroup::Labels labels);
 
 }  // namespace weft::router

@@ -188,7 +188,15 @@ void ExtendedServer::SendReset(Datagram& datagram, const ExtendedHeader& header)
   }
   ++core_.stats.resets;
   const Peer peer = datagram.peer;
-  Send(peer, Control(ControlKind::kReset, header), {}, Recycle(datagram));
+  // A router that asks whether anybody is here learns who it is.
+  std::array<uint8_t, r2p2::kIncarnationBytes> incarnation;
+  absl::Span<const uint8_t> body;
+  if (header.kind == ControlKind::kPing && header.session == 0 && core_.routers != nullptr &&
+      datagram.buffer.size() >= incarnation.size()) {
+    r2p2::WriteIncarnation(core_.routers->server_incarnation(), incarnation.data());
+    body = incarnation;
+  }
+  Send(peer, Control(ControlKind::kReset, header), body, Recycle(datagram));
 }
 
 void ExtendedServer::EndSession(ServerSession& session, SessionEvent::Kind why) {

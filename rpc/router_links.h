@@ -71,6 +71,8 @@ class RouterLinks final : private Pollable {
   // Once.
   void Leave(absl::AnyInvocable<void()> done);
   bool has_joined() const;
+  // Of the server, as in its JOIN.
+  uint64_t server_incarnation() const { return group_->incarnation(); }
   // The server ends: what has not been said is, LEAVE too, in one go.
   void End();
 
@@ -154,7 +156,7 @@ class RouterLinks final : private Pollable {
   std::vector<std::unique_ptr<RouterLink>> links_;
   size_t untold_ = 0;  // links with entries that were never sent
 
-  bool ip_ = false;  // peers of requests are IP addresses (transports/ip_peer.h)
+  bool ip_ = false;  // peers of requests are IP addresses, made alike by all ports
   std::vector<TrustedIp> trusted_ips_;
   std::vector<Known> known_;        // not ip_: by hash of the peer
   std::vector<Resolved> resolved_;  // not ip_: by hash of the address

@@ -42,7 +42,8 @@ const char* AdviceFor(DropReason code) {
     case DropReason::kNoSessions:
       return "the router has as many servers as it may: raise its servers_max";
     case DropReason::kShuttingDown:
-      return "the router is about to end";
+      return "the server is being drained there, by hand or by a configuration without it: `weft "
+             "router add` takes it back";
     default:
       return "the router's log may say why";
   }
@@ -55,7 +56,7 @@ const char* NameOfRefusal(DropReason code) {
     case DropReason::kNoSessions:
       return "too many servers";
     case DropReason::kShuttingDown:
-      return "shutting down";
+      return "draining";
     default:
       return "refused";
   }

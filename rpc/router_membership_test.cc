@@ -37,6 +37,19 @@ TEST_F(RouterMembershipTest, ItAsksEveryRouterAtOnceAndSaysWhatItWants) {
   }
 }
 
+TEST_F(RouterMembershipTest, AProbeIsToldWhoThisIsWhereItLeavesRoomForThat) {
+  ServeEcho(Behind({"router"}, /*join=*/true));
+  const Asked asked = Join(router_);
+  Clear(router_);
+  for (const std::string& room : {std::string(kIncarnationBytes, '\0'), std::string()}) {
+    router_.Send(Control(ControlKind::kPing, 0, 1, 4242, room));
+    const std::string reset = Receive(router_);
+    EXPECT_EQ(reset.size(), kExtendedHeaderBytes + room.size());
+    const uint64_t said = ReadIncarnation(Bytes(reset).subspan(kExtendedHeaderBytes));
+    EXPECT_EQ(said, room.empty() ? 0 : asked.body.incarnation);
+  }
+}
+
 TEST_F(RouterMembershipTest, ItAsksAgainEachKeepaliveOfTheShorterKind) {
   ServeEcho(Behind({"router"}, /*join=*/true));
   int64_t last_ns = 0;
