@@ -89,8 +89,7 @@ bool PlanSegments(const Buffer& frame, Plan* plan) {
   if ((offload.flags & FrameOffload::kSegment) == 0 || offload.segment_bytes == 0) return false;
   if (!FindLayout(frame, &at) || !HasL4Header(offload.flags, at.end - at.l4)) return false;
   const uint8_t* const l4 = frame.data() + at.l4;
-  const size_t l4_bytes =
-      at.tcp ? size_t{l4[kTcpDataOffsetOffset]} / 16 * 4 : kUdpHeaderBytes;
+  const size_t l4_bytes = at.tcp ? size_t{l4[kTcpDataOffsetOffset]} / 16 * 4 : kUdpHeaderBytes;
   if (l4_bytes != offload.l4_bytes || l4_bytes > at.end - at.l4) return false;
   if (at.tcp && l4_bytes < kTcpHeaderBytes) return false;
   plan->header_bytes = at.l4 + l4_bytes;

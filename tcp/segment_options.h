@@ -7,7 +7,7 @@
 //   if (options.has_timestamps) ...
 //
 //   uint8_t room[kTcpOptionBytesMax];
-//   size_t n = WriteSegmentOptions({.mss = 1460, .has_window_scale = true, .window_scale = 7}, room);
+//   size_t n = WriteSegmentOptions({.mss = 1460, .sack_permitted = true}, room);
 //
 // MSS, window scale and "SACK permitted" mean something in a SYN only; whether the segment is one
 // is for the caller to see.
@@ -38,16 +38,16 @@ struct SegmentOptions {
   uint8_t malformed = 0;  // options that were ignored as their lengths are wrong
   uint32_t timestamp_value = 0;
   uint32_t timestamp_echo = 0;
-  uint32_t user_timeout_s = 0;  // 1 to 1,966,020 as the option has it; written in minutes where long
+  uint32_t user_timeout_s = 0;          // 1 to 1,966,020; in whole minutes above 32,767
   SeqRange sacks[kSackBlocksMax] = {};  // as they stand there: not checked against any window
 
   absl::Span<const SeqRange> sack_blocks() const { return {sacks, sack_count}; }
 };
 
-// `bytes`: TcpView::options(). Never fails: what is not known is skipped (RFC 9293, MUST-6); a known
-// option of the wrong length is ignored and counted; behind a length that is less than 2 or leads
-// beyond the end nothing more is read, and that is counted too (MUST-7). Of options that come twice
-// the last one holds.
+// `bytes`: TcpView::options(). Never fails: what is not known is skipped (RFC 9293, MUST-6); a
+// known option of the wrong length is ignored and counted; behind a length that is less than 2 or
+// leads beyond the end nothing more is read, and that is counted too (MUST-7). Of options that come
+// twice the last one holds.
 SegmentOptions ParseSegmentOptions(absl::Span<const uint8_t> bytes);
 
 // Bytes that WriteSegmentOptions() writes: a multiple of 4, at most kTcpOptionBytesMax.

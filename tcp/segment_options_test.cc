@@ -63,8 +63,8 @@ TEST(SegmentOptionsTest, TimestampsAlone) {
 TEST(SegmentOptionsTest, SackBlocksAsManyAsFit) {
   SegmentOptions options = {.sack_count = 4};
   for (uint32_t i = 0; i < 4; ++i) options.sacks[i] = {Seq(i * 16), Seq(i * 16 + 8)};
-  const Bytes four = FromHex(
-      "0101 0522 00000000 00000008 00000010 00000018 00000020 00000028 00000030 00000038");
+  const Bytes four =
+      FromHex("0101 0522 00000000 00000008 00000010 00000018 00000020 00000028 00000030 00000038");
   EXPECT_EQ(Written(options), four.size() == 36 ? four : Bytes());
   options.has_timestamps = true;
   const Bytes three = FromHex(

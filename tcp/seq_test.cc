@@ -16,14 +16,13 @@ TEST(SeqTest, OrderHoldsAroundTheEndOfTheNumbers) {
       EXPECT_GT(later, seq);
       EXPECT_GE(later, seq);
       EXPECT_NE(seq, later);
-      EXPECT_EQ(later - seq, n);
       EXPECT_EQ(later - n, seq);
-      EXPECT_EQ(Seq::Distance(seq, later), static_cast<int32_t>(n));
-      EXPECT_EQ(Seq::Distance(later, seq), -static_cast<int32_t>(n));
-      EXPECT_EQ(Later(seq, later), later);
-      EXPECT_EQ(Later(later, seq), later);
-      EXPECT_EQ(Earlier(seq, later), seq);
-      EXPECT_EQ(Earlier(later, seq), seq);
+      EXPECT_EQ(later - seq, static_cast<int32_t>(n));
+      EXPECT_EQ(seq - later, -static_cast<int32_t>(n));
+      EXPECT_EQ(Max(seq, later), later);
+      EXPECT_EQ(Max(later, seq), later);
+      EXPECT_EQ(Min(seq, later), seq);
+      EXPECT_EQ(Min(later, seq), seq);
     }
     EXPECT_LE(seq, seq);
     EXPECT_GE(seq, seq);
@@ -39,13 +38,15 @@ TEST(SeqTest, AddsAndSubtractsInPlace) {
   EXPECT_EQ(seq.value(), 0xffffffffu);
 }
 
-TEST(SeqTest, WindowsTakeTheirFirstNumberAndNotTheirEnd) {
+TEST(SeqTest, RangesHaveTheirFirstNumberAndNotTheirEnd) {
   const Seq begin(0xfffffff8);
-  EXPECT_TRUE(IsWithin(begin, begin, 16));
-  EXPECT_TRUE(IsWithin(begin + 15, begin, 16));
-  EXPECT_FALSE(IsWithin(begin + 16, begin, 16));
-  EXPECT_FALSE(IsWithin(begin - 1, begin, 16));
-  EXPECT_FALSE(IsWithin(begin, begin, 0));
+  const Seq end = begin + 16;
+  EXPECT_TRUE(InRange(begin, begin, end));
+  EXPECT_TRUE(InRange(begin + 15, begin, end));
+  EXPECT_FALSE(InRange(end, begin, end));
+  EXPECT_FALSE(InRange(begin - 1, begin, end));
+  EXPECT_FALSE(InRange(begin, begin, begin));
+  EXPECT_TRUE(InRange(begin + 0x90000000, begin, begin - 1));
 }
 
 TEST(SeqTest, RangesCount) {
