@@ -176,7 +176,7 @@ class UdpDirectoryTest : public testing::Test {
                    bool first = false) {
     return directory_.Add({{Ip(address), port}, queue, shared}, first);
   }
-  UdpDirectory directory_;
+  PortDirectory directory_;
 };
 
 TEST_F(UdpDirectoryTest, OneListensWhereNobodyShares) {
