@@ -258,11 +258,11 @@ size_t Stack::Poll(UdpPort* port, absl::Span<Datagram> out) {
     polls_since_exception_ = 0;
     ReceiveFromException();
   }
-  DeliverSegments();
+  if (received_segments_.n > 0) DeliverSegments();
   if (!segment_errors_.empty()) [[unlikely]]
     DeliverErrors();
   if (!cut_segments_.empty()) [[unlikely]]
-    SendCutSegments();
+    cut_segments_.Send(*device_);
   direct_port_ = nullptr;
   return direct_count_;
 }

@@ -40,6 +40,7 @@
 #include "weft/netstack/path_mtu.h"
 #include "weft/netstack/reassembler.h"
 #include "weft/netstack/route_table.h"
+#include "weft/netstack/segment_bursts.h"
 #include "weft/netstack/segment_handler.h"
 #include "weft/netstack/siblings.h"
 #include "weft/netstack/stack_stats.h"
@@ -185,6 +186,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
 
  private:
   static constexpr size_t kBurst = 32;
+  static_assert(kBurst == kSegmentBurst);
   static constexpr size_t kLoopbackMax = 1024;
   static constexpr BufferPoolOptions kLargePool = {.count = 16, .bytes = 65536 + 128};
   static constexpr uint32_t kIdlePollsPerTick = 64;
@@ -255,8 +257,6 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   bool SendSegmentSlowly(OutgoingSegment& segment);
   bool CutSegment(OutgoingSegment& segment, const Destination& to);
   void WriteSegmentPacket(OutgoingSegment& segment, const Destination& to, bool cut);
-  // False: something is left.
-  bool SendCutSegments();
 
   // udp_input.cc. The packet begins at its IP header; `udp_offset` is where UDP begins.
   void InputUdp(Buffer packet, size_t udp_offset, const IpAddress& source,
@@ -346,30 +346,9 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   // TCP.
   SegmentHandler* segment_handler_ = nullptr;
   PortOwners tcp_owners_;
-  // Received in the present Poll(), with what stands in front of each.
-  struct SegmentBurst {
-    ReceivedSegment segments[kBurst];
-    uint16_t ip_bytes[kBurst];
-    bool of_sibling[kBurst];
-    size_t n = 0;
-  };
-  SegmentBurst received_segments_;
-  // On their way to the device.
-  struct SegmentFrames {
-    Buffer frames[kBurst];
-    uint8_t header_bytes[kBurst];
-    size_t n = 0;
-  };
-  SegmentFrames segment_frames_;
-  // Frames of segments that were cut in software, which the device has not taken yet.
-  struct CutSegments {
-    Buffer frames[kBurst];
-    size_t begin = 0;  // of those above, the next one
-    size_t end = 0;
-    Fifo<Buffer> more;
-    bool empty() const { return begin == end && more.empty(); }
-  };
-  CutSegments cut_segments_;
+  ReceivedBurst received_segments_;  // in the present Poll()
+  FrameBurst segment_frames_;        // of the present SendSegments()
+  CutFrames cut_segments_;
   // Neighbours that do not answer, to be told at the next poll: not while something is sent.
   static constexpr size_t kSegmentErrorsMax = 64;
   Fifo<IcmpErrorReport> segment_errors_;

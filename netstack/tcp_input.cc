@@ -54,7 +54,7 @@ void Stack::InputTcp(Buffer packet, const IpFields& ip, Cast cast, const From& f
     return;
   }
   if (options_.receive_packet_steering && !from.sibling && SteerSegment(packet, ip)) return;
-  SegmentBurst& burst = received_segments_;
+  ReceivedBurst& burst = received_segments_;
   if (burst.n == kBurst) DeliverSegments();
   packet.offload() = {};
   packet.TrimFront(ip.ip_bytes);
@@ -82,8 +82,7 @@ bool Stack::SteerSegment(Buffer& packet, const IpFields& ip) {
 }
 
 void Stack::DeliverSegments() {
-  SegmentBurst& burst = received_segments_;
-  if (burst.n == 0) return;
+  ReceivedBurst& burst = received_segments_;
   const absl::Span<ReceivedSegment> all(burst.segments, burst.n);
   // What the handler sends meanwhile to ourselves comes by the loopback queue, and not here.
   burst.n = 0;

@@ -93,7 +93,7 @@ size_t Stack::PathMtu(const IpAddress& destination) {
 
 size_t Stack::SendSegments(absl::Span<OutgoingSegment> burst) {
   size_t begin = 0;
-  bool room = SendCutSegments();
+  bool room = cut_segments_.Send(*device_);
   for (size_t i = 0; room && i < burst.size(); ++i) {
     if (segment_frames_.n == kBurst && !FlushSegments(burst, &begin)) {
       room = false;
@@ -163,7 +163,7 @@ bool Stack::EncapsulateSegment(OutgoingSegment& segment, const Destination& to) 
   offload.l2_bytes = to.ethernet_bytes;
   offload.l3_bytes = static_cast<uint16_t>(ip_bytes);
 
-  SegmentFrames& out = segment_frames_;
+  FrameBurst& out = segment_frames_;
   out.header_bytes[out.n] = to.header_bytes;
   out.frames[out.n++] = std::move(buffer);
   return true;
@@ -172,7 +172,7 @@ bool Stack::EncapsulateSegment(OutgoingSegment& segment, const Destination& to) 
 // Sends what has gathered, which began at `*begin` of the burst. False: not all of it, and the rest
 // is the caller's again.
 bool Stack::FlushSegments(absl::Span<OutgoingSegment> burst, size_t* begin) {
-  SegmentFrames& out = segment_frames_;
+  FrameBurst& out = segment_frames_;
   if (out.n == 0) return true;
   const size_t sent = device_->Send(absl::MakeSpan(out.frames, out.n));
   for (size_t i = sent; i < out.n; ++i) {
@@ -271,25 +271,10 @@ bool Stack::CutSegment(OutgoingSegment& segment, const Destination& to) {
       return;
     }
     std::memcpy(packet.Prepend(to.ethernet_bytes), to.header, to.ethernet_bytes);
-    cut_segments_.more.push_back(std::move(packet));
+    cut_segments_.Add(std::move(packet));
   });
   ++(sent ? stats_.segments_cut : stats_.send_dropped);
-  SendCutSegments();
-  return true;
-}
-
-// What the device did not take is tried again at the next poll, and nothing is sent before it.
-bool Stack::SendCutSegments() {
-  CutSegments& cut = cut_segments_;
-  while (!cut.empty()) {
-    if (cut.begin == cut.end) {
-      cut.begin = 0;
-      cut.end = std::min(cut.more.size(), kBurst);
-      for (size_t i = 0; i < cut.end; ++i) cut.frames[i] = cut.more.pop_front();
-    }
-    cut.begin += device_->Send(absl::MakeSpan(cut.frames + cut.begin, cut.end - cut.begin));
-    if (cut.begin != cut.end) return false;
-  }
+  cut_segments_.Send(*device_);
   return true;
 }
 
