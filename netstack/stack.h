@@ -132,8 +132,8 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   void RemoveTcpListener(const PortBinding& binding);
   // Whether any worker listens at this port: it is none for connections that go out.
   bool HasTcpListener(uint16_t port);
-  // The worker whose connections use this port of the ephemeral range, so that what comes back finds
-  // its way by the number alone: (port - ephemeral_port_min) % workers. -1: out of the range.
+  // The worker whose connections use this port of the ephemeral range, so that what comes back
+  // finds its way by the number alone: (port - ephemeral_port_min) % workers. -1: out of range.
   int TcpPortOwner(uint16_t port) const;
 
   // Waiting, for all ports together; each has a descriptor of its own from DuplicateWaitFd().
