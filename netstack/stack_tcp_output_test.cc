@@ -153,7 +153,7 @@ TEST_P(StackTcpOutputTest, WhatTheDeviceDoesNotTakeStaysAsItWas) {
 
 TEST_P(StackTcpOutputTest, WhatCanNeverBeSentIsDroppedAndCounted) {
   OpenStack();
-  std::vector<OutgoingSegment> burst(6);
+  std::vector<OutgoingSegment> burst(7);
   burst[0] = {};  // null
   burst[1] = Segment({}, {});
   burst[1].buffer.TrimBack(1);  // shorter than its header
@@ -166,9 +166,11 @@ TEST_P(StackTcpOutputTest, WhatCanNeverBeSentIsDroppedAndCounted) {
   burst[4].buffer.data()[kTcpDataOffsetOffset] = 0x50;
   burst[5] = Segment({}, {});
   burst[5].destination = Ip(v4() ? "192.168.9.9" : "fd99::1");  // no route leads there
-  EXPECT_EQ(stack_->SendSegments(absl::MakeSpan(burst)), 6u);
+  burst[6] = Segment({}, {});
+  burst[6].destination = Ip(v4() ? "10.0.0.255" : "ff02::2");  // to everybody
+  EXPECT_EQ(stack_->SendSegments(absl::MakeSpan(burst)), 7u);
   EXPECT_TRUE(Run().empty());
-  EXPECT_EQ(stats().send_dropped.value(), 5u);
+  EXPECT_EQ(stats().send_dropped.value(), 6u);
   EXPECT_EQ(stats().no_route.value(), 1u);
   EXPECT_TRUE(NothingHeld());
 }

@@ -120,6 +120,7 @@ bool Stack::EncapsulateSegment(OutgoingSegment& segment, const Destination& to) 
   Buffer& buffer = segment.buffer;
   const size_t ip_bytes = size_t{to.header_bytes} - to.ethernet_bytes;
   FrameOffload& offload = buffer.offload();
+  if ((to.header[0] & 1) != 0) return false;  // to everybody
   const bool cut = IsCut(buffer);
   if (cut) {
     const size_t headers = ip_bytes + offload.l4_bytes;
