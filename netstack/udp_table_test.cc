@@ -26,7 +26,7 @@ class UdpTableTest : public testing::Test {
   char marks_[16] = {};
 };
 
-TEST(UdpBindingTest, TakesAndOverlaps) {
+TEST(PortBindingTest, TakesAndOverlaps) {
   const PortBinding any = {Ip("::"), 7};
   const PortBinding any_v4 = {Ip("0.0.0.0"), 7};
   const PortBinding host = {Ip("10.0.0.2"), 7};
