@@ -21,7 +21,7 @@ void LossDetection::BeforeFirst(const Sender& sender, int64_t now_ns) {
   sender.congestion.AfterIdle(sender.mss, sender.options.initial_window_packets);
 }
 
-// Without SACK each duplicate says that one segment has arrived, though not which; the first one has
+// Without SACK each duplicate says that one segment has arrived, though not which; the first has
 // not.
 uint32_t LossDetection::pipe_bytes(const Sender& sender) const {
   const uint32_t pipe = sender.queue.pipe_bytes();

@@ -120,7 +120,7 @@ class LossDetection {
 
   Outcome OnAck(const Sender& sender, const Ack& ack);
 
-  // At deadline_ns() or later. The deadline moves.
+  // At deadline_ns() or later. The deadline moves; another one may be due already.
   Action OnTimer(const Sender& sender, int64_t now_ns);
 
   // When OnTimer() wants to be called; kNever while nothing is in flight.

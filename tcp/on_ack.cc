@@ -87,10 +87,11 @@ LossDetection::Outcome LossDetection::OnAck(const Sender& sender, const Ack& ack
   return c.outcome;
 }
 
-// Of what was sent once (Karn); of what was sent again, by timestamp (RFC 7323, 4.1).
+// Of what was sent once (Karn), unless it waited at the peer for what was sent again; of that, by
+// timestamp (RFC 7323, 4.1).
 void LossDetection::TakeRttSample(Context& c) {
   const int64_t now_ns = c.ack.now_ns;
-  if (c.delivery.earliest_sent_ns != 0) {
+  if (c.delivery.earliest_sent_ns != 0 && !c.delivery.resent) {
     c.outcome.rtt_ns = std::max<int64_t>(now_ns - c.delivery.earliest_sent_ns, 1);
   } else if (c.advanced && c.ack.echoed_ns != 0 && c.ack.echoed_ns < now_ns) {
     c.outcome.rtt_ns = now_ns - c.ack.echoed_ns;
@@ -289,17 +290,18 @@ void LossDetection::MoveWindow(Context& c) {
     ReduceInProportion(c.sender, delivered, c.advanced && !c.found_loss);
   }
   if (!c.advanced || c.outcome.undone) return;
-  const AckSample sample{
-      .now_ns = c.ack.now_ns,
-      .acked_bytes = c.delivery.acked_bytes,
-      .ecn_bytes = c.ack.ece ? c.delivery.acked_bytes : 0,
-      .rtt_ns = c.delivery.latest_sent_ns == 0 ? 0 : c.ack.now_ns - c.delivery.latest_sent_ns,
-      .srtt_ns = c.sender.rtt.srtt_ns(),
-      .mss = c.sender.mss,
-      .cwnd_limited = state.phase == RecoveryPhase::kTimeout ||
-                      (state.was_limited && c.una_before < state.limited_until),
-      .una = c.queue.una(),
-      .next = c.queue.next()};
+  const AckSample sample{.now_ns = c.ack.now_ns,
+                         .acked_bytes = c.delivery.acked_bytes,
+                         .ecn_bytes = c.ack.ece ? c.delivery.acked_bytes : 0,
+                         .rtt_ns = c.delivery.latest_sent_ns == 0 || c.delivery.resent
+                                       ? 0
+                                       : c.ack.now_ns - c.delivery.latest_sent_ns,
+                         .srtt_ns = c.sender.rtt.srtt_ns(),
+                         .mss = c.sender.mss,
+                         .cwnd_limited = state.phase == RecoveryPhase::kTimeout ||
+                                         (state.was_limited && c.una_before < state.limited_until),
+                         .una = c.queue.una(),
+                         .next = c.queue.next()};
   if (reducing) {
     c.sender.congestion.algorithm->OnAckInRecovery(c.sender.congestion, sample);
   } else {

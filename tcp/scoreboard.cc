@@ -56,7 +56,7 @@ void SendQueue::Deliver(const Chunk& chunk, uint32_t bytes, Delivery& delivery) 
     delivery.reordered |= end < delivery.forward;
   } else {
     delivery.resent = true;
-    // Sooner than a round trip can be: this acknowledges an earlier sending (RFC 8985, 6.2, step 2).
+    // Sooner than a round trip can be: it is of an earlier sending (RFC 8985, 6.2, step 2).
     if (chunk.sent_ns > delivery.ambiguous_after_ns) return;
   }
   if (delivery.rack_sent_ns == 0 || chunk.sent_ns > delivery.rack_sent_ns ||
@@ -134,7 +134,7 @@ void SendQueue::ApplySacks(Seq ack, absl::Span<const SeqRange> blocks, Delivery&
   }
 }
 
-// What is known of the block from before is stepped over: a block that grows at its end, as they do,
+// What is known of the block from before is stepped over: one that grows at its end, as they do,
 // costs as much as it grew.
 void SendQueue::SackBlock(SeqRange block, Delivery& delivery) {
   Seq at = block.begin;

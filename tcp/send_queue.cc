@@ -207,7 +207,7 @@ SendQueue::Piece SendQueue::Give(uint32_t index, BufferPool& buffers, size_t hea
     return {.starved = true};
   }
   std::memcpy(copy.Append(chunk.bytes), Payload(chunk), chunk.bytes);
-  // The copy is kept: next time the device has let go of it, and what the chunk was part of is free.
+  // The copy is kept: next time the device has let go of it, and what it was cut from is free.
   chunk.offset = static_cast<uint32_t>(copy.headroom());
   piece.buffer = copy.Share();
   piece.copied = true;

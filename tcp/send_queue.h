@@ -2,7 +2,7 @@
 //
 // SendQueue: what the application has written and the peer has not acknowledged. It is the queue of
 // what is to be sent, of what may have to be sent again, and the scoreboard of selective
-// acknowledgements (RFC 6675) in one ring of chunks, each a buffer with bytes that are sent together.
+// acknowledgements (RFC 6675) in one ring of chunks, each a buffer with bytes that go together.
 //
 //     una            next           end
 //      v              v              v
@@ -129,7 +129,7 @@ class SendQueue {
   // The first `n` bytes of it have been written; 0 gives a fresh buffer back.
   void Commit(size_t n);
 
-  // Takes a buffer with data, of any pool. False: no memory or no chunk left; it stays the caller's.
+  // Takes a buffer with data, of any pool. False: no memory or no chunk left; the caller keeps it.
   bool Append(Buffer&& buffer, BlockPool& memory);
 
   // ---- Sending.

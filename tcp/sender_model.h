@@ -140,9 +140,11 @@ class SenderModel {
   std::map<uint64_t, uint64_t> beyond_;  // ranges beyond gaps
   std::vector<uint64_t> recent_;         // beginnings, the most recent first
   bool ack_pending_ = false;
+  uint64_t ack_sent_ = 0;
   int64_t echo_ns_ = 0;
   bool ece_ = false;
 
+  int timers_at_once_ = 0;
   uint64_t received_bytes_ = 0;
   uint64_t resent_pieces_ = 0;
   uint64_t needless_pieces_ = 0;

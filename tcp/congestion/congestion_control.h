@@ -16,7 +16,8 @@
 //   const bool may_send = in_flight + piece <= state.cwnd_bytes;
 //
 // Who finds losses, steers the window through a recovery and notices that a recovery was not needed
-// is LossDetection (tcp/loss_detection.h): algorithms say to what the window falls and how it grows.
+// is LossDetection (tcp/loss_detection.h): algorithms say what the window falls to and how it
+// grows.
 //
 // A new algorithm is a CongestionAlgorithm with static storage and a line in a .cc file with
 // `alwayslink`:
@@ -57,8 +58,8 @@ struct AckSample {
   // Whether it was the window that limited what was sent when these bytes were sent. A window that
   // is not used says nothing about the path and does not grow (RFC 7661, RFC 9438, 5.8).
   bool cwnd_limited = false;
-  Seq una;   // the first byte that is not acknowledged, now
-  Seq next;  // the first byte that has never been sent
+  Seq una = {};   // the first byte that is not acknowledged, now
+  Seq next = {};  // the first byte that has never been sent
 };
 
 // What a loss, a timeout or an ECN echo found.
@@ -66,7 +67,7 @@ struct CongestionEvent {
   int64_t now_ns = 0;
   uint32_t in_flight_bytes = 0;  // sent and not acknowledged, lost bytes included (FlightSize)
   uint32_t mss = 0;
-  Seq next;  // the first byte that has never been sent
+  Seq next = {};  // the first byte that has never been sent
 };
 
 // A plain value: a copy of it is what undoes a reduction. One thread.

@@ -52,7 +52,7 @@ void BeginEpoch(CongestionState& state, Growth& growth, const AckSample& sample)
     growth.k_s =
         static_cast<float>(std::cbrt((growth.w_max - cwnd) / static_cast<float>(sample.mss) / kC));
   } else {
-    // 4.8 and 4.10: after a timeout or HyStart; and after growth beyond the plateau while recovering.
+    // 4.8 and 4.10: after a timeout or HyStart, and after growth beyond the plateau.
     growth.w_max = cwnd;
     growth.k_s = 0;
   }

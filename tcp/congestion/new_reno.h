@@ -2,8 +2,8 @@
 //
 // new_reno: the congestion control of RFC 5681. The window doubles each round trip until something
 // is lost, then is halved and grows by a segment each round trip; growth is counted in bytes that
-// were acknowledged, not in acknowledgements (RFC 3465). What NewReno changes in the recovery itself
-// (RFC 6582) is LossDetection's.
+// were acknowledged, not in acknowledgements (RFC 3465). What NewReno changes in the recovery
+// itself (RFC 6582) is LossDetection's.
 #ifndef WEFT_TCP_CONGESTION_NEW_RENO_H_
 #define WEFT_TCP_CONGESTION_NEW_RENO_H_
 
