@@ -225,8 +225,7 @@ bool LossDetection::DetectByTime(const Sender& sender, int64_t now_ns) {
   if (state.rack_rtt_ns == 0) return false;
   const int64_t patience_ns = state.rack_rtt_ns + ReorderWindowNs(sender, now_ns);
   const auto sent_before_delivered = [&state](const SendQueue::Chunk& chunk) {
-    return chunk.sent_ns < state.rack_sent_ns ||
-           (chunk.sent_ns == state.rack_sent_ns && chunk.end() < state.rack_end);
+    return chunk.sent_ns < state.rack_sent_ns;
   };
   bool found = false;
   const SendQueue::Chunk* next =

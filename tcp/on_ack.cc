@@ -21,6 +21,7 @@ struct LossDetection::Context {
   RecoveryState& state;
   SendQueue::Delivery delivery;
   Seq una_before;
+  RecoveryPhase phase_before;
   CongestionEvent event;        // before it: what is in flight is what the path was asked to carry
   uint32_t reno_delivered = 0;  // without SACK: what this acknowledgement says to have arrived
   bool advanced = false;
@@ -57,14 +58,18 @@ LossDetection::Outcome LossDetection::OnAck(const Sender& sender, const Ack& ack
             .state = *queue.recovery(),
             .delivery = {},
             .una_before = queue.una(),
+            .phase_before = queue.recovery()->phase,
             .event = EventOf(sender, ack.now_ns),
             .outcome = {}};
+  // RFC 8985, 6.2, step 2. What is SACKed does not move the timestamp that is echoed (RFC 7323, 4.3).
+  const int64_t min_rtt_ago_ns = ack.now_ns - sender.rtt.min_rtt_ns(sender.options.rtt, ack.now_ns);
   c.delivery.ambiguous_after_ns =
-      ack.now_ns - sender.rtt.min_rtt_ns(sender.options.rtt, ack.now_ns);
+      ack.echoed_ns == 0 ? min_rtt_ago_ns : std::min(min_rtt_ago_ns, ack.echoed_ns);
   c.delivery.recovery_point =
       c.state.phase == RecoveryPhase::kTimeout ? c.state.recovery_point : c.una_before;
   c.delivery.forward = c.state.forward;
   queue.Acknowledge(ack.ack, c.delivery);
+  c.delivery.ambiguous_after_ns = min_rtt_ago_ns;
   if (sack_) queue.ApplySacks(ack.ack, ack.sacks, c.delivery);
   c.advanced = c.delivery.acked_bytes > 0;
   c.outcome.acked_bytes = c.delivery.acked_bytes;
@@ -107,12 +112,8 @@ void LossDetection::LearnFromDelivery(Context& c) {
   state.forward = Max(state.forward, c.queue.una());
   if (delivery.reordered) reordering_seen_ = true;
   if (delivery.rack_sent_ns == 0) return;
-  const bool newer =
-      state.rack_rtt_ns == 0 || delivery.rack_sent_ns > state.rack_sent_ns ||
-      (delivery.rack_sent_ns == state.rack_sent_ns && delivery.rack_end > state.rack_end);
-  if (!newer) return;
+  if (state.rack_rtt_ns != 0 && delivery.rack_sent_ns <= state.rack_sent_ns) return;
   state.rack_sent_ns = delivery.rack_sent_ns;
-  state.rack_end = delivery.rack_end;
   state.rack_rtt_ns = std::max<int64_t>(c.ack.now_ns - delivery.rack_sent_ns, 1);
 }
 
@@ -284,9 +285,10 @@ void LossDetection::AnswerEcn(Context& c) {
 void LossDetection::MoveWindow(Context& c) {
   RecoveryState& state = c.state;
   const uint32_t delivered = sack_ ? c.delivery.delivered_bytes : c.reno_delivered;
-  const bool reducing =
-      state.phase == RecoveryPhase::kReducing || state.phase == RecoveryPhase::kRecovery;
-  if (reducing && (delivered > 0 || state.resend_head)) {
+  const auto reduces = [](RecoveryPhase phase) {
+    return phase == RecoveryPhase::kReducing || phase == RecoveryPhase::kRecovery;
+  };
+  if (reduces(state.phase) && (delivered > 0 || state.resend_head)) {
     ReduceInProportion(c.sender, delivered, c.advanced && !c.found_loss);
   }
   if (!c.advanced || c.outcome.undone) return;
@@ -302,7 +304,8 @@ void LossDetection::MoveWindow(Context& c) {
                                          (state.was_limited && c.una_before < state.limited_until),
                          .una = c.queue.una(),
                          .next = c.queue.next()};
-  if (reducing) {
+  // What ends a reduction does not grow the window that it has led to.
+  if (reduces(state.phase) || reduces(c.phase_before) || c.outcome.ecn_reduced) {
     c.sender.congestion.algorithm->OnAckInRecovery(c.sender.congestion, sample);
   } else {
     c.sender.congestion.OnAck(sample);

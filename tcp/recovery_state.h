@@ -33,7 +33,6 @@ struct RecoveryState {
   // RACK (RFC 8985, 6): of what was delivered, what was sent last; valid if rack_rtt_ns > 0.
   int64_t rack_sent_ns = 0;
   int64_t rack_rtt_ns = 0;
-  Seq rack_end;
   Seq forward;      // highest sequence number delivered (RACK.fack)
   Seq dsack_round;  // valid if in_dsack_round
 

@@ -56,14 +56,10 @@ void SendQueue::Deliver(const Chunk& chunk, uint32_t bytes, Delivery& delivery) 
     delivery.reordered |= end < delivery.forward;
   } else {
     delivery.resent = true;
-    // Sooner than a round trip can be: it is of an earlier sending (RFC 8985, 6.2, step 2).
+    // Sooner than can be: it is of an earlier sending.
     if (chunk.sent_ns > delivery.ambiguous_after_ns) return;
   }
-  if (delivery.rack_sent_ns == 0 || chunk.sent_ns > delivery.rack_sent_ns ||
-      (chunk.sent_ns == delivery.rack_sent_ns && end > delivery.rack_end)) {
-    delivery.rack_sent_ns = chunk.sent_ns;
-    delivery.rack_end = end;
-  }
+  delivery.rack_sent_ns = std::max(delivery.rack_sent_ns, chunk.sent_ns);
 }
 
 // Takes `bytes` of a chunk out of the counts.

@@ -42,7 +42,8 @@ bool SendQueue::Prepare(BlockPool& memory) {
   if (ring_ == nullptr) {
     void* block = memory.Take(sizeof(Ring));
     if (block == nullptr) return false;
-    ring_ = new (block) Ring{.memory = &memory, .chunks = nullptr, .capacity = Ring::kFirstChunks};
+    ring_ = new (block)
+        Ring{.memory = &memory, .chunks = nullptr, .sent_ns = 0, .capacity = Ring::kFirstChunks};
     ring_->chunks = reinterpret_cast<Chunk*>(ring_->first_chunks);
     for (uint32_t i = 0; i < Ring::kFirstChunks; ++i) new (&ring_->chunks[i]) Chunk;
     ring_->recovery.forward = una_;
@@ -184,7 +185,7 @@ SendQueue::Piece SendQueue::SendNext(size_t bytes_max, int64_t now_ns, BufferPoo
   if (!piece.buffer) return piece;
   piece.copied |= cut;
   Chunk& chunk = At(ring_->sent);
-  chunk.sent_ns = now_ns;
+  chunk.sent_ns = TimeOfSending(now_ns);
   chunk.sendings = 1;
   LinkLatest(ring_->sent);
   ++ring_->sent;
@@ -235,7 +236,7 @@ SendQueue::Piece SendQueue::Resend(uint32_t index, size_t bytes_max, int64_t now
     LinkLatest(index);
   }
   chunk.flags |= kEverResent;
-  chunk.sent_ns = now_ns;
+  chunk.sent_ns = TimeOfSending(now_ns);
   if (chunk.sendings < 255) ++chunk.sendings;
   return piece;
 }

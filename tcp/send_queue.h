@@ -26,6 +26,7 @@
 #ifndef WEFT_TCP_SEND_QUEUE_H_
 #define WEFT_TCP_SEND_QUEUE_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -55,7 +56,7 @@ class SendQueue {
   // Bytes that are sent together, as one segment, or cut by the device.
   struct Chunk {
     Buffer buffer;
-    int64_t sent_ns = 0;  // the last time
+    int64_t sent_ns = 0;  // the last time; no two are the same, see TimeOfSending()
     Seq seq;
     uint32_t offset = 0;  // of the payload from the beginning of the buffer's memory
     uint16_t bytes = 0;
@@ -173,11 +174,10 @@ class SendQueue {
     int64_t earliest_sent_ns = 0;  // 0: none
     int64_t latest_sent_ns = 0;
     int64_t rack_sent_ns = 0;  // of all, the one sent last (RACK); 0: none
-    Seq rack_end;
-    Seq highest;             // of all, the highest end; valid if delivered_bytes > 0
-    bool original = false;   // one sent once, before recovery_point (RFC 5682)
-    bool reordered = false;  // one sent once, below `forward` (RFC 8985, 6.2, step 3)
-    bool resent = false;     // one that was sent again
+    Seq highest;               // of all, the highest end; valid if delivered_bytes > 0
+    bool original = false;     // one sent once, before recovery_point (RFC 5682)
+    bool reordered = false;    // one sent once, below `forward` (RFC 8985, 6.2, step 3)
+    bool resent = false;       // one that was sent again
   };
 
   // Everything before `ack`, una() <= ack <= next(), has arrived. Chunks are given back.
@@ -223,6 +223,7 @@ class SendQueue {
 
     BlockPool* memory;
     Chunk* chunks;           // first_chunks, or a block
+    int64_t sent_ns = 0;     // when the last one was
     uint32_t capacity;       // a power of two
     uint32_t head = 0;       // the oldest
     uint32_t sent = 0;       // behind the last one sent
@@ -258,6 +259,13 @@ class SendQueue {
   Piece Give(uint32_t index, BufferPool& buffers, size_t headroom);
   Piece Resend(uint32_t index, size_t bytes_max, int64_t now_ns, BufferPool& buffers,
                size_t headroom);
+
+  // Orders what is sent at the same time by the clock: what was sent later has a later time, by
+  // nanoseconds, so that no other order is needed (RFC 8985, 6.2 takes sequence numbers, which do
+  // not tell whether what was sent again came before what was sent first).
+  int64_t TimeOfSending(int64_t now_ns) {
+    return ring_->sent_ns = std::max(now_ns, ring_->sent_ns + 1);
+  }
 
   uint32_t Find(Seq seq) const;
   void Deliver(const Chunk& chunk, uint32_t bytes, Delivery& delivery) const;
