@@ -3,6 +3,7 @@
 // Rules of LossDetection one by one; sender_simulation_test.cc has them all at once.
 #include "weft/tcp/loss_detection.h"
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <utility>
@@ -584,6 +585,23 @@ TEST(LossDetectionLoopTest, OnePercentOfLossNeedsNoTimeouts) {
   ASSERT_TRUE(model.Run());
   EXPECT_LT(model.timeouts(), 5u);
   EXPECT_LT(model.needless_pieces(), model.resent_pieces() / 20);
+}
+
+// At 1 % and a round trip of 2 ms CUBIC is as fast as RFC 5681: sqrt(3 / 2p) segments a round trip
+// (RFC 9438, 4.3).
+TEST(LossDetectionLoopTest, GoodputUnderLossIsThatOfTheResponseFunction) {
+  for (const uint64_t seed : {1, 2, 3, 4, 5}) {
+    SenderModelOptions options;
+    options.seed = seed;
+    options.total_bytes = 20'000'000;
+    options.whole_segments = true;
+    options.loss = 0.01;
+    options.delay_ns = 1'000'000;
+    SenderModel model(options);
+    ASSERT_TRUE(model.Run());
+    const double expected_ns = 20'000'000.0 / 1000 / std::sqrt(1.5 / options.loss) * 2'000'000;
+    EXPECT_GE(expected_ns / static_cast<double>(model.now_ns()), 0.9) << seed;
+  }
 }
 
 TEST(LossDetectionLoopTest, ReorderingIsNotTakenForLoss) {

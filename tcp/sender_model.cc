@@ -111,8 +111,9 @@ void SenderModel::Write() {
   while (written_ < options_.total_bytes && queue_.bytes() < options_.send_buffer_bytes &&
          queue_.chunks() < buffers_.count() / 2) {
     if (queue_.empty()) loss_.BeforeFirst(sender(), now_ns_);
-    const uint64_t wanted = std::min<uint64_t>(1 + prng_.Below(options_.write_bytes_max),
-                                               options_.total_bytes - written_);
+    const uint64_t bytes =
+        options_.whole_segments ? mss_ : 1 + prng_.Below(options_.write_bytes_max);
+    const uint64_t wanted = std::min<uint64_t>(bytes, options_.total_bytes - written_);
     size_t n = 0;
     if (prng_.Chance(0.5)) {
       const absl::Span<uint8_t> room =

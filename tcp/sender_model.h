@@ -26,6 +26,7 @@ struct SenderModelOptions {
   std::string congestion_control = "cubic";
   uint32_t total_bytes = 200'000;
   uint32_t write_bytes_max = 8'000;  // an application's write
+  bool whole_segments = false;       // all writes are of mss bytes
   uint32_t send_buffer_bytes = 1 << 20;
   uint32_t mss = 1000;
   uint32_t piece_segments = 1;  // segments that leave as one chunk (segmentation by the device)
