@@ -4,7 +4,6 @@
 #include "weft/tcp/loss_detection.h"
 
 #include <algorithm>
-#include <cassert>
 
 namespace weft::tcp {
 namespace {
@@ -59,6 +58,13 @@ LossDetection::Next LossDetection::NextToSend(const Sender& sender) const {
     return Next::kNothing;
   }
   return Next::kNew;
+}
+
+bool LossDetection::CannotSendNew(const Sender& sender) {
+  RecoveryState* const state = sender.queue.recovery();
+  if (state == nullptr || !state->prefer_new) return false;
+  state->prefer_new = state->spurious_check = false;
+  return sender.queue.FirstLost() != nullptr;
 }
 
 void LossDetection::OnSent(const Sender& sender, const SendQueue::Piece& piece, int64_t now_ns) {
@@ -180,7 +186,6 @@ LossDetection::Action LossDetection::Timeout(const Sender& sender, int64_t now_n
   state.phase = RecoveryPhase::kTimeout;
   state.recovery_point = queue.next();
   state.duplicates = 0;
-  state.reneged |= reneged;
   state.prefer_new = state.probing = state.probe_due = state.resend_head = false;
   state.probe_ns = state.reorder_ns = kNever;
   if (backoff_ < kBackoffMax) ++backoff_;
@@ -219,25 +224,21 @@ bool LossDetection::DetectLosses(const Sender& sender, int64_t now_ns) {
 }
 
 // RFC 8985, 6.2, step 5. Of those on the way, the ones sent first come first.
-bool LossDetection::DetectByTime(const Sender& sender, int64_t now_ns) {
+void LossDetection::DetectByTime(const Sender& sender, int64_t now_ns) {
   RecoveryState& state = *sender.queue.recovery();
   state.reorder_ns = kNever;
-  if (state.rack_rtt_ns == 0) return false;
+  if (state.rack_rtt_ns == 0) return;
   const int64_t patience_ns = state.rack_rtt_ns + ReorderWindowNs(sender, now_ns);
   const auto sent_before_delivered = [&state](const SendQueue::Chunk& chunk) {
     return chunk.sent_ns < state.rack_sent_ns;
   };
-  bool found = false;
   const SendQueue::Chunk* next =
       sender.queue.MarkLostInSentOrder([&](const SendQueue::Chunk& chunk) {
-        const bool lost = sent_before_delivered(chunk) && chunk.sent_ns + patience_ns <= now_ns;
-        found |= lost;
-        return lost;
+        return sent_before_delivered(chunk) && chunk.sent_ns + patience_ns <= now_ns;
       });
   if (next != nullptr && sent_before_delivered(*next)) {
     state.reorder_ns = next->sent_ns + patience_ns;
   }
-  return found;
 }
 
 // RFC 8985, 6.2, step 4.

@@ -18,6 +18,7 @@
 //              piece = next == kResend ? queue.ResendLost(...) : queue.SendNext(...);
 //              build and send it; loss.OnSent(sender, piece, now_ns);
 //            }
+//            kNew, but nothing new may go: if (!loss.CannotSendNew(sender)) break;
 //   input:   outcome = loss.OnAck(sender, {...}); then output
 //   timer:   at loss.deadline_ns(queue): action = loss.OnTimer(sender, now_ns);
 //              kProbe: SendNext(), or if there is nothing new or no window ResendLast(), once,
@@ -115,6 +116,10 @@ class LossDetection {
   Next NextToSend(const Sender& sender) const;
   uint32_t budget_bytes(const Sender& sender) const;
 
+  // kNew was the answer, and nothing new can go: the peer's window, Nagle or the like. True: there
+  // is something to be sent again instead, ask NextToSend() once more (RFC 5682, 2.1, step 2b).
+  bool CannotSendNew(const Sender& sender);
+
   // A piece of the queue has been sent. Not of pieces that are null.
   void OnSent(const Sender& sender, const SendQueue::Piece& piece, int64_t now_ns);
 
@@ -162,7 +167,7 @@ class LossDetection {
 
   // loss_detection.cc
   bool DetectLosses(const Sender& sender, int64_t now_ns);
-  bool DetectByTime(const Sender& sender, int64_t now_ns);
+  void DetectByTime(const Sender& sender, int64_t now_ns);
   int64_t ReorderWindowNs(const Sender& sender, int64_t now_ns) const;
   void EnterRecovery(const Sender& sender, int64_t now_ns);
   Action Timeout(const Sender& sender, int64_t now_ns);

@@ -435,6 +435,19 @@ TEST_F(LossDetectionTest, WithoutSackTwoNewSegmentsTell) {
   EXPECT_GE(window(), 10u);
 }
 
+TEST_F(LossDetectionTest, WhatSeemsLostGoesIfNothingNewMay) {
+  Start(false);
+  Write(30);
+  Output();
+  EXPECT_FALSE(loss_.CannotSendNew(sender()));
+  Timeout();
+  Output();
+  Ack(1);
+  ASSERT_EQ(loss_.NextToSend(sender()), LossDetection::Next::kNew);
+  EXPECT_TRUE(loss_.CannotSendNew(sender()));
+  EXPECT_EQ(Output()[0], 1u);
+}
+
 TEST_F(LossDetectionTest, WithoutSackADuplicateConfirmsTheTimeout) {
   Start(false);
   Write(30);

@@ -2,7 +2,6 @@
 //
 // What an acknowledgement tells LossDetection.
 #include <algorithm>
-#include <cassert>
 
 #include "weft/tcp/loss_detection.h"
 
@@ -61,7 +60,8 @@ LossDetection::Outcome LossDetection::OnAck(const Sender& sender, const Ack& ack
             .phase_before = queue.recovery()->phase,
             .event = EventOf(sender, ack.now_ns),
             .outcome = {}};
-  // RFC 8985, 6.2, step 2. What is SACKed does not move the timestamp that is echoed (RFC 7323, 4.3).
+  // RFC 8985, 6.2, step 2. What is SACKed does not move the timestamp that is echoed (RFC 7323,
+  // 4.3).
   const int64_t min_rtt_ago_ns = ack.now_ns - sender.rtt.min_rtt_ns(sender.options.rtt, ack.now_ns);
   c.delivery.ambiguous_after_ns =
       ack.echoed_ns == 0 ? min_rtt_ago_ns : std::min(min_rtt_ago_ns, ack.echoed_ns);

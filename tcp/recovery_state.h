@@ -67,7 +67,6 @@ struct RecoveryState {
   bool ecn_answered : 1 = false;    // ecn_until is valid
   bool spurious_check : 1 = false;  // F-RTO (RFC 5682): is the timeout real?
   bool prefer_new : 1 = false;      // F-RTO's step 2b: new data before what seems lost
-  bool reneged : 1 = false;         // the peer has taken a SACK back; all is to be sent again
   bool resend_head : 1 = false;     // the first resending of a recovery goes out whatever PRR says
 };
 static_assert(sizeof(RecoveryState) <= 256);

@@ -73,8 +73,8 @@ void SendQueue::Discount(const Chunk& chunk, uint32_t bytes) {
 }
 
 void SendQueue::Acknowledge(Seq ack, Delivery& delivery) {
+  ack = Min(ack, next_);
   if (ring_ == nullptr || ack <= una_) return;
-  assert(ack <= next_);
   delivery.acked_bytes = static_cast<uint32_t>(ack - una_);
   una_ = ack;
   while (ring_->head != ring_->sent) {

@@ -73,6 +73,7 @@ bool SendQueue::Grow() {
 
 absl::Span<uint8_t> SendQueue::Reserve(size_t wanted, size_t chunk_bytes_max, BufferPool& buffers,
                                        BlockPool& memory) {
+  wanted = std::min(wanted, kBytesMax - bytes());
   if (wanted == 0) return {};
   chunk_bytes_max = std::min(chunk_bytes_max, kChunkBytesMax);
   if (ring_ != nullptr && !ring_->reserved && ring_->end != ring_->sent) {
@@ -125,7 +126,7 @@ void SendQueue::Commit(size_t n) {
 bool SendQueue::Append(Buffer&& buffer, BlockPool& memory) {
   const size_t size = buffer.size();
   const size_t pieces = (size + kChunkBytesMax - 1) / kChunkBytesMax;
-  if (size == 0 || pieces > kChunksMax - chunks()) return false;
+  if (size == 0 || pieces > kChunksMax - chunks() || size > kBytesMax - bytes()) return false;
   if (ring_ != nullptr && ring_->reserved) Commit(0);
   if (!Prepare(memory)) return false;
   while (ring_->capacity - chunks() < pieces) {
@@ -186,7 +187,6 @@ SendQueue::Piece SendQueue::SendNext(size_t bytes_max, int64_t now_ns, BufferPoo
   piece.copied |= cut;
   Chunk& chunk = At(ring_->sent);
   chunk.sent_ns = TimeOfSending(now_ns);
-  chunk.sendings = 1;
   LinkLatest(ring_->sent);
   ++ring_->sent;
   next_ = chunk.end();
@@ -237,7 +237,6 @@ SendQueue::Piece SendQueue::Resend(uint32_t index, size_t bytes_max, int64_t now
   }
   chunk.flags |= kEverResent;
   chunk.sent_ns = TimeOfSending(now_ns);
-  if (chunk.sendings < 255) ++chunk.sendings;
   return piece;
 }
 
@@ -292,7 +291,6 @@ bool SendQueue::Split(uint32_t index, uint32_t bytes) {
   rest.offset = chunk.offset + bytes;
   rest.bytes = static_cast<uint16_t>(chunk.bytes - bytes);
   rest.flags = static_cast<uint8_t>(chunk.flags & ~kInSentOrder);
-  rest.sendings = chunk.sendings;
   chunk.bytes = static_cast<uint16_t>(bytes);
   if (rest.sacked()) ++ring_->sacked_chunks;
   if ((chunk.flags & kInSentOrder) != 0) LinkBehind(index, index + 1);

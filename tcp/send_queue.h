@@ -43,6 +43,7 @@ class SendQueue {
  public:
   static constexpr size_t kChunksMax = 32768;      // 47 MB in full segments; then writes wait
   static constexpr size_t kChunkBytesMax = 65535;  // larger buffers become several chunks
+  static constexpr size_t kBytesMax = 1 << 30;     // held; half of what sequence numbers can order
   static constexpr size_t kSackBlocksMax = 4;
 
   enum ChunkFlag : uint8_t {
@@ -61,7 +62,6 @@ class SendQueue {
     uint32_t offset = 0;  // of the payload from the beginning of the buffer's memory
     uint16_t bytes = 0;
     uint8_t flags = 0;
-    uint8_t sendings = 0;  // up to 255
     uint16_t earlier = 0;  // neighbours in order of sending; low bits of their index
     uint16_t later = 0;
 
@@ -180,7 +180,7 @@ class SendQueue {
     bool resent = false;       // one that was sent again
   };
 
-  // Everything before `ack`, una() <= ack <= next(), has arrived. Chunks are given back.
+  // Everything before `ack`, una() <= ack, has arrived, up to next(). Chunks are given back.
   void Acknowledge(Seq ack, Delivery& delivery);
 
   // SACK blocks as they stand in a segment that acknowledges `ack` (RFC 2018, RFC 2883). Blocks are

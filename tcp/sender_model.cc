@@ -142,7 +142,13 @@ void SenderModel::Output() {
       if (!piece.buffer) return;
       SendOne(std::move(piece));
     } else {
-      const uint32_t room = std::max(loss_.budget_bytes(sender()), mss_);
+      const int64_t window = int64_t{options_.window_bytes} - queue_.in_flight_bytes();
+      if (window < std::min(mss_, queue_.next_chunk_bytes())) {
+        if (loss_.CannotSendNew(sender())) continue;
+        return;
+      }
+      const auto room = static_cast<uint32_t>(std::min<int64_t>(
+          std::max(loss_.budget_bytes(sender()), mss_), std::max<int64_t>(window, mss_)));
       const uint32_t whole = room / mss_ * mss_;
       SendQueue::Piece piece = queue_.SendNext(std::min(whole, mss_ * options_.piece_segments),
                                                now_ns_, buffers_, kHeadroom);

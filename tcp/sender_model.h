@@ -29,7 +29,8 @@ struct SenderModelOptions {
   bool whole_segments = false;       // all writes are of mss bytes
   uint32_t send_buffer_bytes = 1 << 20;
   uint32_t mss = 1000;
-  uint32_t piece_segments = 1;  // segments that leave as one chunk (segmentation by the device)
+  uint32_t window_bytes = 1 << 30;  // the receiver's
+  uint32_t piece_segments = 1;      // segments that leave as one chunk (segmentation by the device)
   bool sack = true;
   bool rack = true;
   bool timestamps = true;

@@ -29,6 +29,7 @@ SenderModelOptions Random(uint64_t seed) {
   options.total_bytes = 1 + static_cast<uint32_t>(prng.Below(60'000));
   options.write_bytes_max = 1 + static_cast<uint32_t>(prng.Below(6'000));
   options.send_buffer_bytes = 2'000 + static_cast<uint32_t>(prng.Below(60'000));
+  if (prng.Chance(0.3)) options.window_bytes = 1'000 + static_cast<uint32_t>(prng.Below(20'000));
   options.sack = prng.Chance(0.8);
   options.rack = prng.Chance(0.8);
   options.timestamps = prng.Chance(0.7);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// GrowthModel: for tests, an algorithm in a loop of its own: a window of segments a round trip, each
-// acknowledged, some lost or marked.
+// GrowthModel: for tests, an algorithm in a loop of its own: a window of segments a round trip,
+// each acknowledged, some lost or marked.
 #ifndef WEFT_TCP_CONGESTION_GROWTH_MODEL_H_
 #define WEFT_TCP_CONGESTION_GROWTH_MODEL_H_
 
@@ -25,7 +25,8 @@ class GrowthModel {
   int64_t now_ns() const { return now_ns_; }
   void set_rtt_ns(int64_t rtt_ns) { rtt_ns_ = rtt_ns; }
 
-  // A round trip in which all that was sent is acknowledged, evenly; `marked` of it with an ECN echo.
+  // A round trip in which all that was sent is acknowledged, evenly; `marked` of it with an ECN
+  // echo.
   void Round(double marked = 0, bool limited = true) {
     const uint32_t segments = std::max<uint32_t>(state_.cwnd_bytes / mss_, 1);
     const Seq end = una_ + segments * mss_;
