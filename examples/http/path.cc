@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/examples/http/path.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+
+namespace weft::http {
+namespace {
+
+int HexDigit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  const char lower = absl::ascii_tolower(static_cast<unsigned char>(c));
+  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+// Sorted by extension.
+constexpr std::pair<absl::string_view, absl::string_view> kTypes[] = {
+    {"avif", "image/avif"},
+    {"bin", "application/octet-stream"},
+    {"bmp", "image/bmp"},
+    {"css", "text/css; charset=utf-8"},
+    {"csv", "text/csv; charset=utf-8"},
+    {"gif", "image/gif"},
+    {"gz", "application/gzip"},
+    {"htm", "text/html; charset=utf-8"},
+    {"html", "text/html; charset=utf-8"},
+    {"ico", "image/vnd.microsoft.icon"},
+    {"jpeg", "image/jpeg"},
+    {"jpg", "image/jpeg"},
+    {"js", "text/javascript; charset=utf-8"},
+    {"json", "application/json"},
+    {"md", "text/markdown; charset=utf-8"},
+    {"mjs", "text/javascript; charset=utf-8"},
+    {"mp3", "audio/mpeg"},
+    {"mp4", "video/mp4"},
+    {"otf", "font/otf"},
+    {"pdf", "application/pdf"},
+    {"png", "image/png"},
+    {"svg", "image/svg+xml"},
+    {"tar", "application/x-tar"},
+    {"ttf", "font/ttf"},
+    {"txt", "text/plain; charset=utf-8"},
+    {"wasm", "application/wasm"},
+    {"wav", "audio/wav"},
+    {"webm", "video/webm"},
+    {"webp", "image/webp"},
+    {"woff", "font/woff"},
+    {"woff2", "font/woff2"},
+    {"xml", "application/xml"},
+    {"zip", "application/zip"},
+};
+
+// Percent-encoded bytes as they are.
+int Decode(absl::string_view path, std::string* decoded) {
+  decoded->clear();
+  for (size_t i = 0; i < path.size(); ++i) {
+    char c = path[i];
+    if (c == '%') {
+      if (i + 2 >= path.size()) return 400;
+      const int high = HexDigit(path[i + 1]);
+      const int low = HexDigit(path[i + 2]);
+      if (high < 0 || low < 0) return 400;
+      c = static_cast<char>(high << 4 | low);
+      if (c == '/') return 404;
+      i += 2;
+    }
+    if (c == '\0') return 400;
+    decoded->push_back(c);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int DecodePath(absl::string_view path, std::string* name) {
+  name->clear();
+  if (path.empty() || path.front() != '/' || path.size() > kPathBytesMax) return 400;
+  std::string decoded;
+  if (const int status = Decode(path, &decoded); status != 0) return status;
+  bool is_directory = true;
+  for (absl::string_view rest = decoded; !rest.empty();) {
+    rest.remove_prefix(1);  // the slash
+    const size_t slash = std::min(rest.find('/'), rest.size());
+    const absl::string_view segment = rest.substr(0, slash);
+    rest.remove_prefix(slash);
+    is_directory = segment.empty() || segment == "." || segment == "..";
+    if (segment == "..") {
+      if (name->empty()) return 403;
+      // Segments end in a slash here.
+      name->resize(name->size() - 1);
+      name->resize(name->find_last_of('/') + 1);  // npos + 1 is 0
+    } else if (!is_directory) {
+      name->append(segment.data(), segment.size());
+      name->push_back('/');
+    }
+  }
+  if (!is_directory) name->pop_back();
+  return 0;
+}
+
+absl::string_view MediaType(absl::string_view name) {
+  constexpr absl::string_view kUnknown = "application/octet-stream";
+  const size_t dot = name.find_last_of("./");
+  if (dot == absl::string_view::npos || name[dot] == '/') return kUnknown;
+  const std::string extension = absl::AsciiStrToLower(name.substr(dot + 1));
+  const auto it = std::lower_bound(
+      std::begin(kTypes), std::end(kTypes), extension,
+      [](const auto& type, absl::string_view wanted) { return type.first < wanted; });
+  return it != std::end(kTypes) && it->first == extension ? it->second : kUnknown;
+}
+
+std::string EncodePath(absl::string_view name) {
+  constexpr char kDigits[] = "0123456789ABCDEF";
+  std::string encoded;
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (absl::ascii_isalnum(byte) || absl::StrContains("-._~/", c)) {
+      encoded.push_back(c);
+    } else {
+      encoded.append({'%', kDigits[byte >> 4], kDigits[byte & 15]});
+    }
+  }
+  return encoded;
+}
+
+}  // namespace weft::http
