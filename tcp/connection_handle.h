@@ -47,8 +47,8 @@ class ConnectionHandler {
   virtual void OnWritable(Connection&) {}
 
   // The last call, one of these two; the handler is destroyed afterwards. OnClose(): in good order.
-  // OnReset(): otherwise; `error` is an errno: ECONNRESET, ECONNREFUSED, ETIMEDOUT, and ECONNABORTED
-  // for Connection::Abort().
+  // OnReset(): otherwise; `error` is an errno: ECONNRESET, ECONNREFUSED, ETIMEDOUT, and
+  // ECONNABORTED for Connection::Abort().
   virtual void OnClose(Connection&) {}
   virtual void OnReset(Connection&, int /*error*/) {}
 };
