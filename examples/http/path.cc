@@ -2,6 +2,7 @@
 #include "weft/examples/http/path.h"
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 #include <utility>
 
@@ -56,7 +57,6 @@ constexpr std::pair<absl::string_view, absl::string_view> kTypes[] = {
 
 // Percent-encoded bytes as they are.
 int Decode(absl::string_view path, std::string* decoded) {
-  decoded->clear();
   for (size_t i = 0; i < path.size(); ++i) {
     char c = path[i];
     if (c == '%') {
@@ -74,32 +74,37 @@ int Decode(absl::string_view path, std::string* decoded) {
   return 0;
 }
 
+// Takes dot segments and empty ones out of `*name`, which begins with a slash, and that slash. In
+// place: what is kept never lies behind where it was. False if it would lead above its beginning.
+bool Normalize(std::string* name) {
+  size_t end = 0;  // of what is kept: segments, each with a slash behind it
+  bool is_directory = true;
+  for (size_t at = 0; at < name->size();) {
+    const size_t begin = at + 1;  // behind the slash
+    at = std::min(name->find('/', begin), name->size());
+    const absl::string_view segment = absl::string_view(*name).substr(begin, at - begin);
+    is_directory = segment.empty() || segment == "." || segment == "..";
+    if (segment == "..") {
+      if (end == 0) return false;
+      const size_t slash = end < 2 ? std::string::npos : name->rfind('/', end - 2);
+      end = slash == std::string::npos ? 0 : slash + 1;
+    } else if (!is_directory) {
+      std::memmove(name->data() + end, segment.data(), segment.size());
+      end += segment.size();
+      (*name)[end++] = '/';  // where a slash was read already, or the end
+    }
+  }
+  name->resize(is_directory ? end : end - 1);
+  return true;
+}
+
 }  // namespace
 
 int DecodePath(absl::string_view path, std::string* name) {
   name->clear();
   if (path.empty() || path.front() != '/' || path.size() > kPathBytesMax) return 400;
-  std::string decoded;
-  if (const int status = Decode(path, &decoded); status != 0) return status;
-  bool is_directory = true;
-  for (absl::string_view rest = decoded; !rest.empty();) {
-    rest.remove_prefix(1);  // the slash
-    const size_t slash = std::min(rest.find('/'), rest.size());
-    const absl::string_view segment = rest.substr(0, slash);
-    rest.remove_prefix(slash);
-    is_directory = segment.empty() || segment == "." || segment == "..";
-    if (segment == "..") {
-      if (name->empty()) return 403;
-      // Segments end in a slash here.
-      name->resize(name->size() - 1);
-      name->resize(name->find_last_of('/') + 1);  // npos + 1 is 0
-    } else if (!is_directory) {
-      name->append(segment.data(), segment.size());
-      name->push_back('/');
-    }
-  }
-  if (!is_directory) name->pop_back();
-  return 0;
+  if (const int status = Decode(path, name); status != 0) return status;
+  return Normalize(name) ? 0 : 403;
 }
 
 absl::string_view MediaType(absl::string_view name) {

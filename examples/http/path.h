@@ -15,7 +15,7 @@ constexpr size_t kPathBytesMax = 4096;
 
 // Makes "dir/file.txt" of "/dir/./x/../file%2Etxt": decodes percent-encoded bytes (RFC 3986 section
 // 2.1), then removes dot segments (section 5.2.4) and empty ones. "" is the root itself; a slash at
-// the end stays. Returns 0, or the status of the answer:
+// the end stays. Returns 0, or the status of the answer, and then `*name` is of no use:
 //   400  not a path, a bad encoding, a zero byte, more than kPathBytesMax
 //   403  it would leave the root
 //   404  an encoded slash: no file has one in its name

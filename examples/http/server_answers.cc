@@ -107,7 +107,7 @@ int ServerConnection::Check(const RequestHead& head) {
 }
 
 void ServerConnection::AnswerFile(tcp::Connection& connection, const RequestHead& head) {
-  std::string name;
+  std::string& name = site_.name;
   if (const int status = DecodePath(head.path, &name); status != 0) {
     return AnswerError(connection, status);
   }

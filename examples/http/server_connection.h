@@ -60,6 +60,7 @@ struct Site {
   const SiteOptions options;
   SiteStats stats;
   RequestHead head;  // of the request that is being answered
+  std::string name;  // of the file that it asks for
   std::string out;   // of the answer
 
  private:

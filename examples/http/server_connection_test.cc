@@ -15,6 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "weft/config/config.h"
+#include "weft/core/allocation_counter.h"
+#include "weft/core/clock.h"
 #include "weft/core/loop.h"
 #include "weft/core/temp_directory.h"
 #include "weft/core/timer_wheel.h"
@@ -79,22 +81,23 @@ class ClientHandler : public tcp::ConnectionHandler {
 
 class ServerConnectionTest : public testing::Test {
  protected:
-  ServerConnectionTest() {
+  explicit ServerConnectionTest(const Address& address = Address::Sim("httpd")) {
     std::filesystem::create_directories(directory_.path() + "/dir");
     Write("index.html", "<p>index</p>");
     Write("dir/a b.txt", "0123456789");
     for (int i = 0; large_.size() < 3'000'000; ++i) absl::StrAppend(&large_, i, " ");
     Write("large", large_);
     config::Transport config;
-    config.set_name("sim");
-    config.mutable_sim()->set_network("httpd");
+    config.set_name(address.is_ip() ? "linux" : "sim");
     transport_ = *OpenTransport(config);
-    loop_ = std::make_unique<Loop>(LoopOptions(), *transport_->virtual_time());
+    const Clock* virtual_clock = transport_->virtual_time();
+    loop_ = std::make_unique<Loop>(LoopOptions(),
+                                   virtual_clock != nullptr ? *virtual_clock : RealClock());
     cache_ = *FileCache::Open({.root = directory_.path()});
     server_ = std::make_unique<tcp::Connections>(*loop_, *transport_->OpenStreamPort({}));
     client_ = std::make_unique<tcp::Connections>(*loop_, *transport_->OpenStreamPort({}));
     site_ = std::make_unique<Site>(*loop_, *cache_, SiteOptions());
-    address_ = *server_->Listen(Address::Sim("httpd"), 64, [this](tcp::Connection connection) {
+    address_ = *server_->Listen(address, 64, [this](tcp::Connection connection) {
       std::move(connection).Serve(std::make_unique<ServerConnection>(*site_));
     });
   }
@@ -279,6 +282,52 @@ TEST_F(ServerConnectionTest, AClientThatHasSentAllStillGetsItsAnswers) {
   EXPECT_EQ(client.Count("HTTP/1.1 200 "), 2);
   EXPECT_EQ(client.error, 0);
   EXPECT_TRUE(absl::EndsWith(client.received, large_));
+}
+
+// Asks again for each answer that it gets.
+class Asker : public tcp::ConnectionHandler {
+ public:
+  Asker(std::string request, std::string end, int* answers)
+      : request_(std::move(request)), end_(std::move(end)), answers_(answers) {}
+  void OnConnected(tcp::Connection& connection) override {
+    connection.Send({reinterpret_cast<const uint8_t*>(request_.data()), request_.size()});
+  }
+  void OnData(tcp::Connection& connection) override {
+    const auto in = connection.ReadView();
+    const absl::string_view text(reinterpret_cast<const char*>(in.data()), in.size());
+    if (!absl::EndsWith(text, end_)) return;
+    ++*answers_;
+    connection.Consume(in.size());
+    OnConnected(connection);
+  }
+
+ private:
+  const std::string request_;
+  const std::string end_;
+  int* const answers_;
+};
+
+// Over the kernel's TCP: the simulated network itself allocates.
+class ServerMemoryTest : public ServerConnectionTest {
+ protected:
+  ServerMemoryTest() : ServerConnectionTest(Address::Ipv4({127, 0, 0, 1}, 0)) {}
+};
+
+TEST_F(ServerMemoryTest, AnswersFromTheCacheAllocateNothing) {
+  int answers = 0;
+  ASSERT_EQ(client_->Connect(address_, std::make_unique<Asker>(
+                                           Get("/dir/../dir/a%20b.txt?and=a&long=query&string=too"),
+                                           "0123456789", &answers)),
+            absl::OkStatus());
+  const auto ask = [&](int until) {
+    for (int rounds = 0; answers < until && rounds < 100'000'000; ++rounds) loop_->RunOnce();
+    ASSERT_EQ(answers, until);
+  };
+  ask(100);
+  const int64_t before = AllocationsOfThisThread();
+  ask(1100);
+  // The date is made anew each second.
+  EXPECT_LT(AllocationsOfThisThread() - before, 100);
 }
 
 }  // namespace
