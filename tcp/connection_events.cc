@@ -163,7 +163,9 @@ void Connections::Settle(State& state) {
     return;
   }
   if (!std::exchange(state.fresh, false)) return;
-  const auto told = [&state] { return state.locally_closed || state.fresh; };
+  // Of a connection that has ended already only that is told; and of one that a call has given to
+  // another handler, nothing more.
+  const auto told = [&state] { return state.locally_closed || state.closed || state.fresh; };
   if (!told()) state.handler->OnConnected(state.own);
   if (!told() && !port_->ReadView(state.id).empty()) state.handler->OnData(state.own);
   if (!told() && state.remote_closed) state.handler->OnRemoteClose(state.own);

@@ -34,8 +34,8 @@ class ConnectionHandler {
  public:
   virtual ~ConnectionHandler() = default;
 
-  // The first call, unless it cannot be connected: what Connections::Connect() began has succeeded,
-  // or Connection::Serve() has handed the connection over. Data may be sent.
+  // The first call, unless there is no connection (any more): what Connections::Connect() began has
+  // succeeded, or Connection::Serve() has handed the connection over. Data may be sent.
   virtual void OnConnected(Connection&) {}
   // There are new bytes to read. What is not consumed is there the next time, together with what
   // has come since; nobody calls again because of it alone, and the sender stops when the window is
