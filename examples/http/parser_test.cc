@@ -198,7 +198,8 @@ TEST(ConditionsTest, InTheOrderOfTheRfc) {
   constexpr int64_t kModified = 784111777;
   const auto check = [&](const std::string& fields) {
     RequestHead head;
-    EXPECT_EQ(ParseRequest("GET / HTTP/1.0\r\n" + fields + "\r\n", &head), 0);
+    const std::string text = "GET / HTTP/1.0\r\n" + fields + "\r\n";
+    EXPECT_EQ(ParseRequest(text, &head), 0);
     return CheckConditions(head, kTag, kModified);
   };
   const std::string since = "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
@@ -219,7 +220,8 @@ TEST(ConditionsTest, InTheOrderOfTheRfc) {
 
   const auto applies = [&](const std::string& value) {
     RequestHead head;
-    EXPECT_EQ(ParseRequest("GET / HTTP/1.0\r\nIf-Range: " + value + "\r\n\r\n", &head), 0);
+    const std::string text = "GET / HTTP/1.0\r\nIf-Range: " + value + "\r\n\r\n";
+    EXPECT_EQ(ParseRequest(text, &head), 0);
     return RangeApplies(head, kTag, kModified);
   };
   EXPECT_TRUE(applies("\"x\""));
