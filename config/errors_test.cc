@@ -38,7 +38,7 @@ TEST(ErrorsTest, Text) {
            R"(f:1:1: unknown field 'tranport' in weft.config.Config; did you mean 'transport'?)"},
           {R"(hots { x: 1 }
 host { worker: 1 loop { spin: 3 } })",
-           R"(f:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security, tracing, log, router, tcp
+           R"(f:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security, tracing, log, router, tcp, httpd
 f:2:8: host: unknown field 'worker' in weft.config.Host; did you mean 'workers'?
 f:2:25: host.loop: unknown field 'spin' in weft.config.Loop; known are mode, spin_us)"},
           {R"(host { zebra: 1 })",
