@@ -46,10 +46,7 @@ void EngineCore::DataInput(Tcb& tcb, Segment& segment) {
   if (added.out_of_order) {
     ++stats_.out_of_order;
     ++tcb.out_of_order;
-    if (!tcb.in_gaps) {
-      tcb.in_gaps = true;
-      gaps_.push_back(TcbSlab::IdOf(tcb));
-    }
+    if (!tcb.in_gaps) NoteGap(tcb);
   }
   if (added.duplicate) ++stats_.duplicate_data;
   if (added.dropped) {

@@ -202,6 +202,24 @@ bool EngineCore::MaySendMore(const Tcb& tcb) const {
   return held_ < held_max_ || tcb.send.empty();
 }
 
+// Lists a connection as one that has gaps. Those that have none any more, or are gone, leave the
+// list when it has doubled.
+void EngineCore::NoteGap(Tcb& tcb) {
+  if (gaps_.size() >= gaps_max_) {
+    size_t kept = 0;
+    for (const StreamId id : gaps_) {
+      Tcb* listed = slab_.Find(id);
+      if (listed == nullptr) continue;
+      listed->in_gaps = listed->receive.has_gaps();
+      if (listed->in_gaps) gaps_[kept++] = id;
+    }
+    gaps_.resize(kept);
+    gaps_max_ = std::max<size_t>(64, 2 * kept);
+  }
+  tcb.in_gaps = true;
+  gaps_.push_back(TcbSlab::IdOf(tcb));
+}
+
 // Buffers have run short: what lies beyond gaps goes.
 void EngineCore::PruneGaps() {
   for (const StreamId id : gaps_) {

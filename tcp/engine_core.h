@@ -176,6 +176,7 @@ class EngineCore {
     held_ += buffers;
     stats_.buffers_held.Set(held_);
   }
+  void NoteGap(Tcb& tcb);
   void PruneGaps();
   void FeedStarving();
 
@@ -300,6 +301,7 @@ class EngineCore {
   uint32_t last_event_ = Tcb::kNone;
   std::vector<uint32_t> taken_;     // kClosed was taken
   std::vector<StreamId> gaps_;      // connections that may have gaps
+  size_t gaps_max_ = 64;            // when the list is looked through
   std::vector<StreamId> starving_;  // that wait for buffers
   int64_t held_ = 0;                // buffers with data
   int64_t held_max_;

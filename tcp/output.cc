@@ -45,6 +45,7 @@ void EngineCore::Untouch(Tcb& tcb) {
 
 void EngineCore::Flush(int64_t now_ns) {
   now_ns_ = now_ns;
+  FeedStarving();
   while (first_output_ != Tcb::kNone) {
     Tcb& tcb = *slab_.At(first_output_);
     if (!OutboxHasRoom()) {

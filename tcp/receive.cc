@@ -50,7 +50,6 @@ void EngineCore::Receive(absl::Span<netstack::ReceivedSegment> burst, int64_t no
     ++stats_.segments_received;
     received.buffer.Reset();
   }
-  FeedStarving();
   Flush(now_ns);
 }
 

@@ -34,7 +34,6 @@ namespace weft::tcp {
   ROW(tail_loss_probes, "Probes for a lost tail (RFC 8985).")                                     \
   ROW(spurious_recoveries, "Recoveries and timeouts that were undone as nothing was lost.")       \
   ROW(copied_buffers, "Buffers copied, as the device still held the one to send again.")          \
-  ROW(split_chunks, "Pieces of sent data that were cut for a smaller window or MTU.")             \
   ROW(window_probes, "Probes of windows that were closed.")                                       \
   ROW(keepalive_probes, "Probes of idle connections.")                                            \
   ROW(malformed, "Segments whose header or options lie.")                                         \
