@@ -121,7 +121,7 @@ out_has '^good.cfg: ok$'
 weft_exits 2 config check zero.cfg good.cfg typo.cfg
 out_has '^good.cfg: ok$'
 err_is "zero.cfg:1:8: host.workers: 0 is out of range; give a whole number from 1 to 1024
-typo.cfg:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security, tracing, log, router"
+typo.cfg:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security, tracing, log, router, tcp, httpd"
 weft_exits 2 config check missing.cfg
 err_is "cannot read configuration file 'missing.cfg': No such file or directory"
 weft_exits 2 config check

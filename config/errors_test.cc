@@ -38,7 +38,7 @@ TEST(ErrorsTest, Text) {
            R"(f:1:1: unknown field 'tranport' in weft.config.Config; did you mean 'transport'?)"},
           {R"(hots { x: 1 }
 host { worker: 1 loop { spin: 3 } })",
-           R"(f:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security, tracing, log, router
+           R"(f:1:1: unknown field 'hots' in weft.config.Config; known are transport, host, rpc, metrics, netstack, security, tracing, log, router, tcp, httpd
 f:2:8: host: unknown field 'worker' in weft.config.Host; did you mean 'workers'?
 f:2:25: host.loop: unknown field 'spin' in weft.config.Loop; known are mode, spin_us)"},
           {R"(host { zebra: 1 })",
@@ -143,6 +143,17 @@ f:1:59: transport.decorators[1].pcap.path: is missing; give a text in double quo
           {R"(metrics { listen: "127.0.0.1:99999" })",
            R"(f:1:11: metrics.listen: '127.0.0.1:99999' is not an address to listen at; give "HOST:PORT", "[IPV6]:PORT" or "PORT")"},
       }) {
+    Check(wrong, Format::kText);
+  }
+}
+
+TEST(ErrorsTest, Tcp) {
+  for (
+      const Case& wrong : std::vector<Case>{
+          {R"(tcp { rto_min_us: 2000000 rto_max_us: 1000000 })",
+           R"(f:1:7: tcp.rto_min_us: 2000000 is more than rto_max_us, 1000000; give at most that)"},
+          {R"(tcp { receive_buffer_bytes_max: 8192 receive_buffer_bytes: 65536 })",
+           R"(f:1:38: tcp.receive_buffer_bytes: 65536 is more than receive_buffer_bytes_max, 8192; give at most that)"}}) {
     Check(wrong, Format::kText);
   }
 }

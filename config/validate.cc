@@ -254,6 +254,15 @@ void CheckNetstack(const Config& config, Report* report) {
               netstack.ephemeral_port_max(), report);
 }
 
+void CheckTcp(const Config& config, Report* report) {
+  if (!config.has_tcp()) return;
+  const Tcp& tcp = config.tcp();
+  CheckAtMost("tcp.rto_min_us", tcp.rto_min_us(), "rto_max_us", tcp.rto_max_us(), report);
+  CheckAtMost("tcp.rto_initial_us", tcp.rto_initial_us(), "rto_max_us", tcp.rto_max_us(), report);
+  CheckAtMost("tcp.receive_buffer_bytes", tcp.receive_buffer_bytes(), "receive_buffer_bytes_max",
+              tcp.receive_buffer_bytes_max(), report);
+}
+
 void CheckRpc(const Rpc& rpc, Report* report) {
   // Less carries nothing useful beside the header.
   constexpr uint32_t kPacketBytesMin = 176;
@@ -359,6 +368,7 @@ std::vector<Problem> FindProblems(const Config& config, const Locations& locatio
   CheckTransport(config.transport(), &report);
   CheckHost(config, &report);
   CheckNetstack(config, &report);
+  CheckTcp(config, &report);
   CheckRpc(config.rpc(), &report);
   CheckSecurity(config, &report);
   return report.Take();

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 namespace weft {
@@ -18,6 +19,13 @@ size_t RoundUp(size_t value, size_t multiple) {
 }
 
 }  // namespace
+
+bool DropShare(BufferSlot* slot) {
+  if (slot->shares.fetch_sub(1, std::memory_order_acq_rel) != 0) return false;
+  // The others went between the caller's look and this.
+  slot->shares.store(0, std::memory_order_relaxed);
+  return true;
+}
 
 BufferPoolCore::BufferPoolCore(const BufferPoolOptions& options)
     : owner_(ThreadToken()),
@@ -148,5 +156,14 @@ size_t BufferPool::available() const {
 size_t BufferPool::stride() const { return core_->stride_; }
 
 absl::Span<uint8_t> BufferPool::region() const { return {core_->memory_, core_->memory_bytes_}; }
+
+Buffer CopyOf(BufferPool& pool, const Buffer& original) {
+  Buffer copy = pool.Allocate();
+  const size_t size = original.size();
+  if (!copy || copy.tailroom() < size) return Buffer();
+  if (size > 0) std::memcpy(copy.Append(size), original.data(), size);
+  copy.offload() = original.offload();
+  return copy;
+}
 
 }  // namespace weft

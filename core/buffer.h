@@ -74,14 +74,18 @@ namespace internal {
 
 struct alignas(64) BufferSlot {
   BufferPoolCore* pool;
-  BufferSlot* next;   // in a free list or in a BufferChain
-  uint32_t offset;    // of data from memory()
-  uint32_t size;      // of data
-  uint32_t capacity;  // of memory()
+  BufferSlot* next;              // in a free list or in a BufferChain
+  uint32_t offset;               // of data from memory()
+  uint32_t size;                 // of data
+  uint32_t capacity;             // of memory()
+  std::atomic<uint32_t> shares;  // handles beside the first; 0 in a free list
   FrameOffload offload;
   uint8_t* memory() { return reinterpret_cast<uint8_t*>(this + 1); }
 };
 static_assert(sizeof(BufferSlot) == 64);
+
+// Gives up one handle of a slot that had several a moment ago. True: it was the last.
+bool DropShare(BufferSlot* slot);
 
 // An address that differs between threads that live at the same time.
 inline const void* ThreadToken() {
@@ -93,6 +97,22 @@ inline const void* ThreadToken() {
 
 // A move-only handle to one slot; null after a move and when default-made. Destroying it returns
 // the slot to its pool, from any thread. Use by one thread at a time.
+//
+// Sharing: Share() makes a second handle to the same slot, so that somebody may keep what he sends,
+// as TCP does until it is acknowledged. The slot goes back with the last handle. Both see one and
+// the same data(), size() and offload(), and only one of them may be used for more than reading
+// bytes: the one that is given away. Its owner may write headers in front of the data, move the
+// ends of the data and link it into a BufferChain; the bytes that were the data when it was shared
+// are nobody's to change, and a layer that wants to, or hands the buffer to a receiver who may,
+// takes a CopyOf() it. The handle that was kept can be used like any other once is_shared() is
+// false; SetData() then puts the ends back to where they were noted. A slot is not sent again
+// before.
+//
+//   const size_t headroom = packet.headroom(), size = packet.size();
+//   Buffer kept = packet.Share();
+//   port.Send(packet);                             // headers come in front of it
+//   ...                                            // nobody has acknowledged it
+//   if (!kept.is_shared()) kept.SetData(headroom, size);  // the device has let go: again
 class Buffer {
  public:
   Buffer() = default;
@@ -149,6 +169,21 @@ class Buffer {
     assert(n <= size());
     slot_->size -= static_cast<uint32_t>(n);
   }
+
+  // Makes the data `n` bytes behind `headroom` bytes of the memory. They hold what they held.
+  void SetData(size_t headroom, size_t n) {
+    assert(headroom + n <= slot_->capacity);
+    slot_->offset = static_cast<uint32_t>(headroom);
+    slot_->size = static_cast<uint32_t>(n);
+  }
+
+  // Another handle to the same slot; see above. Not of null.
+  Buffer Share() {
+    slot_->shares.fetch_add(1, std::memory_order_relaxed);
+    return Buffer(slot_);
+  }
+  // Whether there are other handles. False is final, and what their threads did is seen.
+  bool is_shared() const { return slot_->shares.load(std::memory_order_acquire) != 0; }
 
   // For transports that hand slots to a device and get them back: the slot without its owner, and
   // an owner for a slot that has none.
@@ -288,9 +323,18 @@ class BufferPoolCore {
 
 }  // namespace internal
 
-inline void Buffer::Return(internal::BufferSlot* slot) { slot->pool->Return(slot); }
+inline void Buffer::Return(internal::BufferSlot* slot) {
+  if (slot->shares.load(std::memory_order_acquire) != 0) [[unlikely]] {
+    if (!internal::DropShare(slot)) return;
+  }
+  slot->pool->Return(slot);
+}
 
 inline Buffer BufferPool::Allocate() { return Buffer(core_->Allocate()); }
+
+// A buffer of `pool`, which this thread owns, with the same data and offload(), its headroom the
+// pool's. Null when the pool is empty or its buffers are too small.
+Buffer CopyOf(BufferPool& pool, const Buffer& original);
 
 }  // namespace weft
 

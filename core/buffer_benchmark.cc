@@ -28,5 +28,18 @@ void BM_BurstOf32(benchmark::State& state) {
 }
 BENCHMARK(BM_BurstOf32);
 
+// Sent and kept until it is acknowledged.
+void BM_Share(benchmark::State& state) {
+  BufferPool pool({.count = 1024});
+  for (auto _ : state) {
+    Buffer sent = pool.Allocate();
+    benchmark::DoNotOptimize(sent.Append(64));
+    Buffer kept = sent.Share();
+    sent.Reset();
+    benchmark::DoNotOptimize(kept.is_shared());
+  }
+}
+BENCHMARK(BM_Share);
+
 }  // namespace
 }  // namespace weft

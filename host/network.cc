@@ -3,15 +3,11 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "weft/netstack/ip_address.h"
 #include "weft/transports/decorators/open.h"
 
 namespace weft {
-namespace {
-
-constexpr uint16_t kDefaultPort = 7000;
-
-}  // namespace
 
 absl::StatusOr<Network> OpenNetwork(const config::Config& config) {
   auto transport = OpenTransport(config.transport());
@@ -26,13 +22,14 @@ absl::StatusOr<Network> OpenNetwork(const config::Config& config) {
   return Network{*std::move(stack), netstack};
 }
 
-std::string DefaultAddress(const config::Config& config) {
+std::string DefaultAddress(const config::Config& config, uint16_t port,
+                           absl::string_view shm_name) {
   if (config.has_netstack() && config.netstack().addresses_size() > 0) {
     const auto own = netstack::IpPrefix::Parse(config.netstack().addresses(0));
-    if (own.ok()) return own->address.ToAddress(kDefaultPort).ToString();
+    if (own.ok()) return own->address.ToAddress(port).ToString();
   }
-  if (config.transport().name() == "shm") return "shm:echo";
-  return Address::Ipv4({127, 0, 0, 1}, kDefaultPort).ToString();
+  if (config.transport().name() == "shm") return absl::StrCat("shm:", shm_name);
+  return Address::Ipv4({127, 0, 0, 1}, port).ToString();
 }
 
 }  // namespace weft

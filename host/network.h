@@ -9,10 +9,12 @@
 #ifndef WEFT_HOST_NETWORK_H_
 #define WEFT_HOST_NETWORK_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "weft/config/config.h"
 #include "weft/netstack/netstack_transport.h"
 #include "weft/transports/transport.h"
@@ -30,8 +32,10 @@ struct Network {
 absl::StatusOr<Network> OpenNetwork(const config::Config& config);
 
 // Where a program serves, and its clients look for it, that was told nothing about it: "shm:echo",
-// port 7000 at the first of `netstack.addresses`, or "127.0.0.1:7000".
-std::string DefaultAddress(const config::Config& config);
+// port 7000 at the first of `netstack.addresses`, or "127.0.0.1:7000"; or with another port and
+// name.
+std::string DefaultAddress(const config::Config& config, uint16_t port = 7000,
+                           absl::string_view shm_name = "echo");
 
 }  // namespace weft
 

@@ -30,6 +30,11 @@ void DescribeStats(JsonWriter& json, const StackStats& stats) {
   Field(json, "hops_exceeded", stats.hops_exceeded);
   Field(json, "fragmented", stats.fragmented);
   Field(json, "send_dropped", stats.send_dropped);
+  Field(json, "segments_received", stats.segments_received);
+  Field(json, "segments_stray", stats.segments_stray);
+  Field(json, "segments_sent", stats.segments_sent);
+  Field(json, "segments_blocked", stats.segments_blocked);
+  Field(json, "segments_cut", stats.segments_cut);
   Field(json, "handed_over", stats.handed_over);
   Field(json, "hand_over_full", stats.hand_over_full);
   Field(json, "exception_received", stats.exception_received);

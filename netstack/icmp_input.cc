@@ -162,29 +162,43 @@ void Stack::InputEchoReply(absl::Span<const uint8_t> message, const IpAddress& s
 bool Stack::InputError(const IcmpErrorReport& report) {
   // Only what we have sent of late, from an address of ours, can have an error (RFC 5927, 4).
   if (!interface_.Has(report.source) || !destinations_.Knows(report.destination)) return false;
+  const bool too_big = report.kind == Kind::kPacketTooBig;
+  if (too_big && report.mtu >= interface_.mtu) return false;
   UdpPort* port = nullptr;
-  const bool echo = report.protocol == IpProtocol::kIcmp || report.protocol == IpProtocol::kIcmpv6;
-  if (report.protocol == IpProtocol::kUdp) {
-    port = udp_.Find(report.source, report.source_port);
-    if (port == nullptr) return false;
-  } else if (!echo || echo_observer_ == nullptr) {
-    return false;
+  switch (report.protocol) {
+    case IpProtocol::kUdp:
+      port = udp_.Find(report.source, report.source_port);
+      if (port == nullptr) return false;
+      break;
+    case IpProtocol::kTcp:
+      if (segment_handler_ == nullptr || !segment_handler_->OnIcmpError(report)) return false;
+      break;
+    case IpProtocol::kIcmp:
+    case IpProtocol::kIcmpv6:
+      if (echo_observer_ == nullptr) return false;
+      break;
+    default:
+      return false;
   }
-  if (report.kind == Kind::kPacketTooBig) {
+  if (too_big) {
     // Nothing is wrong: from now on packets are cut to fit.
-    if (report.mtu >= interface_.mtu) return false;
-    path_mtu_.Lower(report.destination, report.mtu, now_ns_);
+    LowerPathMtu(report.destination, report.mtu);
     return true;
   }
   const int error = ErrnoOf(report.kind);
   if (port != nullptr) {
     port->AddEvent(PortEvent::Kind::kPeerUnreachable,
                    UdpPort::PeerOf(report.destination, report.destination_port), error);
-  } else {
+  } else if (report.protocol != IpProtocol::kTcp) {
     echo_observer_->OnEchoError(report.destination, report.source_port, report.destination_port,
                                 error);
   }
   return true;
+}
+
+void Stack::LowerPathMtu(const IpAddress& destination, size_t mtu) {
+  if (!path_mtu_.Lower(destination, mtu, now_ns_) || segment_handler_ == nullptr) return;
+  segment_handler_->OnPathMtu(destination, path_mtu_.Get(destination, now_ns_));
 }
 
 void Stack::InputNeighbor(absl::Span<const uint8_t> bytes, const IpAddress& source,

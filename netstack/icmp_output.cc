@@ -11,6 +11,7 @@
 #include "weft/netstack/udp_port.h"
 #include "weft/netstack/wire/arp.h"
 #include "weft/netstack/wire/checksum.h"
+#include "weft/netstack/wire/tcp.h"
 #include "weft/netstack/wire/udp.h"
 
 namespace weft::netstack {
@@ -193,6 +194,12 @@ void Stack::Unresolved(const IpAddress&, const Buffer& packet) {
     if (port == nullptr) return;
     port->AddEvent(PortEvent::Kind::kPeerUnreachable,
                    UdpPort::PeerOf(report.destination, LoadBig16(upper.data() + 2)), EHOSTUNREACH);
+  } else if (report.protocol == IpProtocol::kTcp) {
+    if (segment_handler_ == nullptr || segment_errors_.size() >= kSegmentErrorsMax) return;
+    report.source_port = LoadBig16(upper.data());
+    report.destination_port = LoadBig16(upper.data() + 2);
+    report.tcp_sequence = LoadBig32(upper.data() + kTcpSequenceOffset);
+    segment_errors_.push_back(report);
   } else if (echo_observer_ != nullptr && IsEchoRequest(report.protocol, upper[0])) {
     echo_observer_->OnEchoError(report.destination, LoadBig16(upper.data() + 4),
                                 LoadBig16(upper.data() + 6), EHOSTUNREACH);

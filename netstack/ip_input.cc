@@ -7,6 +7,11 @@
 #include "weft/netstack/wire/udp.h"
 
 namespace weft::netstack {
+namespace {
+
+uint8_t EcnOf(uint8_t traffic_class) { return traffic_class & 3; }
+
+}  // namespace
 
 Stack::Cast Stack::CastOf(const IpAddress& destination) const {
   if (interface_.Has(destination)) return Cast::kUnicast;
@@ -65,10 +70,16 @@ void Stack::InputIpv4(Buffer packet, const From& from) {
       if (!from.sibling) HandToAll(packet.bytes());
       membership_.OnIgmp({ip.payload(), ip.payload_bytes()}, source, now_ns_);
       return ShareWithKernel(std::move(packet), from.ethernet_bytes);
+    case IpProtocol::kTcp:
+      if (segment_handler_ == nullptr) break;
+      return InputTcp(std::move(packet),
+                      {ip.header_bytes(), source, destination, EcnOf(ip.tos()), ip.ttl()}, cast,
+                      from);
     default:
-      ++stats_.not_for_us;
-      return SendError(packet.bytes(), cast, kIcmpProtocolUnreachable, kIcmpProtocolUnreachable);
+      break;
   }
+  ++stats_.not_for_us;
+  SendError(packet.bytes(), cast, kIcmpProtocolUnreachable, kIcmpProtocolUnreachable);
 }
 
 void Stack::InputIpv6(Buffer packet, const From& from) {
@@ -127,13 +138,18 @@ void Stack::InputIpv6(Buffer packet, const From& from) {
                          chain.router_alert, cast, from);
     case IpProtocol::kNoNext:
       return;
-    default: {  // TCP, which has no listeners here
-      ++stats_.not_for_us;
-      return SendError(packet.bytes(), cast, {},
-                       {static_cast<uint8_t>(Icmpv6Type::kParameterProblem), 1,
-                        static_cast<uint32_t>(chain.next_header_offset)});
-    }
+    case IpProtocol::kTcp:
+      if (segment_handler_ == nullptr) break;
+      return InputTcp(std::move(packet),
+                      {offset, source, destination, EcnOf(ip.traffic_class()), ip.hop_limit()},
+                      cast, from);
+    default:
+      break;
   }
+  ++stats_.not_for_us;
+  SendError(packet.bytes(), cast, {},
+            {static_cast<uint8_t>(Icmpv6Type::kParameterProblem), 1,
+             static_cast<uint32_t>(chain.next_header_offset)});
 }
 
 }  // namespace weft::netstack

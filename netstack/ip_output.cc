@@ -82,6 +82,15 @@ void Stack::LoopBack(Buffer packet) {
     ++stats_.send_dropped;
     return;
   }
+  // Whoever receives it may write to it, and its sender still needs it.
+  if (packet.is_shared()) {
+    Buffer copy = CopyOf(device_->pool(), packet);
+    packet = copy ? std::move(copy) : CopyOf(large_, packet);
+    if (!packet) {
+      ++stats_.send_dropped;
+      return;
+    }
+  }
   packet.offload() = {.flags = FrameOffload::kIpChecksumGood | FrameOffload::kL4ChecksumGood};
   loopback_.push_back(std::move(packet));
 }

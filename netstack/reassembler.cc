@@ -7,6 +7,7 @@
 
 #include "weft/core/bytes.h"
 #include "weft/netstack/wire/checksum.h"
+#include "weft/netstack/wire/tcp.h"
 #include "weft/netstack/wire/udp.h"
 
 namespace weft::netstack {
@@ -14,7 +15,6 @@ namespace {
 
 // What the length field of either family can count.
 constexpr size_t kLengthMax = 65535;
-constexpr size_t kTcpHeaderBytes = 20;
 
 // Explicit congestion notification (RFC 3168, 5).
 constexpr uint8_t kNotEct = 0;
@@ -31,7 +31,8 @@ bool HasWholeHeaderChain(IpProtocol protocol, absl::Span<const uint8_t> bytes) {
       case IpProtocol::kUdp:
         return bytes.size() >= kUdpHeaderBytes;
       case IpProtocol::kTcp:
-        return bytes.size() >= kTcpHeaderBytes && bytes.size() >= size_t{bytes[12]} / 16 * 4;
+        return bytes.size() >= kTcpHeaderBytes &&
+               bytes.size() >= size_t{bytes[kTcpDataOffsetOffset]} / 16 * 4;
       case IpProtocol::kRouting:
       case IpProtocol::kDestination: {
         if (bytes.size() < 8) return false;

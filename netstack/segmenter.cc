@@ -13,18 +13,12 @@
 #include "weft/netstack/wire/checksum.h"
 #include "weft/netstack/wire/ipv4.h"
 #include "weft/netstack/wire/ipv6.h"
+#include "weft/netstack/wire/tcp.h"
 #include "weft/netstack/wire/udp.h"
 
 namespace weft::netstack {
 namespace {
 
-constexpr size_t kTcpHeaderBytes = 20;
-constexpr size_t kTcpSequenceOffset = 4;
-constexpr size_t kTcpFlagsOffset = 13;
-constexpr size_t kTcpChecksumOffset = 16;
-constexpr uint8_t kTcpFin = 0x01;
-constexpr uint8_t kTcpPush = 0x08;
-constexpr uint8_t kTcpCwr = 0x80;
 constexpr uint16_t kBoth = FrameOffload::kSendIpChecksum | FrameOffload::kSendL4Checksum;
 
 // Where the headers of a frame lie, after its FrameOffload, found to be true.
@@ -95,7 +89,7 @@ bool PlanSegments(const Buffer& frame, Plan* plan) {
   if ((offload.flags & FrameOffload::kSegment) == 0 || offload.segment_bytes == 0) return false;
   if (!FindLayout(frame, &at) || !HasL4Header(offload.flags, at.end - at.l4)) return false;
   const uint8_t* const l4 = frame.data() + at.l4;
-  const size_t l4_bytes = at.tcp ? size_t{l4[12]} / 16 * 4 : kUdpHeaderBytes;
+  const size_t l4_bytes = at.tcp ? size_t{l4[kTcpDataOffsetOffset]} / 16 * 4 : kUdpHeaderBytes;
   if (l4_bytes != offload.l4_bytes || l4_bytes > at.end - at.l4) return false;
   if (at.tcp && l4_bytes < kTcpHeaderBytes) return false;
   plan->header_bytes = at.l4 + l4_bytes;

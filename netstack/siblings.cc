@@ -11,7 +11,7 @@
 
 namespace weft::netstack {
 
-absl::Status UdpDirectory::Add(const Owner& owner, bool first) {
+absl::Status PortDirectory::Add(const Owner& owner, bool first) {
   const std::lock_guard<std::mutex> lock(mutex_);
   for (const Owner& other : owners_) {
     // Within a stack a special binding and a general one live side by side.
@@ -29,7 +29,7 @@ absl::Status UdpDirectory::Add(const Owner& owner, bool first) {
   return absl::OkStatus();
 }
 
-void UdpDirectory::Remove(const Owner& owner) {
+void PortDirectory::Remove(const Owner& owner) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto it = std::find_if(owners_.begin(), owners_.end(), [&](const Owner& other) {
     return other.binding == owner.binding && other.queue == owner.queue;
@@ -39,9 +39,40 @@ void UdpDirectory::Remove(const Owner& owner) {
   generation_.fetch_add(1, std::memory_order_release);
 }
 
-std::vector<UdpDirectory::Owner> UdpDirectory::owners() const {
+std::vector<PortDirectory::Owner> PortDirectory::owners() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return owners_;
+}
+
+// Bindings to the very address come before those to any.
+template <typename Takes>
+int PortOwners::Pick(const IpAddress& destination, uint16_t port, uint32_t hash, size_t least,
+                     Takes takes) {
+  const std::vector<PortDirectory::Owner>& owners = Get();
+  for (const bool exact : {true, false}) {
+    const auto is_one = [&](const PortDirectory::Owner& owner) {
+      return owner.binding.port == port && takes(owner) &&
+             (exact ? owner.binding.address == destination : owner.binding.Takes(destination));
+    };
+    const auto n = static_cast<size_t>(std::count_if(owners.begin(), owners.end(), is_one));
+    if (n == 0) continue;
+    if (n < least) return -1;
+    size_t nth = hash % n;
+    for (const PortDirectory::Owner& owner : owners) {
+      if (is_one(owner) && nth-- == 0) return owner.queue;
+    }
+  }
+  return -1;
+}
+
+int PortOwners::FindOther(const IpAddress& destination, uint16_t port, int own, uint32_t hash) {
+  return Pick(destination, port, hash, /*least=*/1,
+              [own](const PortDirectory::Owner& owner) { return owner.queue != own; });
+}
+
+int PortOwners::Spread(const IpAddress& destination, uint16_t port, uint32_t hash) {
+  return Pick(destination, port, hash, /*least=*/2,
+              [](const PortDirectory::Owner& owner) { return owner.shared; });
 }
 
 Siblings::Siblings(int count)

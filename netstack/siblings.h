@@ -19,16 +19,17 @@
 #include "weft/core/buffer.h"
 #include "weft/core/spsc_ring.h"
 #include "weft/core/unique_fd.h"
-#include "weft/netstack/udp_table.h"
+#include "weft/netstack/port_binding.h"
 
 namespace weft::netstack {
 
-// Which stacks listen where. Any thread; its lock is taken when ports are opened and closed, and by
-// a stack that meets a datagram for a port that it does not have, once for each change.
-class UdpDirectory {
+// Which stacks listen where, by one protocol. Any thread; its lock is taken when ports are opened
+// and closed, and by a stack that meets something for a port that it does not have, once for each
+// change.
+class PortDirectory {
  public:
   struct Owner {
-    UdpBinding binding;
+    PortBinding binding;
     int queue = 0;
     bool shared = false;  // by several stacks, each of which may take what is for it
   };
@@ -50,6 +51,34 @@ class UdpDirectory {
   std::atomic<uint64_t> generation_{1};
 };
 
+// A directory's owners as one stack sees them, read again when they have changed.
+class PortOwners {
+ public:
+  explicit PortOwners(const PortDirectory* directory) : directory_(directory) {}
+
+  const std::vector<PortDirectory::Owner>& Get() {
+    if (const uint64_t generation = directory_->generation(); generation != generation_) {
+      owners_ = directory_->owners();
+      generation_ = generation;
+    }
+    return owners_;
+  }
+
+  // A worker other than `own` that listens at this address and port; of several the one that `hash`
+  // falls on. -1: none.
+  int FindOther(const IpAddress& destination, uint16_t port, int own, uint32_t hash);
+  // Where several workers share the port: the one of them that `hash` falls on. Else -1.
+  int Spread(const IpAddress& destination, uint16_t port, uint32_t hash);
+
+ private:
+  template <typename Takes>
+  int Pick(const IpAddress& destination, uint16_t port, uint32_t hash, size_t least, Takes takes);
+
+  const PortDirectory* const directory_;
+  std::vector<PortDirectory::Owner> owners_;
+  uint64_t generation_ = 0;
+};
+
 class Siblings {
  public:
   // Packets on their way from one stack to another, at most.
@@ -60,7 +89,8 @@ class Siblings {
   ~Siblings();
 
   int count() const { return count_; }
-  UdpDirectory& udp() { return udp_; }
+  PortDirectory& udp() { return udp_; }
+  PortDirectory& tcp() { return tcp_; }  // of listeners
 
   // Stack `queue`, whose thread calls, takes and gives packets from now on, until Leave(). Of its
   // `buffers` never more than a quarter are on their way to others. What was on its way to one that
@@ -102,7 +132,8 @@ class Siblings {
   bool HasAny(int to);
 
   const int count_;
-  UdpDirectory udp_;
+  PortDirectory udp_;
+  PortDirectory tcp_;
   std::vector<End> ends_;
   std::vector<std::atomic<Ring*>> rings_;  // made by Enter() of `from`; none to itself
 };

@@ -170,16 +170,16 @@ TEST(SiblingsTest, NoWakeUpIsLostBetweenThreads) {
   other.join();
 }
 
-class UdpDirectoryTest : public testing::Test {
+class PortDirectoryTest : public testing::Test {
  protected:
   absl::Status Add(const char* address, uint16_t port, int queue, bool shared = false,
                    bool first = false) {
     return directory_.Add({{Ip(address), port}, queue, shared}, first);
   }
-  UdpDirectory directory_;
+  PortDirectory directory_;
 };
 
-TEST_F(UdpDirectoryTest, OneListensWhereNobodyShares) {
+TEST_F(PortDirectoryTest, OneListensWhereNobodyShares) {
   const uint64_t before = directory_.generation();
   EXPECT_TRUE(Add("10.0.0.2", 7, 0).ok());
   EXPECT_NE(directory_.generation(), before);
@@ -195,14 +195,14 @@ TEST_F(UdpDirectoryTest, OneListensWhereNobodyShares) {
   EXPECT_EQ(directory_.owners().size(), 3u);
 }
 
-TEST_F(UdpDirectoryTest, SpecialAndGeneralLiveTogetherInOneStackOnly) {
+TEST_F(PortDirectoryTest, SpecialAndGeneralLiveTogetherInOneStackOnly) {
   EXPECT_TRUE(Add("::", 7, 0).ok());
   EXPECT_TRUE(Add("10.0.0.2", 7, 0).ok());
   EXPECT_FALSE(Add("10.0.0.3", 7, 1).ok()) << "its datagrams might reach '::' first";
   EXPECT_FALSE(Add("0.0.0.0", 7, 1).ok());
 }
 
-TEST_F(UdpDirectoryTest, StacksMayShare) {
+TEST_F(PortDirectoryTest, StacksMayShare) {
   EXPECT_TRUE(Add("::", 7, 0, true).ok());
   EXPECT_TRUE(Add("::", 7, 1, true).ok());
   EXPECT_FALSE(Add("::", 7, 1, true).ok()) << "a stack with itself does not";
@@ -211,6 +211,28 @@ TEST_F(UdpDirectoryTest, StacksMayShare) {
   EXPECT_TRUE(Add("10.0.0.2", 7, 1, true).ok());
   directory_.Remove({{Ip("::"), 7}, 0, true});
   EXPECT_EQ(directory_.owners().size(), 2u);
+}
+
+TEST_F(PortDirectoryTest, WhoListensIsFoundTheMoreSpecialFirst) {
+  PortOwners owners(&directory_);
+  EXPECT_EQ(owners.FindOther(Ip("10.0.0.2"), 7, 0, 0), -1);
+  EXPECT_TRUE(Add("::", 7, 1, true).ok());
+  EXPECT_TRUE(Add("::", 7, 2, true).ok());
+  EXPECT_TRUE(Add("10.0.0.3", 7, 3, true).ok());
+  EXPECT_TRUE(Add("10.0.0.2", 8, 1).ok());
+  for (uint32_t hash = 0; hash < 8; ++hash) {
+    EXPECT_EQ(owners.FindOther(Ip("10.0.0.2"), 7, 1, hash), 2);
+    EXPECT_EQ(owners.FindOther(Ip("10.0.0.2"), 7, 0, hash), hash % 2 == 0 ? 1 : 2);
+    EXPECT_EQ(owners.FindOther(Ip("10.0.0.3"), 7, 0, hash), 3);
+    EXPECT_EQ(owners.Spread(Ip("10.0.0.2"), 7, hash), hash % 2 == 0 ? 1 : 2);
+    EXPECT_EQ(owners.Spread(Ip("10.0.0.3"), 7, hash), -1) << "one alone shares nothing";
+    EXPECT_EQ(owners.Spread(Ip("10.0.0.2"), 8, hash), -1);
+  }
+  EXPECT_EQ(owners.FindOther(Ip("10.0.0.3"), 8, 0, 0), -1);
+  EXPECT_EQ(owners.FindOther(Ip("10.0.0.2"), 8, 1, 0), -1) << "nobody but the one who asks";
+  directory_.Remove({{Ip("::"), 7}, 2, true});
+  EXPECT_EQ(owners.FindOther(Ip("10.0.0.2"), 7, 0, 1), 1);
+  EXPECT_EQ(owners.Spread(Ip("10.0.0.2"), 7, 1), -1);
 }
 
 }  // namespace

@@ -73,6 +73,7 @@ Stack::Stack(const StackOptions& options, World world, std::unique_ptr<FramePort
       world_(std::move(world)),
       device_(std::move(device)),
       checksum_offload_(device_->capabilities().checksum_offload),
+      segmentation_offload_(device_->capabilities().segmentation_offload),
       own_timers_(world_.clock->NowNs()),
       timers_(world_.timers != nullptr ? *world_.timers : own_timers_),
       now_ns_(world_.clock->NowNs()),
@@ -85,6 +86,8 @@ Stack::Stack(const StackOptions& options, World world, std::unique_ptr<FramePort
       reassembler_(options.reassembly),
       reassembly_timer_(&Stack::OnReassemblyTimer, this),
       membership_({}, Prng(prng_.Next()), &timers_, this),
+      udp_owners_(&world_.siblings->udp()),
+      tcp_owners_(&world_.siblings->tcp()),
       large_(kLargePool),
       error_limit_(options.icmp_errors_per_s, options.icmp_errors_burst, now_ns_),
       echo_limit_(options.echo_replies_per_s, std::max(options.echo_replies_per_s / 10, 100u),
@@ -235,7 +238,8 @@ size_t Stack::Poll(UdpPort* port, absl::Span<Datagram> out) {
   direct_ = out;
   direct_count_ = 0;
   // Frames have one buffer each, so that more of them than `out` has room for would only wait.
-  const size_t wanted = std::min(kBurst, std::max<size_t>(out.size(), 1));
+  const size_t wanted =
+      port == nullptr ? kBurst : std::min(kBurst, std::max<size_t>(out.size(), 1));
   const size_t n = device_->Receive(absl::MakeSpan(burst_, wanted));
   // Reading the clock costs as much as a packet does. Replies do not wait for it: the next poll
   // that finds nothing reads it. Virtual time moves in leaps.
@@ -254,6 +258,11 @@ size_t Stack::Poll(UdpPort* port, absl::Span<Datagram> out) {
     polls_since_exception_ = 0;
     ReceiveFromException();
   }
+  if (received_segments_.n > 0) DeliverSegments();
+  if (!segment_errors_.empty()) [[unlikely]]
+    DeliverErrors();
+  if (!cut_segments_.empty()) [[unlikely]]
+    cut_segments_.Send(*device_);
   direct_port_ = nullptr;
   return direct_count_;
 }
@@ -345,7 +354,10 @@ absl::StatusOr<UniqueFd> Stack::DuplicateWaitFd() const {
 
 // Each port of the stack is armed by its loop. All of them sleep together, so once is enough.
 bool Stack::Arm() {
-  if (!loopback_.empty() || !device_->status().ok()) return false;
+  if (!loopback_.empty() || !segment_errors_.empty() || !cut_segments_.empty() ||
+      !device_->status().ok()) {
+    return false;
+  }
   if (armed_ > 0) {
     ++armed_;
     return true;

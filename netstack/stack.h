@@ -3,6 +3,8 @@
 // One interface with its protocols on one frame port: Ethernet, ARP and neighbour discovery, IPv4,
 // IPv6, ICMP, group membership, and the way of UDP datagrams to and from the ports of udp_port.h.
 //
+// TCP segments go to the handler of segment_handler.h and come from it.
+//
 // Programs get it through netstack_transport.h. It takes frames when a port is polled and reads no
 // clock but the one it is given, so that it runs on a simulated network as on a wire.
 //
@@ -38,6 +40,8 @@
 #include "weft/netstack/path_mtu.h"
 #include "weft/netstack/reassembler.h"
 #include "weft/netstack/route_table.h"
+#include "weft/netstack/segment_bursts.h"
+#include "weft/netstack/segment_handler.h"
 #include "weft/netstack/siblings.h"
 #include "weft/netstack/stack_stats.h"
 #include "weft/netstack/token_bucket.h"
@@ -93,15 +97,44 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   size_t PayloadMax(bool v4) const;
 
   // Ports. `binding.port` is not 0. AlreadyExists, InvalidArgument for a foreign address.
-  absl::Status Bind(const UdpBinding& binding, bool shared, UdpPort* port);
+  absl::Status Bind(const PortBinding& binding, bool shared, UdpPort* port);
   // With a port number that nobody has, from the ephemeral range (RFC 6056, algorithm 1). `shared`:
   // other stacks may Bind() it from then on.
-  absl::StatusOr<UdpBinding> BindEphemeral(const IpAddress& address, bool shared, UdpPort* port);
+  absl::StatusOr<PortBinding> BindEphemeral(const IpAddress& address, bool shared, UdpPort* port);
   void Unbind(UdpPort* port);
 
   // Receives a burst of frames and does what is due. Datagrams for `port` go to `out` as long as
   // there is room, others to the queues of their ports. Returns how many are in `out`.
   size_t Poll(UdpPort* port, absl::Span<Datagram> out);
+
+  // TCP. `handler` gets the segments from now on; null, as at first: nobody speaks TCP here, and
+  // who tries it is told so by ICMP. It outlives the stack, or is taken away.
+  void SetSegmentHandler(SegmentHandler* handler) { segment_handler_ = handler; }
+  // As Poll() of a port, for a handler that is nobody's port.
+  void PollSegments() { Poll(nullptr, {}); }
+  // Sends a burst; returns how many of its first ones were taken: the rest stays the caller's as it
+  // was, as the device, or what waits in its stead, is full. Segments that can never be sent are
+  // taken, dropped and counted: null or shorter than their header, without the headroom, to a group
+  // or to where no route leads. One that is longer than its path takes, and does not ask to be cut,
+  // goes in fragments.
+  size_t SendSegments(absl::Span<OutgoingSegment> burst);
+  // In front of a segment's TCP header: IPv6, Ethernet, a VLAN tag.
+  static constexpr size_t kSegmentHeadroom = 64;
+  // Whether the device cuts large segments; if not, the stack does, by copying them.
+  bool segmentation_offload() const { return segmentation_offload_; }
+  // How long IP packets to there may be at present, headers included.
+  size_t PathMtu(const IpAddress& destination);
+  // A handler listens there, or does so no more: segments that other workers get and have no
+  // listener for are handed to it. `shared`: workers may listen at the same address; the device's
+  // flow hash, or, with receive_packet_steering, a software hash decides who gets what.
+  // AlreadyExists, InvalidArgument for a foreign address.
+  absl::Status AddTcpListener(const PortBinding& binding, bool shared);
+  void RemoveTcpListener(const PortBinding& binding);
+  // Whether any worker listens at this port: it is none for connections that go out.
+  bool HasTcpListener(uint16_t port);
+  // The worker whose connections use this port of the ephemeral range, so that what comes back
+  // finds its way by the number alone: (port - ephemeral_port_min) % workers. -1: out of range.
+  int TcpPortOwner(uint16_t port) const;
 
   // Waiting, for all ports together; each has a descriptor of its own from DuplicateWaitFd().
   absl::StatusOr<UniqueFd> DuplicateWaitFd() const;
@@ -154,6 +187,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
 
  private:
   static constexpr size_t kBurst = 32;
+  static_assert(kBurst == kSegmentBurst);
   static constexpr size_t kLoopbackMax = 1024;
   static constexpr BufferPoolOptions kLargePool = {.count = 16, .bytes = 65536 + 128};
   static constexpr uint32_t kIdlePollsPerTick = 64;
@@ -202,17 +236,38 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   Cast CastOf(const IpAddress& destination) const;
   bool IsHonestSource(const IpAddress& source) const;
 
+  // tcp_input.cc. The packet begins at its IP header; `ip_bytes` of headers stand before TCP's.
+  struct IpFields {
+    size_t ip_bytes;
+    IpAddress source;
+    IpAddress destination;
+    uint8_t ecn;
+    uint8_t ttl;
+  };
+  void InputTcp(Buffer packet, const IpFields& ip, Cast cast, const From& from);
+  bool SteerSegment(Buffer& packet, const IpFields& ip);
+  // Gives what has gathered to the handler, and what that leaves to others.
+  void DeliverSegments();
+  bool HandOverSegment(ReceivedSegment& segment, size_t ip_bytes);
+  void DeliverErrors();
+
+  // tcp_output.cc
+  bool EncapsulateSegment(OutgoingSegment& segment, const Destination& to);
+  bool FlushSegments(absl::Span<OutgoingSegment> burst, size_t* begin);
+  // False: not now.
+  bool SendSegmentSlowly(OutgoingSegment& segment);
+  bool CutSegment(OutgoingSegment& segment, const Destination& to);
+  void WriteSegmentPacket(OutgoingSegment& segment, const Destination& to, bool cut);
+
   // udp_input.cc. The packet begins at its IP header; `udp_offset` is where UDP begins.
   void InputUdp(Buffer packet, size_t udp_offset, const IpAddress& source,
                 const IpAddress& destination, Cast cast, const From& from);
   absl::Status CheckPortsMax() const;
   bool Deliver(UdpPort* port, const Peer& peer, Buffer payload);
-  // Of the siblings' ports, as they are now.
-  const std::vector<UdpDirectory::Owner>& Owners();
   void PushTo(int worker, Buffer& packet);
   // Hands a packet to the one of the workers that share the binding whose the peer is. False: it is
   // this one, or nobody shares it.
-  bool Steer(const Peer& from, const UdpBinding& binding, Buffer& packet);
+  bool Steer(const Peer& from, const PortBinding& binding, Buffer& packet);
   // Hands a packet to the worker that has the port. False: nobody has it.
   bool HandOver(const IpAddress& destination, uint16_t port, Buffer& packet);
   void HandToAll(absl::Span<const uint8_t> packet);
@@ -227,6 +282,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   void InputEchoReply(absl::Span<const uint8_t> message, const IpAddress& source, uint8_t ttl);
   // False: it is about nothing of ours.
   bool InputError(const IcmpErrorReport& report);
+  void LowerPathMtu(const IpAddress& destination, size_t mtu);
   void InputNeighbor(absl::Span<const uint8_t> message, const IpAddress& source,
                      const IpAddress& destination, const From& from);
   void AnswerSolicitation(const NeighborMessage& asked, const IpAddress& source);
@@ -266,6 +322,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   const World world_;
   const std::unique_ptr<FramePort> device_;
   const bool checksum_offload_;
+  const bool segmentation_offload_;
   Interface interface_;
   TimerWheel own_timers_;
   TimerWheel& timers_;
@@ -285,8 +342,18 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   Timer reassembly_timer_;
   Membership membership_;
   UdpTable udp_;
-  std::vector<UdpDirectory::Owner> owners_;  // of the siblings' ports, as of owners_generation_
-  uint64_t owners_generation_ = 0;
+  PortOwners udp_owners_;
+
+  // TCP.
+  SegmentHandler* segment_handler_ = nullptr;
+  PortOwners tcp_owners_;
+  ReceivedBurst received_segments_;  // in the present Poll()
+  FrameBurst segment_frames_;        // of the present SendSegments()
+  CutFrames cut_segments_;
+  // Neighbours that do not answer, to be told at the next poll: not while something is sent.
+  static constexpr size_t kSegmentErrorsMax = 64;
+  Fifo<IcmpErrorReport> segment_errors_;
+
   BufferPool large_;  // for packets of the stack's own that no frame holds; touched when used
   TokenBucket error_limit_;
   TokenBucket echo_limit_;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Any frames, into a stack with ports, neighbours, groups and pings under way: it must not crash,
-// hold a bounded number of buffers, count each frame once, and give all buffers back in the end.
+// Any frames, into a stack with ports, a TCP, neighbours, groups and pings under way: it must not
+// crash, hold a bounded number of buffers, count each frame once, and give all buffers back in the
+// end.
 //
 // Input: steps of two bytes and so many bytes of a frame. The first byte says what is done: bit 0,
 // whether MAC addresses, type and IP checksums are put right, so that more gets through; bit 1,
@@ -23,6 +24,7 @@
 #include "weft/netstack/udp_port.h"
 #include "weft/netstack/wire/checksum.h"
 #include "weft/netstack/wire/ipv4.h"
+#include "weft/netstack/wire/tcp.h"
 
 namespace {
 
@@ -71,6 +73,47 @@ class Pings final : public EchoObserver {
   void OnEchoError(const IpAddress&, uint16_t, uint16_t, int) override {}
 };
 
+// Takes what is for even ports, and answers the rest by what it got, addresses exchanged.
+class Segments final : public SegmentHandler {
+ public:
+  explicit Segments(Stack* stack) : stack_(stack) { stack->SetSegmentHandler(this); }
+
+  void OnSegments(absl::Span<ReceivedSegment> burst) override {
+    Check(!burst.empty());
+    for (ReceivedSegment& segment : burst) {
+      TcpView tcp;
+      Check(TcpView::Parse(segment.buffer.bytes(), &tcp));
+      Check(segment.source.is_v4() == segment.destination.is_v4());
+      Check(!segment.source.is_multicast() && !segment.destination.is_multicast());
+      if (tcp.destination_port() % 2 == 0) segment.buffer.Reset();
+    }
+  }
+  void OnStraySegments(absl::Span<ReceivedSegment> burst) override {
+    for (ReceivedSegment& segment : burst) {
+      if (segment.source == segment.destination) continue;  // it would never end
+      Buffer copy = CopyOf(stack_->device().pool(), segment.buffer);
+      if (!copy) return;
+      OutgoingSegment answer[] = {{.buffer = std::move(copy),
+                                   .source = segment.destination,
+                                   .destination = segment.source,
+                                   .ecn = segment.ecn,
+                                   .ttl = segment.ttl}};
+      if (segment.ttl % 2 == 0) {
+        answer[0].buffer.offload() = {
+            .flags = FrameOffload::kSegment,
+            .l4_bytes = static_cast<uint8_t>(answer[0].buffer.data()[12] / 16 * 4),
+            .segment_bytes = segment.ttl};
+      }
+      stack_->SendSegments(absl::MakeSpan(answer));
+    }
+  }
+  bool OnIcmpError(const IcmpErrorReport& report) override { return report.tcp_sequence % 2 == 0; }
+  void OnPathMtu(const IpAddress&, size_t mtu) override { Check(mtu >= 552 && mtu < 1500); }
+
+ private:
+  Stack* const stack_;
+};
+
 StackOptions Options() {
   config::Netstack config;
   config.add_addresses("10.0.0.1/24");
@@ -85,6 +128,13 @@ StackOptions Options() {
   config.mutable_reassembly()->set_packets_max(4);
   config.mutable_icmp()->set_paths_max(4);
   return *StackOptions::From(config);
+}
+
+void FillTcpChecksum(const IpAddress& source, const IpAddress& destination, uint8_t* tcp,
+                     size_t length) {
+  StoreBig16(tcp + kTcpChecksumOffset, 0);
+  const uint64_t sum = PseudoHeaderSum(source, destination, 6, length);
+  StoreBig16(tcp + kTcpChecksumOffset, FinishChecksum(AddToChecksum(sum, {tcp, length})));
 }
 
 // What a fuzzer hardly finds by itself.
@@ -104,6 +154,8 @@ void PutRight(std::vector<uint8_t>& frame) {
     if (ip[9] == 1 && total >= header + 8) {
       StoreBig16(ip + header + 2, 0);
       StoreBig16(ip + header + 2, Checksum({ip + header, total - header}));
+    } else if (ip[9] == 6 && total >= header + 20) {
+      FillTcpChecksum(IpAddress::V4(ip + 12), IpAddress::V4(ip + 16), ip + header, total - header);
     } else if (ip[9] == 17 && total >= header + 8) {
       StoreBig16(ip + header + 6, 0);  // none
     }
@@ -111,6 +163,9 @@ void PutRight(std::vector<uint8_t>& frame) {
     StoreBig16(frame.data() + 12, 0x86dd);
     if (LoadBig16(ip + 4) > size - 40) StoreBig16(ip + 4, static_cast<uint16_t>(size - 40));
     const size_t length = LoadBig16(ip + 4);
+    if (ip[6] == 6 && length >= 20) {
+      FillTcpChecksum(IpAddress::V6(ip + 8), IpAddress::V6(ip + 24), ip + 40, length);
+    }
     const size_t checksum = ip[6] == 58 ? 2 : 6;
     if ((ip[6] != 58 && ip[6] != 17) || length < 8) return;
     StoreBig16(ip + 40 + checksum, 0);
@@ -160,6 +215,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto idle = *UdpPort::Open(stack, *Address::Parse("10.0.0.1:7001"), false, capabilities);
   Pings pings;
   stack->SetEchoObserver(&pings);
+  Segments segments(stack.get());
 
   uint64_t frames = 0;
   while (size >= 2) {

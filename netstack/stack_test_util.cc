@@ -37,6 +37,7 @@ Bytes IcmpMessage(uint8_t type, uint8_t code, uint32_t rest, const Bytes& body) 
 void ReadIpv6(Packet* packet) {
   const Bytes& p = packet->whole;
   packet->ttl = p[7];
+  packet->traffic_class = Get16(p, 0) >> 4 & 0xff;
   packet->source = IpAddress::V6(&p[8]);
   packet->destination = IpAddress::V6(&p[24]);
   packet->protocol = p[6];
@@ -61,6 +62,7 @@ void ReadIpv4(Packet* packet) {
   const size_t header = size_t{p[0] & 0xfu} * 4;
   EXPECT_EQ(NaiveChecksum(Slice(p, 0, header)), 0) << "IPv4 header checksum";
   packet->ttl = p[8];
+  packet->traffic_class = p[1];
   packet->protocol = p[9];
   packet->source = IpAddress::V4(&p[12]);
   packet->destination = IpAddress::V4(&p[16]);
@@ -82,6 +84,7 @@ void CheckUpper(const Packet& packet) {
     case 17:
       if (packet.v4 && Get16(packet.upper, 6) == 0) break;
       [[fallthrough]];
+    case 6:
     case 58:
       EXPECT_EQ(NaiveL4Checksum(packet.source, packet.destination,
                                 static_cast<uint8_t>(packet.protocol), packet.upper),
@@ -221,7 +224,8 @@ absl::Status StackTest::TryOpen(const config::Netstack& config) {
   if (!options.ok()) return options.status();
   auto port = frames_->OpenFramePort({.local = Address::Sim("stack")});
   if (!port.ok()) return port.status();
-  auto device = std::make_unique<ScriptedFramePort>(*std::move(port), checksum_offload_);
+  auto device = std::make_unique<ScriptedFramePort>(*std::move(port), checksum_offload_,
+                                                    segmentation_offload_);
   device_ = device.get();
   our_mac_ = device->mac();
   const auto owner = std::make_shared<std::atomic<const void*>>(internal::ThreadToken());

@@ -12,6 +12,7 @@
 #ifndef WEFT_NETSTACK_STACK_TEST_UTIL_H_
 #define WEFT_NETSTACK_STACK_TEST_UTIL_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -58,13 +59,14 @@ struct Frame {
 Frame ReadFrame(const Bytes& bytes);
 
 // An IP packet that was heard. Header checksum, lengths and (of whole packets) the checksums of
-// ICMP, IGMP and UDP are checked by ReadPacket().
+// ICMP, IGMP, UDP and TCP are checked by ReadPacket().
 struct Packet {
   MacAddress mac_to = {};
   bool v4 = true;
   IpAddress source;
   IpAddress destination;
   int ttl = 0;
+  int traffic_class = 0;
   int protocol = 0;
   bool router_alert = false;
   size_t offset = 0;  // of a fragment
@@ -99,10 +101,11 @@ Bytes WithHopLimit(Bytes ipv6, uint8_t hop_limit);
 // A frame port that lets the test say what the link does.
 class ScriptedFramePort final : public FramePort {
  public:
-  // `offload`: it completes checksums, as a device does.
-  ScriptedFramePort(std::unique_ptr<FramePort> inner, bool offload)
+  // `offload`: it completes checksums, as a device does; `segmentation`: it cuts segments.
+  ScriptedFramePort(std::unique_ptr<FramePort> inner, bool offload, bool segmentation)
       : FramePort(inner->capabilities(), *inner), inner_(std::move(inner)) {
     capabilities_.checksum_offload = offload;
+    capabilities_.segmentation_offload = segmentation;
   }
   Address local_address() const override { return inner_->local_address(); }
   std::string device_name() const override { return "sim0"; }
@@ -110,6 +113,7 @@ class ScriptedFramePort final : public FramePort {
   bool link_up() const override { return up_; }
   size_t Send(absl::Span<Buffer> burst) override {
     burst = burst.first(std::min(burst.size(), send_max));
+    if (std::any_of(burst.begin(), burst.end(), &AsksToBeCut)) return SendInPieces(burst);
     for (Buffer& frame : burst) {
       const bool requested = (frame.offload().flags & FrameOffload::kSendL4Checksum) != 0;
       if (requested) ++checksum_requests;
@@ -137,12 +141,33 @@ class ScriptedFramePort final : public FramePort {
 
   size_t send_max = SIZE_MAX;  // frames a Send() takes
   size_t checksum_requests = 0;
+  size_t segment_requests = 0;
   uint16_t received_flags = 0;  // FrameOffload::flags of what is received
   std::vector<Address> filter_addresses;
   std::vector<MacAddress> filter_groups;
 
  private:
   size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+  static bool AsksToBeCut(const Buffer& frame) {
+    return (frame.offload().flags & FrameOffload::kSegment) != 0;
+  }
+  size_t SendInPieces(absl::Span<Buffer> burst) {
+    for (Buffer& frame : burst) {
+      const auto send = [this](Buffer piece) {
+        Buffer one[] = {std::move(piece)};
+        EXPECT_TRUE(FinishChecksums(one[0]));
+        EXPECT_EQ(inner_->Send(absl::MakeSpan(one)), 1u);
+      };
+      if (!AsksToBeCut(frame)) {
+        send(std::move(frame));
+        continue;
+      }
+      ++segment_requests;
+      EXPECT_TRUE(capabilities_.segmentation_offload);
+      EXPECT_TRUE(Segment(std::move(frame), pool(), send));
+    }
+    return burst.size();
+  }
 
   const std::unique_ptr<FramePort> inner_;
   bool up_ = true;
@@ -208,6 +233,7 @@ class StackTest : public testing::Test {
   ScriptedFramePort* device_ = nullptr;
   size_t datagram_bytes_max_ = 0;
   bool checksum_offload_ = false;  // of the device that is opened next
+  bool segmentation_offload_ = false;
 
  private:
   void Drain(std::vector<Frame>* heard);

@@ -75,15 +75,6 @@ bool Stack::Deliver(UdpPort* port, const Peer& peer, Buffer payload) {
   return reassembler_.MayWait(payload) && port->Queue(peer, payload);
 }
 
-const std::vector<UdpDirectory::Owner>& Stack::Owners() {
-  UdpDirectory& directory = world_.siblings->udp();
-  if (const uint64_t generation = directory.generation(); generation != owners_generation_) {
-    owners_ = directory.owners();
-    owners_generation_ = generation;
-  }
-  return owners_;
-}
-
 void Stack::PushTo(int worker, Buffer& packet) {
   if (world_.siblings->Push(world_.queue, worker, packet)) {
     ++stats_.handed_over;
@@ -92,19 +83,19 @@ void Stack::PushTo(int worker, Buffer& packet) {
   }
 }
 
-bool Stack::Steer(const Peer& from, const UdpBinding& binding, Buffer& packet) {
+bool Stack::Steer(const Peer& from, const PortBinding& binding, Buffer& packet) {
   if (world_.siblings->count() == 1) return false;
-  const auto takes = [&binding](const UdpDirectory::Owner& owner) {
+  const auto takes = [&binding](const PortDirectory::Owner& owner) {
     return owner.shared && owner.binding == binding;
   };
-  const std::vector<UdpDirectory::Owner>& owners = Owners();
+  const std::vector<PortDirectory::Owner>& owners = udp_owners_.Get();
   const auto workers = static_cast<uint64_t>(std::count_if(owners.begin(), owners.end(), takes));
   if (workers < 2) return false;
   // Everything of one peer to one worker, as a device's hash of the flow has it.
   uint64_t hash = 0;
   for (const uint64_t word : from.words) hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
   uint64_t nth = (hash >> 32) % workers;
-  for (const UdpDirectory::Owner& owner : owners) {
+  for (const PortDirectory::Owner& owner : owners) {
     if (!takes(owner) || nth-- > 0) continue;
     if (owner.queue == world_.queue) return false;
     PushTo(owner.queue, packet);
@@ -115,8 +106,8 @@ bool Stack::Steer(const Peer& from, const UdpBinding& binding, Buffer& packet) {
 
 bool Stack::HandOver(const IpAddress& destination, uint16_t port, Buffer& packet) {
   if (world_.siblings->count() == 1) return false;
-  const UdpDirectory::Owner* best = nullptr;
-  for (const UdpDirectory::Owner& owner : Owners()) {
+  const PortDirectory::Owner* best = nullptr;
+  for (const PortDirectory::Owner& owner : udp_owners_.Get()) {
     if (owner.binding.port != port || owner.queue == world_.queue) continue;
     if (!owner.binding.Takes(destination)) continue;
     best = &owner;
@@ -152,24 +143,24 @@ absl::Status Stack::CheckPortsMax() const {
                                                    interface_.name, " are open; close one first"));
 }
 
-absl::Status Stack::Bind(const UdpBinding& binding, bool shared, UdpPort* port) {
+absl::Status Stack::Bind(const PortBinding& binding, bool shared, UdpPort* port) {
   if (absl::Status status = CheckPortsMax(); !status.ok()) return status;
-  const UdpDirectory::Owner owner = {.binding = binding, .queue = world_.queue, .shared = shared};
+  const PortDirectory::Owner owner = {.binding = binding, .queue = world_.queue, .shared = shared};
   if (absl::Status status = world_.siblings->udp().Add(owner); !status.ok()) return status;
   udp_.Add(binding, port);
   return absl::OkStatus();
 }
 
-absl::StatusOr<UdpBinding> Stack::BindEphemeral(const IpAddress& address, bool shared,
-                                                UdpPort* port) {
+absl::StatusOr<PortBinding> Stack::BindEphemeral(const IpAddress& address, bool shared,
+                                                 UdpPort* port) {
   if (absl::Status status = CheckPortsMax(); !status.ok()) return status;
   const uint32_t first = options_.ephemeral_port_min;
   const uint32_t count = options_.ephemeral_port_max - first + 1u;
   const uint32_t start = static_cast<uint32_t>(prng_.Next() % count);
   for (uint32_t i = 0; i < count; ++i) {
-    const UdpBinding binding = {address, static_cast<uint16_t>(first + (start + i) % count)};
+    const PortBinding binding = {address, static_cast<uint16_t>(first + (start + i) % count)};
     if (udp_.Has(binding.port)) continue;
-    const UdpDirectory::Owner owner = {binding, world_.queue, shared};
+    const PortDirectory::Owner owner = {binding, world_.queue, shared};
     if (!world_.siblings->udp().Add(owner, /*first=*/true).ok()) continue;
     udp_.Add(binding, port);
     return binding;

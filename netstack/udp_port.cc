@@ -29,7 +29,7 @@ absl::StatusOr<std::unique_ptr<UdpPort>> UdpPort::Open(std::shared_ptr<Stack> st
                                                        const Capabilities& capabilities) {
   std::unique_ptr<UdpPort> port(new UdpPort(std::move(stack), capabilities));
   const Interface& interface = port->stack_->interface();
-  UdpBinding binding;  // "::", which takes IPv4 too
+  PortBinding binding;  // "::", which takes IPv4 too
   if (local.kind() != Address::Kind::kNone) {
     if (absl::Status status = CheckIp(local); !status.ok()) return status;
     binding = {IpAddress::From(local), local.port()};

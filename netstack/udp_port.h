@@ -56,7 +56,7 @@ class UdpPort final : public DatagramPort {
   absl::Status LeaveGroup(const IpAddress& group);
 
   Stack& stack() { return *stack_; }
-  const UdpBinding& binding() const { return binding_; }
+  const PortBinding& binding() const { return binding_; }
 
   static Peer PeerOf(const IpAddress& ip, uint16_t port) {
     uint8_t bytes[2];
@@ -127,7 +127,7 @@ class UdpPort final : public DatagramPort {
   bool ForwardSlowly(Datagram& datagram, const Peer& source);
 
   const std::shared_ptr<Stack> stack_;
-  UdpBinding binding_;
+  PortBinding binding_;
   Address local_address_;
   UniqueFd wait_fd_;
   const size_t queue_max_;

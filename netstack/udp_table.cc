@@ -9,7 +9,7 @@ namespace weft::netstack {
 
 void UdpTable::Unmap::operator()(uint16_t* heads) const { std::free(heads); }
 
-void UdpTable::Add(const UdpBinding& binding, UdpPort* port) {
+void UdpTable::Add(const PortBinding& binding, UdpPort* port) {
   entries_.push_back({binding, port, 0});
   Rebuild();
 }

@@ -10,28 +10,11 @@
 #include <vector>
 
 #include "weft/netstack/ip_address.h"
+#include "weft/netstack/port_binding.h"
 
 namespace weft::netstack {
 
 class UdpPort;
-
-// Where a port listens. An unspecified address takes every address of its family, and "::" IPv4
-// too, as the kernel's sockets do.
-struct UdpBinding {
-  IpAddress address;
-  uint16_t port = 0;
-
-  bool Takes(const IpAddress& destination) const {
-    if (address == destination) return true;
-    if (!address.is_unspecified()) return false;
-    return address.is_v6() || destination.is_v4();
-  }
-  // Whether some datagram is for both.
-  bool Overlaps(const UdpBinding& other) const {
-    return port == other.port && (Takes(other.address) || other.Takes(address));
-  }
-  friend bool operator==(const UdpBinding&, const UdpBinding&) = default;
-};
 
 // One thread.
 class UdpTable {
@@ -40,7 +23,7 @@ class UdpTable {
 
   // The bindings of one table do not overlap, unless one is more special than the other; at most
   // kPortsMax.
-  void Add(const UdpBinding& binding, UdpPort* port);
+  void Add(const PortBinding& binding, UdpPort* port);
   void Remove(const UdpPort* port);
 
   // The port for datagrams to this address and port, the more special binding before the general
@@ -58,7 +41,7 @@ class UdpTable {
 
  private:
   struct Entry {
-    UdpBinding binding;
+    PortBinding binding;
     UdpPort* port = nullptr;
     uint16_t next = 0;  // of the same port number
   };

@@ -26,10 +26,10 @@ class UdpTableTest : public testing::Test {
   char marks_[16] = {};
 };
 
-TEST(UdpBindingTest, TakesAndOverlaps) {
-  const UdpBinding any = {Ip("::"), 7};
-  const UdpBinding any_v4 = {Ip("0.0.0.0"), 7};
-  const UdpBinding host = {Ip("10.0.0.2"), 7};
+TEST(PortBindingTest, TakesAndOverlaps) {
+  const PortBinding any = {Ip("::"), 7};
+  const PortBinding any_v4 = {Ip("0.0.0.0"), 7};
+  const PortBinding host = {Ip("10.0.0.2"), 7};
   EXPECT_TRUE(any.Takes(Ip("10.0.0.2")));
   EXPECT_TRUE(any.Takes(Ip("fd00::2")));
   EXPECT_TRUE(any_v4.Takes(Ip("10.0.0.2")));

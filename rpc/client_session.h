@@ -11,13 +11,13 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "weft/core/rtt_estimator.h"
 #include "weft/core/timer_wheel.h"
 #include "weft/rpc/call.h"
 #include "weft/rpc/outgoing_message.h"
 #include "weft/rpc/payload.h"
 #include "weft/rpc/reassembly.h"
 #include "weft/rpc/receive_budget.h"
-#include "weft/rpc/rtt_estimator.h"
 #include "weft/rpc/send_flow.h"
 #include "weft/rpc/wire.h"
 #include "weft/transports/port.h"

@@ -10,10 +10,10 @@
 #include <cstdint>
 #include <memory>
 
+#include "weft/core/rtt_estimator.h"
 #include "weft/rpc/congestion_control.h"
 #include "weft/rpc/outgoing_message.h"
 #include "weft/rpc/pacer.h"
-#include "weft/rpc/rtt_estimator.h"
 #include "weft/rpc/wire.h"
 #include "weft/transports/datagram_port.h"
 

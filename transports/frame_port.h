@@ -25,6 +25,10 @@ using MacAddress = std::array<uint8_t, 6>;
 // Frames have one buffer each. Where a device delivers a frame in pieces, the port joins them in a
 // buffer that is large enough, and counts the copy.
 //
+// A frame may be shared (Buffer::Share), as its sender keeps it: the port may write its headers, as
+// far as requests ask for that, and otherwise reads it; it is let go of when the device needs it no
+// more. What is received is the receiver's alone.
+//
 // Offloads: buffer.offload() may ask for what capabilities() offer (checksum_offload,
 // segmentation_offload), and says of a received frame what the device has checked.
 class FramePort : public Port {

@@ -16,11 +16,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "weft/core/buffer.h"
 #include "weft/transports/address.h"
 #include "weft/transports/port.h"
+#include "weft/transports/stream_options.h"
 
 namespace weft {
 
@@ -50,6 +53,9 @@ struct StreamEvent {
   int error = 0;  // an errno
 };
 
+// Fills `room`, or the front of it, with bytes to be sent and returns how many it wrote.
+using StreamWriter = absl::FunctionRef<size_t(absl::Span<uint8_t> room)>;
+
 // Events and views of a stream stay in order. A StreamId that is unknown or closed is harmless:
 // views are empty, calls do nothing or return NotFound.
 class StreamPort : public Port {
@@ -78,6 +84,17 @@ class StreamPort : public Port {
   virtual absl::Span<uint8_t> Reserve(StreamId stream, size_t wanted) = 0;
   virtual void Commit(StreamId stream, size_t n) = 0;
 
+  // Reserves and commits up to `bytes`, which `writer` writes where they leave from: it is called
+  // for each piece of room, at once, until there is no more room or it fills less than it was
+  // given. Returns how many bytes that were. When room ran out, kWritable follows.
+  virtual size_t Send(StreamId stream, size_t bytes, StreamWriter writer);
+
+  // Sends the data of `*buffer`, any pool's. True: it has taken all of it, and `*buffer` is null.
+  // False: there is no room, or the stream is closed for writing; `*buffer` holds what was not
+  // taken, and in the first case kWritable follows. This default copies, and counts it in
+  // copied_buffers; a port that can keeps the buffer until its bytes are acknowledged.
+  virtual bool SendBuffer(StreamId stream, Buffer* buffer);
+
   // Half-close: everything committed is sent, then the end. Reading goes on.
   virtual void CloseWrite(StreamId stream) = 0;
   // Sends what is committed, discards what arrives, then kClosed.
@@ -88,6 +105,19 @@ class StreamPort : public Port {
   // NotFound for a stream that is gone. May be known, to be reported with kClosed, until the next
   // Poll().
   virtual absl::StatusOr<Address> PeerAddress(StreamId stream) const = 0;
+  // This side's address of the stream: of one that was accepted, where its peer connected to. The
+  // same errors.
+  virtual absl::StatusOr<Address> LocalAddress(StreamId stream) const;
+
+  // Sets what has a value in `options`. InvalidArgument, naming the field, for a value out of
+  // range, and Unimplemented, naming those that the transport has not: then nothing has changed.
+  // NotFound for a stream that is gone or a congestion control that there is not; others are the
+  // system's, and fields before the one named may have changed. Slow path.
+  virtual absl::Status SetOptions(StreamId stream, const StreamOptions& options);
+
+  // What is known of the stream. NotFound for one that is gone, Unimplemented where the transport
+  // knows nothing. Slow path.
+  virtual absl::StatusOr<StreamInfo> Info(StreamId stream) const;
 
  protected:
   using Port::Port;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What stream_port.h promises.
+// What stream_port.h promises of streams: from connecting to closing.
+#include "weft/transports/conformance/stream_conformance.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -14,185 +16,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "weft/transports/conformance/conformance.h"
 
 namespace weft {
 namespace {
-
-using Kind = StreamEvent::Kind;
-
-// A port and what has happened to its streams. Checks that events come in the promised order.
-class Side {
- public:
-  struct Stream {
-    bool opened = false;  // accepted or connected
-    bool readable = false;
-    bool writable = false;
-    bool remote_closed = false;
-    bool closed = false;
-    int error = 0;
-  };
-
-  explicit Side(std::unique_ptr<StreamPort> port) : port_(std::move(port)) {}
-
-  StreamPort& port() { return *port_; }
-  Stream& operator[](StreamId id) { return streams_[id.value]; }
-  bool empty() const { return streams_.empty(); }
-  const std::vector<StreamId>& accepted() const { return accepted_; }
-
-  void Poll() {
-    StreamEvent events[5];
-    const size_t n = port_->Poll(absl::MakeSpan(events));
-    ASSERT_LE(n, 5u);
-    for (const StreamEvent& event : absl::MakeSpan(events, n)) Take(event);
-  }
-
-  // Writes as much of `bytes` as there is room for, in pieces of up to `piece`; returns how much.
-  size_t Write(StreamId id, absl::string_view bytes, size_t piece = 65536) {
-    size_t written = 0;
-    while (written < bytes.size()) {
-      const size_t wanted = std::min(piece, bytes.size() - written);
-      const absl::Span<uint8_t> room = port_->Reserve(id, wanted);
-      EXPECT_LE(room.size(), wanted);
-      if (room.empty()) break;
-      std::memcpy(room.data(), bytes.data() + written, room.size());
-      port_->Commit(id, room.size());
-      written += room.size();
-    }
-    return written;
-  }
-
-  // Takes what has arrived, up to `limit` bytes.
-  std::string Read(StreamId id, size_t limit = SIZE_MAX) {
-    std::string bytes;
-    while (bytes.size() < limit) {
-      const absl::Span<const uint8_t> view = port_->ReadView(id);
-      if (view.empty()) break;
-      const size_t n = std::min(view.size(), limit - bytes.size());
-      bytes.append(reinterpret_cast<const char*>(view.data()), n);
-      port_->Consume(id, n);
-    }
-    return bytes;
-  }
-
- private:
-  void Take(const StreamEvent& event) {
-    ASSERT_TRUE(event.stream);
-    const bool known = streams_.contains(event.stream.value);
-    Stream& stream = streams_[event.stream.value];
-    EXPECT_FALSE(stream.closed) << "an event after the last";
-    switch (event.kind) {
-      case Kind::kAccepted:
-        EXPECT_FALSE(known);
-        accepted_.push_back(event.stream);
-        [[fallthrough]];
-      case Kind::kConnected:
-        EXPECT_FALSE(stream.opened);
-        stream.opened = true;
-        break;
-      case Kind::kReadable:
-        EXPECT_TRUE(stream.opened);
-        EXPECT_FALSE(stream.remote_closed) << "bytes after the end";
-        stream.readable = true;
-        break;
-      case Kind::kWritable:
-        EXPECT_TRUE(stream.opened);
-        stream.writable = true;
-        break;
-      case Kind::kRemoteClosed:
-        EXPECT_TRUE(stream.opened);
-        EXPECT_FALSE(stream.remote_closed);
-        stream.remote_closed = true;
-        break;
-      case Kind::kClosed:
-        stream.closed = true;
-        stream.error = event.error;
-        break;
-    }
-  }
-
-  std::unique_ptr<StreamPort> port_;
-  std::map<uint64_t, Stream> streams_;
-  std::vector<StreamId> accepted_;
-};
-
-class StreamConformance : public ConformanceTest {
- protected:
-  Side OpenSide(Transport& transport) {
-    auto port = transport.OpenStreamPort({});
-    EXPECT_TRUE(port.ok()) << port.status();
-    return Side(*std::move(port));
-  }
-
-  // A server that listens, a client, and a stream between them.
-  struct Pair {
-    Side server;
-    Side client;
-    Address address;
-    StreamId at_server;
-    StreamId at_client;
-  };
-
-  std::unique_ptr<Pair> Connect() {
-    auto pair =
-        std::make_unique<Pair>(Pair{OpenSide(transport(0)), OpenSide(transport(1)), {}, {}, {}});
-    auto address = pair->server.port().Listen(Local(0), 16);
-    EXPECT_TRUE(address.ok()) << address.status();
-    pair->address = *address;
-    pair->at_client = ConnectTo(pair->client, *address);
-    EXPECT_TRUE(UntilPolled(pair->server, pair->client, [&] {
-      return pair->client[pair->at_client].opened && !pair->server.accepted().empty();
-    }));
-    if (!pair->server.accepted().empty()) pair->at_server = pair->server.accepted()[0];
-    return pair;
-  }
-
-  static StreamId ConnectTo(Side& side, const Address& address) {
-    const absl::StatusOr<StreamId> stream = side.port().Connect(address);
-    EXPECT_TRUE(stream.ok()) << stream.status();
-    return stream.value_or(StreamId());
-  }
-
-  bool UntilPolled(Side& a, Side& b, absl::FunctionRef<bool()> done) {
-    return Until([&] {
-      a.Poll();
-      b.Poll();
-      return done();
-    });
-  }
-  bool UntilPolled(Pair& pair, absl::FunctionRef<bool()> done) {
-    return UntilPolled(pair.server, pair.client, done);
-  }
-
-  // All of `bytes` from one end to the other.
-  void ExpectTransfer(Side& from, StreamId out, Side& to, StreamId in, const std::string& bytes) {
-    size_t written = 0;
-    std::string got;
-    EXPECT_TRUE(UntilPolled(from, to, [&] {
-      written += from.Write(out, absl::string_view(bytes).substr(written));
-      got += to.Read(in);
-      return got.size() >= bytes.size();
-    }));
-    EXPECT_EQ(got.size(), bytes.size());
-    EXPECT_TRUE(got == bytes) << "other bytes arrived than were sent";
-  }
-  void ExpectTheyTalk(Pair& pair) {
-    ExpectTransfer(pair.client, pair.at_client, pair.server, pair.at_server, "ping");
-    ExpectTransfer(pair.server, pair.at_server, pair.client, pair.at_client, "pong");
-  }
-
-  // A stream that is gone, or never was: nothing happens.
-  static void ExpectHarmless(StreamPort& port, StreamId id) {
-    EXPECT_TRUE(port.ReadView(id).empty());
-    port.Consume(id, 1);
-    EXPECT_TRUE(port.Reserve(id, 100).empty());
-    port.Commit(id, 1);
-    port.CloseWrite(id);
-    port.Close(id);
-    port.Abort(id);
-    EXPECT_EQ(port.PeerAddress(id).status().code(), absl::StatusCode::kNotFound);
-  }
-};
 
 INSTANTIATE_TEST_SUITE_P(Streams, StreamConformance,
                          testing::ValuesIn(AdaptersWith(&Capabilities::streams)), AdapterName);
@@ -219,12 +45,12 @@ TEST_P(StreamConformance, BytesThatArriveAreAnnouncedEachTime) {
 }
 
 TEST_P(StreamConformance, NobodyListens) {
-  Side client = OpenSide(transport(1));
-  Side other = OpenSide(transport());
+  StreamSide client = OpenSide(transport(1));
+  StreamSide other = OpenSide(transport());
   // An address that was listened at a moment ago.
   Address address;
   {
-    Side brief = OpenSide(transport());
+    StreamSide brief = OpenSide(transport());
     address = *brief.port().Listen(Local(7 * GetParam().ends.size()), 1);
   }
   const absl::StatusOr<StreamId> stream = client.port().Connect(address);
@@ -381,7 +207,7 @@ TEST_P(StreamConformance, AbortIsAnErrorAtTheOtherSide) {
 TEST_P(StreamConformance, APortThatGoesTakesItsStreamsAlong) {
   auto pair = Connect();
   ExpectTheyTalk(*pair);
-  { const Side gone = std::move(pair->client); }
+  { const StreamSide gone = std::move(pair->client); }
   EXPECT_TRUE(Until([&] {
     pair->server.Poll();
     pair->server.Read(pair->at_server);
@@ -418,8 +244,8 @@ TEST_P(StreamConformance, StreamsThatAreGoneAreHarmless) {
 }
 
 TEST_P(StreamConformance, NothingIsWrittenBeforeItIsConnected) {
-  Side server = OpenSide(transport());
-  Side client = OpenSide(transport(1));
+  StreamSide server = OpenSide(transport());
+  StreamSide client = OpenSide(transport(1));
   const Address address = *server.port().Listen(Local(0), 4);
   const StreamId stream = ConnectTo(client, address);
   EXPECT_TRUE(client.port().Reserve(stream, 10).empty());
@@ -430,8 +256,8 @@ TEST_P(StreamConformance, NothingIsWrittenBeforeItIsConnected) {
 
 TEST_P(StreamConformance, ManyStreams) {
   constexpr size_t kStreams = 40;
-  Side server = OpenSide(transport());
-  Side client = OpenSide(transport(1));
+  StreamSide server = OpenSide(transport());
+  StreamSide client = OpenSide(transport(1));
   const Address address = *server.port().Listen(Local(0), kStreams);
   std::vector<StreamId> streams;
   std::vector<std::string> sent;
@@ -463,7 +289,7 @@ TEST_P(StreamConformance, ManyStreams) {
 }
 
 TEST_P(StreamConformance, AddressesOfOtherTransportsAreRefused) {
-  Side side = OpenSide(transport());
+  StreamSide side = OpenSide(transport());
   std::vector<Address> foreign = ForeignAddresses();
   foreign.push_back(Address());
   for (const Address& address : foreign) {
@@ -475,8 +301,8 @@ TEST_P(StreamConformance, AddressesOfOtherTransportsAreRefused) {
 }
 
 TEST_P(StreamConformance, AnAddressInUseIsRefused) {
-  Side first = OpenSide(transport());
-  Side second = OpenSide(transport());
+  StreamSide first = OpenSide(transport());
+  StreamSide second = OpenSide(transport());
   const Address address = *first.port().Listen(Local(0), 1);
   const absl::Status status = second.port().Listen(address, 1).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists) << status;
@@ -497,12 +323,13 @@ TEST_P(StreamConformance, PortsLeaveNothingBehind) {
 TEST_P(StreamConformance, NoWakeUpIsLost) {
   if (!transport().capabilities().can_wait) GTEST_SKIP() << "ports cannot be waited for";
   constexpr int kRounds = 1000;
-  Side server = OpenSide(transport());
+  StreamSide server = OpenSide(transport());
   const Address address = *server.port().Listen(Local(0), 4);
   Transport& client_transport = transport(1);
   std::atomic<bool> failed{false};
   // Reads one byte, asleep until it is there.
-  const auto read_one = [&](Side& side, const std::function<std::optional<StreamId>()>& stream) {
+  const auto read_one = [&](StreamSide& side,
+                            const std::function<std::optional<StreamId>()>& stream) {
     for (;;) {
       side.Poll();
       const std::optional<StreamId> id = stream();
@@ -514,7 +341,7 @@ TEST_P(StreamConformance, NoWakeUpIsLost) {
     }
   };
   std::thread client_thread([&] {
-    Side client = OpenSide(client_transport);
+    StreamSide client = OpenSide(client_transport);
     const StreamId stream = ConnectTo(client, address);
     while (!client[stream].opened && !failed.load()) {
       client.Poll();

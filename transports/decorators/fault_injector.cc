@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <type_traits>
 #include <utility>
 
@@ -114,7 +113,7 @@ void FaultInjector<Below, Message>::Befall(const Fate& fate, Message message,
     ++fault_stats_.lost;
     return;
   }
-  if (fate.corrupted) FlipOneBit(BufferOf(message));
+  if (fate.corrupted && !FlipOneBit(BufferOf(message))) return;
   if (fate.reordered) ++fault_stats_.reordered;
   if (fate.delay_ns > 0) ++fault_stats_.delayed;
   const int64_t due_ns = clock_.NowNs() + fate.delay_ns;
@@ -124,28 +123,43 @@ void FaultInjector<Below, Message>::Befall(const Fate& fate, Message message,
 }
 
 template <typename Below, typename Message>
-void FaultInjector<Below, Message>::FlipOneBit(Buffer& buffer) {
-  if (buffer.empty()) return;
+Buffer FaultInjector<Below, Message>::Copy(const Buffer& original) {
+  Buffer copy = CopyOf(below_.pool(), original);
+  if (!copy) return copy;
+  // What lies in front of the original does not lie in front of the copy.
+  copy.offload().flags &= static_cast<uint16_t>(~FrameOffload::kHeadersInFront);
+  ++port_stats_.copied_buffers;
+  port_stats_.copied_bytes += original.size();
+  return copy;
+}
+
+// False: the sender has kept the message, which is not to be changed, and there is no room for a
+// copy: it is lost.
+template <typename Below, typename Message>
+bool FaultInjector<Below, Message>::FlipOneBit(Buffer& buffer) {
+  if (buffer.empty()) return true;
   const uint64_t bit = prng_.Below(buffer.size() * 8);
+  if (buffer.is_shared()) {
+    buffer = Copy(buffer);
+    if (!buffer) {
+      CountOverflow(1);
+      return false;
+    }
+  }
   buffer.data()[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
   // Of one that is sent on, the harm is to arrive, and not to be found out by its old checksum.
   buffer.offload().flags &= static_cast<uint16_t>(~FrameOffload::kHeadersInFront);
   ++fault_stats_.corrupted;
+  return true;
 }
 
 template <typename Below, typename Message>
 void FaultInjector<Below, Message>::Duplicate(const Message& message,
                                               const std::optional<Peer>& source, int64_t due_ns) {
-  const Buffer& original = BufferOf(message);
-  Buffer copy = below_.pool().Allocate();
+  Buffer copy = Copy(BufferOf(message));
   // No room for the copy: there is none, as when a network drops it.
-  if (!copy || copy.tailroom() < original.size()) return;
-  if (!original.empty()) {
-    std::memcpy(copy.Append(original.size()), original.data(), original.size());
-  }
+  if (!copy) return;
   ++fault_stats_.duplicated;
-  ++port_stats_.copied_buffers;
-  port_stats_.copied_bytes += original.size();
   Hold(WithBuffer(message, std::move(copy)), source, due_ns);
 }
 

@@ -71,7 +71,8 @@ class FaultInjector {
   Fate CastDice();
   size_t SendBelow(absl::Span<Message> burst, absl::Span<const Peer> sources);
   void Befall(const Fate& fate, Message message, const std::optional<Peer>& source);
-  void FlipOneBit(Buffer& buffer);
+  Buffer Copy(const Buffer& original);
+  bool FlipOneBit(Buffer& buffer);
   void Duplicate(const Message& message, const std::optional<Peer>& source, int64_t due_ns);
   void Hold(Message message, const std::optional<Peer>& source, int64_t due_ns);
   void CountOverflow(size_t messages);

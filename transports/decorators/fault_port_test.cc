@@ -110,6 +110,35 @@ TEST(FaultPortTest, RatesAreThoseAskedFor) {
   EXPECT_FALSE(bench.port().capabilities().ordered);
 }
 
+TEST(FaultPortTest, WhatItsSenderKeepsIsCorruptedInACopy) {
+  config::Fault faults = Faults();
+  faults.set_corrupt(1);
+  Bench bench(faults);
+  const std::string text(64, 'x');
+  Datagram one[] = {{Peer{}, TextBuffer(bench.port().pool(), text)}};
+  const Buffer kept = one[0].buffer.Share();
+  EXPECT_EQ(bench.port().Send(absl::MakeSpan(one)), 1u);
+  ASSERT_EQ(bench.state.sent.size(), 1u);
+  EXPECT_NE(bench.state.sent[0], text);
+  EXPECT_EQ(std::string(kept.bytes().begin(), kept.bytes().end()), text);
+  EXPECT_FALSE(kept.is_shared());
+  EXPECT_EQ(bench.port().fault_stats().corrupted, 1u);
+  EXPECT_EQ(bench.port().stats().copied_buffers, 1u);
+}
+
+TEST(FaultPortTest, WithoutABufferForTheCopyItIsLost) {
+  config::Fault faults = Faults();
+  faults.set_corrupt(1);
+  Bench bench(faults, {.count = 1});
+  Datagram one[] = {{Peer{}, TextBuffer(bench.port().pool(), "text")}};
+  const Buffer kept = one[0].buffer.Share();
+  EXPECT_EQ(bench.port().Send(absl::MakeSpan(one)), 1u);
+  EXPECT_TRUE(bench.state.sent.empty());
+  EXPECT_EQ(std::string(kept.bytes().begin(), kept.bytes().end()), "text");
+  EXPECT_EQ(bench.port().fault_stats().overflowed, 1u);
+  EXPECT_EQ(bench.port().fault_stats().corrupted, 0u);
+}
+
 TEST(FaultPortTest, TheSeedFixesWhatHappens) {
   const auto run = [](uint64_t seed) {
     config::Fault faults = Faults(seed);

@@ -8,6 +8,7 @@
 #include <rte_prefetch.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -24,6 +25,10 @@ constexpr uint32_t kCallsBetweenLooks = 256;  // at the clock
 // Drivers of rings in shared memory hand on the length that the other side has written there.
 bool IsWithinItsMemory(const rte_mbuf& mbuf) {
   return size_t{mbuf.data_off} + mbuf.data_len <= mbuf.buf_len;
+}
+
+bool IsShared(const internal::BufferSlot* slot) {
+  return slot->shares.load(std::memory_order_acquire) != 0;
 }
 
 rte_mbuf* MbufOfBuffer(Buffer& buffer) {
@@ -176,7 +181,8 @@ size_t DpdkFramePort::Receive(absl::Span<Buffer> burst) {
 Buffer DpdkFramePort::BufferOf(rte_mbuf* mbuf) {
   // A driver may attach memory of its own to an mbuf of ours (net_vhost with ext-buffer=1).
   const bool ours = RTE_MBUF_DIRECT(mbuf) && (mbuf->pool == mempool_ || IsSlotOfAPool(*mbuf));
-  if (!ours || mbuf->nb_segs != 1) [[unlikely]]
+  // A software device (net_ring) hands over the very mbuf that was sent, which its sender may keep.
+  if (!ours || mbuf->nb_segs != 1 || IsShared(SlotOf(mbuf))) [[unlikely]]
     return CopyOut(mbuf);
   if (!IsWithinItsMemory(*mbuf)) [[unlikely]]
     return Malformed(mbuf);
@@ -187,7 +193,7 @@ Buffer DpdkFramePort::BufferOf(rte_mbuf* mbuf) {
   return Buffer::FromSlot(slot);
 }
 
-// Of a frame in several pieces, or in memory that is no BufferPool's.
+// Of a frame in several pieces, in memory that is no BufferPool's, or whose sender keeps it.
 Buffer DpdkFramePort::CopyOut(rte_mbuf* mbuf) {
   size_t size = 0;
   for (const rte_mbuf* piece = mbuf; piece != nullptr; piece = piece->next) {

@@ -400,6 +400,36 @@ TEST_F(RingTest, FramesInPiecesAreJoinedAndCounted) {
   rte_mempool_free(pool);
 }
 
+// The device hands over the mbuf that was sent: whoever receives it may write to it, and its sender
+// still needs it.
+TEST_F(RingTest, WhatItsSenderKeepsIsReceivedAsACopy) {
+  const auto port = OpenPort(*transport_);
+  Buffer frame = Frame(port->pool(), kBroadcast, port->mac(), "kept");
+  const size_t headroom = frame.headroom();
+  Buffer kept = frame.Share();
+  for (uint64_t round = 1; round <= 3; ++round) {
+    ASSERT_TRUE(Send(*port, std::move(frame)));
+    EXPECT_TRUE(kept.is_shared());
+    Buffer got[1];
+    ASSERT_EQ(port->Receive(absl::MakeSpan(got)), 1u);
+    EXPECT_NE(got[0].data(), kept.data());
+    EXPECT_EQ(got[0].size(), kept.size());
+    std::memset(got[0].data(), 0, got[0].size());
+    EXPECT_EQ(port->stats().copied_buffers, round);
+    ASSERT_FALSE(kept.is_shared());
+    kept.SetData(headroom, kept.size());
+    EXPECT_EQ(PayloadOf(kept), "kept");
+    frame = kept.Share();
+  }
+  // Nobody keeps it any more.
+  kept.Reset();
+  const uint8_t* const data = frame.data();
+  ASSERT_TRUE(Send(*port, std::move(frame)));
+  Buffer got[1];
+  ASSERT_EQ(port->Receive(absl::MakeSpan(got)), 1u);
+  EXPECT_EQ(got[0].data(), data);
+}
+
 // What no honest device says of a frame: that it is longer than the memory it lies in.
 TEST_F(RingTest, FramesBeyondTheirMemoryAreDroppedAndCounted) {
   const auto port = OpenPort(*transport_);

@@ -8,7 +8,9 @@
 //
 // The slot is the mbuf's private area. The mempool has no store of free mbufs of its own: drivers
 // that allocate and free by it use the free list of the BufferPool. A free slot is an mbuf that was
-// reset, as DPDK wants them: one reference, one segment, no next.
+// reset, as DPDK wants them: one reference, one segment, no next. Of a shared buffer DPDK sees one
+// mbuf with one reference; when a driver frees it, that handle goes, and the slot stays with who
+// has kept another.
 //
 // Threads: the pool's rules (core/buffer.h) are the mempool's. A driver allocates on the thread of
 // its receive queue, which must be the pool's owner (others get nothing), and may free on any.
@@ -60,7 +62,7 @@ class MbufPool {
   std::optional<BufferPool> idle_;
 };
 
-// Whether the mbuf is a slot of some BufferPool, and not shared.
+// Whether the mbuf is a slot of some BufferPool, and DPDK has one reference to it.
 bool IsSlotOfAPool(const rte_mbuf& mbuf);
 
 }  // namespace weft::dpdk

@@ -22,7 +22,8 @@ constexpr size_t kL3BytesMax = (1 << RTE_MBUF_L3_LEN_BITS) - 1;
 }  // namespace
 
 uint64_t SendOffloads(const config::Dpdk& config, const rte_eth_dev_info& info) {
-  // Every buffer that is sent is a queue's own and has one owner.
+  // Every mbuf that is sent is of the queue's own mempool and has one reference: a sender that
+  // shares its buffer keeps the slot, not the mbuf.
   uint64_t wanted = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
   if (config.checksum_offload()) wanted |= kChecksumSendOffloads;
   // Segments get their checksums from the device, so that it must be allowed to compute them.

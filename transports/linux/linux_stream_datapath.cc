@@ -189,6 +189,9 @@ void LinuxStreamPort::Read(Stream& stream) {
     // is none.
     if (static_cast<size_t>(n) < room.size() && !stream.hung_up) stream.may_read = false;
     Raise(stream, StreamEvent::Kind::kReadable);
+  } else if (n == 0 && stream.write_error != 0) {
+    // The error was told once, to the write that failed; this need not be an end in good order.
+    Retire(stream, stream.write_error);
   } else if (n == 0) {
     stream.may_read = false;
     stream.remote_closed = true;

@@ -51,6 +51,9 @@ class LinuxStreamPort final : public StreamPort {
   void Close(StreamId stream) override;
   void Abort(StreamId stream) override;
   absl::StatusOr<Address> PeerAddress(StreamId stream) const override;
+  absl::StatusOr<Address> LocalAddress(StreamId stream) const override;
+  absl::Status SetOptions(StreamId stream, const StreamOptions& options) override;
+  absl::StatusOr<StreamInfo> Info(StreamId stream) const override;
 
  private:
   // A StreamId is a generation and, in its low bits, an index; other descriptors are told apart by

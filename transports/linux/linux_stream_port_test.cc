@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/transports/linux/linux_stream_port.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -20,6 +23,7 @@
 #include "gtest/gtest.h"
 #include "weft/core/prng.h"
 #include "weft/transports/linux/linux_test_util.h"
+#include "weft/transports/linux/socket.h"
 
 namespace weft::linux_transport {
 namespace {
@@ -319,6 +323,68 @@ TEST_P(LinuxStreamPortTest, ABusyStreamDoesNotStarveAnother) {
     }
     EXPECT_EQ(text, "ping");
   }
+}
+
+// The descriptor of this process whose socket is connected from `local`; -1 if there is none.
+int SocketAt(const Address& local) {
+  for (int fd = 3; fd < 1024; ++fd) {
+    SocketAddress name;
+    SocketAddress peer;
+    if (getsockname(fd, &name.any, &name.length) == 0 &&
+        (name.any.sa_family == AF_INET || name.any.sa_family == AF_INET6) &&
+        getpeername(fd, &peer.any, &peer.length) == 0 && ToAddress(name) == local) {
+      return fd;
+    }
+  }
+  return -1;
+}
+
+TEST_P(LinuxStreamPortTest, OptionsReachTheKernel) {
+  ConnectPair();
+  ASSERT_EQ(client_->SetOptions(ours_, {.no_delay = false,
+                                        .cork = true,
+                                        .keepalive = true,
+                                        .keepalive_idle_s = 31,
+                                        .keepalive_interval_s = 7,
+                                        .keepalive_probes = 5,
+                                        .user_timeout_ms = 12'345,
+                                        .send_buffer_bytes = 50'000,
+                                        .receive_buffer_bytes = 60'000,
+                                        .dscp = 46,
+                                        .ttl = 17,
+                                        .congestion_control = "reno"}),
+            absl::OkStatus());
+  const int fd = SocketAt(client_->LocalAddress(ours_).value());
+  ASSERT_GE(fd, 0);
+  const auto option = [fd](int level, int name) {
+    int value = -1;
+    socklen_t length = sizeof(value);
+    EXPECT_EQ(getsockopt(fd, level, name, &value, &length), 0);
+    return value;
+  };
+  EXPECT_EQ(option(IPPROTO_TCP, TCP_NODELAY), 0);
+  EXPECT_EQ(option(IPPROTO_TCP, TCP_CORK), 1);
+  EXPECT_EQ(option(SOL_SOCKET, SO_KEEPALIVE), 1);
+  EXPECT_EQ(option(IPPROTO_TCP, TCP_KEEPIDLE), 31);
+  EXPECT_EQ(option(IPPROTO_TCP, TCP_KEEPINTVL), 7);
+  EXPECT_EQ(option(IPPROTO_TCP, TCP_KEEPCNT), 5);
+  EXPECT_EQ(option(IPPROTO_TCP, TCP_USER_TIMEOUT), 12'345);
+  EXPECT_EQ(option(SOL_SOCKET, SO_SNDBUF), 100'000);  // the kernel doubles it (socket(7))
+  EXPECT_EQ(option(SOL_SOCKET, SO_RCVBUF), 120'000);
+  const bool v6 = client_->LocalAddress(ours_)->kind() == Address::Kind::kIpv6;
+  EXPECT_EQ(v6 ? option(IPPROTO_IPV6, IPV6_TCLASS) : option(IPPROTO_IP, IP_TOS), 46 << 2);
+  EXPECT_EQ(v6 ? option(IPPROTO_IPV6, IPV6_UNICAST_HOPS) : option(IPPROTO_IP, IP_TTL), 17);
+
+  // What has no value is left alone.
+  ASSERT_EQ(client_->SetOptions(ours_, {.cork = false}), absl::OkStatus());
+  EXPECT_EQ(option(IPPROTO_TCP, TCP_CORK), 0);
+  EXPECT_EQ(option(SOL_SOCKET, SO_KEEPALIVE), 1);
+  const absl::StatusOr<StreamInfo> info = client_->Info(ours_);
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_EQ(info->congestion_control, "reno");
+  EXPECT_EQ(info->state, StreamInfo::State::kEstablished);
+  EXPECT_THAT(std::string(client_->SetOptions(ours_, {.congestion_control = "none"}).message()),
+              HasSubstr("'none'"));
 }
 
 TEST_P(LinuxStreamPortTest, StaleStreamsAreHarmless) {

@@ -100,6 +100,12 @@ absl::StatusOr<Address> ShmStreamPort::PeerAddress(StreamId id) const {
   return Address::Shm(stream->session.peer_name);
 }
 
+absl::StatusOr<Address> ShmStreamPort::LocalAddress(StreamId id) const {
+  if (absl::StatusOr<Address> peer = PeerAddress(id); !peer.ok()) return peer.status();
+  const Stream* stream = Find(id);
+  return Address::Shm(stream->listener != nullptr ? stream->listener->name() : name_);
+}
+
 ShmStreamPort::Stream* ShmStreamPort::Find(StreamId id) const {
   const uint64_t index = (id.value & 0xffffffff) - 1;
   if (index >= streams_.size() || streams_[index]->id != id) return nullptr;

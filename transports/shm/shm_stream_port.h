@@ -56,6 +56,7 @@ class ShmStreamPort final : public StreamPort, private ControlHandler {
   void Close(StreamId id) override;
   void Abort(StreamId id) override;
   absl::StatusOr<Address> PeerAddress(StreamId id) const override;
+  absl::StatusOr<Address> LocalAddress(StreamId id) const override;
 
  private:
   enum class State : uint8_t {

@@ -137,6 +137,12 @@ absl::StatusOr<Address> SimStreamPort::PeerAddress(StreamId id) const {
   return Address::Sim(network_->NameOf(stream->peer()));
 }
 
+absl::StatusOr<Address> SimStreamPort::LocalAddress(StreamId id) const {
+  const Stream* stream = Usable(id);
+  if (stream == nullptr) return absl::NotFoundError("the stream is closed");
+  return Address::Sim(network_->NameOf(stream->local()));
+}
+
 void SimStreamPort::OnPacket(PacketPtr packet) {
   const std::optional<Segment> segment = ParseSegment(packet->bytes);
   if (!segment.has_value()) {

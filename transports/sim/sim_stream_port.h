@@ -46,6 +46,7 @@ class SimStreamPort final : public StreamPort, private Receiver, private StreamO
   void Close(StreamId stream) override;
   void Abort(StreamId stream) override;
   absl::StatusOr<Address> PeerAddress(StreamId stream) const override;
+  absl::StatusOr<Address> LocalAddress(StreamId stream) const override;
   void BindToThisThread() override {
     Port::BindToThisThread();
     network_->BindToThisThread();

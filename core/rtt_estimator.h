@@ -10,14 +10,14 @@
 //
 // Samples are of packets that were sent once, or whose acknowledgement tells which sending it is
 // for (Karn's algorithm, RFC 6298 section 3).
-#ifndef WEFT_RPC_RTT_ESTIMATOR_H_
-#define WEFT_RPC_RTT_ESTIMATOR_H_
+#ifndef WEFT_CORE_RTT_ESTIMATOR_H_
+#define WEFT_CORE_RTT_ESTIMATOR_H_
 
 #include <algorithm>
 #include <cstdint>
 #include <limits>
 
-namespace weft::rpc {
+namespace weft {
 
 // What all estimators of a program share. 1 <= rto_min_ns <= rto_max_ns <= an hour.
 struct RttOptions {
@@ -106,6 +106,6 @@ class RttEstimator {
 
 static_assert(sizeof(RttEstimator) <= 40, "there may be 100,000 of them");
 
-}  // namespace weft::rpc
+}  // namespace weft
 
-#endif  // WEFT_RPC_RTT_ESTIMATOR_H_
+#endif  // WEFT_CORE_RTT_ESTIMATOR_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/rpc/rtt_estimator.h"
+#include "weft/core/rtt_estimator.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +10,7 @@
 #include "gtest/gtest.h"
 #include "weft/core/prng.h"
 
-namespace weft::rpc {
+namespace weft {
 namespace {
 
 constexpr int64_t kUs = 1000;
@@ -158,4 +158,4 @@ TEST(RttEstimatorTest, TheMinimumIsThatOfHalfAWindowToAWindow) {
 }
 
 }  // namespace
-}  // namespace weft::rpc
+}  // namespace weft

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/examples/perf/bulk_client.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "weft/core/bytes.h"
+
+namespace weft::perf {
+
+BulkClient::BulkClient(Loop& loop, BulkCounters& counters, const BulkHeader& header, Done done)
+    : loop_(loop),
+      counters_(counters),
+      header_(header),
+      done_(std::move(done)),
+      end_(&BulkClient::OnEnd, this) {}
+
+void BulkClient::OnConnected(tcp::Connection& connection) {
+  connection_ = &connection;
+  connection.Send(header_.Encode());  // a fresh connection has room for it
+  if (header_.down) {
+    receiver_.emplace(counters_, header_.verify);
+    return;
+  }
+  sender_.emplace(counters_);
+  loop_.timers().Schedule(end_, loop_.now_ns() + int64_t{header_.duration_ms} * 1'000'000);
+  sender_->Send(connection);
+}
+
+void BulkClient::OnData(tcp::Connection& connection) {
+  if (receiver_) return receiver_->Receive(connection);
+  for (auto in = connection.ReadView(); !in.empty(); in = connection.ReadView()) {
+    const size_t n = std::min(in.size(), count_.size() - count_bytes_);
+    if (n == 0) return connection.Abort();
+    std::memcpy(count_.data() + count_bytes_, in.data(), n);
+    count_bytes_ += n;
+    connection.Consume(n);
+  }
+}
+
+void BulkClient::OnWritable(tcp::Connection& connection) {
+  if (sender_) sender_->Send(connection);
+}
+
+void BulkClient::OnEnd(void* self, int64_t) {
+  auto& client = *static_cast<BulkClient*>(self);
+  client.sender_->Stop();
+  client.connection_->CloseWrite();
+}
+
+void BulkClient::OnRemoteClose(tcp::Connection& connection) {
+  absl::Status status;
+  if (receiver_) {
+    result_.received = receiver_->bytes();
+  } else if (count_bytes_ < count_.size()) {
+    status = absl::UnavailableError("the server closed before all had arrived");
+  } else {
+    result_.sent = sender_->bytes();
+    const uint64_t arrived = LoadBig64(count_.data());
+    if (arrived != sender_->bytes()) {
+      status = absl::DataLossError(
+          absl::StrCat("of ", sender_->bytes(), " bytes sent, ", arrived, " arrived"));
+    }
+  }
+  if (counters_.wrong.value() > 0) {
+    status.Update(absl::DataLossError("other bytes arrived than were sent"));
+  }
+  Finish(connection, status);
+}
+
+void BulkClient::OnReset(tcp::Connection& connection, int error) {
+  Finish(connection,
+         absl::UnavailableError(absl::StrCat("the connection failed: ", std::strerror(error))));
+}
+
+void BulkClient::Finish(tcp::Connection& connection, const absl::Status& status) {
+  loop_.timers().Cancel(end_);
+  if (const absl::StatusOr<StreamInfo> info = connection.Info(); info.ok()) {
+    result_.retransmissions = info->retransmissions;
+    result_.rtt_us = info->rtt_us;
+  }
+  connection.Close();
+  if (done_ != nullptr) std::exchange(done_, nullptr)(status, result_);
+}
+
+}  // namespace weft::perf

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Acknowledgements (RFC 9293, 3.10.7.4, "fifth, check the ACK field").
+#include <algorithm>
+
+#include "weft/tcp/engine_core.h"
+
+namespace weft::tcp {
+
+using netstack::kTcpEce;
+using netstack::kTcpFin;
+
+// False: the connection is over, or the rest of the segment is not to be looked at.
+bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
+  // RFC 5961, 5: what acknowledges more than was sent, or what is older than any window, is not of
+  // the peer.
+  if (segment.ack > tcb.snd_nxt || segment.ack < tcb.snd_una - tcb.snd_wnd_max) {
+    ++stats_.bad_acks;
+    Challenge(tcb);
+    return false;
+  }
+  const uint32_t window = uint32_t{segment.window} << tcb.send_scale;
+  const bool nothing_else = segment.length == 0 && !segment.has(kTcpFin);
+  const bool same_window = window == tcb.snd_wnd;
+  const Seq una_before = tcb.snd_una;
+  if (segment.ack >= tcb.snd_una) UpdateWindow(tcb, segment);
+
+  // The queue knows nothing of the FIN, whose number lies behind its end.
+  const Seq sent = tcb.send.next();
+  SeqRange sacks[kSackBlocksMax];
+  size_t count = 0;
+  if (tcb.sack) {
+    for (SeqRange block : segment.options.sack_blocks()) {
+      if (block.end > sent) block.end = sent;
+      if (block.begin < block.end) sacks[count++] = block;
+    }
+  }
+  const Seq ack = Max(Min(segment.ack, sent), tcb.send.una());
+  const uint32_t chunks_before = tcb.send.chunks();
+  const bool in_flight = tcb.send.in_flight_bytes() > 0 || tcb.send.recovery() != nullptr;
+  if (in_flight) {
+    LossDetection::Ack event;
+    event.now_ns = now_ns_;
+    event.ack = ack;
+    event.sacks = {sacks, count};
+    event.ece = tcb.ecn && segment.has(kTcpEce);
+    event.may_be_duplicate = nothing_else && same_window && segment.ack == una_before;
+    if (tcb.timestamps && segment.options.has_timestamps) {
+      // Our clock of timestamps counts milliseconds: the last nanosecond of the one echoed.
+      const uint32_t echoed = segment.options.timestamp_echo - tcb.ts_offset;
+      const auto age_ms = static_cast<int32_t>(TsNow(now_ns_, 0) - echoed);
+      if (age_ms >= 0) event.echoed_ns = (now_ns_ / 1'000'000 - age_ms) * 1'000'000 + 999'999;
+    }
+    const LossDetection::Outcome outcome = tcb.loss.OnAck(SenderOf(tcb), event);
+    tcb.bytes_acked += outcome.acked_bytes;
+    if (outcome.recovery_began) ++stats_.recoveries;
+    if (outcome.undone) ++stats_.spurious_recoveries;
+    if (outcome.ecn_reduced) {
+      tcb.cwr_due = true;
+      ++stats_.ecn_reductions;
+    }
+    stats_.bad_sacks += outcome.bad_sacks;
+    Hold(static_cast<int64_t>(tcb.send.chunks()) - chunks_before);
+  }
+  if (segment.ack > tcb.snd_una) {
+    tcb.snd_una = segment.ack;
+    tcb.progress = Tick::AtMost(now_ns_);
+    tcb.retries = 0;
+    RaiseWritable(tcb);
+  } else if (tcb.retransmit == Retransmit::kWindowProbe) {
+    // The peer is there and says that it has no room: for as long as it does so the connection
+    // stays (RFC 9293, 3.8.6.1).
+    tcb.progress = Tick::AtMost(now_ns_);
+  }
+  tcb.send.ReleaseIfEmpty();
+  if (tcb.fin_acked()) {
+    AckOfFin(tcb);
+    if (tcb.is(State::kClosed) || !tcb.in_table) return false;
+  }
+  UpdateRetransmit(tcb);
+  // The window may have room for more now.
+  if (tcb.send.unsent_bytes() > 0 || tcb.send.lost_bytes() > 0 || FinIsDue(tcb)) Touch(tcb);
+  Arm(tcb);
+  return true;
+}
+
+// RFC 9293, 3.10.7.4: SND.WND follows segments that are not older than the last one it came from.
+void EngineCore::UpdateWindow(Tcb& tcb, const Segment& segment) {
+  if (!(tcb.snd_wl1 < segment.seq ||
+        (tcb.snd_wl1 == segment.seq && tcb.snd_wl2 <= segment.ack))) {
+    return;
+  }
+  const uint32_t window = uint32_t{segment.window} << tcb.send_scale;
+  const bool opened = segment.ack + window > tcb.window_edge();
+  tcb.snd_wnd = window;
+  tcb.snd_wnd_max = std::max(tcb.snd_wnd_max, window);
+  tcb.snd_wl1 = segment.seq;
+  tcb.snd_wl2 = segment.ack;
+  if (opened && tcb.retransmit == Retransmit::kWindowProbe) {
+    tcb.retransmit = Retransmit::kNone;
+    tcb.retransmit_at = Tick();
+    tcb.retries = 0;
+    Touch(tcb);
+  }
+}
+
+// The peer has everything that was sent, and knows that it was all.
+void EngineCore::AckOfFin(Tcb& tcb) {
+  switch (tcb.state) {
+    case State::kFinWait1:
+      tcb.state = State::kFinWait2;
+      break;
+    case State::kClosing:
+      EnterTimeWait(tcb, /*fin_wait_2=*/false);
+      break;
+    case State::kLastAck:
+      End(tcb, 0);
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace weft::tcp

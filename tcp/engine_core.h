@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// EngineCore: the inside of an Engine. Its parts are files by concern:
+//
+//   engine_core.cc      connections: made, found, ended
+//   listeners.cc        who listens, how much waits
+//   connect.cc          active opens, ephemeral ports
+//   receive.cc          bursts, to whom a segment belongs
+//   listen_input.cc     SYNs and cookies (RFC 9293, 3.10.7.2)
+//   syn_sent_input.cc   3.10.7.3
+//   segment_input.cc    3.10.7.4: sequence numbers, RST, SYN
+//   ack_input.cc        3.10.7.4: ACK
+//   data_input.cc       3.10.7.4: data and FIN
+//   time_wait_input.cc  TIME-WAIT, and FIN-WAIT-2 without a user
+//   output.cc           what to send, and when
+//   build_segment.cc    how it looks
+//   timers.cc           what is due: retransmission, probes, delayed acknowledgements, keepalive
+//   close.cc            ends
+//   path_mtu.cc         ICMP
+//   streams.cc          reading and writing
+//   stream_info.cc      options and information
+//   events.cc           what users are told
+#ifndef WEFT_TCP_ENGINE_CORE_H_
+#define WEFT_TCP_ENGINE_CORE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "weft/core/buffer.h"
+#include "weft/core/prng.h"
+#include "weft/netstack/icmp_errors.h"
+#include "weft/netstack/segment_handler.h"
+#include "weft/netstack/token_bucket.h"
+#include "weft/netstack/wire/tcp.h"
+#include "weft/tcp/block_pool.h"
+#include "weft/tcp/connection_table.h"
+#include "weft/tcp/engine.h"
+#include "weft/tcp/options.h"
+#include "weft/tcp/secret.h"
+#include "weft/tcp/segment_options.h"
+#include "weft/tcp/tcb.h"
+#include "weft/tcp/tcb_slab.h"
+#include "weft/tcp/tcp_stats.h"
+#include "weft/tcp/time_wait.h"
+
+namespace weft::tcp {
+
+// A segment that has arrived, taken apart.
+struct Segment {
+  Flow flow;  // as we see it: local is the destination
+  uint32_t hash = 0;
+  Seq seq;
+  Seq ack;
+  uint8_t flags = 0;
+  uint8_t ecn = 0;       // of the IP header
+  uint16_t window = 0;   // as it stands there
+  uint32_t length = 0;   // of the payload
+  size_t header_bytes = 0;
+  SegmentOptions options;
+  // Of a SYN that takes over a flow at rest: the answer's number is above it (RFC 6191, 2).
+  bool takes_over = false;
+  Seq isn_above;
+  Buffer* buffer = nullptr;  // from the header on; moved out when something takes it
+
+  bool has(uint8_t flag) const { return (flags & flag) != 0; }
+  // Behind what it takes of the sequence space.
+  Seq end() const {
+    return seq + length + (has(netstack::kTcpSyn) ? 1 : 0) + (has(netstack::kTcpFin) ? 1 : 0);
+  }
+};
+
+struct Listener {
+  netstack::IpAddress local;
+  uint16_t port = 0;
+  bool open = false;
+  uint32_t backlog = 0;
+  uint32_t waiting = 0;    // established, kAccepted not taken
+  uint32_t half_open = 0;  // SYN-RECEIVED
+  int64_t overflowed_ns = INT64_MIN / 2;  // when a cookie was sent last
+};
+
+class EngineCore {
+ public:
+  EngineCore(const Options& options, const World& world, const CongestionAlgorithm* algorithm);
+  ~EngineCore();
+
+  // --- receive.cc
+  void Receive(absl::Span<netstack::ReceivedSegment> burst, int64_t now_ns);
+  void Reject(absl::Span<netstack::ReceivedSegment> burst, int64_t now_ns);
+
+  // --- path_mtu.cc
+  bool OnIcmpError(const netstack::IcmpErrorReport& report, int64_t now_ns);
+  void OnPathMtu(const netstack::IpAddress& remote, size_t mtu, int64_t now_ns);
+
+  // --- output.cc
+  absl::Span<netstack::OutgoingSegment> pending() {
+    return absl::MakeSpan(outbox_).subspan(outbox_begin_);
+  }
+  void Sent(size_t n, int64_t now_ns);
+  void Flush(int64_t now_ns);
+
+  // --- listeners.cc, connect.cc
+  absl::StatusOr<uint16_t> Listen(const netstack::IpAddress& local, uint16_t port, int backlog);
+  absl::Status StopListening(const netstack::IpAddress& local, uint16_t port);
+  absl::StatusOr<StreamId> Connect(const Flow& flow, int64_t now_ns);
+
+  // --- streams.cc
+  absl::Span<const uint8_t> ReadView(StreamId stream) const;
+  void Consume(StreamId stream, size_t n, int64_t now_ns);
+  absl::Span<uint8_t> Reserve(StreamId stream, size_t wanted);
+  void Commit(StreamId stream, size_t n, int64_t now_ns);
+  bool SendBuffer(StreamId stream, Buffer* buffer, int64_t now_ns);
+
+  // --- close.cc
+  void CloseWrite(StreamId stream, int64_t now_ns);
+  void Close(StreamId stream, int64_t now_ns);
+  void Abort(StreamId stream, int64_t now_ns);
+
+  // --- stream_info.cc
+  absl::Status SetOptions(StreamId stream, const StreamOptions& options, int64_t now_ns);
+  absl::StatusOr<StreamInfo> Info(StreamId stream, int64_t now_ns) const;
+  absl::StatusOr<Flow> FlowOf(StreamId stream) const;
+  void ForEach(int64_t now_ns,
+               absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> visit) const;
+  void ForEachListener(
+      absl::FunctionRef<void(const netstack::IpAddress&, uint16_t, int, int)> visit) const;
+
+  // --- events.cc
+  size_t TakeEvents(absl::Span<StreamEvent> events);
+  bool has_events() const { return first_event_ != Tcb::kNone; }
+
+  const TcpStats& stats() const { return stats_; }
+  const Options& options() const { return options_; }
+
+ private:
+  using State = Tcb::State;
+  using Retransmit = Tcb::Retransmit;
+
+  // Intervals at which answers to segments that may be forged are sent on one connection.
+  static constexpr int64_t kChallengeIntervalNs = 500'000'000;  // as Linux's
+  static constexpr uint8_t kQuickAcks = 16;
+  // Segments of one connection at a turn, when others wait, too.
+  static constexpr int kSegmentsATurn = 64;
+
+  enum class Sending { kDone, kMore, kBlocked };
+
+  // --- engine_core.cc
+  Tcb* Find(StreamId stream) const;
+  // A connection in the table, without a state; null at connections_max.
+  Tcb* NewTcb(const Flow& flow, uint32_t hash, int64_t now_ns);
+  // Sets what both sides have agreed on (RFC 9293, 3.7.1; RFC 7323; RFC 2018).
+  void Agree(Tcb& tcb, const SegmentOptions& peer, int64_t now_ns);
+  void SetMss(Tcb& tcb);
+  void Establish(Tcb& tcb, int64_t now_ns);
+  // The connection is over: it leaves the table and gives back what it holds. The user is told, if
+  // he knows of it, when everything was read or there was an error.
+  void End(Tcb& tcb, int error);
+  void Free(Tcb& tcb);
+  void LeaveTable(Tcb& tcb);
+  uint16_t MssOf(const netstack::IpAddress& remote, size_t mtu) const;
+  uint32_t TsNow(int64_t now_ns, uint32_t offset) const {
+    return static_cast<uint32_t>(now_ns / 1'000'000) + offset;
+  }
+
+  // --- buffers: engine_core.cc
+  ReceiveQueue::Room RoomToReceive();
+  bool MaySendMore(const Tcb& tcb) const;
+  void Hold(int64_t buffers) {
+    held_ += buffers;
+    stats_.buffers_held.Set(held_);
+  }
+  void NoteGap(Tcb& tcb);
+  void PruneGaps();
+  void FeedStarving();
+
+  // --- listeners.cc
+  Listener* FindListener(const netstack::IpAddress& local, uint16_t port, uint32_t* index);
+  void LeaveListener(Tcb& tcb);
+
+  // --- input
+  bool Take(const netstack::ReceivedSegment& received, Segment* segment);
+  bool Dispatch(Segment& segment);
+  void ListenInput(uint32_t index, Segment& segment);
+  void SynInput(uint32_t index, Segment& segment);
+  bool IsCookie(uint32_t index, const Segment& segment) const;
+  bool CookieInput(uint32_t index, Segment& segment);
+  void SynSentInput(Tcb& tcb, Segment& segment);
+  void SegmentInput(Tcb& tcb, Segment& segment);
+  bool CheckSequence(Tcb& tcb, const Segment& segment);
+  bool CheckPaws(Tcb& tcb, const Segment& segment);
+  bool ResetInput(Tcb& tcb, const Segment& segment);
+  bool SynReceivedInput(Tcb& tcb, Segment& segment);
+  bool AckInput(Tcb& tcb, const Segment& segment);
+  void UpdateWindow(Tcb& tcb, const Segment& segment);
+  void AckOfFin(Tcb& tcb);
+  void DataInput(Tcb& tcb, Segment& segment);
+  void ScheduleAck(Tcb& tcb, const ReceiveQueue::Added& added);
+  void MeasureRoundTrip(Tcb& tcb, const Segment& segment);
+  void EcnInput(Tcb& tcb, const Segment& segment);
+  void FinInput(Tcb& tcb);
+  bool TimeWaitInput(uint32_t index, Segment& segment);
+  void Challenge(Tcb& tcb);
+
+  // --- output.cc
+  Sender SenderOf(Tcb& tcb) {
+    return {tcb.send, tcb.rtt, tcb.congestion, loss_options_, tcb.mss};
+  }
+  void Touch(Tcb& tcb);  // it may have something to send
+  void Untouch(Tcb& tcb);
+  Sending Output(Tcb& tcb);
+  Sending OutputData(Tcb& tcb);
+  void SendPiece(Tcb& tcb, SendQueue::Piece piece);
+  // Of unsent data, what may be sent now as one segment: 0 if it has to wait.
+  uint32_t NextNewBytes(Tcb& tcb);
+  bool FinIsDue(const Tcb& tcb) const;
+  bool SendTailProbe(Tcb& tcb);
+  bool OutboxHasRoom() const { return outbox_.size() - outbox_begin_ < world_.outbox_segments; }
+  // For what is not of a connection: there is a little more room.
+  bool OutboxTakesOne() const {
+    return outbox_.size() - outbox_begin_ < world_.outbox_segments + kOutboxReserve;
+  }
+  static constexpr size_t kOutboxReserve = 64;
+
+  // --- build_segment.cc
+  // Segments of a connection; false when there was no buffer or no room.
+  bool SendSyn(Tcb& tcb);
+  bool SendAck(Tcb& tcb);
+  bool SendFin(Tcb& tcb);
+  // Repeats a byte that was acknowledged, so that the peer answers (RFC 9293, 3.8.4).
+  bool SendProbe(Tcb& tcb);
+  void SendResetOf(Tcb& tcb);
+  void SendData(Tcb& tcb, Buffer payload, Seq seq, uint32_t bytes, bool again);
+  bool SendControl(Tcb& tcb, Seq seq, uint8_t flags);
+  // Of no connection.
+  void SendResetFor(const Segment& segment);
+  bool SendPlain(const Flow& flow, netstack::TcpFields fields, const SegmentOptions& options);
+  bool SendCookie(const Segment& segment);
+  void FillOptions(Tcb& tcb, SegmentOptions* options);
+  void Acknowledged(Tcb& tcb);  // a segment that acknowledges everything has gone
+  void Put(const Flow& flow, Buffer segment, uint8_t ecn, uint8_t ttl, uint8_t dscp);
+  bool ChallengeAllowed();
+
+  // --- timers.cc
+  static void OnTimer(void* tcb, int64_t now_ns);
+  void OnDue(Tcb& tcb);
+  void OnLossTimer(Tcb& tcb);
+  void OnRetransmit(Tcb& tcb);
+  void OnHandshakeTimeout(Tcb& tcb);
+  void OnKeepalive(Tcb& tcb);
+  void Arm(Tcb& tcb);
+  void SetRetransmit(Tcb& tcb, Retransmit what);
+  // What of kFin, kWindowProbe and nothing it is now.
+  void UpdateRetransmit(Tcb& tcb);
+  int64_t Rto(const Tcb& tcb) const { return tcb.rtt.rto_ns(loss_options_.rtt, tcb.retries); }
+  bool GivenUp(const Tcb& tcb) const;
+  void StartKeepalive(Tcb& tcb);
+
+  // --- close.cc
+  void EnterTimeWait(Tcb& tcb, bool fin_wait_2);
+  void CloseIfDone(Tcb& tcb);
+
+  // --- events.cc
+  void Raise(Tcb& tcb, Tcb::Event event);
+  void RaiseWritable(Tcb& tcb);
+  void FreeTaken();
+
+  StreamInfo InfoOf(const Tcb& tcb, int64_t now_ns) const;
+
+  const Options options_;
+  const World world_;
+  const CongestionAlgorithm* const algorithm_;
+  const Secret secret_;
+  const uint64_t table_secret_;
+  const LossOptions loss_options_;
+  const uint8_t window_scale_;
+  Prng random_;
+  int64_t now_ns_ = 0;  // of the call that is under way
+
+  TcpStats stats_;
+  BlockPool blocks_;
+  OutOfOrderPool out_of_order_;
+  TcbSlab slab_;
+  ConnectionTable table_;
+  TimeWaitTable time_wait_;
+  std::vector<Listener> listeners_;
+  absl::flat_hash_map<uint16_t, std::vector<uint32_t>> listeners_of_port_;
+  uint32_t port_counter_ = 0;
+
+  std::vector<netstack::OutgoingSegment> outbox_;
+  size_t outbox_begin_ = 0;
+  uint32_t first_output_ = Tcb::kNone;
+  uint32_t last_output_ = Tcb::kNone;
+  uint32_t first_event_ = Tcb::kNone;
+  uint32_t last_event_ = Tcb::kNone;
+  std::vector<uint32_t> taken_;     // kClosed was taken
+  std::vector<StreamId> gaps_;      // connections that may have gaps
+  size_t gaps_max_ = 64;            // when the list is looked through
+  std::vector<StreamId> starving_;  // that wait for buffers
+  int64_t held_ = 0;                // buffers with data
+  int64_t held_max_;
+
+  netstack::TokenBucket resets_;
+  int64_t challenge_second_ = -1;
+  uint32_t challenges_left_ = 0;
+};
+
+}  // namespace weft::tcp
+
+#endif  // WEFT_TCP_ENGINE_CORE_H_

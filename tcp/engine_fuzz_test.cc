@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A live connection whose peer says whatever it likes, with numbers near those that mean something:
+// nothing is lost, nothing is longer than it may be, and in the end all memory is back.
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "weft/core/buffer.h"
+#include "weft/core/bytes.h"
+#include "weft/core/timer_wheel.h"
+#include "weft/netstack/wire/tcp.h"
+#include "weft/tcp/engine.h"
+
+namespace weft::tcp {
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+constexpr size_t kMtu = 1500;
+
+void Check(bool holds) {
+  if (!holds) std::abort();
+}
+
+class Fuzzed {
+ public:
+  Fuzzed(const uint8_t* data, size_t size) : data_(data), left_(size) {
+    const uint8_t how = Byte();
+    Options options;
+    options.sack = (how & 1) != 0;
+    options.timestamps = (how & 2) != 0;
+    options.window_scaling = (how & 4) != 0;
+    options.ecn = (how & 8) != 0 ? EcnMode::kOn : EcnMode::kOff;
+    options.syn_cookies = (how & 16) != 0 ? SynCookieMode::kAlways : SynCookieMode::kAuto;
+    options.syn_backlog = 3;
+    options.connections_max = 5;
+    options.receive_buffer_bytes = 8192;
+    options.receive_buffer_bytes_max = 32768;
+    options.send_buffer_bytes_max = 65536;
+    World world;
+    world.timers = &wheel_;
+    world.pool = &pool_;
+    world.secret = 7;
+    world.mtu = kMtu;
+    world.outbox_segments = 16;
+    engine_ = *Engine::Create(options, world);
+    Check(engine_->Listen(us_, 80, 4).ok());
+    if ((how & 32) != 0) {
+      const auto stream = engine_->Connect({us_, peer_, 1234, 5000}, now_ns_);
+      Check(stream.ok());
+      stream_ = *stream;
+      our_port_ = 1234;
+    }
+    Turn();
+  }
+
+  void Run() {
+    while (left_ > 0) {
+      switch (Byte() % 12) {
+        case 0:
+          Pass(Byte() * 10 * kMs);
+          break;
+        case 1:
+          Pass(Byte() * 1000 * kMs);
+          break;
+        case 2:
+          Write(Byte() * size_t{32});
+          break;
+        case 3:
+          Read();
+          break;
+        case 4:
+          End(Byte());
+          break;
+        case 5:
+          engine_->OnPathMtu(peer_, 500 + Byte() * size_t{4}, now_ns_);
+          break;
+        case 6:
+          Report();
+          break;
+        default:
+          Say();
+      }
+      Turn();
+    }
+    Pass(4'000'000 * kMs);
+    const TcpStats& stats = engine_->stats();
+    Check(stats.buffers_held.value() >= 0);
+    engine_.reset();
+    Check(wheel_.size() == 0);
+    Check(pool_.available() == pool_.count());
+  }
+
+ private:
+  uint8_t Byte() {
+    if (left_ == 0) return 0;
+    --left_;
+    return *data_++;
+  }
+  int32_t Near() { return static_cast<int8_t>(Byte()) * (Byte() % 4 == 0 ? 700 : 1); }
+
+  void Say() {
+    Buffer buffer = pool_.Allocate();
+    if (!buffer) return;
+    netstack::TcpFields fields;
+    fields.source_port = 5000;
+    fields.destination_port = our_port_;
+    fields.flags = Byte();
+    fields.sequence = peer_next_ + static_cast<uint32_t>(Near());
+    fields.acknowledgment = our_next_ + static_cast<uint32_t>(Near());
+    fields.window = static_cast<uint16_t>(Byte() * 257);
+    const size_t payload = Byte() % 2 == 0 ? 0 : Byte() * size_t{5};
+    const size_t options = Byte() % 11 * size_t{4};
+    fields.header_bytes = netstack::kTcpHeaderBytes + options;
+    fields.Write(buffer.Append(netstack::kTcpHeaderBytes));
+    uint8_t* out = buffer.Append(options);
+    for (size_t i = 0; i < options; ++i) out[i] = Byte();
+    std::memset(buffer.Append(payload), 'p', payload);
+    netstack::ReceivedSegment segment;
+    segment.buffer = std::move(buffer);
+    segment.source = peer_;
+    segment.destination = us_;
+    segment.ecn = Byte() % 4;
+    engine_->Receive({&segment, 1}, now_ns_);
+    if (segment.buffer) engine_->Reject({&segment, 1}, now_ns_);
+  }
+
+  void Report() {
+    netstack::IcmpErrorReport report;
+    report.kind = static_cast<netstack::IcmpErrorReport::Kind>(Byte() % 7);
+    report.source = us_;
+    report.destination = peer_;
+    report.source_port = our_port_;
+    report.destination_port = 5000;
+    report.tcp_sequence = our_next_ + static_cast<uint32_t>(Near());
+    engine_->OnIcmpError(report, now_ns_);
+  }
+
+  void Write(size_t n) {
+    while (n > 0) {
+      const auto room = engine_->Reserve(stream_, n);
+      if (room.empty()) return;
+      std::memset(room.data(), 'w', room.size());
+      engine_->Commit(stream_, room.size(), now_ns_);
+      n -= room.size();
+    }
+  }
+  void Read() {
+    for (auto view = engine_->ReadView(stream_); !view.empty();
+         view = engine_->ReadView(stream_)) {
+      engine_->Consume(stream_, view.size(), now_ns_);
+    }
+  }
+  void End(uint8_t how) {
+    if (how % 3 == 0) engine_->CloseWrite(stream_, now_ns_);
+    if (how % 3 == 1) engine_->Close(stream_, now_ns_);
+    if (how % 3 == 2) engine_->Abort(stream_, now_ns_);
+  }
+
+  void Pass(int64_t ns) {
+    const int64_t until_ns = now_ns_ + ns;
+    while (wheel_.NextDeadlineNs() <= until_ns) {
+      now_ns_ = std::max(now_ns_, wheel_.NextDeadlineNs());
+      wheel_.Advance(now_ns_);
+      Turn();
+    }
+    now_ns_ = until_ns;
+  }
+
+  void Turn() {
+    engine_->Flush(now_ns_);
+    while (!engine_->pending().empty()) {
+      const auto pending = engine_->pending();
+      for (netstack::OutgoingSegment& segment : pending) {
+        netstack::TcpView view;
+        Check(netstack::TcpView::Parse(segment.buffer.bytes(), &view));
+        Check(segment.buffer.size() + 20 <= kMtu);
+        our_next_ = view.sequence() + view.sequence_bytes();
+        if ((view.flags() & netstack::kTcpAck) != 0) peer_next_ = view.acknowledgment();
+        segment.buffer.Reset();
+      }
+      engine_->Sent(pending.size(), now_ns_);
+    }
+    StreamEvent event;
+    while (engine_->TakeEvents({&event, 1}) > 0) {
+      if (event.kind == StreamEvent::Kind::kAccepted) stream_ = event.stream;
+    }
+  }
+
+  const uint8_t* data_;
+  size_t left_;
+  const netstack::IpAddress us_ = netstack::IpAddress::V4(0x0a000001);
+  const netstack::IpAddress peer_ = netstack::IpAddress::V4(0x0a000002);
+  int64_t now_ns_ = 1'000'000 * kMs;
+  TimerWheel wheel_{now_ns_};
+  BufferPool pool_{{.count = 256}};
+  std::unique_ptr<Engine> engine_;
+  StreamId stream_;
+  uint16_t our_port_ = 80;
+  uint32_t our_next_ = 0;   // behind what the engine said last
+  uint32_t peer_next_ = 1;  // what it wants to hear
+};
+
+}  // namespace
+}  // namespace weft::tcp
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size > 4096) return 0;
+  weft::tcp::Fuzzed(data, size).Run();
+  return 0;
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What users are told. A connection keeps its events as bits, in the order in which they are told,
+// so that they take no memory and none is lost.
+#include <bit>
+
+#include "weft/tcp/engine_core.h"
+
+namespace weft::tcp {
+
+void EngineCore::Raise(Tcb& tcb, Tcb::Event event) {
+  if (tcb.closed_told) return;
+  tcb.closed_told = event == Tcb::kClosed;
+  tcb.events |= event;
+  if (tcb.in_events) return;
+  tcb.in_events = true;
+  tcb.next_event = Tcb::kNone;
+  if (last_event_ == Tcb::kNone) {
+    first_event_ = tcb.index;
+  } else {
+    slab_.At(last_event_)->next_event = tcb.index;
+  }
+  last_event_ = tcb.index;
+}
+
+// There is room again, and somebody has asked.
+void EngineCore::RaiseWritable(Tcb& tcb) {
+  if (!tcb.wants_room || !tcb.can_write()) return;
+  // Not for a little: the writer would come again and again.
+  const uint32_t held = tcb.send.bytes();
+  if (held >= tcb.send_limit_bytes - tcb.send_limit_bytes / 4 || !MaySendMore(tcb)) return;
+  tcb.wants_room = false;
+  Raise(tcb, Tcb::kWritable);
+}
+
+size_t EngineCore::TakeEvents(absl::Span<StreamEvent> events) {
+  using Kind = StreamEvent::Kind;
+  static constexpr Kind kKinds[] = {Kind::kAccepted, Kind::kConnected,    Kind::kReadable,
+                                    Kind::kWritable, Kind::kRemoteClosed, Kind::kClosed};
+  FreeTaken();
+  size_t count = 0;
+  while (first_event_ != Tcb::kNone && count < events.size()) {
+    Tcb& tcb = *slab_.At(first_event_);
+    while (tcb.events != 0 && count < events.size()) {
+      const int bit = std::countr_zero(tcb.events);
+      tcb.events &= static_cast<uint8_t>(tcb.events - 1);
+      const Kind kind = kKinds[bit];
+      events[count++] = {kind, TcbSlab::IdOf(tcb), kind == Kind::kClosed ? tcb.error : 0};
+      if (kind == Kind::kAccepted) LeaveListener(tcb);
+      if (kind == Kind::kClosed) taken_.push_back(tcb.index);
+    }
+    if (tcb.events != 0) break;
+    tcb.in_events = false;
+    first_event_ = tcb.next_event;
+    if (first_event_ == Tcb::kNone) last_event_ = Tcb::kNone;
+  }
+  return count;
+}
+
+// The user has been told that they are closed, and has had the time to act on what came before.
+void EngineCore::FreeTaken() {
+  for (const uint32_t index : taken_) Free(*slab_.At(index));
+  taken_.clear();
+}
+
+}  // namespace weft::tcp

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What connections cost, and what happens when there is no more.
+#include <cstdlib>
+#include <new>
+
+#include "gtest/gtest.h"
+#include "weft/tcp/engine_fixture.h"
+
+namespace {
+
+// Bytes asked of the heap and not given back.
+int64_t live_bytes = 0;
+
+}  // namespace
+
+[[gnu::noinline]] void* operator new(size_t bytes) {
+  auto* block = static_cast<size_t*>(std::malloc(bytes + 16));
+  if (block == nullptr) throw std::bad_alloc();
+  *block = bytes;
+  live_bytes += static_cast<int64_t>(bytes);
+  return reinterpret_cast<char*>(block) + 16;
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept {
+  if (p == nullptr) return;
+  auto* block = reinterpret_cast<size_t*>(static_cast<char*>(p) - 16);
+  live_bytes -= static_cast<int64_t>(*block);
+  std::free(block);
+}
+void operator delete(void* p, size_t) noexcept { operator delete(p); }
+
+namespace weft::tcp {
+namespace {
+
+class MemoryTest : public DialogueTest {
+ protected:
+  // Peers at as many addresses.
+  void Open(uint32_t count) {
+    for (uint32_t i = 0; i < count; ++i) {
+      peer_ = netstack::IpAddress::V4(0x0b000000 + i);
+      Say("S 0 mss=1460 sackok ts=1 ws=7");
+      Hear();
+      Say("A 1 ack 1 ts=2");
+      ASSERT_EQ(Event(), "accepted");
+    }
+  }
+};
+
+TEST_F(MemoryTest, AnIdleConnectionTakes512BytesAtMost) {
+  EXPECT_LE(Engine::BytesOfIdleConnection(), 512u);
+  constexpr uint32_t kConnections = 20'000;
+  Listen(1);
+  Open(64);
+  const int64_t before = live_bytes;
+  for (uint32_t i = 64; i < kConnections; ++i) {
+    peer_ = netstack::IpAddress::V4(0x0b000000 + i);
+    Say("S 0 mss=1460 sackok ts=1 ws=7");
+    Hear();
+    Say("A 1 ack 1 ts=2");
+    ASSERT_EQ(Event(), "accepted");
+    // It has talked, and is idle again.
+    Say("PA 1+100 ack 1 ts=3");
+    ASSERT_EQ(Event(), "readable");
+    Read();
+    Write(100);
+    Forget();
+    Say("A 101 ack 101 ts=4");
+  }
+  Pass(700 * kS);
+  const int64_t each = (live_bytes - before) / (kConnections - 64);
+  RecordProperty("bytes", static_cast<int>(each));
+  EXPECT_LE(each, 512 + 8);  // and blocks kept for whoever talks next
+  EXPECT_EQ(pool_->available(), pool_->count());
+  EXPECT_EQ(wheel_->size(), 0u);
+}
+
+TEST_F(MemoryTest, DataOutOfOrderIsTheFirstToGo) {
+  buffers_ = 256;
+  options_.buffers_percent_max = 50;
+  options_.out_of_order_ranges_max = 4096;
+  Start();
+  Accept("mss=1460 sackok");
+  // Beyond a gap, more than the engine may hold.
+  for (uint32_t i = 1; i < 200; i += 2) Say(absl::StrCat("A ", 1 + i * 600, "+600 ack 1"));
+  EXPECT_LE(engine_->stats().buffers_held.value(), 128);
+  Forget();
+  const auto opened = engine_->stats().out_of_order_dropped.value();
+  EXPECT_GT(opened + engine_->stats().out_of_window, 0u);
+  Say("A 1+600 ack 1");
+  EXPECT_EQ(Read(), Text(1, 1200));
+  Abort();
+  Forget();
+}
+
+TEST_F(MemoryTest, AReaderThatIsShortOfBuffersGetsOn) {
+  buffers_ = 64;
+  options_.buffers_percent_max = 25;
+  Start();
+  Accept("mss=1000");
+  uint32_t at = 1;
+  std::string all;
+  for (int i = 0; i < 400 && all.size() < 50'000; ++i) {
+    Say(absl::StrCat("A ", at, "+1000 ack 1"));
+    for (std::string line = Hear(); !line.empty(); line = Hear()) {
+      at = static_cast<uint32_t>(last_.ack - peer_isn_);
+    }
+    if (i % 20 == 19) all += Read();
+    Forget();
+  }
+  EXPECT_GE(all.size(), 50'000u);
+  EXPECT_EQ(all, Text(1, static_cast<uint32_t>(all.size())));
+  EXPECT_GT(engine_->stats().window_dropped, 0u);
+}
+
+TEST_F(MemoryTest, AWriterThatIsShortOfBuffersIsToldLater) {
+  buffers_ = 64;
+  options_.buffers_percent_max = 25;
+  Start();
+  Accept("mss=1000");
+  const size_t first = Write(100'000);
+  EXPECT_LT(first, 100'000u);
+  EXPECT_EQ(Event(), "");
+  for (int i = 0; i < 20; ++i) {
+    uint32_t next = 0;
+    while (!outbox_.empty()) {
+      Hear();
+      next = static_cast<uint32_t>(last_.seq - our_isn_) +
+             static_cast<uint32_t>(last_.payload.size());
+    }
+    if (next > 0) Say(absl::StrCat("A 1 ack ", next));
+  }
+  EXPECT_EQ(Event(), "writable");
+  EXPECT_GT(Write(5000), 0u);
+  Abort();
+  Forget();
+}
+
+}  // namespace
+}  // namespace weft::tcp

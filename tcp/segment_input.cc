@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Segments to a connection (RFC 9293, 3.10.7.4), in the order of the RFC's steps.
+#include <algorithm>
+#include <cerrno>
+
+#include "weft/tcp/engine_core.h"
+
+namespace weft::tcp {
+
+using netstack::kTcpAck;
+using netstack::kTcpFin;
+using netstack::kTcpReset;
+using netstack::kTcpSyn;
+
+namespace {
+
+// A timestamp that is older says nothing any more (RFC 7323, 5.5).
+constexpr uint32_t kTimestampLifeS = 24 * 24 * 3600;
+
+}  // namespace
+
+void EngineCore::SegmentInput(Tcb& tcb, Segment& segment) {
+  if (tcb.is(State::kSynReceived) && segment.has(kTcpSyn) && segment.seq == tcb.irs) {
+    if (!segment.has(kTcpAck)) {
+      // The peer has not heard our answer.
+      tcb.syn_due = true;
+      Touch(tcb);
+      return;
+    }
+    // The answer to our SYN while we have answered its: as an ACK of it (RFC 9293, 3.5, figure 7).
+    segment.flags &= static_cast<uint8_t>(~kTcpSyn);
+    segment.seq += 1;
+  }
+  if (!CheckPaws(tcb, segment)) return;
+  if (!CheckSequence(tcb, segment)) return;
+  if (segment.has(kTcpReset)) {
+    ResetInput(tcb, segment);
+    return;
+  }
+  if (segment.has(kTcpSyn)) {
+    // RFC 5961, 4: whatever its number. An honest peer that has restarted answers by a reset.
+    Challenge(tcb);
+    return;
+  }
+  if (!segment.has(kTcpAck)) {
+    ++stats_.no_ack;
+    return;
+  }
+  tcb.last_received = Tick::AtMost(now_ns_);
+  tcb.keepalive_sent = 0;
+  if (tcb.is(State::kSynReceived) && !SynReceivedInput(tcb, segment)) return;
+  // RFC 7323, 4.3: of what begins before, or at, the last acknowledgement that was sent.
+  if (tcb.timestamps && segment.options.has_timestamps && segment.seq <= tcb.last_ack_sent) {
+    tcb.ts_recent = segment.options.timestamp_value;
+    tcb.ts_recent_s = static_cast<uint32_t>(now_ns_ / 1'000'000'000);
+  }
+  if (!AckInput(tcb, segment)) return;
+  if (segment.length > 0 || segment.has(kTcpFin)) DataInput(tcb, segment);
+  // Without a user, the rest needs little.
+  if (tcb.is(State::kFinWait2) && tcb.user_closed) EnterTimeWait(tcb, /*fin_wait_2=*/true);
+}
+
+// "First, check sequence number". False: it is of no use, and was answered if it has to be.
+bool EngineCore::CheckSequence(Tcb& tcb, const Segment& segment) {
+  const Seq next = tcb.receive.next();
+  const Seq edge = std::max(tcb.receive.edge(), next, [](Seq a, Seq b) { return a < b; });
+  // A little more is let through than the RFC's table has: what ends at RCV.NXT, and what begins at
+  // the edge, so that acknowledgements count while the window is closed ("special allowance should
+  // be made to accept valid ACKs and RSTs").
+  if (segment.end() >= next && segment.seq <= edge) {
+    // Of old data the acknowledgement is sent again, as the peer may not have heard it.
+    const bool old = segment.end() == next && segment.end() != segment.seq;
+    if (!old) return true;
+    if (segment.length > 0) tcb.receive.NoteDuplicate(segment.seq, segment.seq + segment.length);
+    ++stats_.duplicate_data;
+    if (segment.has(kTcpReset)) return false;
+    tcb.ack_now = true;
+    Touch(tcb);
+    // What it acknowledges may be news.
+    if (tcb.synchronized() && segment.has(kTcpAck) && !segment.has(kTcpSyn)) {
+      tcb.last_received = Tick::AtMost(now_ns_);
+      AckInput(tcb, segment);
+    }
+    return false;
+  }
+  ++stats_.out_of_window;
+  if (segment.has(kTcpReset)) return false;
+  if (segment.length > 0 && segment.seq < next) {
+    tcb.receive.NoteDuplicate(segment.seq, segment.seq + segment.length);
+    ++stats_.duplicate_data;
+    tcb.ack_now = true;  // data that came twice
+    Touch(tcb);
+    return false;
+  }
+  // A probe (RFC 9293, 3.8.4), or a forgery: two engines must not answer each other for ever.
+  Challenge(tcb);
+  return false;
+}
+
+// Protection against wrapped sequence numbers (RFC 7323, 5).
+bool EngineCore::CheckPaws(Tcb& tcb, const Segment& segment) {
+  if (!tcb.timestamps || segment.has(kTcpReset)) return true;
+  if (!segment.options.has_timestamps) {
+    // RFC 7323, 3.2. A SYN is looked at further: it is answered by a challenge in any case.
+    if (segment.has(kTcpSyn)) return true;
+    ++stats_.paws_dropped;
+    return false;
+  }
+  const auto age = static_cast<int32_t>(segment.options.timestamp_value - tcb.ts_recent);
+  if (age >= 0) return true;
+  const auto now_s = static_cast<uint32_t>(now_ns_ / 1'000'000'000);
+  if (now_s - tcb.ts_recent_s > kTimestampLifeS) return true;
+  ++stats_.paws_dropped;
+  if (segment.length > 0 || segment.has(kTcpFin)) {
+    tcb.receive.NoteDuplicate(segment.seq, segment.seq + segment.length);
+    if (tcb.synchronized()) {
+      tcb.ack_now = true;
+      Touch(tcb);
+    }
+  } else {
+    Challenge(tcb);
+  }
+  return false;
+}
+
+// "Second, check the RST bit", as RFC 5961, 3.2 has it. True: the connection is over.
+bool EngineCore::ResetInput(Tcb& tcb, const Segment& segment) {
+  if (segment.seq != tcb.receive.next()) {
+    Challenge(tcb);
+    return false;
+  }
+  ++stats_.resets_received;
+  if (tcb.is(State::kSynReceived)) {
+    // Of a passive open: back to LISTEN, and nobody is told. Of an active one: refused.
+    if (tcb.announced) ++stats_.connect_failures;
+    End(tcb, tcb.announced ? ECONNREFUSED : 0);
+    return true;
+  }
+  // When both sides have said everything there is nothing to complain of.
+  const bool over = (tcb.is(State::kClosing) || tcb.is(State::kLastAck)) && tcb.send.empty();
+  End(tcb, over ? 0 : ECONNRESET);
+  return true;
+}
+
+// "Fifth, check the ACK field", in SYN-RECEIVED. False: the segment is done with.
+bool EngineCore::SynReceivedInput(Tcb& tcb, Segment& segment) {
+  if (!(segment.ack > tcb.iss && segment.ack <= tcb.snd_nxt)) {
+    // It may be in answer to a cookie, sent for an earlier copy of the SYN: that is what the peer
+    // goes by.
+    const uint32_t listener = tcb.listener;
+    if (tcb.passive && IsCookie(listener, segment)) {
+      End(tcb, 0);
+      CookieInput(listener, segment);
+      return false;
+    }
+    ++stats_.bad_acks;
+    SendResetFor(segment);
+    return false;
+  }
+  if (tcb.passive) {
+    Listener& listener = listeners_[tcb.listener];
+    if (listener.waiting >= listener.backlog) {
+      // It stays half-open; our answer is sent again, and acknowledged again.
+      ++stats_.accept_overflows;
+      return false;
+    }
+    --listener.half_open;
+    stats_.half_open.Add(-1);
+    ++listener.waiting;
+    ++stats_.passive_opens;
+  }
+  const int64_t sent_ns = tcb.progress.ToNs(now_ns_);
+  tcb.snd_una = tcb.iss + 1;
+  tcb.snd_wl1 = segment.seq - 1;  // so that this segment's window counts
+  tcb.snd_wl2 = segment.ack;
+  Establish(tcb, now_ns_);
+  if (!tcb.retransmitted_syn) tcb.rtt.Add(loss_options_.rtt, now_ns_, now_ns_ - sent_ns);
+  const bool known = tcb.announced;
+  tcb.announced = true;
+  Raise(tcb, known ? Tcb::kConnected : Tcb::kAccepted);
+  // What the user has committed or ended meanwhile.
+  Touch(tcb);
+  Arm(tcb);
+  return true;
+}
+
+// An acknowledgement in answer to what may be forged (RFC 5961, 7), or out of turn (RFC 9293,
+// 3.10.7.4): not too often, for a connection and for all.
+void EngineCore::Challenge(Tcb& tcb) {
+  if (tcb.is(State::kSynReceived)) {
+    // The answer to the SYN says as much.
+    if (ChallengeAllowed()) {
+      tcb.syn_due = true;
+      Touch(tcb);
+    }
+    return;
+  }
+  const Tick now = Tick::AtMost(now_ns_);
+  const bool lately =
+      tcb.last_challenge && now.ToNs(now_ns_) - tcb.last_challenge.ToNs(now_ns_) <
+                                kChallengeIntervalNs;
+  if (lately || !ChallengeAllowed()) {
+    ++stats_.challenge_acks_limited;
+    return;
+  }
+  tcb.last_challenge = Tick::AtLeast(now_ns_);
+  ++stats_.challenge_acks;
+  tcb.ack_now = true;
+  Touch(tcb);
+}
+
+// The limit of a second is not told by the rate at which it is met: it is drawn anew each second
+// (what a fixed one gives away: Cao et al., "Off-Path TCP Exploits", USENIX Security 2016).
+bool EngineCore::ChallengeAllowed() {
+  const int64_t second = now_ns_ / 1'000'000'000;
+  if (second != challenge_second_) {
+    challenge_second_ = second;
+    const uint32_t limit = options_.challenge_acks_per_s;
+    challenges_left_ = limit / 2 + static_cast<uint32_t>(random_.Below(uint64_t{limit} + 1));
+  }
+  if (challenges_left_ == 0) return false;
+  --challenges_left_;
+  return true;
+}
+
+}  // namespace weft::tcp

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Two engines and a network that loses, doubles, delays and reorders what they say, for many seeds:
+// byte streams arrive as they were sent, no connection is ever stuck, and all memory is back at the
+// end. A failure names its seed; run it alone with --gtest_filter and WEFT_SEED=N.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "weft/core/prng.h"
+#include "weft/tcp/engine_fixture.h"
+
+namespace weft::tcp {
+namespace {
+
+struct Conditions {
+  double loss = 0;
+  double duplication = 0;
+  double reordering = 0;
+  int64_t delay_ns = 5 * kMs;
+  size_t mtu = 1500;
+  size_t buffers = 4096;
+  size_t outbox = 64;
+  size_t bytes_max = 200'000;
+  bool abrupt = false;  // some connections are aborted
+};
+
+// One side: an engine, its memory, and what its user does.
+struct Side {
+  // Of one stream.
+  struct Talk {
+    std::string out;  // what is to be sent
+    size_t written = 0;
+    std::string in;
+    bool write_closed = false;
+    bool remote_closed = false;
+    bool closed = false;
+    bool user_closed = false;
+    int error = 0;
+  };
+
+  Side(const Conditions& conditions, const Options& options, uint64_t secret, int64_t now_ns)
+      : wheel(now_ns), pool({.count = conditions.buffers}) {
+    World world;
+    world.timers = &wheel;
+    world.pool = &pool;
+    world.secret = secret;
+    world.mtu = conditions.mtu;
+    world.outbox_segments = conditions.outbox;
+    engine = *Engine::Create(options, world);
+  }
+
+  TimerWheel wheel;
+  BufferPool pool;
+  std::unique_ptr<Engine> engine;
+  std::map<uint64_t, Talk> talks;
+};
+
+class Simulation {
+ public:
+  Simulation(uint64_t seed, const Conditions& conditions, const Options& a, const Options& b)
+      : random_(seed), conditions_(conditions) {
+    sides_[0] = std::make_unique<Side>(conditions, a, seed + 1, now_ns_);
+    sides_[1] = std::make_unique<Side>(conditions, b, seed + 2, now_ns_);
+  }
+
+  void Run(int connections) {
+    ASSERT_TRUE(sides_[1]->engine->Listen(Ip(1), 80, 64).ok());
+    for (int i = 0; i < connections; ++i) {
+      const auto stream = sides_[0]->engine->Connect({Ip(0), Ip(1), 0, 80}, now_ns_);
+      ASSERT_TRUE(stream.ok()) << stream.status();
+      sides_[0]->talks[stream->value].out = RandomText();
+    }
+    const int64_t end_ns = now_ns_ + 4 * 3600 * kS;
+    while (!Done(connections)) {
+      ASSERT_LT(now_ns_, end_ns) << "stuck: " << Describe();
+      Step();
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+    Compare();
+    // Connections that rest are forgotten, and the network runs dry.
+    for (const int64_t until_ns = now_ns_ + 1300 * kS; now_ns_ < until_ns;) Step();
+    for (const auto& side : sides_) {
+      EXPECT_EQ(side->engine->stats().connections.value(), 0);
+      EXPECT_EQ(side->engine->stats().established.value(), 0);
+      EXPECT_EQ(side->engine->stats().half_open.value(), 0);
+      EXPECT_EQ(side->engine->stats().buffers_held.value(), 0);
+      EXPECT_EQ(side->pool.available(), side->pool.count());
+      EXPECT_EQ(side->wheel.size(), 0u);
+    }
+  }
+
+ private:
+  struct OnTheWay {
+    int to;
+    netstack::IpAddress source, destination;
+    uint8_t ecn;
+    std::string bytes;
+  };
+
+  static netstack::IpAddress Ip(int side) {
+    return netstack::IpAddress::V4(0x0a000001 + static_cast<uint32_t>(side));
+  }
+
+  std::string RandomText() {
+    std::string text(random_.Below(conditions_.bytes_max), '\0');
+    for (char& byte : text) byte = static_cast<char>(random_.Next());
+    return text;
+  }
+
+  // To the next thing that happens.
+  void Step() {
+    for (int side = 0; side < 2; ++side) Use(side);
+    for (int side = 0; side < 2; ++side) Collect(side);
+    int64_t next_ns = now_ns_ + 500 * kMs;
+    if (!network_.empty()) next_ns = std::min(next_ns, network_.begin()->first);
+    for (const auto& side : sides_) next_ns = std::min(next_ns, side->wheel.NextDeadlineNs());
+    now_ns_ = std::max(now_ns_, next_ns);
+    while (!network_.empty() && network_.begin()->first <= now_ns_) {
+      Deliver(network_.begin()->second);
+      network_.erase(network_.begin());
+    }
+    for (const auto& side : sides_) {
+      side->wheel.Advance(now_ns_);
+      side->engine->Flush(now_ns_);
+    }
+  }
+
+  void Collect(int from) {
+    Engine& engine = *sides_[from]->engine;
+    engine.Flush(now_ns_);
+    while (!engine.pending().empty()) {
+      // A device that takes some at a time.
+      auto pending = engine.pending();
+      pending = pending.first(std::min<size_t>(pending.size(), 1 + random_.Below(32)));
+      for (netstack::OutgoingSegment& segment : pending) {
+        ASSERT_LE(segment.buffer.size() + 20, conditions_.mtu);
+        OnTheWay way{1 - from, segment.source, segment.destination, segment.ecn,
+                     std::string(reinterpret_cast<const char*>(segment.buffer.data()),
+                                 segment.buffer.size())};
+        segment.buffer.Reset();
+        if (random_.Chance(conditions_.loss)) continue;
+        for (int copies = random_.Chance(conditions_.duplication) ? 2 : 1; copies > 0; --copies) {
+          int64_t at_ns = now_ns_ + conditions_.delay_ns;
+          if (random_.Chance(conditions_.reordering)) {
+            at_ns += static_cast<int64_t>(random_.Below(
+                static_cast<uint64_t>(4 * conditions_.delay_ns)));
+          }
+          network_.emplace(at_ns, way);
+        }
+      }
+      engine.Sent(pending.size(), now_ns_);
+    }
+  }
+
+  void Deliver(const OnTheWay& way) {
+    Side& side = *sides_[way.to];
+    netstack::ReceivedSegment segment;
+    segment.buffer = side.pool.Allocate();
+    if (!segment.buffer) return;  // the device has none: lost
+    std::memcpy(segment.buffer.Append(way.bytes.size()), way.bytes.data(), way.bytes.size());
+    segment.source = way.source;
+    segment.destination = way.destination;
+    segment.ecn = way.ecn;
+    side.engine->Receive({&segment, 1}, now_ns_);
+    if (segment.buffer) side.engine->Reject({&segment, 1}, now_ns_);
+  }
+
+  // What users do: read, write, end, as it comes.
+  void Use(int index) {
+    Side& side = *sides_[index];
+    StreamEvent events[8];
+    while (const size_t n = side.engine->TakeEvents(events)) {
+      for (const StreamEvent& event : absl::MakeSpan(events).first(n)) OnEvent(side, event);
+    }
+    for (auto& [value, talk] : side.talks) {
+      if (talk.closed || talk.user_closed) continue;
+      const StreamId stream{value};
+      if (random_.Chance(0.7)) Read(side, stream, talk);
+      if (random_.Chance(0.7)) Write(side, stream, talk);
+      if (conditions_.abrupt && random_.Chance(0.002)) {
+        side.engine->Abort(stream, now_ns_);
+        talk.user_closed = true;
+        aborted_ = true;
+      }
+    }
+  }
+
+  void OnEvent(Side& side, const StreamEvent& event) {
+    Side::Talk& talk = side.talks[event.stream.value];
+    ASSERT_FALSE(talk.closed) << "an event after kClosed";
+    switch (event.kind) {
+      case StreamEvent::Kind::kAccepted:
+        talk.out = RandomText();
+        break;
+      case StreamEvent::Kind::kRemoteClosed:
+        talk.remote_closed = true;
+        break;
+      case StreamEvent::Kind::kClosed:
+        Read(side, event.stream, talk);
+        talk.closed = true;
+        talk.error = event.error;
+        break;
+      default:
+        break;
+    }
+  }
+
+  void Read(Side& side, StreamId stream, Side::Talk& talk) {
+    for (;;) {
+      auto view = side.engine->ReadView(stream);
+      if (view.empty()) return;
+      const size_t n = 1 + random_.Below(view.size());
+      talk.in.append(reinterpret_cast<const char*>(view.data()), n);
+      side.engine->Consume(stream, n, now_ns_);
+      if (random_.Chance(0.05)) return;
+    }
+  }
+
+  void Write(Side& side, StreamId stream, Side::Talk& talk) {
+    while (talk.written < talk.out.size()) {
+      const size_t wanted =
+          std::min<size_t>(talk.out.size() - talk.written, 1 + random_.Below(5000));
+      const auto room = side.engine->Reserve(stream, wanted);
+      if (room.empty()) return;
+      std::memcpy(room.data(), talk.out.data() + talk.written, room.size());
+      side.engine->Commit(stream, room.size(), now_ns_);
+      talk.written += room.size();
+      if (random_.Chance(0.1)) return;
+    }
+    if (!talk.write_closed && side.engine->Info(stream, now_ns_).ok() &&
+        side.engine->Info(stream, now_ns_)->state >= StreamInfo::State::kEstablished) {
+      side.engine->CloseWrite(stream, now_ns_);
+      talk.write_closed = true;
+    }
+  }
+
+  bool Done(int connections) const {
+    for (const auto& side : sides_) {
+      if (side->talks.size() < static_cast<size_t>(connections) && !aborted_) return false;
+      for (const auto& [value, talk] : side->talks) {
+        if (!talk.closed) return false;
+      }
+    }
+    return true;
+  }
+
+  void Compare() {
+    if (aborted_) return;
+    // Streams find each other by what they say.
+    std::vector<std::string> said[2], heard[2];
+    for (int i = 0; i < 2; ++i) {
+      for (const auto& [value, talk] : sides_[i]->talks) {
+        EXPECT_EQ(talk.error, 0);
+        said[i].push_back(talk.out);
+        heard[1 - i].push_back(talk.in);
+      }
+    }
+    for (int i = 0; i < 2; ++i) {
+      std::sort(said[i].begin(), said[i].end());
+      std::sort(heard[i].begin(), heard[i].end());
+      EXPECT_TRUE(said[i] == heard[i]) << "what side " << i << " said did not arrive";
+    }
+  }
+
+  std::string Describe() {
+    std::string text;
+    for (int i = 0; i < 2; ++i) {
+      sides_[i]->engine->ForEach(now_ns_, [&](StreamId id, const Flow& flow,
+                                              const StreamInfo& info) {
+        absl::StrAppend(&text, "\nside ", i, " port ", flow.local_port, " ",
+                        StreamStateName(info.state), " unsent ", info.unsent_bytes, " unacked ",
+                        info.unacked_segments, " window ", info.send_window_bytes, " cwnd ",
+                        info.cwnd_bytes, " held ",
+                        sides_[i]->engine->stats().buffers_held.value(), " free ",
+                        sides_[i]->pool.available(), " id ", id.value);
+      });
+    }
+    return text;
+  }
+
+  Prng random_;
+  const Conditions conditions_;
+  int64_t now_ns_ = 1000 * kS;
+  std::unique_ptr<Side> sides_[2];
+  std::multimap<int64_t, OnTheWay> network_;
+  bool aborted_ = false;
+};
+
+class SimulationTest : public ::testing::Test {
+ protected:
+  // `vary` changes conditions and options by the seed.
+  template <typename F>
+  void RunSeeds(uint64_t count, int connections, F vary) {
+    uint64_t first = 1;
+    if (const char* one = std::getenv("WEFT_SEED")) {
+      first = std::strtoull(one, nullptr, 10);
+      count = 1;
+    }
+    for (uint64_t seed = first; seed < first + count; ++seed) {
+      SCOPED_TRACE(absl::StrCat("seed ", seed));
+      Prng random(seed * 1000);
+      Conditions conditions;
+      Options options[2];
+      // Longer than the longest row of losses: a side that has forgotten the connection resets the
+      // other.
+      options[0].time_wait_ns = options[1].time_wait_ns = 600 * kS;
+      vary(random, conditions, options);
+      Simulation simulation(seed, conditions, options[0], options[1]);
+      simulation.Run(connections);
+      if (HasFailure()) return;
+    }
+  }
+  static void VaryOptions(Prng& random, Options* options) {
+    for (int i = 0; i < 2; ++i) {
+      options[i].sack = random.Chance(0.7);
+      options[i].rack = random.Chance(0.7);
+      options[i].timestamps = random.Chance(0.7);
+      options[i].window_scaling = random.Chance(0.7);
+      options[i].ecn = random.Chance(0.5) ? EcnMode::kOn : EcnMode::kPassive;
+      options[i].nagle = random.Chance(0.5);
+      options[i].receive_buffer_bytes = 4096 << random.Below(6);
+      options[i].receive_buffer_bytes_max = options[i].receive_buffer_bytes * 4;
+      options[i].send_buffer_bytes_max = 4096 << random.Below(8);
+      static constexpr const char* kNames[] = {"cubic", "new_reno", "dctcp"};
+      options[i].congestion_control = kNames[random.Below(3)];
+    }
+  }
+};
+
+TEST_F(SimulationTest, GoodNetwork) {
+  RunSeeds(20, 4, [](Prng&, Conditions&, Options*) {});
+}
+
+TEST_F(SimulationTest, AllFaults) {
+  RunSeeds(150, 3, [](Prng& random, Conditions& conditions, Options* options) {
+    conditions.loss = random.Unit() * 0.15;
+    conditions.duplication = random.Unit() * 0.1;
+    conditions.reordering = random.Unit() * 0.3;
+    conditions.delay_ns = static_cast<int64_t>(100'000 + random.Below(50'000'000));
+    conditions.mtu = 576 + random.Below(925);
+    conditions.outbox = 1 + random.Below(64);
+    conditions.bytes_max = 60'000;
+    VaryOptions(random, options);
+  });
+}
+
+TEST_F(SimulationTest, ShortOfBuffers) {
+  RunSeeds(60, 6, [](Prng& random, Conditions& conditions, Options* options) {
+    conditions.loss = random.Unit() * 0.05;
+    conditions.reordering = random.Unit() * 0.3;
+    conditions.buffers = 64 + random.Below(64);
+    conditions.outbox = 1 + random.Below(16);
+    conditions.bytes_max = 60'000;
+    VaryOptions(random, options);
+  });
+}
+
+// In order: an acknowledgement that comes after the end of its connection begins another one, as
+// cookies cannot tell.
+TEST_F(SimulationTest, CookiesAndShortBacklogs) {
+  RunSeeds(60, 8, [](Prng& random, Conditions& conditions, Options* options) {
+    conditions.loss = random.Unit() * 0.1;
+    conditions.bytes_max = 5'000;
+    VaryOptions(random, options);
+    options[1].syn_backlog = 2;
+    options[1].syn_cookies = random.Chance(0.5) ? SynCookieMode::kAlways : SynCookieMode::kAuto;
+  });
+}
+
+TEST_F(SimulationTest, Aborts) {
+  RunSeeds(100, 4, [](Prng& random, Conditions& conditions, Options* options) {
+    conditions.loss = random.Unit() * 0.1;
+    conditions.reordering = random.Unit() * 0.2;
+    conditions.abrupt = true;
+    conditions.bytes_max = 60'000;
+    options[0].keepalive = options[1].keepalive = {.all = true, .idle_s = 60, .interval_s = 10};
+    VaryOptions(random, options);
+  });
+}
+
+}  // namespace
+}  // namespace weft::tcp

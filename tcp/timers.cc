@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is due. Each connection has one timer, for the earliest of its deadlines; one that moves
+// later leaves the timer where it is, which then fires early and is armed anew.
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "weft/tcp/engine_core.h"
+
+namespace weft::tcp {
+namespace {
+
+constexpr int64_t kNsPerMs = 1'000'000;
+constexpr int64_t kNsPerS = 1'000'000'000;
+constexpr uint8_t kRetriesMax = 30;  // what counts for the backoff
+
+}  // namespace
+
+void EngineCore::Arm(Tcb& tcb) {
+  int64_t earliest_ns = tcb.loss.deadline_ns(tcb.send);
+  for (const Tick tick : {tcb.retransmit_at, tcb.ack_at, tcb.keepalive_at}) {
+    if (tick) earliest_ns = std::min(earliest_ns, tick.ToNs(now_ns_));
+  }
+  if (earliest_ns == TimerWheel::kNever) return;
+  if (tcb.timer.armed() && tcb.timer.deadline_ns() <= earliest_ns) return;
+  world_.timers->Schedule(tcb.timer, earliest_ns);
+}
+
+void EngineCore::OnTimer(void* self, int64_t now_ns) {
+  Tcb& tcb = *static_cast<Tcb*>(self);
+  EngineCore& core = *tcb.core;
+  core.now_ns_ = now_ns;
+  core.OnDue(tcb);
+}
+
+void EngineCore::OnDue(Tcb& tcb) {
+  const auto due = [&](Tick tick) { return tick && tick.ToNs(now_ns_) <= now_ns_; };
+  if (due(tcb.ack_at)) {
+    tcb.ack_at = Tick();
+    tcb.ack_now = tcb.synchronized();
+    ++stats_.delayed_acks;
+    Touch(tcb);
+  }
+  if (due(tcb.keepalive_at)) {
+    OnKeepalive(tcb);
+    if (tcb.is(State::kClosed)) return;
+  }
+  if (tcb.loss.deadline_ns(tcb.send) <= now_ns_) {
+    OnLossTimer(tcb);
+    if (tcb.is(State::kClosed)) return;
+  }
+  if (due(tcb.retransmit_at)) {
+    if (tcb.retransmit == Retransmit::kHandshake) {
+      OnHandshakeTimeout(tcb);  // which may be its end
+      return;
+    }
+    OnRetransmit(tcb);
+    if (tcb.is(State::kClosed)) return;
+  }
+  Arm(tcb);
+}
+
+// RFC 9293, 3.8.3: R2 is a time here, as RFC 5482 has it, not a number of retransmissions.
+bool EngineCore::GivenUp(const Tcb& tcb) const {
+  return now_ns_ - tcb.progress.ToNs(now_ns_) >= int64_t{tcb.user_timeout_ms} * kNsPerMs;
+}
+
+void EngineCore::OnLossTimer(Tcb& tcb) {
+  const LossDetection::Action action = tcb.loss.OnTimer(SenderOf(tcb), now_ns_);
+  switch (action) {
+    case LossDetection::Action::kNone:
+      break;
+    case LossDetection::Action::kReneged:
+      ++stats_.sacks_reneged;
+      [[fallthrough]];
+    case LossDetection::Action::kTimeout:
+      ++stats_.retransmission_timeouts;
+      if (GivenUp(tcb)) {
+        ++stats_.timeouts;
+        SendResetOf(tcb);
+        End(tcb, ETIMEDOUT);
+        return;
+      }
+      Touch(tcb);
+      break;
+    case LossDetection::Action::kOutput:
+      Touch(tcb);
+      break;
+    case LossDetection::Action::kProbe:
+      SendTailProbe(tcb);
+      break;
+  }
+  tcb.send.ReleaseIfEmpty();
+}
+
+void EngineCore::SetRetransmit(Tcb& tcb, Retransmit what) {
+  tcb.retransmit = what;
+  tcb.retransmit_at = what == Retransmit::kNone ? Tick() : Tick::AtLeast(now_ns_ + Rto(tcb));
+}
+
+void EngineCore::UpdateRetransmit(Tcb& tcb) {
+  Retransmit want = Retransmit::kNone;
+  if (tcb.send.in_flight_bytes() == 0) {
+    const bool corked = tcb.cork && !tcb.write_closed && tcb.send.unsent_bytes() < tcb.mss;
+    if (tcb.send.unsent_bytes() > 0) {
+      // What the window has room for is sent as soon as there is a buffer.
+      if (!corked && NextNewBytes(tcb) == 0) want = Retransmit::kWindowProbe;
+    } else if (tcb.fin_sent && !tcb.fin_acked()) {
+      want = Retransmit::kFin;
+    }
+  }
+  if (want == tcb.retransmit) return;
+  tcb.retries = 0;
+  if (want == Retransmit::kWindowProbe) tcb.progress = Tick::AtMost(now_ns_);
+  SetRetransmit(tcb, want);
+}
+
+void EngineCore::OnHandshakeTimeout(Tcb& tcb) {
+  const uint8_t most = tcb.passive ? options_.syn_ack_retries : options_.syn_retries;
+  if (tcb.retries >= most) {
+    if (tcb.passive) {
+      ++stats_.half_open_timeouts;
+    } else {
+      ++stats_.connect_failures;
+    }
+    End(tcb, ETIMEDOUT);
+    return;
+  }
+  ++tcb.retries;
+  tcb.retransmitted_syn = true;
+  ++stats_.retransmissions;
+  tcb.syn_due = true;
+  SetRetransmit(tcb, Retransmit::kHandshake);
+  Touch(tcb);
+  Arm(tcb);
+}
+
+// The FIN again, or a probe of a closed window (RFC 9293, 3.8.6.1): less and less often.
+void EngineCore::OnRetransmit(Tcb& tcb) {
+  if (GivenUp(tcb)) {
+    ++stats_.timeouts;
+    SendResetOf(tcb);
+    End(tcb, ETIMEDOUT);
+    return;
+  }
+  if (tcb.retries < kRetriesMax) ++tcb.retries;
+  if (tcb.retransmit == Retransmit::kFin) {
+    ++stats_.retransmissions;
+    ++tcb.retransmissions;
+    SendFin(tcb);
+  } else {
+    ++stats_.window_probes;
+    const int32_t usable = tcb.window_edge() - tcb.send.next();
+    if (usable > 0 && OutboxHasRoom()) {
+      // The window is small rather than closed, and nothing else has come (3.8.6.2.1, "override
+      // timeout").
+      const uint32_t chunks_before = tcb.send.chunks();
+      SendQueue::Piece piece = tcb.send.SendNext(
+          std::min<uint32_t>(static_cast<uint32_t>(usable), tcb.mss), now_ns_, *world_.pool,
+          world_.headroom + netstack::kTcpHeaderBytesMax);
+      Hold(static_cast<int64_t>(tcb.send.chunks()) - chunks_before);
+      if (piece.buffer) {
+        SendPiece(tcb, std::move(piece));
+        UpdateRetransmit(tcb);
+        return;
+      }
+    } else {
+      // No new byte: the peer has to answer a number that was acknowledged, too, and what it would
+      // drop need not be kept.
+      SendProbe(tcb);
+    }
+  }
+  SetRetransmit(tcb, tcb.retransmit);
+}
+
+void EngineCore::StartKeepalive(Tcb& tcb) {
+  tcb.keepalive_sent = 0;
+  tcb.keepalive_at = tcb.keepalive && tcb.synchronized()
+                         ? Tick::AtLeast(now_ns_ + tcb.keepalive_idle_s * kNsPerS)
+                         : Tick();
+}
+
+// RFC 9293, 3.8.4.
+void EngineCore::OnKeepalive(Tcb& tcb) {
+  tcb.keepalive_at = Tick();
+  if (!tcb.keepalive || !tcb.synchronized()) return;
+  const int64_t silent_ns = now_ns_ - tcb.last_received.ToNs(now_ns_);
+  const int64_t idle_ns = tcb.keepalive_idle_s * kNsPerS;
+  // What is under way finds out by itself whether the peer is there.
+  if (tcb.send.in_flight_bytes() > 0 || tcb.retransmit != Retransmit::kNone) {
+    tcb.keepalive_at = Tick::AtLeast(now_ns_ + idle_ns);
+    return;
+  }
+  if (tcb.keepalive_sent == 0 && silent_ns < idle_ns) {
+    tcb.keepalive_at = Tick::AtLeast(now_ns_ - silent_ns + idle_ns);
+    return;
+  }
+  if (tcb.keepalive_sent >= tcb.keepalive_probes) {
+    ++stats_.timeouts;
+    SendResetOf(tcb);
+    End(tcb, ETIMEDOUT);
+    return;
+  }
+  ++tcb.keepalive_sent;
+  ++stats_.keepalive_probes;
+  SendProbe(tcb);
+  tcb.keepalive_at = Tick::AtLeast(now_ns_ + tcb.keepalive_interval_s * kNsPerS);
+}
+
+}  // namespace weft::tcp
