@@ -45,7 +45,7 @@ class ExtendedTransfersTest : public ExtendedServerTest {
   Ack ReceiveProgress() {
     const RawPacket packet = Receive();
     EXPECT_EQ(packet.header.kind, ControlKind::kProgress);
-    Ack ack{packet.header};
+    Ack ack{.header = packet.header, .progress = {}, .bits = {}};
     EXPECT_TRUE(ReadProgress(Bytes(packet.body), &ack.progress));
     for (size_t i = 0; i < ack.progress.bits; ++i) ack.bits += ack.progress.has(i) ? '1' : '0';
     return ack;

@@ -473,7 +473,9 @@ TEST(LinuxForeignSourceTest, JoinedDatagramsGoOnApart) {
     size_t n = 0;
     while (n < texts.size()) {
       const size_t got = (*router)->Receive(absl::MakeSpan(burst).subspan(n));
-      if (got == 0) ASSERT_TRUE(WaitFor(**router));
+      if (got == 0) {
+        ASSERT_TRUE(WaitFor(**router));
+      }
       n += got;
     }
     std::vector<Peer> sources;
