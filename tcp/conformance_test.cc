@@ -28,7 +28,10 @@ std::vector<TcpTransport*>& OpenTransports() {
 
 class Listed final : public Transport {
  public:
-  explicit Listed(std::unique_ptr<TcpTransport> transport) : transport_(std::move(transport)) {
+  // `keep`: its stack stays when its ports go, as the device would take the cable along, and what
+  // the peer is to be told with it.
+  Listed(std::unique_ptr<TcpTransport> transport, bool keep)
+      : transport_(std::move(transport)), keep_(keep) {
     OpenTransports().push_back(transport_.get());
   }
   ~Listed() override { std::erase(OpenTransports(), transport_.get()); }
@@ -37,11 +40,15 @@ class Listed final : public Transport {
   const Capabilities& capabilities() const override { return transport_->capabilities(); }
   VirtualTime* virtual_time() override { return transport_->virtual_time(); }
   absl::StatusOr<std::unique_ptr<StreamPort>> OpenStreamPort(const PortOptions& options) override {
-    return transport_->OpenStreamPort(options);
+    auto port = transport_->OpenStreamPort(options);
+    if (keep_) stack_ = transport_->netstack().StackOfThisThread();
+    return port;
   }
 
  private:
   const std::unique_ptr<TcpTransport> transport_;
+  const bool keep_;
+  std::shared_ptr<netstack::Stack> stack_;
 };
 
 void PollAll() {
@@ -59,6 +66,7 @@ ConformanceAdapter Over(const ConformanceAdapter& frames, bool v4) {
   adapter.decorated = frames.decorated;
   adapter.prepare = frames.prepare;
   adapter.work = &PollAll;
+  adapter.buffers_held = frames.buffers_held;
   // The ports of a simulated network are ends of it.
   const size_t ends = frames.ends.size() == 1 ? 3 : frames.ends.size();
   for (size_t n = 0; n < ends; ++n) {
@@ -66,7 +74,8 @@ ConformanceAdapter Over(const ConformanceAdapter& frames, bool v4) {
     const std::string ipv6 = absl::StrCat("fd77::", n + 1);
     ConformanceEnd end;
     end.open = [open = frames.ends[n % frames.ends.size()].open, ipv4, ipv6,
-                v4](const config::Buffers& buffers) -> absl::StatusOr<std::unique_ptr<Transport>> {
+                v4, keep = frames.back_to_back](
+                   const config::Buffers& buffers) -> absl::StatusOr<std::unique_ptr<Transport>> {
       auto device = open(buffers);
       if (!device.ok()) return device.status();
       config::Netstack config;
@@ -75,7 +84,7 @@ ConformanceAdapter Over(const ConformanceAdapter& frames, bool v4) {
       if (!netstack.ok()) return netstack.status();
       auto transport = TcpTransport::Open(*std::move(netstack), config::Tcp());
       if (!transport.ok()) return transport.status();
-      return std::make_unique<Listed>(*std::move(transport));
+      return std::make_unique<Listed>(*std::move(transport), keep);
     };
     end.local = {v4 ? Address::Ipv4({10, 77, 0, static_cast<uint8_t>(n + 1)}, 0)
                     : *Address::Parse(absl::StrCat("[", ipv6, "]:0"))};
