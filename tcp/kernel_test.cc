@@ -30,17 +30,17 @@ class KernelTest : public testing::TestWithParam<std::tuple<Device, bool>> {
   static Device device() { return std::get<0>(GetParam()); }
   static bool v4() { return std::get<1>(GetParam()); }
 
-  // False: the test is to be skipped.
-  void Open(const config::Fault& fault = {}, const config::Tcp& tcp = {}) {
-    const absl::Status status =
-        network_.Open({.device = device(), .v4 = v4(), .fault = fault, .tcp = tcp});
+  void Open(const config::Fault& fault = {}, const config::Tcp& tcp = {},
+            const config::Netstack& netstack = {}) {
+    const absl::Status status = network_.Open(
+        {.device = device(), .v4 = v4(), .fault = fault, .tcp = tcp, .netstack = netstack});
     if (!status.ok()) GTEST_SKIP() << status;
     auto port = network_.transport().OpenStreamPort({});
     ASSERT_TRUE(port.ok()) << port.status();
     port_ = *std::move(port);
   }
 
-  // Polls the port, hands its events on, and does `step` until `done`.
+  // Polls the port and hands its events on until `done`.
   template <typename Handler, typename Done>
   bool Until(Handler handle, Done done) {
     const auto end = std::chrono::steady_clock::now() + kPatience;
@@ -214,6 +214,32 @@ TEST_P(KernelTest, NobodyIsThere) {
   EXPECT_EQ(ours.error(), EHOSTUNREACH);
   EXPECT_EQ(port_->Connect(*Address::Parse(v4() ? "8.8.8.8:80" : "[2001:db8::1]:80")).status().code(),
             absl::StatusCode::kUnavailable);
+}
+
+// Nothing arrives: it is the stack's timers that end the sleep.
+TEST_P(KernelTest, TimersWakeASleeper) {
+  config::Netstack netstack;
+  config::Neighbor& silent = *netstack.add_neighbors();
+  silent.set_address(v4() ? "10.9.8.77" : "fd09::77");
+  silent.set_mac("02:00:00:00:00:77");
+  config::Tcp tcp;
+  tcp.set_rto_initial_us(200'000);
+  tcp.set_syn_retries(2);
+  Open({}, tcp, netstack);
+  if (IsSkipped()) return;
+  const auto stream = port_->Connect(*Address::Parse(v4() ? "10.9.8.77:80" : "[fd09::77]:80"));
+  ASSERT_TRUE(stream.ok()) << stream.status();
+  StreamEvent event = {};
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (port_->Poll({&event, 1}) == 0 && std::chrono::steady_clock::now() < end) {
+    if (!port_->Arm()) continue;
+    pollfd readable = {port_->wait_fd(), POLLIN, 0};
+    EXPECT_EQ(::poll(&readable, 1, 30'000), 1) << "overslept";
+    port_->Disarm();
+  }
+  EXPECT_EQ(event.kind, StreamEvent::Kind::kClosed);
+  EXPECT_EQ(event.error, ETIMEDOUT);
+  EXPECT_EQ(stats().retransmissions.value(), 2u);
 }
 
 TEST_P(KernelTest, ResetsAreErrors) {

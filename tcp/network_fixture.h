@@ -167,6 +167,7 @@ class KernelNetwork {
     int workers = 1;
     config::Fault fault = {};  // of what weft sends and receives
     config::Tcp tcp = {};
+    config::Netstack netstack = {};  // addresses are added
   };
 
   // An error is why this user cannot have such a network: skip the test with it.
@@ -192,7 +193,7 @@ class KernelNetwork {
     if (settings.fault.ByteSizeLong() > 0) {
       *config.add_decorators()->mutable_fault() = settings.fault;
     }
-    config::Netstack netstack;
+    config::Netstack netstack = settings.netstack;
     netstack.add_addresses("10.9.8.1/24");
     netstack.add_addresses("fd09::1/64");
     netstack.set_link_local(false);
