@@ -190,7 +190,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   // port that is armed wakes up for these, too.
   int64_t now_ns() const { return now_ns_; }
   TimerWheel& timers() { return timers_; }
-  // For who begins something after a time in which nobody has polled. Fires no timers.
+  // For who must know it exactly. Fires no timers.
   void ReadClock() { now_ns_ = world_.clock->NowNs(); }
 
  private:

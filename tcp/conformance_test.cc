@@ -73,8 +73,8 @@ ConformanceAdapter Over(const ConformanceAdapter& frames, bool v4) {
     const std::string ipv4 = absl::StrCat("10.77.0.", n + 1);
     const std::string ipv6 = absl::StrCat("fd77::", n + 1);
     ConformanceEnd end;
-    end.open = [open = frames.ends[n % frames.ends.size()].open, ipv4, ipv6,
-                v4, keep = frames.back_to_back](
+    end.open = [open = frames.ends[n % frames.ends.size()].open, ipv4, ipv6, v4,
+                keep = frames.back_to_back](
                    const config::Buffers& buffers) -> absl::StatusOr<std::unique_ptr<Transport>> {
       auto device = open(buffers);
       if (!device.ok()) return device.status();

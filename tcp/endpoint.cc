@@ -21,10 +21,10 @@ absl::Status CheckBuffers(Stack& stack) {
   const bool fits = !buffer || (buffer.headroom() >= Endpoint::kHeadroom &&
                                 stack.device().pool().payload_bytes() >= kPayloadLeast);
   if (fits) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "buffers of ", stack.interface().name, " have no room for TCP: it needs ",
-      Endpoint::kHeadroom, " bytes of headers and at least ", kPayloadLeast,
-      " of payload; raise transport.buffers.bytes"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("buffers of ", stack.interface().name, " have no room for TCP: it needs ",
+                   Endpoint::kHeadroom, " bytes of headers and at least ", kPayloadLeast,
+                   " of payload; raise transport.buffers.bytes"));
 }
 
 absl::Status NoRoute(const IpAddress& to, const Stack& stack) {
@@ -75,6 +75,9 @@ void Endpoint::Poll() {
 }
 
 void Endpoint::Send() {
+  if (!engine_->has_output()) return;
+  // Round trips and timeouts begin now, however long ago the last poll was.
+  stack_->ReadClock();
   engine_->Flush(now_ns());
   for (;;) {
     const absl::Span<netstack::OutgoingSegment> pending = engine_->pending();
@@ -133,8 +136,6 @@ void Endpoint::StopListening(const PortBinding& at) {
 absl::StatusOr<StreamId> Endpoint::Connect(const PortBinding& from, const PortBinding& to,
                                            uint16_t user) {
   if (!status_.ok()) return status_;
-  // Nobody may have polled for a while, and the first timeout begins now.
-  stack_->ReadClock();
   if (!stack_->HasRoute(to.address)) return NoRoute(to.address, *stack_);
   IpAddress source = from.address;
   if (source.is_unspecified()) source = stack_->LookAtDestination(to.address).source;
@@ -143,6 +144,7 @@ absl::StatusOr<StreamId> Endpoint::Connect(const PortBinding& from, const PortBi
 }
 
 void Endpoint::OnSegments(absl::Span<netstack::ReceivedSegment> burst) {
+  stack_->ReadClock();
   engine_->Receive(burst, now_ns());
 }
 

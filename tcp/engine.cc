@@ -60,6 +60,7 @@ void Engine::OnPathMtu(const netstack::IpAddress& remote, size_t mtu, int64_t no
 absl::Span<netstack::OutgoingSegment> Engine::pending() { return core_->pending(); }
 void Engine::Sent(size_t n, int64_t now_ns) { core_->Sent(n, now_ns); }
 void Engine::Flush(int64_t now_ns) { core_->Flush(now_ns); }
+bool Engine::has_output() const { return core_->has_output(); }
 
 absl::StatusOr<uint16_t> Engine::AddUser() { return core_->AddUser(); }
 void Engine::RemoveUser(uint16_t user, int64_t now_ns) { core_->RemoveUser(user, now_ns); }

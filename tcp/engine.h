@@ -103,6 +103,8 @@ class Engine {
   // Sends what was committed and the acknowledgements that reading has made due, as far as the
   // outbox has room.
   void Flush(int64_t now_ns);
+  // Flush() or pending() may have something.
+  bool has_output() const;
 
   // --- Streams, as transports/stream_port.h says.
 

@@ -116,6 +116,9 @@ class EngineCore {
   }
   void Sent(size_t n, int64_t now_ns);
   void Flush(int64_t now_ns);
+  bool has_output() const {
+    return first_output_ != Tcb::kNone || outbox_.size() != outbox_begin_ || !starving_.empty();
+  }
 
   // --- listeners.cc, connect.cc
   absl::StatusOr<uint16_t> Listen(const netstack::IpAddress& local, uint16_t port, int backlog,

@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "weft/core/temp_directory.h"
+#include "weft/tcp/echo_peers.h"
 #include "weft/tcp/network_fixture.h"
 
 namespace weft::tcp {
@@ -100,9 +101,7 @@ class KernelTest : public testing::TestWithParam<std::tuple<Device, bool>> {
     return fault;
   }
 
-  const TcpStats& stats() {
-    return network_.transport().EndpointOfThisThread()->engine().stats();
-  }
+  const TcpStats& stats() { return network_.transport().EndpointOfThisThread()->engine().stats(); }
 
   KernelNetwork network_;
   std::unique_ptr<StreamPort> port_;
@@ -198,8 +197,8 @@ TEST_P(KernelTest, NobodyListens) {
   const auto stream = port_->Connect(network_.theirs(81));
   ASSERT_TRUE(stream.ok()) << stream.status();
   WeftExchange ours(port_.get(), *stream, "");
-  EXPECT_TRUE(Until([&](const StreamEvent& event) { ours.Handle(event); },
-                    [&] { return ours.closed(); }));
+  EXPECT_TRUE(
+      Until([&](const StreamEvent& event) { ours.Handle(event); }, [&] { return ours.closed(); }));
   EXPECT_EQ(ours.error(), ECONNREFUSED);
 }
 
@@ -209,11 +208,12 @@ TEST_P(KernelTest, NobodyIsThere) {
   const auto stream = port_->Connect(*Address::Parse(v4() ? "10.9.8.77:80" : "[fd09::77]:80"));
   ASSERT_TRUE(stream.ok()) << stream.status();
   WeftExchange ours(port_.get(), *stream, "");
-  EXPECT_TRUE(Until([&](const StreamEvent& event) { ours.Handle(event); },
-                    [&] { return ours.closed(); }));
+  EXPECT_TRUE(
+      Until([&](const StreamEvent& event) { ours.Handle(event); }, [&] { return ours.closed(); }));
   EXPECT_EQ(ours.error(), EHOSTUNREACH);
-  EXPECT_EQ(port_->Connect(*Address::Parse(v4() ? "8.8.8.8:80" : "[2001:db8::1]:80")).status().code(),
-            absl::StatusCode::kUnavailable);
+  EXPECT_EQ(
+      port_->Connect(*Address::Parse(v4() ? "8.8.8.8:80" : "[2001:db8::1]:80")).status().code(),
+      absl::StatusCode::kUnavailable);
 }
 
 // Nothing arrives: it is the stack's timers that end the sleep.
@@ -273,6 +273,24 @@ TEST_P(KernelTest, ResetsAreErrors) {
   EXPECT_EQ(errno, ECONNRESET);
 }
 
+TEST_P(KernelTest, ADeviceThatGoesEndsAllStreams) {
+  Open();
+  if (IsSkipped()) return;
+  auto [listener, port] = network_.Listener();
+  const auto stream = port_->Connect(network_.theirs(port));
+  ASSERT_TRUE(stream.ok()) << stream.status();
+  std::vector<StreamEvent> events;
+  const auto handle = [&](const StreamEvent& event) { events.push_back(event); };
+  ASSERT_TRUE(Until(handle, [&] { return events.size() == 1; }));
+  ASSERT_EQ(network_.RemoveDevice(), absl::OkStatus());
+  ASSERT_TRUE(Until(handle, [&] { return events.size() == 2; }));
+  EXPECT_EQ(events[1].kind, StreamEvent::Kind::kClosed);
+  EXPECT_EQ(events[1].error, ENETDOWN);
+  EXPECT_FALSE(port_->status().ok());
+  EXPECT_FALSE(port_->Connect(network_.theirs(port)).ok());
+  EXPECT_FALSE(port_->Listen(network_.ours(0), 1).ok());
+}
+
 bool HasEnded(pid_t pid) {
   siginfo_t info = {};
   return waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
@@ -328,9 +346,9 @@ TEST_P(KernelTest, BothSidesKnowTheSame) {
   const auto stream = port_->Connect(network_.theirs(port));
   ASSERT_TRUE(stream.ok()) << stream.status();
   bool connected = false;
-  ASSERT_TRUE(Until([&](const StreamEvent& event) {
-    connected = event.kind == StreamEvent::Kind::kConnected;
-  }, [&] { return connected; }));
+  ASSERT_TRUE(Until(
+      [&](const StreamEvent& event) { connected = event.kind == StreamEvent::Kind::kConnected; },
+      [&] { return connected; }));
   const UniqueFd peer(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   ASSERT_TRUE(peer);
   linux_transport::SocketAddress name;

@@ -48,8 +48,7 @@ absl::StatusOr<std::unique_ptr<TcpPort>> TcpPort::Open(std::shared_ptr<Endpoint>
     if (absl::Status status = CheckIp(options.local); !status.ok()) return status;
     local = {IpAddress::From(options.local), options.local.port()};
     if (!local.address.is_unspecified() && !stack.interface().Has(local.address)) {
-      return absl::InvalidArgumentError(absl::StrCat(local.address.ToString(),
-                                                     " is no address of ",
+      return absl::InvalidArgumentError(absl::StrCat(local.address.ToString(), " is no address of ",
                                                      stack.interface().ToString()));
     }
   }

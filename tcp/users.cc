@@ -11,7 +11,8 @@ namespace weft::tcp {
 
 absl::StatusOr<uint16_t> EngineCore::AddUser() {
   constexpr size_t kUsersMax = 65'000;
-  const auto free = std::find_if(users_.begin(), users_.end(), [](const User& u) { return !u.here; });
+  const auto free =
+      std::find_if(users_.begin(), users_.end(), [](const User& u) { return !u.here; });
   const auto number = static_cast<size_t>(free - users_.begin());
   if (number >= kUsersMax) return absl::ResourceExhaustedError("an engine has too many users");
   if (free == users_.end()) users_.emplace_back();

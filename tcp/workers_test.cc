@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
+#include "weft/tcp/echo_peers.h"
 #include "weft/tcp/network_fixture.h"
 
 namespace weft::tcp {
