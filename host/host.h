@@ -97,8 +97,10 @@ class Host {
 
   const config::Config& config() const { return config_; }
   Transport& transport() { return *network_.transport; }
-  // The same where it is weft's own stack, for what goes beyond datagrams; else null.
+  // What it is made of where it is weft's own stack, for what goes beyond datagrams; else null.
   netstack::NetstackTransport* netstack() { return network_.netstack; }
+  // The same with its TCP, for what goes beyond streams.
+  tcp::TcpTransport* tcp() { return network_.tcp; }
   MetricRegistry& metrics() { return metrics_; }
   int workers() const { return static_cast<int>(workers_.size()); }
   // Where HTTP is served, the port included; empty if it is off.

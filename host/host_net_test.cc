@@ -19,6 +19,7 @@
 #include "weft/host/host.h"
 #include "weft/host/http_client.h"
 #include "weft/host/http_test_client.h"
+#include "weft/tcp/connections.h"
 #include "weft/tools/testnet/testnet.h"
 
 namespace weft {
@@ -152,6 +153,52 @@ TEST_F(HostNetTest, SaysWhichWorkerDoesNotAnswer) {
       });
     }
     return Listen(worker, "10.0.0.2:7000");
+  });
+  looker.join();
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+class EchoHandler final : public tcp::ConnectionHandler {
+ public:
+  void OnData(tcp::Connection& connection) override {
+    for (auto in = connection.ReadView(); !in.empty(); in = connection.ReadView()) {
+      const size_t n = connection.Send(in);
+      connection.Consume(n);
+      if (n < in.size()) return;
+    }
+    if (connection.remote_closed()) connection.Close();
+  }
+  void OnWritable(tcp::Connection& connection) override { OnData(connection); }
+  void OnRemoteClose(tcp::Connection& connection) override { OnData(connection); }
+};
+
+TEST_F(HostNetTest, StreamsRunOverTheStack) {
+  if (!(*peer_)->Run("which nc").ok()) GTEST_SKIP() << "nc is not installed";
+  const auto host = MustOpen(
+      absl::StrCat(kOneWorker, "host { workers: 2 } tcp { congestion_control: 'new_reno' }"));
+  ASSERT_NE(host->tcp(), nullptr);
+  std::atomic<int> up{0};
+  std::thread looker([&] {
+    while (up < host->workers()) std::this_thread::yield();
+    for (int i = 0; i < 10; ++i) {
+      const auto echo = (*peer_)->Run("seq 100000 | nc -N 10.0.0.2 80 | cksum; seq 100000 | cksum");
+      EXPECT_TRUE(echo.ok()) << echo.output;
+      const size_t half = echo.output.size() / 2;
+      EXPECT_EQ(echo.output.substr(0, half), echo.output.substr(half));
+    }
+    host->Stop();
+  });
+  const absl::Status status = host->Run([&](Worker& worker) -> Application {
+    auto port = worker.OpenStreamPort();
+    if (!port.ok()) return port.status();
+    auto connections = std::make_shared<tcp::Connections>(worker.loop(), *std::move(port));
+    const auto address =
+        connections->Listen(*Address::Parse("10.0.0.2:80"), 16, [](tcp::Connection connection) {
+          std::move(connection).Serve(std::make_unique<EchoHandler>());
+        });
+    if (!address.ok()) return address.status();
+    ++up;
+    return connections;
   });
   looker.join();
   EXPECT_TRUE(status.ok()) << status;

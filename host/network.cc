@@ -18,8 +18,10 @@ absl::StatusOr<Network> OpenNetwork(const config::Config& config) {
   const int threads = one_thread ? 1 : static_cast<int>(config.host().workers());
   auto stack = netstack::NetstackTransport::Open(*std::move(transport), config.netstack(), threads);
   if (!stack.ok()) return stack.status();
-  netstack::NetstackTransport* const netstack = stack->get();
-  return Network{*std::move(stack), netstack};
+  auto tcp = tcp::TcpTransport::Open(*std::move(stack), config.tcp());
+  if (!tcp.ok()) return tcp.status();
+  tcp::TcpTransport* const with_tcp = tcp->get();
+  return Network{*std::move(tcp), &with_tcp->netstack(), with_tcp};
 }
 
 std::string DefaultAddress(const config::Config& config, uint16_t port,

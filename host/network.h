@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The network that a configuration describes: a transport, with weft's own stack above its frames
-// where there is a `netstack` section. Programs with a weft::Host have it from there.
+// The network that a configuration describes: a transport, with weft's own stack above its frames,
+// TCP included, where there is a `netstack` section. Programs with a weft::Host have it from there.
 //
 //   absl::StatusOr<Network> network = OpenNetwork(config);
 //   if (!network.ok()) return network.status();
@@ -17,18 +17,20 @@
 #include "absl/strings/string_view.h"
 #include "weft/config/config.h"
 #include "weft/netstack/netstack_transport.h"
+#include "weft/tcp/tcp_transport.h"
 #include "weft/transports/transport.h"
 
 namespace weft {
 
 struct Network {
   std::unique_ptr<Transport> transport;
-  // The same transport where it is weft's own stack, else null.
+  // What `transport` is made of where it is weft's own stack, else null.
   netstack::NetstackTransport* netstack = nullptr;
+  tcp::TcpTransport* tcp = nullptr;
 };
 
-// Opens it for `host.workers` threads. Errors: those of OpenTransport() and of
-// NetstackTransport::Open().
+// Opens it for `host.workers` threads. Errors: those of OpenTransport(), NetstackTransport::Open()
+// and TcpTransport::Open().
 absl::StatusOr<Network> OpenNetwork(const config::Config& config);
 
 // Where a program serves, and its clients look for it, that was told nothing about it: "shm:echo",

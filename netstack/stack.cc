@@ -359,6 +359,7 @@ bool Stack::Arm() {
     return false;
   }
   if (armed_ > 0) {
+    SetWakeUp();  // what this port did last may have set a timer
     ++armed_;
     return true;
   }
@@ -372,17 +373,20 @@ bool Stack::Arm() {
     device_->Disarm();
     return false;
   }
-  const int64_t next_ns = world_.timers == nullptr ? own_timers_.NextDeadlineNs() : INT64_MAX;
-  if (next_ns != timer_fd_ns_) {
-    const int64_t at_ns = next_ns == INT64_MAX ? 0 : std::max<int64_t>(next_ns, 1);
-    const itimerspec at = {
-        .it_interval = {},
-        .it_value = {.tv_sec = at_ns / 1'000'000'000, .tv_nsec = at_ns % 1'000'000'000}};
-    timerfd_settime(timer_fd_.get(), TFD_TIMER_ABSTIME, &at, nullptr);
-    timer_fd_ns_ = next_ns;
-  }
+  SetWakeUp();
   armed_ = 1;
   return true;
+}
+
+void Stack::SetWakeUp() {
+  const int64_t next_ns = world_.timers == nullptr ? own_timers_.NextDeadlineNs() : INT64_MAX;
+  if (next_ns == timer_fd_ns_) return;
+  const int64_t at_ns = next_ns == INT64_MAX ? 0 : std::max<int64_t>(next_ns, 1);
+  const itimerspec at = {
+      .it_interval = {},
+      .it_value = {.tv_sec = at_ns / 1'000'000'000, .tv_nsec = at_ns % 1'000'000'000}};
+  timerfd_settime(timer_fd_.get(), TFD_TIMER_ABSTIME, &at, nullptr);
+  timer_fd_ns_ = next_ns;
 }
 
 void Stack::Disarm() {

@@ -93,6 +93,8 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   const StackOptions& options() const { return options_; }
   const StackStats& stats() const { return stats_; }
   int queue() const { return world_.queue; }
+  // How many workers have a stack on this device, or may have.
+  int queues() const { return world_.siblings->count(); }
   // The largest UDP payload that is sent over IPv4, or over IPv6.
   size_t PayloadMax(bool v4) const;
 
@@ -127,8 +129,9 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   // A handler listens there, or does so no more: segments that other workers get and have no
   // listener for are handed to it. `shared`: workers may listen at the same address; the device's
   // flow hash, or, with receive_packet_steering, a software hash decides who gets what.
+  // `first`: for a number that nobody has; shared or not, others may add it only afterwards.
   // AlreadyExists, InvalidArgument for a foreign address.
-  absl::Status AddTcpListener(const PortBinding& binding, bool shared);
+  absl::Status AddTcpListener(const PortBinding& binding, bool shared, bool first = false);
   void RemoveTcpListener(const PortBinding& binding);
   // Whether any worker listens at this port: it is none for connections that go out.
   bool HasTcpListener(uint16_t port);
@@ -183,7 +186,12 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   bool IsMine() const {
     return world_.owner->load(std::memory_order_relaxed) == internal::ThreadToken();
   }
+  // The time as of the last few polls, which is that of all protocols above, and timers for them: a
+  // port that is armed wakes up for these, too.
   int64_t now_ns() const { return now_ns_; }
+  TimerWheel& timers() { return timers_; }
+  // For who must know it exactly. Fires no timers.
+  void ReadClock() { now_ns_ = world_.clock->NowNs(); }
 
  private:
   static constexpr size_t kBurst = 32;
@@ -211,6 +219,7 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   void ReceiveFromSiblings();
   void ReceiveFromException();
   void ForwardLinkEvents();
+  void SetWakeUp();
 
   // ethernet_input.cc
   void InputFrame(Buffer frame);

@@ -131,13 +131,14 @@ void Stack::DeliverErrors() {
   }
 }
 
-absl::Status Stack::AddTcpListener(const PortBinding& binding, bool shared) {
+absl::Status Stack::AddTcpListener(const PortBinding& binding, bool shared, bool first) {
   const IpAddress& ip = binding.address;
   if (!ip.is_unspecified() && !interface_.Has(ip)) {
     return absl::InvalidArgumentError(absl::StrCat(
         ip.ToString(), " is no address of ", interface_.ToString(), "; listen at one of these"));
   }
-  return world_.siblings->tcp().Add({.binding = binding, .queue = world_.queue, .shared = shared});
+  return world_.siblings->tcp().Add({.binding = binding, .queue = world_.queue, .shared = shared},
+                                    first);
 }
 
 void Stack::RemoveTcpListener(const PortBinding& binding) {

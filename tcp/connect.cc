@@ -14,7 +14,8 @@ constexpr int64_t kReuseAfterNs = 1'000'000'000;
 
 }  // namespace
 
-absl::StatusOr<StreamId> EngineCore::Connect(const Flow& wanted, int64_t now_ns) {
+absl::StatusOr<StreamId> EngineCore::Connect(const Flow& wanted, int64_t now_ns,
+                                             uint16_t user) {
   now_ns_ = now_ns;
   if (wanted.remote_port == 0 || wanted.remote.is_multicast() || wanted.remote.is_unspecified() ||
       wanted.local.is_unspecified() || wanted.local.is_v4() != wanted.remote.is_v4()) {
@@ -46,7 +47,8 @@ absl::StatusOr<StreamId> EngineCore::Connect(const Flow& wanted, int64_t now_ns)
       const uint32_t nth = (offset + port_counter_++) % count;
       flow.local_port = static_cast<uint16_t>(world_.port_min + nth * world_.workers +
                                               world_.worker);
-      found = !listeners_of_port_.contains(flow.local_port) && usable();
+      found = !listeners_of_port_.contains(flow.local_port) &&
+              !(world_.is_listened_at && world_.is_listened_at(flow.local_port)) && usable();
     }
     if (!found) {
       ++stats_.connections_refused;
@@ -60,6 +62,7 @@ absl::StatusOr<StreamId> EngineCore::Connect(const Flow& wanted, int64_t now_ns)
   }
   Tcb* tcb = NewTcb(flow, HashOf(flow, table_secret_), now_ns);
   if (tcb == nullptr) return absl::ResourceExhaustedError("tcp.connections_max is reached");
+  tcb->user = user;
   tcb->iss = secret_.InitialSequence(flow, now_ns);
   if (rests != TimeWaitTable::kNone) {
     // Above everything that the old one has sent (RFC 9293, 3.4.3).

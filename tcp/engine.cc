@@ -60,16 +60,21 @@ void Engine::OnPathMtu(const netstack::IpAddress& remote, size_t mtu, int64_t no
 absl::Span<netstack::OutgoingSegment> Engine::pending() { return core_->pending(); }
 void Engine::Sent(size_t n, int64_t now_ns) { core_->Sent(n, now_ns); }
 void Engine::Flush(int64_t now_ns) { core_->Flush(now_ns); }
+bool Engine::has_output() const { return core_->has_output(); }
+
+absl::StatusOr<uint16_t> Engine::AddUser() { return core_->AddUser(); }
+void Engine::RemoveUser(uint16_t user, int64_t now_ns) { core_->RemoveUser(user, now_ns); }
+void Engine::EndAll(int error, int64_t now_ns) { core_->EndAll(error, now_ns); }
 
 absl::StatusOr<uint16_t> Engine::Listen(const netstack::IpAddress& local, uint16_t port,
-                                        int backlog) {
-  return core_->Listen(local, port, backlog);
+                                        int backlog, uint16_t user) {
+  return core_->Listen(local, port, backlog, user);
 }
 absl::Status Engine::StopListening(const netstack::IpAddress& local, uint16_t port) {
   return core_->StopListening(local, port);
 }
-absl::StatusOr<StreamId> Engine::Connect(const Flow& flow, int64_t now_ns) {
-  return core_->Connect(flow, now_ns);
+absl::StatusOr<StreamId> Engine::Connect(const Flow& flow, int64_t now_ns, uint16_t user) {
+  return core_->Connect(flow, now_ns, user);
 }
 absl::Span<const uint8_t> Engine::ReadView(StreamId stream) const {
   return core_->ReadView(stream);
@@ -96,8 +101,10 @@ absl::StatusOr<StreamInfo> Engine::Info(StreamId stream, int64_t now_ns) const {
   return core_->Info(stream, now_ns);
 }
 absl::StatusOr<Flow> Engine::FlowOf(StreamId stream) const { return core_->FlowOf(stream); }
-size_t Engine::TakeEvents(absl::Span<StreamEvent> events) { return core_->TakeEvents(events); }
-bool Engine::has_events() const { return core_->has_events(); }
+size_t Engine::TakeEvents(absl::Span<StreamEvent> events, uint16_t user) {
+  return core_->TakeEvents(events, user);
+}
+bool Engine::has_events(uint16_t user) const { return core_->has_events(user); }
 const TcpStats& Engine::stats() const { return core_->stats(); }
 const Options& Engine::options() const { return core_->options(); }
 void Engine::ForEach(

@@ -21,6 +21,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "absl/functional/function_ref.h"
@@ -64,6 +65,11 @@ struct World {
   // Segments that wait to be taken by pending(); when there are more, connections wait instead, and
   // go on in their order.
   size_t outbox_segments = 512;
+  // How long IP packets to there may be at present; asked once a connection. Null: `mtu`.
+  std::function<size_t(const netstack::IpAddress& remote)> path_mtu;
+  // Whether another worker listens at that port, so that no connection may begin at it. Null: there
+  // is none.
+  std::function<bool(uint16_t port)> is_listened_at;
 };
 
 // One thread, that of the timer wheel. A StreamId that is unknown or gone is harmless: views are
@@ -97,19 +103,31 @@ class Engine {
   // Sends what was committed and the acknowledgements that reading has made due, as far as the
   // outbox has room.
   void Flush(int64_t now_ns);
+  // Flush() or pending() may have something.
+  bool has_output() const;
 
   // --- Streams, as transports/stream_port.h says.
 
-  // Accepts connections to `local`, unspecified for all addresses of its family, and `port`, 0 for
-  // one that is chosen. `backlog`: how many may wait in kAccepted events that were not taken, at
+  // Several ports of a thread may share an engine: each is a user with streams, listeners and events
+  // of its own. 0 is always there. ResourceExhausted: there are 65,000 already.
+  absl::StatusOr<uint16_t> AddUser();
+  // Ends what the user has: its listeners; its streams by a reset, but for those that it has closed,
+  // which go on by themselves until everything is acknowledged.
+  void RemoveUser(uint16_t user, int64_t now_ns);
+  // All streams of all users end by `error`, silently: the network is gone for good.
+  void EndAll(int error, int64_t now_ns);
+
+  // Accepts connections to `local`, unspecified for all addresses of its family, "::" for all of
+  // both, and `port`, 0 for one that is chosen. `backlog`: how many may wait in kAccepted events that were not taken, at
   // least 1. Returns the port. AlreadyExists: somebody listens there.
-  absl::StatusOr<uint16_t> Listen(const netstack::IpAddress& local, uint16_t port, int backlog);
+  absl::StatusOr<uint16_t> Listen(const netstack::IpAddress& local, uint16_t port, int backlog,
+                                  uint16_t user = 0);
   // Connections of the listener that are established stay; half-open ones are given up.
   absl::Status StopListening(const netstack::IpAddress& local, uint16_t port);
 
   // `flow.local_port` 0: one is chosen (RFC 6056). AlreadyExists: that flow is in use.
   // ResourceExhausted: connections_max, or no port is free for this destination.
-  absl::StatusOr<StreamId> Connect(const Flow& flow, int64_t now_ns);
+  absl::StatusOr<StreamId> Connect(const Flow& flow, int64_t now_ns, uint16_t user = 0);
 
   absl::Span<const uint8_t> ReadView(StreamId stream) const;
   void Consume(StreamId stream, size_t n, int64_t now_ns);
@@ -119,8 +137,8 @@ class Engine {
   absl::Span<uint8_t> Reserve(StreamId stream, size_t wanted);
   void Commit(StreamId stream, size_t n, int64_t now_ns);
   // Takes `*buffer`, which must have headroom as those of World::pool and is not copied where it
-  // fits a segment; false, and nothing happened, when there is no room: kWritable follows. An
-  // unknown stream drops it.
+  // fits a segment; false, and nothing happened, when there is no room, and kWritable follows, or
+  // when the stream is not open for writing.
   bool SendBuffer(StreamId stream, Buffer* buffer, int64_t now_ns);
 
   void CloseWrite(StreamId stream, int64_t now_ns);
@@ -134,8 +152,8 @@ class Engine {
 
   // The oldest events, as many as fit. A stream's kClosed is its last; it is gone when that was
   // taken.
-  size_t TakeEvents(absl::Span<StreamEvent> events);
-  bool has_events() const;
+  size_t TakeEvents(absl::Span<StreamEvent> events, uint16_t user = 0);
+  bool has_events(uint16_t user = 0) const;
 
   // --- Looking at it.
 

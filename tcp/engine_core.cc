@@ -80,7 +80,8 @@ Tcb* EngineCore::NewTcb(const Flow& flow, uint32_t hash, int64_t now_ns) {
   tcb.in_table = true;
   table_.Insert(hash, tcb.index);
   tcb.ttl = world_.ttl;
-  tcb.path_mtu = static_cast<uint16_t>(std::min<size_t>(world_.mtu, 0xffff));
+  const size_t path_mtu = world_.path_mtu ? world_.path_mtu(flow.remote) : world_.mtu;
+  tcb.path_mtu = static_cast<uint16_t>(std::min<size_t>(path_mtu, 0xffff));
   tcb.peer_mss = flow.remote.is_v4() ? kDefaultMssV4 : kDefaultMssV6;
   tcb.receive_mss = tcb.peer_mss;
   tcb.send_limit_bytes = options_.send_buffer_bytes_max;

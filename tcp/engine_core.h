@@ -20,6 +20,7 @@
 //   streams.cc          reading and writing
 //   stream_info.cc      options and information
 //   events.cc           what users are told
+//   users.cc            who they are
 #ifndef WEFT_TCP_ENGINE_CORE_H_
 #define WEFT_TCP_ENGINE_CORE_H_
 
@@ -80,10 +81,20 @@ struct Listener {
   netstack::IpAddress local;
   uint16_t port = 0;
   bool open = false;
+  uint16_t user = 0;
   uint32_t backlog = 0;
   uint32_t waiting = 0;    // established, kAccepted not taken
   uint32_t half_open = 0;  // SYN-RECEIVED
   int64_t overflowed_ns = INT64_MIN / 2;  // when a cookie was sent last
+};
+
+// One of those that share an engine.
+struct User {
+  bool here = true;
+  // Of its connections, those that have events.
+  uint32_t first_event = Tcb::kNone;
+  uint32_t last_event = Tcb::kNone;
+  std::vector<uint32_t> taken;  // whose kClosed was taken
 };
 
 class EngineCore {
@@ -105,11 +116,15 @@ class EngineCore {
   }
   void Sent(size_t n, int64_t now_ns);
   void Flush(int64_t now_ns);
+  bool has_output() const {
+    return first_output_ != Tcb::kNone || outbox_.size() != outbox_begin_ || !starving_.empty();
+  }
 
   // --- listeners.cc, connect.cc
-  absl::StatusOr<uint16_t> Listen(const netstack::IpAddress& local, uint16_t port, int backlog);
+  absl::StatusOr<uint16_t> Listen(const netstack::IpAddress& local, uint16_t port, int backlog,
+                                  uint16_t user);
   absl::Status StopListening(const netstack::IpAddress& local, uint16_t port);
-  absl::StatusOr<StreamId> Connect(const Flow& flow, int64_t now_ns);
+  absl::StatusOr<StreamId> Connect(const Flow& flow, int64_t now_ns, uint16_t user);
 
   // --- streams.cc
   absl::Span<const uint8_t> ReadView(StreamId stream) const;
@@ -133,8 +148,13 @@ class EngineCore {
       absl::FunctionRef<void(const netstack::IpAddress&, uint16_t, int, int)> visit) const;
 
   // --- events.cc
-  size_t TakeEvents(absl::Span<StreamEvent> events);
-  bool has_events() const { return first_event_ != Tcb::kNone; }
+  size_t TakeEvents(absl::Span<StreamEvent> events, uint16_t user);
+  bool has_events(uint16_t user) const { return users_[user].first_event != Tcb::kNone; }
+
+  // --- users.cc
+  absl::StatusOr<uint16_t> AddUser();
+  void RemoveUser(uint16_t user, int64_t now_ns);
+  void EndAll(int error, int64_t now_ns);
 
   const TcpStats& stats() const { return stats_; }
   const Options& options() const { return options_; }
@@ -269,7 +289,7 @@ class EngineCore {
   // --- events.cc
   void Raise(Tcb& tcb, Tcb::Event event);
   void RaiseWritable(Tcb& tcb);
-  void FreeTaken();
+  void FreeTaken(uint16_t user);
 
   StreamInfo InfoOf(const Tcb& tcb, int64_t now_ns) const;
 
@@ -297,9 +317,7 @@ class EngineCore {
   size_t outbox_begin_ = 0;
   uint32_t first_output_ = Tcb::kNone;
   uint32_t last_output_ = Tcb::kNone;
-  uint32_t first_event_ = Tcb::kNone;
-  uint32_t last_event_ = Tcb::kNone;
-  std::vector<uint32_t> taken_;     // kClosed was taken
+  std::vector<User> users_ = std::vector<User>(1);
   std::vector<StreamId> gaps_;      // connections that may have gaps
   size_t gaps_max_ = 64;            // when the list is looked through
   std::vector<StreamId> starving_;  // that wait for buffers

@@ -62,6 +62,7 @@ void EngineCore::SynInput(uint32_t index, Segment& segment) {
     return;
   }
   tcb->listener = index;
+  tcb->user = listener.user;
   ++listener.half_open;
   stats_.half_open.Add(1);
   ++stats_.half_open_made;
@@ -136,6 +137,7 @@ bool EngineCore::CookieInput(uint32_t index, Segment& segment) {
   Establish(*tcb, now_ns_);
   tcb->last_ack_sent = tcb->receive.next();
   tcb->listener = index;
+  tcb->user = listener.user;
   ++listener.waiting;
   tcb->announced = true;
   ++stats_.syn_cookies_accepted;

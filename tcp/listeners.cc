@@ -10,7 +10,7 @@
 namespace weft::tcp {
 
 absl::StatusOr<uint16_t> EngineCore::Listen(const netstack::IpAddress& local, uint16_t port,
-                                            int backlog) {
+                                            int backlog, uint16_t user) {
   if (backlog < 1) return absl::InvalidArgumentError("backlog: give at least 1");
   const auto taken = [&](uint16_t candidate) {
     const auto found = listeners_of_port_.find(candidate);
@@ -38,6 +38,7 @@ absl::StatusOr<uint16_t> EngineCore::Listen(const netstack::IpAddress& local, ui
   listeners_[index].local = local;
   listeners_[index].port = port;
   listeners_[index].open = true;
+  listeners_[index].user = user;
   listeners_[index].backlog = static_cast<uint32_t>(backlog);
   listeners_of_port_[port].push_back(index);
   return port;
@@ -66,7 +67,8 @@ absl::Status EngineCore::StopListening(const netstack::IpAddress& local, uint16_
       absl::StrCat("nobody listens at ", local.ToString(), " port ", port));
 }
 
-// The one of exactly this address comes before that of all.
+// The one of exactly this address comes before that of all of its family, and this before "::",
+// which takes IPv4 too.
 Listener* EngineCore::FindListener(const netstack::IpAddress& local, uint16_t port,
                                    uint32_t* index) {
   const auto found = listeners_of_port_.find(port);
@@ -78,7 +80,8 @@ Listener* EngineCore::FindListener(const netstack::IpAddress& local, uint16_t po
       *index = candidate;
       return &listener;
     }
-    if (listener.local.is_unspecified() && listener.local.is_v4() == local.is_v4()) {
+    if (!listener.local.is_unspecified()) continue;
+    if (listener.local.is_v4() == local.is_v4() || (of_all == nullptr && local.is_v4())) {
       *index = candidate;
       of_all = &listener;
     }

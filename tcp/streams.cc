@@ -67,12 +67,10 @@ void EngineCore::Commit(StreamId stream, size_t n, int64_t now_ns) {
 bool EngineCore::SendBuffer(StreamId stream, Buffer* buffer, int64_t now_ns) {
   now_ns_ = now_ns;
   Tcb* tcb = Find(stream);
-  if (tcb == nullptr || tcb->is(State::kClosed) || tcb->write_closed || buffer->empty()) {
+  if (tcb == nullptr || !tcb->can_write()) return false;
+  if (buffer->empty()) {
     buffer->Reset();
     return true;
-  }
-  if (!tcb->can_write()) {
-    return false;
   }
   if (tcb->send.bytes() >= tcb->send_limit_bytes || !MaySendMore(*tcb)) {
     tcb->wants_room = true;

@@ -29,6 +29,7 @@ class EngineCore;
 struct Tcb {
   using State = StreamInfo::State;
   static constexpr uint32_t kNone = UINT32_MAX;
+  static constexpr uint16_t kNobody = UINT16_MAX;
 
   // What `retransmit_at` is for; data in flight has deadlines of its own (LossDetection).
   enum class Retransmit : uint8_t {
@@ -74,6 +75,7 @@ struct Tcb {
   uint8_t dscp = 0;
   uint8_t ttl = 0;
   uint16_t error = 0;  // an errno, for kClosed
+  uint16_t user = 0;   // who is told; kNobody: its user has gone, and it ends by itself
 
   bool in_events : 1 = false;
   bool in_output : 1 = false;

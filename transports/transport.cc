@@ -15,18 +15,23 @@ absl::Status NotOffered(const Transport& transport, absl::string_view contract) 
                                                ContractNames(transport.capabilities())));
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<DatagramPort>> Transport::OpenDatagramPort(const PortOptions&) {
-  absl::Status status = NotOffered(*this, "datagrams");
-  if (!capabilities().frames) return status;
+// The same for what weft's stack makes of frames.
+absl::Status NotOfferedAbove(const Transport& transport, absl::string_view contract) {
+  absl::Status status = NotOffered(transport, contract);
+  if (!transport.capabilities().frames) return status;
   return absl::UnimplementedError(
-      absl::StrCat(status.message(), "; for datagrams over them, give the configuration a ",
+      absl::StrCat(status.message(), "; for ", contract, " over them, give the configuration a ",
                    "network stack: `netstack { addresses: \"10.0.0.2/24\" }`"));
 }
 
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DatagramPort>> Transport::OpenDatagramPort(const PortOptions&) {
+  return NotOfferedAbove(*this, "datagrams");
+}
+
 absl::StatusOr<std::unique_ptr<StreamPort>> Transport::OpenStreamPort(const PortOptions&) {
-  return NotOffered(*this, "streams");
+  return NotOfferedAbove(*this, "streams");
 }
 
 absl::StatusOr<std::unique_ptr<FramePort>> Transport::OpenFramePort(const PortOptions&) {

@@ -27,6 +27,12 @@ TEST(TransportTest, MissingContractsAreErrorsThatNameTheOthers) {
                                "datagrams over them, give the configuration a network stack: "
                                "`netstack { addresses: \"10.0.0.2/24\" }`"));
 
+  EXPECT_EQ(EmptyTransport({.frames = true}).OpenStreamPort({}).status(),
+            absl::UnimplementedError(
+                "transport 'empty' has no streams; it offers frames; for streams over "
+                "them, give the configuration a network stack: "
+                "`netstack { addresses: \"10.0.0.2/24\" }`"));
+
   EmptyTransport nothing({});
   EXPECT_EQ(nothing.OpenStreamPort({}).status(),
             absl::UnimplementedError("transport 'empty' has no streams; it offers nothing"));

@@ -65,6 +65,9 @@ struct ConformanceAdapter {
   // Takes the link of an end down or up, as if by its cable. May be null.
   std::function<absl::Status(size_t end, bool up)> set_link;
 
+  // Buffers that a device may keep after it has sent what is in them, until it sends again.
+  size_t buffers_held = 0;
+
   // What its documentation promises: copies of a payload that are counted by the port that sends a
   // message, and by the one that receives it, when messages come one by one.
   uint64_t copies_per_send = 0;

@@ -183,6 +183,8 @@ ConformanceAdapter Dpdk() {
     config.mutable_dpdk()->set_huge_pages(config::Dpdk::NEVER);
     adapter.ends.push_back(EndOf(config));
   }
+  // It gives back what it has sent when it sends again.
+  adapter.buffers_held = 256;
   // The sender says by its own queue which one of the other end's is meant.
   adapter.back_to_back = true;
   return adapter;
