@@ -53,6 +53,17 @@ class RouterGroupTest : public testing::Test {
     for (const auto& router : routers_) EXPECT_EQ(StateAt(*router, server), state);
   }
   size_t RequestsAt(size_t worker) const { return routers_[worker]->stats().requests.value(); }
+  // A request each from as many clients as it takes for both workers to have two, if 64 suffice.
+  std::vector<std::unique_ptr<Endpoint>> SendToBothWorkers() {
+    std::vector<std::unique_ptr<Endpoint>> clients;
+    while (clients.size() < 64 && (RequestsAt(0) < 2 || RequestsAt(1) < 2)) {
+      clients.push_back(
+          std::make_unique<Endpoint>(*transport_, "c" + std::to_string(clients.size())));
+      clients.back()->Send(options_.listen, OriginalRequest(1));
+      RunFor();
+    }
+    return clients;
+  }
 
   sim::Network network_;
   std::unique_ptr<Transport> transport_;
@@ -103,14 +114,7 @@ TEST_F(RouterGroupTest, FeedbackReturnsTheSlotOfTheWorkerThatPlacedTheRequest) {
   options_.servers = {{.address = server.address()}};
   StartWorker(0);
   StartWorker(1);
-  // As many clients as it takes for both workers to have requests.
-  std::vector<std::unique_ptr<Endpoint>> clients;
-  while (clients.size() < 64 && (RequestsAt(0) < 2 || RequestsAt(1) < 2)) {
-    clients.push_back(
-        std::make_unique<Endpoint>(*transport_, "c" + std::to_string(clients.size())));
-    clients.back()->Send(options_.listen, OriginalRequest(1));
-    RunFor();
-  }
+  const std::vector<std::unique_ptr<Endpoint>> clients = SendToBothWorkers();
   ASSERT_GE(RequestsAt(0), 2u);
   ASSERT_GE(RequestsAt(1), 2u);
   uint64_t number = 0;
@@ -170,13 +174,7 @@ TEST_F(RouterGroupTest, AServerThatLeavesHearsOfTheRequestsOfAllWorkers) {
       .incarnation = 7 << 8, .keepalive_us = 1'000'000, .address = {}};
   server.Send(options_.listen, MembershipPacket(ControlKind::kJoin, membership));
   RunFor();
-  std::vector<std::unique_ptr<Endpoint>> clients;
-  while (clients.size() < 64 && (RequestsAt(0) < 2 || RequestsAt(1) < 2)) {
-    clients.push_back(
-        std::make_unique<Endpoint>(*transport_, "c" + std::to_string(clients.size())));
-    clients.back()->Send(options_.listen, OriginalRequest(1));
-    RunFor();
-  }
+  const std::vector<std::unique_ptr<Endpoint>> clients = SendToBothWorkers();
   ASSERT_GE(RequestsAt(1), 2u);
   const auto leave = [&] {
     server.ReceiveAll();
