@@ -6,9 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "weft/config/config.h"
 #include "weft/netstack/netstack_transport.h"
 #include "weft/tcp/tcp_transport.h"
@@ -57,54 +56,22 @@ void PollAll() {
   }
 }
 
-// TCP over the ends of `frames`, each with addresses of its own.
-ConformanceAdapter Over(const ConformanceAdapter& frames, bool v4) {
-  ConformanceAdapter adapter;
-  adapter.name = absl::StrCat(frames.name, v4 ? "_ipv4" : "_ipv6");
-  adapter.contracts = {&Capabilities::streams};
-  adapter.address_kinds = {Address::Kind::kIpv4, Address::Kind::kIpv6};
-  adapter.decorated = frames.decorated;
-  adapter.prepare = frames.prepare;
-  adapter.work = &PollAll;
-  adapter.buffers_held = frames.buffers_held;
-  // The ports of a simulated network are ends of it.
-  const size_t ends = frames.ends.size() == 1 ? 3 : frames.ends.size();
-  for (size_t n = 0; n < ends; ++n) {
-    const std::string ipv4 = absl::StrCat("10.77.0.", n + 1);
-    const std::string ipv6 = absl::StrCat("fd77::", n + 1);
-    ConformanceEnd end;
-    end.open = [open = frames.ends[n % frames.ends.size()].open, ipv4, ipv6, v4,
-                keep = frames.back_to_back](
-                   const config::Buffers& buffers) -> absl::StatusOr<std::unique_ptr<Transport>> {
-      auto device = open(buffers);
-      if (!device.ok()) return device.status();
-      config::Netstack config;
-      config.add_addresses(v4 ? ipv4 + "/24" : ipv6 + "/64");
-      auto netstack = NetstackTransport::Open(*std::move(device), config, /*workers=*/1);
-      if (!netstack.ok()) return netstack.status();
-      auto transport = TcpTransport::Open(*std::move(netstack), config::Tcp());
-      if (!transport.ok()) return transport.status();
-      return std::make_unique<Listed>(*std::move(transport), keep);
-    };
-    end.local = {v4 ? Address::Ipv4({10, 77, 0, static_cast<uint8_t>(n + 1)}, 0)
-                    : *Address::Parse(absl::StrCat("[", ipv6, "]:0"))};
-    adapter.ends.push_back(std::move(end));
-  }
-  return adapter;
+absl::StatusOr<std::unique_ptr<Transport>> OpenOver(std::unique_ptr<Transport> device,
+                                                    const std::string& address,
+                                                    const ConformanceAdapter& frames) {
+  config::Netstack config;
+  config.add_addresses(address);
+  auto netstack = NetstackTransport::Open(std::move(device), config, /*workers=*/1);
+  if (!netstack.ok()) return netstack.status();
+  auto transport = TcpTransport::Open(*std::move(netstack), config::Tcp());
+  if (!transport.ok()) return transport.status();
+  return std::make_unique<Listed>(*std::move(transport), frames.back_to_back);
 }
 
 }  // namespace
 
 std::vector<ConformanceAdapter> AllAdapters() {
-  std::vector<ConformanceAdapter> adapters;
-  for (const ConformanceAdapter& frames : RepositoryAdapters()) {
-    for (const auto contract : frames.contracts) {
-      if (contract != &Capabilities::frames) continue;
-      adapters.push_back(Over(frames, /*v4=*/true));
-      adapters.push_back(Over(frames, /*v4=*/false));
-    }
-  }
-  return adapters;
+  return AdaptersOverFrames(&Capabilities::streams, &PollAll, &OpenOver);
 }
 
 }  // namespace weft

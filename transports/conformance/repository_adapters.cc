@@ -3,7 +3,9 @@
 #include "weft/transports/conformance/repository_adapters.h"
 
 #include <functional>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -190,6 +192,32 @@ ConformanceAdapter Dpdk() {
   return adapter;
 }
 
+ConformanceAdapter OverFrames(const ConformanceAdapter& frames, bool v4, const OpenStacked& open) {
+  ConformanceAdapter adapter;
+  adapter.name = absl::StrCat(frames.name, v4 ? "_ipv4" : "_ipv6");
+  adapter.address_kinds = {Address::Kind::kIpv4, Address::Kind::kIpv6};
+  adapter.decorated = frames.decorated;
+  adapter.prepare = frames.prepare;
+  adapter.buffers_held = frames.buffers_held;
+  // The ports of a simulated network are ends of it.
+  const size_t ends = frames.ends.size() == 1 ? 3 : frames.ends.size();
+  for (size_t n = 0; n < ends; ++n) {
+    const std::string ip = absl::StrCat(v4 ? "10.77.0." : "fd77::", n + 1);
+    ConformanceEnd end;
+    end.open =
+        [device = frames.ends[n % frames.ends.size()].open, open, frames,
+         address = absl::StrCat(ip, v4 ? "/24" : "/64")](
+            const config::Buffers& buffers) -> absl::StatusOr<std::unique_ptr<Transport>> {
+      auto opened = device(buffers);
+      if (!opened.ok()) return opened.status();
+      return open(*std::move(opened), address, frames);
+    };
+    end.local = {*Address::Parse(v4 ? absl::StrCat(ip, ":0") : absl::StrCat("[", ip, "]:0"))};
+    adapter.ends.push_back(std::move(end));
+  }
+  return adapter;
+}
+
 }  // namespace
 
 std::vector<ConformanceAdapter> RepositoryAdapters() {
@@ -214,6 +242,23 @@ std::vector<ConformanceAdapter> RepositoryAdapters() {
       Decorated(Afxdp("afxdp", config::Afxdp::AUTO)),
       Dpdk(),
   };
+}
+
+std::vector<ConformanceAdapter> AdaptersOverFrames(bool Capabilities::* contract,
+                                                   const std::function<void()>& work,
+                                                   const OpenStacked& open) {
+  std::vector<ConformanceAdapter> adapters;
+  for (const ConformanceAdapter& frames : RepositoryAdapters()) {
+    for (const auto offered : frames.contracts) {
+      if (offered != &Capabilities::frames) continue;
+      for (const bool v4 : {true, false}) {
+        adapters.push_back(OverFrames(frames, v4, open));
+        adapters.back().contracts = {contract};
+        adapters.back().work = work;
+      }
+    }
+  }
+  return adapters;
 }
 
 }  // namespace weft
