@@ -25,6 +25,7 @@
 #include "weft/core/clock.h"
 #include "weft/core/cpu.h"
 #include "weft/host/host_port.h"
+#include "weft/host/http_status.h"
 
 namespace weft {
 namespace {
@@ -101,37 +102,12 @@ std::string LocalName(int fd) {
   return absl::StrCat("@", absl::string_view(name.sun_path + 1, length - kBegin));
 }
 
-const char* Reason(int status) {
-  switch (status) {
-    case 200:
-      return "OK";
-    case 302:
-      return "Found";
-    case 400:
-      return "Bad Request";
-    case 403:
-      return "Forbidden";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    case 431:
-      return "Request Header Fields Too Large";
-    case 503:
-      return "Service Unavailable";
-    case 505:
-      return "HTTP Version Not Supported";
-    default:
-      return "";
-  }
-}
-
 std::string Render(const HttpResponse& response, bool with_body, bool local) {
   std::string headers;
   for (const auto& [name, value] : response.headers) {
     absl::StrAppend(&headers, name, ": ", value, "\r\n");
   }
-  return absl::StrCat("HTTP/1.1 ", response.status, " ", Reason(response.status), "\r\n",
+  return absl::StrCat("HTTP/1.1 ", response.status, " ", ReasonPhrase(response.status), "\r\n",
                       response.status != 405 ? ""
                       : local                ? "Allow: POST\r\n"
                                              : "Allow: GET, HEAD\r\n",
@@ -142,7 +118,7 @@ std::string Render(const HttpResponse& response, bool with_body, bool local) {
 }
 
 HttpResponse Refuse(int status) {
-  return {.status = status, .body = absl::StrCat(status, " ", Reason(status), "\n")};
+  return {.status = status, .body = absl::StrCat(status, " ", ReasonPhrase(status), "\n")};
 }
 
 int HexDigit(char c) {

@@ -9,6 +9,7 @@
 #include "weft/examples/http/path.h"
 #include "weft/examples/http/range.h"
 #include "weft/examples/http/server_connection.h"
+#include "weft/host/http_status.h"
 
 namespace weft::http {
 namespace {
@@ -25,53 +26,6 @@ bool EndsConnection(int status) {
 }
 
 }  // namespace
-
-absl::string_view ReasonPhrase(int status) {
-  switch (status) {
-    case 200:
-      return "OK";
-    case 206:
-      return "Partial Content";
-    case 301:
-      return "Moved Permanently";
-    case 304:
-      return "Not Modified";
-    case 400:
-      return "Bad Request";
-    case 403:
-      return "Forbidden";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    case 408:
-      return "Request Timeout";
-    case 411:
-      return "Length Required";
-    case 412:
-      return "Precondition Failed";
-    case 413:
-      return "Content Too Large";
-    case 414:
-      return "URI Too Long";
-    case 416:
-      return "Range Not Satisfiable";
-    case 417:
-      return "Expectation Failed";
-    case 431:
-      return "Request Header Fields Too Large";
-    case 500:
-      return "Internal Server Error";
-    case 501:
-      return "Not Implemented";
-    case 503:
-      return "Service Unavailable";
-    case 505:
-      return "HTTP Version Not Supported";
-    default:
-      return "";
-  }
-}
 
 void ServerConnection::AnswerHead(tcp::Connection& connection, absl::string_view text) {
   ++site_.stats.requests;

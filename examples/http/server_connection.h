@@ -128,9 +128,6 @@ class ServerConnection final : public tcp::ConnectionHandler {
   Timer timer_;
 };
 
-// "Not Found"; empty for a status that this server does not use.
-absl::string_view ReasonPhrase(int status);
-
 }  // namespace weft::http
 
 #endif  // WEFT_EXAMPLES_HTTP_SERVER_CONNECTION_H_
