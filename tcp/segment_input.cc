@@ -170,12 +170,10 @@ bool EngineCore::SynReceivedInput(Tcb& tcb, Segment& segment) {
     ++listener.waiting;
     ++stats_.passive_opens;
   }
-  const int64_t sent_ns = tcb.progress.ToNs(now_ns_);
   tcb.snd_una = tcb.iss + 1;
   tcb.snd_wl1 = segment.seq - 1;  // so that this segment's window counts
   tcb.snd_wl2 = segment.ack;
-  Establish(tcb, now_ns_);
-  if (!tcb.retransmitted_syn) tcb.rtt.Add(loss_options_.rtt, now_ns_, now_ns_ - sent_ns);
+  Establish(tcb, &segment);
   const bool known = tcb.announced;
   tcb.announced = true;
   Raise(tcb, known ? Tcb::kConnected : Tcb::kAccepted);
