@@ -291,7 +291,9 @@ void LossDetection::AdvanceTimeout(Context& c) {
 // RFC 3168, 6.1.2.
 void LossDetection::AnswerEcn(Context& c) {
   RecoveryState& state = c.state;
-  if (!c.ack.ece || state.phase != RecoveryPhase::kOpen) return;
+  if (!c.ack.ece) return;
+  state.marked = true;  // of a recovery that has just begun, too
+  if (state.phase != RecoveryPhase::kOpen) return;
   if (state.ecn_answered && c.queue.una() <= state.ecn_until) return;
   c.sender.congestion.OnEcn(c.event);
   c.outcome.ecn_reduced = true;
