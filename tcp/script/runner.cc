@@ -506,6 +506,7 @@ std::optional<int64_t> InfoOf(const StreamInfo& info, absl::string_view name) {
       {"bytes_received", info.bytes_received},
       {"bytes_retransmitted", info.bytes_retransmitted},
       {"retransmissions", info.retransmissions},
+      {"reordering_seen", info.reordering_seen},
       {"dsack_duplicates", info.dsack_duplicates},
   };
   for (const auto& [known, value] : rows) {
