@@ -219,6 +219,7 @@ class EngineCore {
   bool SynReceivedInput(Tcb& tcb, Segment& segment);
   bool AckInput(Tcb& tcb, const Segment& segment);
   void UpdateWindow(Tcb& tcb, const Segment& segment);
+  void NoteClosedWindow(Tcb& tcb);
   void AckOfFin(Tcb& tcb);
   void DataInput(Tcb& tcb, Segment& segment);
   void ScheduleAck(Tcb& tcb, const ReceiveQueue::Added& added);
