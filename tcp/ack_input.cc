@@ -45,20 +45,12 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
     event.sacks = {sacks, count};
     event.ece = tcb.ecn && segment.has(kTcpEce);
     event.may_be_duplicate = nothing_else && same_window && segment.ack == una_before;
-    if (tcb.timestamps && segment.options.has_timestamps) {
-      // Our clock of timestamps counts milliseconds: the last nanosecond of the one echoed.
-      const uint32_t echoed = segment.options.timestamp_echo - tcb.ts_offset;
-      const auto age_ms = static_cast<int32_t>(TsNow(now_ns_, 0) - echoed);
-      if (age_ms >= 0) event.echoed_ns = (now_ns_ / 1'000'000 - age_ms) * 1'000'000 + 999'999;
-    }
+    event.echoed_ns = EchoedNs(tcb, segment);
     const LossDetection::Outcome outcome = tcb.loss.OnAck(SenderOf(tcb), event);
     tcb.bytes_acked += outcome.acked_bytes;
     if (outcome.recovery_began) ++stats_.recoveries;
     if (outcome.undone) ++stats_.spurious_recoveries;
-    if (outcome.ecn_reduced) {
-      tcb.cwr_due = true;
-      ++stats_.ecn_reductions;
-    }
+    if (outcome.ecn_reduced) ++stats_.ecn_reductions;
     stats_.bad_sacks += outcome.bad_sacks;
     Hold(static_cast<int64_t>(tcb.send.chunks()) - chunks_before);
   }
@@ -67,6 +59,7 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
     tcb.progress = Tick::AtMost(now_ns_);
     tcb.retries = 0;
     RaiseWritable(tcb);
+    ConfirmReachable(tcb);
   } else {
     NoteClosedWindow(tcb);
   }
@@ -116,6 +109,25 @@ void EngineCore::UpdateWindow(Tcb& tcb, const Segment& segment) {
     tcb.retries = 0;
     Touch(tcb);
   }
+}
+
+// Our clock of timestamps counts milliseconds: the last nanosecond of the one echoed.
+int64_t EngineCore::EchoedNs(const Tcb& tcb, const Segment& segment) const {
+  if (!tcb.timestamps || !segment.options.has_timestamps) return 0;
+  constexpr int64_t kTickNs = LossDetection::Ack::kEchoTickNs;
+  const uint32_t echoed = segment.options.timestamp_echo - tcb.ts_offset;
+  const auto age = static_cast<int32_t>(TsNow(now_ns_, 0) - echoed);
+  return age < 0 ? 0 : (now_ns_ / kTickNs - age + 1) * kTickNs - 1;
+}
+
+// Forward progress: what is sent arrives, so the neighbour need not be asked whether it is there
+// (RFC 4861, 7.3.1).
+void EngineCore::ConfirmReachable(Tcb& tcb) {
+  if (!world_.confirm_reachable) return;
+  const auto second = static_cast<uint8_t>(now_ns_ / 1'000'000'000);
+  if (second == tcb.reachable_s) return;
+  tcb.reachable_s = second;
+  world_.confirm_reachable(tcb.flow.remote);
 }
 
 // The peer has everything that was sent, and knows that it was all.

@@ -50,6 +50,7 @@ absl::StatusOr<std::shared_ptr<Endpoint>> Endpoint::Open(std::shared_ptr<Stack> 
       .worker = static_cast<uint16_t>(s->queue()),
       .workers = static_cast<uint16_t>(s->queues()),
       .path_mtu = [s](const IpAddress& remote) { return s->PathMtu(remote); },
+      .confirm_reachable = [s](const IpAddress& remote) { s->ConfirmReachable(remote); },
       .is_listened_at = [s](uint16_t port) { return s->HasTcpListener(port); },
   };
   auto engine = Engine::Create(options, world);

@@ -109,6 +109,9 @@ class EngineCore {
   // --- path_mtu.cc
   bool OnIcmpError(const netstack::IcmpErrorReport& report, int64_t now_ns);
   void OnPathMtu(const netstack::IpAddress& remote, size_t mtu, int64_t now_ns);
+  void LowerMtu(Tcb& tcb, size_t mtu);
+  void RaiseMtu(Tcb& tcb);
+  void SuspectBlackHole(Tcb& tcb);
 
   // --- output.cc
   absl::Span<netstack::OutgoingSegment> pending() {
@@ -178,7 +181,8 @@ class EngineCore {
   // Sets what both sides have agreed on (RFC 9293, 3.7.1; RFC 7323; RFC 2018).
   void Agree(Tcb& tcb, const SegmentOptions& peer, int64_t now_ns);
   void SetMss(Tcb& tcb);
-  void Establish(Tcb& tcb, int64_t now_ns);
+  // `answer` has acknowledged our SYN, and tells the round trip; null: nothing of that is known.
+  void Establish(Tcb& tcb, const Segment* answer);
   // The connection is over: it leaves the table and gives back what it holds. The user is told, if
   // he knows of it, when everything was read or there was an error.
   void End(Tcb& tcb, int error);
@@ -220,6 +224,9 @@ class EngineCore {
   bool AckInput(Tcb& tcb, const Segment& segment);
   void UpdateWindow(Tcb& tcb, const Segment& segment);
   void NoteClosedWindow(Tcb& tcb);
+  void ConfirmReachable(Tcb& tcb);
+  // As LossDetection::Ack has it.
+  int64_t EchoedNs(const Tcb& tcb, const Segment& segment) const;
   void AckOfFin(Tcb& tcb);
   void DataInput(Tcb& tcb, Segment& segment);
   void ScheduleAck(Tcb& tcb, const ReceiveQueue::Added& added);
@@ -280,7 +287,9 @@ class EngineCore {
   // What of kFin, kWindowProbe and nothing it is now.
   void UpdateRetransmit(Tcb& tcb);
   int64_t Rto(const Tcb& tcb) const { return tcb.rtt.rto_ns(loss_options_.rtt, tcb.retries); }
-  bool GivenUp(const Tcb& tcb) const;
+  int64_t GiveUpNs(const Tcb& tcb) const;
+  void GiveUp(Tcb& tcb);
+  void EndInSilence(Tcb& tcb);
   void StartKeepalive(Tcb& tcb);
 
   // --- close.cc

@@ -96,7 +96,9 @@ EngineCore::Sending EngineCore::Output(Tcb& tcb) {
 
 EngineCore::Sending EngineCore::OutputData(Tcb& tcb) {
   if (tcb.send.empty() && !tcb.write_closed) return Sending::kDone;
+  RaiseMtu(tcb);
   const Sender sender = SenderOf(tcb);
+  tcb.loss.BeforeFirst(sender, now_ns_);
   const size_t headroom = world_.headroom + netstack::kTcpHeaderBytesMax;
   for (int sent = 0;; ++sent) {
     const LossDetection::Next next = tcb.loss.NextToSend(sender);

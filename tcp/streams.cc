@@ -57,7 +57,6 @@ void EngineCore::Commit(StreamId stream, size_t n, int64_t now_ns) {
   now_ns_ = now_ns;
   Tcb* tcb = Find(stream);
   if (tcb == nullptr || tcb->is(State::kClosed)) return;
-  if (n > 0 && tcb->send.empty()) tcb->loss.BeforeFirst(SenderOf(*tcb), now_ns);
   const uint32_t chunks_before = tcb->send.chunks();
   tcb->send.Commit(n);
   Hold(static_cast<int64_t>(tcb->send.chunks()) - chunks_before);
@@ -80,7 +79,6 @@ bool EngineCore::SendBuffer(StreamId stream, Buffer* buffer, int64_t now_ns) {
     }
     return false;
   }
-  if (tcb->send.empty()) tcb->loss.BeforeFirst(SenderOf(*tcb), now_ns);
   const uint32_t chunks_before = tcb->send.chunks();
   if (!tcb->send.Append(std::move(*buffer), blocks_)) {
     tcb->wants_room = true;
