@@ -60,10 +60,8 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
     tcb.retries = 0;
     RaiseWritable(tcb);
     ConfirmReachable(tcb);
-  } else if (tcb.retransmit == Retransmit::kWindowProbe || tcb.snd_wnd == 0) {
-    // The peer is there and says that it has no room: for as long as it does so the connection
-    // stays (RFC 9293, 3.8.6.1), also where it took back the room for what is in flight.
-    tcb.progress = Tick::AtMost(now_ns_);
+  } else {
+    NoteClosedWindow(tcb);
   }
   tcb.send.ReleaseIfEmpty();
   if (tcb.fin_acked()) {
@@ -75,6 +73,22 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
   if (tcb.send.unsent_bytes() > 0 || tcb.send.lost_bytes() > 0 || FinIsDue(tcb)) Touch(tcb);
   Arm(tcb);
   return true;
+}
+
+// The peer is there and says that it has no room, be it for what was sent already: for as long as it
+// does so the connection stays (RFC 9293, 3.8.6 and 3.8.6.1). What is sent next is to be answered,
+// not the time until then, which may be longer than the user's patience.
+void EngineCore::NoteClosedWindow(Tcb& tcb) {
+  int64_t next_ns = now_ns_;
+  if (tcb.retransmit == Retransmit::kWindowProbe) {
+    next_ns = tcb.retransmit_at.ToNs(now_ns_);
+  } else if (tcb.window_edge() < tcb.send.next()) {
+    next_ns = tcb.loss.deadline_ns(tcb.send);
+    if (next_ns == TimerWheel::kNever) next_ns = now_ns_;
+  } else {
+    return;
+  }
+  tcb.progress = Tick::AtLeast(std::max(next_ns, now_ns_));
 }
 
 // RFC 9293, 3.10.7.4: SND.WND follows segments that are not older than the last one it came from.

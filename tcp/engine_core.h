@@ -223,6 +223,7 @@ class EngineCore {
   bool SynReceivedInput(Tcb& tcb, Segment& segment);
   bool AckInput(Tcb& tcb, const Segment& segment);
   void UpdateWindow(Tcb& tcb, const Segment& segment);
+  void NoteClosedWindow(Tcb& tcb);
   void ConfirmReachable(Tcb& tcb);
   // As LossDetection::Ack has it.
   int64_t EchoedNs(const Tcb& tcb, const Segment& segment) const;
@@ -288,6 +289,7 @@ class EngineCore {
   int64_t Rto(const Tcb& tcb) const { return tcb.rtt.rto_ns(loss_options_.rtt, tcb.retries); }
   int64_t GiveUpNs(const Tcb& tcb) const;
   void GiveUp(Tcb& tcb);
+  void EndInSilence(Tcb& tcb);
   void StartKeepalive(Tcb& tcb);
 
   // --- close.cc

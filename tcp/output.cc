@@ -160,7 +160,7 @@ uint32_t EngineCore::NextNewBytes(Tcb& tcb) {
   if (unsent == 0 || usable <= 0) return 0;
   const uint32_t piece = std::min<uint32_t>(tcb.mss, tcb.send.next_chunk_bytes());
   const uint32_t n = std::min(piece, static_cast<uint32_t>(usable));
-  if (n == tcb.mss || (n == piece && n < unsent)) return n;
+  if (n == tcb.mss) return n;
   if (n == unsent) {
     // All that there is, and no full segment. Corked it waits for more; by Nagle's algorithm (RFC
     // 9293, 3.7.4) for an acknowledgement; not for the end, which has been said.
@@ -170,7 +170,9 @@ uint32_t EngineCore::NextNewBytes(Tcb& tcb) {
   }
   // The window ends within the segment (RFC 9293, 3.8.6.2.1): only if it is half of the largest
   // that the peer has ever had, or else windows become silly. A timer helps if nothing else comes.
-  return n >= tcb.snd_wnd_max / 2 ? n : 0;
+  // A piece that is short by itself counts as what could be sent if all lay together.
+  const uint32_t possible = std::min(unsent, static_cast<uint32_t>(usable));
+  return possible >= std::min<uint32_t>(tcb.mss, unsent) || possible >= tcb.snd_wnd_max / 2 ? n : 0;
 }
 
 // A probe for a lost tail (RFC 8985, 7.3): something new if there is, else the last once more.

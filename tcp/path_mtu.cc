@@ -24,6 +24,24 @@ constexpr uint8_t kBlackHoleTimeoutsV4 = 5;
 constexpr size_t kMtuTried = 1280;
 constexpr size_t kMtuTriedV4 = 576;
 
+// As Linux has it; `before` where it is none of the connection.
+uint16_t ErrorOf(Kind kind, uint16_t before) {
+  switch (kind) {
+    case Kind::kHostUnreachable:
+    case Kind::kTimeExceeded:
+      return EHOSTUNREACH;
+    case Kind::kPortUnreachable:
+    case Kind::kProtocolUnreachable:
+    case Kind::kProhibited:
+      return ECONNREFUSED;
+    case Kind::kParameterProblem:
+      return EPROTO;
+    case Kind::kPacketTooBig:
+      break;
+  }
+  return before;
+}
+
 }  // namespace
 
 bool EngineCore::OnIcmpError(const netstack::IcmpErrorReport& report, int64_t now_ns) {
@@ -41,7 +59,9 @@ bool EngineCore::OnIcmpError(const netstack::IcmpErrorReport& report, int64_t no
     return false;
   }
   // An established connection outlives them all: routes come back, and what is hard of them may be
-  // forged (RFC 5461, 4; RFC 9293, 3.9.2.2). One that is being begun by a user is told at once.
+  // forged (RFC 5461, 4; RFC 9293, 3.9.2.2). It remembers the last one, for those who ask, and as
+  // the reason if the peer is given up. One that is being begun by a user is told at once.
+  tcb.error = ErrorOf(report.kind, tcb.error);
   if (!tcb.is(State::kSynSent)) return true;
   switch (report.kind) {
     case Kind::kPortUnreachable:
@@ -98,6 +118,8 @@ void EngineCore::RaiseMtu(Tcb& tcb) {
 
 // The retransmission timer has fired again.
 void EngineCore::SuspectBlackHole(Tcb& tcb) {
+  // Of a peer that has taken back the room for it that is no wonder.
+  if (tcb.window_edge() < tcb.send.next()) return;
   const uint8_t timeouts = tcb.loss.backoff();
   size_t mtu = 0;
   if (timeouts == kBlackHoleTimeouts) mtu = kMtuTried;

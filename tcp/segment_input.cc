@@ -49,6 +49,7 @@ void EngineCore::SegmentInput(Tcb& tcb, Segment& segment) {
   }
   tcb.last_received = Tick::AtMost(now_ns_);
   tcb.keepalive_sent = 0;
+  tcb.error = 0;
   if (tcb.is(State::kSynReceived) && !SynReceivedInput(tcb, segment)) return;
   // RFC 7323, 4.3: of what begins before, or at, the last acknowledgement that was sent.
   if (tcb.timestamps && segment.options.has_timestamps && segment.seq <= tcb.last_ack_sent) {

@@ -116,6 +116,7 @@ StreamInfo EngineCore::InfoOf(const Tcb& tcb, int64_t now_ns) const {
   info.segments_out_of_order = tcb.out_of_order;
   info.retransmissions = tcb.retransmissions;
   info.reordering_seen = tcb.loss.reordering_seen();
+  info.soft_error = tcb.is(State::kClosed) ? 0 : tcb.error;
   info.pacing_rate_bytes = UINT64_MAX;
   info.last_received_ms =
       static_cast<uint32_t>((now_ns - tcb.last_received.ToNs(now_ns)) / kNsPerMs);

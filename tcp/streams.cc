@@ -28,7 +28,7 @@ void EngineCore::Consume(StreamId stream, size_t n, int64_t now_ns) {
     tcb->receive.Tune(Tick::AtMost(now_ns), std::max({sent_ticks, tcb->receive_rtt_ticks, 1u}),
                       tcb->receive_mss, options_.receive_buffer_bytes_max);
   }
-  if (tcb->receive.WindowUpdateDue(tcb->receive_mss)) {
+  if (tcb->receive.WindowUpdateDue(tcb->receive_mss, tcb->receive_scale)) {
     tcb->ack_now = true;
     Touch(*tcb);
   }

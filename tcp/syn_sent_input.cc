@@ -37,6 +37,7 @@ void EngineCore::SynSentInput(Tcb& tcb, Segment& segment) {
   tcb.snd_wnd = tcb.snd_wnd_max = segment.window;
   tcb.snd_wl1 = segment.seq;
   tcb.last_received = Tick::AtMost(now_ns_);
+  tcb.error = 0;
   if (!acked) {
     // Both sides have begun at once (RFC 9293, 3.5, figure 7).
     tcb.ecn = options_.ecn != EcnMode::kOff && segment.has(kTcpEce) && segment.has(kTcpCwr);

@@ -75,7 +75,7 @@ struct Tcb {
   uint8_t receive_scale = 0;
   uint8_t dscp = 0;
   uint8_t ttl = 0;
-  uint16_t error = 0;  // an errno, for kClosed
+  uint16_t error = 0;  // an errno, for kClosed; before that of the last ICMP error, if any
   uint16_t user = 0;   // who is told; kNobody: its user has gone, and it ends by itself
 
   bool in_events : 1 = false;

@@ -74,10 +74,13 @@ int64_t EngineCore::GiveUpNs(const Tcb& tcb) const {
   return tcb.progress.ToNs(now_ns_) + int64_t{tcb.user_timeout_ms} * kNsPerMs;
 }
 
+// The peer answers no more. If the network has said why, that is the reason (RFC 9293, 3.9.1.8).
+void EngineCore::EndInSilence(Tcb& tcb) { End(tcb, tcb.error != 0 ? tcb.error : ETIMEDOUT); }
+
 void EngineCore::GiveUp(Tcb& tcb) {
   ++stats_.timeouts;
   SendResetOf(tcb);
-  End(tcb, ETIMEDOUT);
+  EndInSilence(tcb);
 }
 
 void EngineCore::OnLossTimer(Tcb& tcb) {
@@ -138,7 +141,7 @@ void EngineCore::OnHandshakeTimeout(Tcb& tcb) {
     } else {
       ++stats_.connect_failures;
     }
-    End(tcb, ETIMEDOUT);
+    EndInSilence(tcb);
     return;
   }
   ++tcb.retries;
@@ -207,9 +210,7 @@ void EngineCore::OnKeepalive(Tcb& tcb) {
     return;
   }
   if (tcb.keepalive_sent >= tcb.keepalive_probes) {
-    ++stats_.timeouts;
-    SendResetOf(tcb);
-    End(tcb, ETIMEDOUT);
+    GiveUp(tcb);
     return;
   }
   ++tcb.keepalive_sent;

@@ -480,6 +480,7 @@ std::optional<int64_t> StatOf(const TcpStats& stats, absl::string_view name) {
 
 std::optional<int64_t> InfoOf(const StreamInfo& info, absl::string_view name) {
   const std::pair<absl::string_view, uint64_t> rows[] = {
+      {"soft_error", static_cast<uint64_t>(info.soft_error)},
       {"timestamps", info.timestamps},
       {"sack", info.sack},
       {"window_scaling", info.window_scaling},

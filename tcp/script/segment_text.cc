@@ -337,6 +337,8 @@ absl::StatusOr<SegmentText> ParseSegment(Words& words, bool expected) {
     }
     segment.flags = bits;
   }
+  // "> *": a segment.
+  if (!segment.flags && words.done()) return segment;
   absl::Status status = ParsePlace(words, expected, &segment);
   while (status.ok() && !words.done()) status = ParseField(words, expected, &segment);
   if (!status.ok()) return status;
