@@ -58,6 +58,7 @@ absl::Status EngineCore::SetOptions(StreamId stream, const StreamOptions& option
     const uint32_t wanted = *options.user_timeout_ms;
     tcb->user_timeout_ms =
         wanted == 0 ? options_.user_timeout_ms : std::min(wanted, kUserTimeoutMsMax);
+    Arm(*tcb);
   }
   if (options.send_buffer_bytes) {
     tcb->send_limit_bytes = std::clamp(*options.send_buffer_bytes, kBufferBytesLeast,

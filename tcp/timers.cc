@@ -119,7 +119,8 @@ void EngineCore::SetRetransmit(Tcb& tcb, Retransmit what) {
 void EngineCore::UpdateRetransmit(Tcb& tcb) {
   Retransmit want = Retransmit::kNone;
   if (tcb.send.in_flight_bytes() == 0) {
-    const bool corked = tcb.cork && !tcb.write_closed && tcb.send.unsent_bytes() < tcb.mss;
+    const bool corked = tcb.cork && !tcb.write_closed && tcb.send.unsent_bytes() < tcb.mss &&
+                        tcb.window_edge() > tcb.send.next();
     if (tcb.send.unsent_bytes() > 0) {
       // What the window has room for is sent as soon as there is a buffer.
       if (NextNewBytes(tcb) == 0) want = corked ? Retransmit::kCork : Retransmit::kWindowProbe;
