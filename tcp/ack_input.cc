@@ -51,15 +51,12 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
       const auto age_ms = static_cast<int32_t>(TsNow(now_ns_, 0) - echoed);
       if (age_ms >= 0) event.echoed_ns = (now_ns_ / 1'000'000 - age_ms) * 1'000'000 + 999'999;
     }
+    const RecoveryState* const state = tcb.send.recovery();
+    const SendLimit limit = state == nullptr ? SendLimit::kIdle : state->limit;
+    const uint32_t limit_since = state == nullptr ? 0 : state->limit_since;
     const LossDetection::Outcome outcome = tcb.loss.OnAck(SenderOf(tcb), event);
-    tcb.bytes_acked += outcome.acked_bytes;
-    if (outcome.recovery_began) ++stats_.recoveries;
-    if (outcome.undone) ++stats_.spurious_recoveries;
-    if (outcome.ecn_reduced) {
-      tcb.cwr_due = true;
-      ++stats_.ecn_reductions;
-    }
-    stats_.bad_sacks += outcome.bad_sacks;
+    if (tcb.send.empty()) NoteIdle(tcb, limit, limit_since);
+    CountOutcome(tcb, outcome, event.ece);
     Hold(static_cast<int64_t>(tcb.send.chunks()) - chunks_before);
   }
   if (segment.ack > tcb.snd_una) {
@@ -82,6 +79,23 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
   if (tcb.send.unsent_bytes() > 0 || tcb.send.lost_bytes() > 0 || FinIsDue(tcb)) Touch(tcb);
   Arm(tcb);
   return true;
+}
+
+void EngineCore::CountOutcome(Tcb& tcb, const LossDetection::Outcome& outcome, bool ece) {
+  tcb.bytes_acked += outcome.acked_bytes;
+  tcb.segments_delivered += outcome.delivered_segments;
+  if (ece && outcome.delivered_segments > 0) Rare(tcb).delivered_ce += outcome.delivered_segments;
+  if (outcome.duplicate_bytes > 0) {
+    Rare(tcb).dsack_duplicates += (outcome.duplicate_bytes + tcb.mss - 1) / tcb.mss;
+  }
+  if (outcome.reordered) ++Rare(tcb).reordering_seen;
+  if (outcome.recovery_began) ++stats_.recoveries;
+  if (outcome.undone) ++stats_.spurious_recoveries;
+  if (outcome.ecn_reduced) {
+    tcb.cwr_due = true;
+    ++stats_.ecn_reductions;
+  }
+  stats_.bad_sacks += outcome.bad_sacks;
 }
 
 // RFC 9293, 3.10.7.4: SND.WND follows segments that are not older than the last one it came from.

@@ -48,7 +48,10 @@ EngineCore::EngineCore(const Options& options, const World& world,
       loss_options_(LossOptionsOf(options)),
       window_scale_(options.window_scaling ? ScaleFor(options.receive_buffer_bytes_max) : 0),
       random_(table_secret_),
-      time_wait_(options.time_wait_max, options.time_wait_ns, table_secret_, world.timers),
+      own_stats_(world.stats == nullptr ? std::make_unique<TcpStats>() : nullptr),
+      stats_(world.stats == nullptr ? *own_stats_ : *world.stats),
+      time_wait_(options.time_wait_max, options.time_wait_ns, table_secret_, world.timers,
+                 &stats_.time_wait),
       port_counter_(static_cast<uint32_t>(random_.Next())),
       held_max_(static_cast<int64_t>(world.pool->count() * options.buffers_percent_max / 100)),
       resets_(options.resets_per_s, std::max<uint64_t>(options.resets_per_s / 10, 1), 0) {
@@ -62,6 +65,7 @@ EngineCore::~EngineCore() {
       tcb->receive.Clear(nullptr);
     }
   }
+  stats_.ClearGauges();
 }
 
 Tcb* EngineCore::Find(StreamId stream) const {
@@ -168,6 +172,9 @@ void EngineCore::End(Tcb& tcb, int error) {
   tcb.retransmit_at = tcb.ack_at = tcb.keepalive_at = Tick();
   world_.timers->Cancel(tcb.timer);
   Untouch(tcb);
+  if (const RecoveryState* state = tcb.send.recovery()) {
+    NoteIdle(tcb, state->limit, state->limit_since);
+  }
   Hold(-static_cast<int64_t>(tcb.send.chunks()));
   tcb.send.Clear();
   if (error == 0) ++stats_.closed;
@@ -185,6 +192,8 @@ void EngineCore::Free(Tcb& tcb) {
   LeaveTable(tcb);
   Hold(-static_cast<int64_t>(tcb.receive.Clear(&out_of_order_)));
   stats_.connections.Add(-1);
+  if (tcb.announced) --users_[tcb.user].streams;
+  rare_.Give(tcb.rare);
   slab_.Destroy(tcb);
 }
 

@@ -74,11 +74,15 @@ LossDetection::Outcome LossDetection::OnAck(const Sender& sender, const Ack& ack
   c.advanced = c.delivery.acked_bytes > 0;
   c.outcome.acked_bytes = c.delivery.acked_bytes;
   c.outcome.delivered_bytes = c.delivery.delivered_bytes;
+  // A chunk is a segment, or several that the device has cut.
+  c.outcome.delivered_segments = std::max(
+      c.delivery.delivered_chunks, (c.delivery.delivered_bytes + sender.mss - 1) / sender.mss);
   c.outcome.bad_sacks = c.delivery.bad_blocks;
   c.outcome.duplicate_bytes = c.delivery.duplicate_bytes;
 
   if (c.advanced) backoff_ = 0;
   TakeRttSample(c);
+  MeasureRate(c);
   LearnFromDelivery(c);
   LearnFromDuplicate(c);
   if (!sack_) CountDuplicates(c);
@@ -104,12 +108,31 @@ void LossDetection::TakeRttSample(Context& c) {
   if (c.outcome.rtt_ns > 0) c.sender.rtt.Add(c.sender.options.rtt, now_ns, c.outcome.rtt_ns);
 }
 
+void LossDetection::MeasureRate(Context& c) {
+  RateRound& rate = c.state.rate;
+  if (c.delivery.delivered_bytes == 0) return;
+  rate.delivered_bytes += c.delivery.delivered_bytes;
+  rate.delivered_ns = c.ack.now_ns;
+  if (!rate.open || c.queue.una() < rate.end) return;
+  rate.open = false;
+  rate.first_sent_ns = rate.sent_ns;
+  const int64_t taken_ns = std::max(rate.sent_ns - rate.sent_before_ns,
+                                    c.ack.now_ns - rate.delivered_before_ns);
+  // Faster than light: several acknowledgements that came at once.
+  const int64_t least_ns = c.sender.rtt.min_rtt_ns(c.sender.options.rtt, c.ack.now_ns);
+  if (taken_ns <= 0 || taken_ns < least_ns) return;
+  const auto bytes = static_cast<float>(rate.delivered_bytes - rate.delivered_before);
+  const float measured = bytes * 1e9f / static_cast<float>(taken_ns);
+  if (!rate.user_limited || measured > delivery_rate_) delivery_rate_ = measured;
+}
+
 // RFC 8985, 6.2, steps 1 to 3.
 void LossDetection::LearnFromDelivery(Context& c) {
   RecoveryState& state = c.state;
   const SendQueue::Delivery& delivery = c.delivery;
   if (delivery.delivered_bytes > 0) state.forward = Max(state.forward, delivery.highest);
   state.forward = Max(state.forward, c.queue.una());
+  c.outcome.reordered = delivery.reordered;
   if (delivery.reordered) reordering_seen_ = true;
   if (delivery.rack_sent_ns == 0) return;
   if (state.rack_rtt_ns != 0 && delivery.rack_sent_ns <= state.rack_sent_ns) return;

@@ -25,6 +25,7 @@ bool EngineCore::OnIcmpError(const netstack::IcmpErrorReport& report, int64_t no
     ++stats_.icmp_ignored;
     return false;
   }
+  reported_ = TcbSlab::IdOf(tcb);
   // An established connection outlives them all: routes come back, and what is hard of them may be
   // forged (RFC 5461, 4; RFC 9293, 3.9.2.2). One that is being begun by a user is told at once.
   if (!tcb.is(State::kSynSent)) return true;
@@ -49,20 +50,24 @@ bool EngineCore::OnIcmpError(const netstack::IcmpErrorReport& report, int64_t no
 
 void EngineCore::OnPathMtu(const netstack::IpAddress& remote, size_t mtu, int64_t now_ns) {
   now_ns_ = now_ns;
-  const auto path_mtu = static_cast<uint16_t>(std::min<size_t>(mtu, 0xffff));
-  for (uint32_t index = 0; index < slab_.places(); ++index) {
-    Tcb* tcb = slab_.At(index);
-    if (tcb == nullptr || tcb->flow.remote != remote || path_mtu >= tcb->path_mtu) continue;
-    tcb->path_mtu = path_mtu;
-    ++stats_.path_mtu_changes;
-    const uint16_t before = tcb->mss;
-    SetMss(*tcb);
-    if (tcb->mss >= before || !tcb->synchronized()) continue;
-    // What is on the way in larger segments does not arrive. It is no sign of congestion, so the
-    // window stays (RFC 1191, 6.5).
-    tcb->send.MarkAllLost();
-    Touch(*tcb);
-  }
+  Search search;
+  search.remote = remote;
+  search.path_mtu = static_cast<uint16_t>(std::min<size_t>(mtu, 0xffff));
+  // The one that the news is about does not wait for its turn.
+  if (Tcb* tcb = slab_.Find(reported_)) Found(search, *tcb);
+  Begin(search);
+}
+
+void EngineCore::NarrowPath(Tcb& tcb, uint16_t path_mtu) {
+  tcb.path_mtu = path_mtu;
+  ++stats_.path_mtu_changes;
+  const uint16_t before = tcb.mss;
+  SetMss(tcb);
+  if (tcb.mss >= before || !tcb.synchronized()) return;
+  // What is on the way in larger segments does not arrive. It is no sign of congestion, so the
+  // window stays (RFC 1191, 6.5).
+  tcb.send.MarkAllLost();
+  Touch(tcb);
 }
 
 }  // namespace weft::tcp

@@ -145,6 +145,12 @@ bool EngineCore::ResetInput(Tcb& tcb, const Segment& segment) {
 
 // "Fifth, check the ACK field", in SYN-RECEIVED. False: the segment is done with.
 bool EngineCore::SynReceivedInput(Tcb& tcb, Segment& segment) {
+  if (tcb.passive && !listeners_[tcb.listener].open) {
+    // Nobody listens any more, and the search for such handshakes has not come to this one yet.
+    SendResetOf(tcb);
+    End(tcb, 0);
+    return false;
+  }
   if (!(segment.ack > tcb.iss && segment.ack <= tcb.snd_nxt)) {
     // It may be in answer to a cookie, sent for an earlier copy of the SYN: that is what the peer
     // goes by.
@@ -177,7 +183,7 @@ bool EngineCore::SynReceivedInput(Tcb& tcb, Segment& segment) {
   Establish(tcb, now_ns_);
   if (!tcb.retransmitted_syn) tcb.rtt.Add(loss_options_.rtt, now_ns_, now_ns_ - sent_ns);
   const bool known = tcb.announced;
-  tcb.announced = true;
+  Announce(tcb);
   Raise(tcb, known ? Tcb::kConnected : Tcb::kAccepted);
   // What the user has committed or ended meanwhile.
   Touch(tcb);

@@ -152,9 +152,9 @@ struct Tcb {
   uint64_t bytes_received = 0;
   uint32_t segments_sent = 0;
   uint32_t segments_received = 0;
-  uint32_t retransmissions = 0;
-  uint32_t retransmitted_bytes = 0;
-  uint32_t out_of_order = 0;
+  uint32_t segments_delivered = 0;  // acknowledged, for the first time
+  uint32_t busy = 0;                // time with data to send, in the engine's units
+  uint32_t rare = kNone;            // RareCounts
 
   bool is(State which) const { return state == which; }
   // RFC 9293, 3.3.2: a SYN has gone both ways, and both sides know it.
