@@ -170,6 +170,13 @@ struct Tcb {
   bool fin_acked() const { return fin_sent && snd_una > fin_seq(); }
   // The right edge of the peer's window.
   Seq window_edge() const { return snd_una + snd_wnd; }
+  // SND.NXT for segments without data. A peer that has taken back its window, as Linux does when it
+  // runs out of memory, drops what lies beyond, acknowledgements and resets too (RFC 9293, 3.10.7.4
+  // and 3.8.6). Less than a unit of the window is rounding (RFC 7323, 2.4).
+  Seq next_taken_by_peer() const {
+    const int32_t beyond = snd_nxt - window_edge();
+    return beyond < (1 << send_scale) ? snd_nxt : window_edge();
+  }
 };
 
 }  // namespace weft::tcp
