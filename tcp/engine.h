@@ -65,6 +65,10 @@ struct World {
   // Segments that wait to be taken by pending(); when there are more, connections wait instead, and
   // go on in their order.
   size_t outbox_segments = 512;
+  // Bytes of payload that one segment may have which the device, or the stack, cuts into those that
+  // the path takes (TSO); 0: there is nothing that does. At most 65435, so that it fits an IP packet
+  // with its headers, and only as far as the buffers of `pool` are that large.
+  size_t cut_bytes_max = 0;
   // How long IP packets to there may be at present; asked once a connection. Null: `mtu`.
   std::function<size_t(const netstack::IpAddress& remote)> path_mtu;
   // Whether another worker listens at that port, so that no connection may begin at it. Null: there

@@ -240,6 +240,16 @@ class EngineCore {
   void SendPiece(Tcb& tcb, SendQueue::Piece piece);
   // Of unsent data, what may be sent now as one segment: 0 if it has to wait.
   uint32_t NextNewBytes(Tcb& tcb);
+  // How large a segment may be that is cut on its way, a multiple of the MSS; the MSS if none is.
+  uint32_t LargestSegment(const Tcb& tcb) const {
+    const auto most = static_cast<uint32_t>(world_.cut_bytes_max);
+    // Without SACK a loss is known by segments that are counted.
+    return tcb.sack && most >= 2u * tcb.mss ? most - most % tcb.mss : tcb.mss;
+  }
+  // In what pieces what is written goes out.
+  uint32_t ChunkBytes(const Tcb& tcb) const;
+  // How much of what is lost may go again as one segment.
+  uint32_t ResendBytes(Tcb& tcb);
   bool FinIsDue(const Tcb& tcb) const;
   bool SendTailProbe(Tcb& tcb);
   // Accounts for the time that data waits: looks at why it does now, or says that there is none.

@@ -109,7 +109,9 @@ void LossDetection::OnSent(const Sender& sender, const SendQueue::Piece& piece, 
       if (state.first_resend_ns == 0) state.first_resend_ns = now_ns;
     }
   }
-  if (pipe_bytes(sender) + sender.mss > sender.congestion.cwnd_bytes) {
+  // A piece that does not fit the window as a whole waits.
+  const uint32_t next = std::max(sender.mss, sender.queue.next_chunk_bytes());
+  if (pipe_bytes(sender) + next > sender.congestion.cwnd_bytes) {
     state.was_limited = true;
     state.limited_until = sender.queue.next();
   }

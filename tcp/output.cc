@@ -109,7 +109,7 @@ EngineCore::Sending EngineCore::OutputData(Tcb& tcb) {
     const uint32_t chunks_before = tcb.send.chunks();
     SendQueue::Piece piece;
     if (next == LossDetection::Next::kResend) {
-      piece = tcb.send.ResendLost(tcb.mss, now_ns_, *world_.pool, headroom);
+      piece = tcb.send.ResendLost(ResendBytes(tcb), now_ns_, *world_.pool, headroom);
     } else {
       const uint32_t bytes = NextNewBytes(tcb);
       if (bytes == 0) {
@@ -154,21 +154,47 @@ void EngineCore::SendPiece(Tcb& tcb, SendQueue::Piece piece) {
   SendData(tcb, std::move(piece.buffer), piece.seq, piece.bytes, piece.resent);
 }
 
+// Large pieces save work, and so they are as large as the device cuts them; but no more than a
+// quarter of the window goes at once, so that acknowledgements come evenly.
+uint32_t EngineCore::ChunkBytes(const Tcb& tcb) const {
+  const uint32_t largest = LargestSegment(tcb);
+  if (largest == tcb.mss) return largest;
+  const uint32_t part = std::min(tcb.congestion.cwnd_bytes, tcb.snd_wnd_max) / 4;
+  return std::clamp<uint32_t>(part - part % tcb.mss, tcb.mss, largest);
+}
+
+uint32_t EngineCore::ResendBytes(Tcb& tcb) {
+  const uint32_t largest = LargestSegment(tcb);
+  if (largest == tcb.mss) return largest;
+  const uint32_t budget = tcb.loss.budget_bytes(SenderOf(tcb));
+  return std::clamp<uint32_t>(budget - budget % tcb.mss, tcb.mss, largest);
+}
+
 // How much of the unsent data may go as one segment now; 0: it has to wait. The congestion window
-// is the caller's.
+// has room for a segment, or for what is left of it.
 uint32_t EngineCore::NextNewBytes(Tcb& tcb) {
   const uint32_t unsent = tcb.send.unsent_bytes();
   const int32_t usable = tcb.window_edge() - tcb.send.next();
   if (unsent == 0 || usable <= 0) return 0;
-  const uint32_t piece = std::min<uint32_t>(tcb.mss, tcb.send.next_chunk_bytes());
-  const uint32_t n = std::min(piece, static_cast<uint32_t>(usable));
-  if (n == tcb.mss || (n == piece && n < unsent)) return n;
+  const uint32_t mss = tcb.mss;
+  const uint32_t piece = std::min(LargestSegment(tcb), tcb.send.next_chunk_bytes());
+  uint32_t n = std::min(piece, static_cast<uint32_t>(usable));
+  if (n > mss) n = std::min(n, std::max(tcb.loss.budget_bytes(SenderOf(tcb)), mss));
+  if (n == mss || (n == piece && n < unsent)) return n;
+  const uint32_t full = n - n % mss;
   if (n == unsent) {
-    // All that there is, and no full segment. Corked it waits for more; by Nagle's algorithm (RFC
-    // 9293, 3.7.4) for an acknowledgement; not for the end, which has been said.
-    if (tcb.write_closed) return n;
-    if (tcb.cork) return 0;
-    return tcb.no_delay || tcb.send.in_flight_bytes() == 0 ? n : 0;
+    // All that there is, and its end no full segment. Corked that waits for more; by Nagle's
+    // algorithm (RFC 9293, 3.7.4) for an acknowledgement; not for the end, which has been said.
+    if (full == n || tcb.write_closed) return n;
+    if (tcb.cork) return full;
+    return tcb.no_delay || tcb.send.in_flight_bytes() == 0 ? n : full;
+  }
+  if (full > 0) {
+    // A window ends within a piece that is to be cut: the rest would have to be copied. What is in
+    // flight brings an acknowledgement at once (RFC 9293, 3.8.6.3), and with it more room.
+    const bool wait = tcb.send.in_flight_bytes() >= 2 * mss &&
+                      tcb.loss.phase(tcb.send) == RecoveryPhase::kOpen;
+    return wait ? 0 : full;
   }
   // The window ends within the segment (RFC 9293, 3.8.6.2.1): only if it is half of the largest
   // that the peer has ever had, or else windows become silly. A timer helps if nothing else comes.
@@ -224,7 +250,7 @@ bool EngineCore::SendTailProbe(Tcb& tcb) {
   if (!OutboxHasRoom()) return false;
   const size_t headroom = world_.headroom + netstack::kTcpHeaderBytesMax;
   const uint32_t chunks_before = tcb.send.chunks();
-  const uint32_t bytes = NextNewBytes(tcb);
+  const uint32_t bytes = std::min<uint32_t>(NextNewBytes(tcb), tcb.mss);
   SendQueue::Piece piece =
       bytes > 0 ? tcb.send.SendNext(bytes, now_ns_, *world_.pool, headroom)
                 : tcb.send.ResendLast(tcb.mss, now_ns_, *world_.pool, headroom);
