@@ -131,6 +131,7 @@ absl::Status Host::Serve() {
     group.Add("iterations_total", "Rounds of the event loop.", &stats.iterations);
     group.Add("idle_iterations_total", "Rounds that found no work.", &stats.idle_iterations);
     group.Add("sleeps_total", "Times that the event loop slept.", &stats.sleeps);
+    group.Add("busy_ns_total", "Nanoseconds in rounds that found work.", &stats.busy_ns);
     if (!group.status().ok()) return group.status();
   }
   if (config_.metrics().listen().empty()) return absl::OkStatus();
@@ -222,6 +223,7 @@ HttpResponse Host::DescribeSelf() {
     json.Field("iterations", stats.iterations.value());
     json.Field("idle_iterations", stats.idle_iterations.value());
     json.Field("sleeps", stats.sleeps.value());
+    json.Field("busy_ns", stats.busy_ns.value());
     json.EndObject();
   }
   json.EndArray();
