@@ -133,6 +133,7 @@ struct Tcb {
   uint32_t receive_rtt_ticks = 0;
   Tick last_received;
   Tick last_challenge;
+  uint32_t out_of_order = 0;  // segments that were
 
   ReceiveQueue receive;
   SendQueue send;
@@ -154,7 +155,6 @@ struct Tcb {
   uint32_t segments_received = 0;
   uint32_t retransmissions = 0;
   uint32_t retransmitted_bytes = 0;
-  uint32_t out_of_order = 0;
 
   bool is(State which) const { return state == which; }
   // RFC 9293, 3.3.2: a SYN has gone both ways, and both sides know it.

@@ -88,6 +88,8 @@ class TcbSlab {
     void set_next_free(uint32_t next) { std::memcpy(memory, &next, sizeof(next)); }
   };
 
+  static_assert(sizeof(Place) <= 504, "there may be millions of them");
+
   Place& PlaceAt(uint32_t index) const { return blocks_[index / kBlock][index % kBlock]; }
   void AddBlock() {
     const uint32_t base = places();
