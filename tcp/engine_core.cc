@@ -80,7 +80,6 @@ Tcb* EngineCore::NewTcb(const Flow& flow, uint32_t hash, int64_t now_ns) {
   }
   Tcb& tcb = slab_.Make(this, &OnTimer);
   tcb.flow = flow;
-  tcb.hash = hash;
   tcb.in_table = true;
   table_.Insert(hash, tcb.index);
   tcb.ttl = world_.ttl;
@@ -159,7 +158,7 @@ void EngineCore::Establish(Tcb& tcb, int64_t now_ns) {
 
 void EngineCore::LeaveTable(Tcb& tcb) {
   if (!tcb.in_table) return;
-  table_.Erase(tcb.hash, tcb.index);
+  table_.Erase(HashOf(tcb.flow, table_secret_), tcb.index);
   tcb.in_table = false;
 }
 

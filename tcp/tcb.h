@@ -49,16 +49,14 @@ struct Tcb {
     kClosed = 1 << 5,
   };
 
-  Tcb(EngineCore* engine, Timer::Callback on_timer, uint32_t slot, uint32_t slot_generation)
-      : timer(on_timer, this), core(engine), index(slot), generation(slot_generation) {}
+  Tcb(EngineCore* engine, Timer::Callback on_timer, uint32_t place)
+      : timer(on_timer, this), core(engine), index(place) {}
 
   // --- Who it is.
   Timer timer;
   EngineCore* core;
   Flow flow;
-  uint32_t hash = 0;  // of the flow
-  uint32_t index;
-  uint32_t generation;
+  uint32_t index;  // its place in the slab, which knows the generation, too
   uint32_t listener = kNone;    // of one that was not accepted yet
   uint32_t next_event = kNone;  // in the list of those with events
   uint32_t next_output = kNone;  // in the list of those with something to send
@@ -133,6 +131,7 @@ struct Tcb {
   uint32_t receive_rtt_ticks = 0;
   Tick last_received;
   Tick last_challenge;
+  uint32_t out_of_order = 0;  // segments that were
 
   ReceiveQueue receive;
   SendQueue send;
