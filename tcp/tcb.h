@@ -131,7 +131,6 @@ struct Tcb {
   uint32_t receive_rtt_ticks = 0;
   Tick last_received;
   Tick last_challenge;
-  uint32_t out_of_order = 0;  // segments that were
 
   ReceiveQueue receive;
   SendQueue send;
