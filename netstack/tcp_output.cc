@@ -91,6 +91,11 @@ size_t Stack::PathMtu(const IpAddress& destination) {
   return on_its_way ? to.mtu : interface_.mtu;
 }
 
+void Stack::ConfirmReachable(const IpAddress& destination) {
+  const Destination& to = destinations_.Look(destination, now_ns_);
+  if (to.kind == Kind::kReady) neighbors_.ConfirmReachable(to.next_hop, now_ns_);
+}
+
 size_t Stack::SendSegments(absl::Span<OutgoingSegment> burst) {
   size_t begin = 0;
   bool room = cut_segments_.Send(*device_);

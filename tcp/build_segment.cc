@@ -74,8 +74,7 @@ void EngineCore::SendData(Tcb& tcb, Buffer payload, Seq seq, uint32_t bytes, boo
   if (tcb.ecn && !again) {
     // RFC 3168, 6.1.2 and 6.1.5: what is sent again is not ECN-capable.
     ecn = kEcnEct0;
-    if (tcb.cwr_due) flags |= kTcpCwr;
-    tcb.cwr_due = false;
+    if (tcb.loss.TakeReduced()) flags |= kTcpCwr;
   }
   netstack::TcpFields fields;
   fields.source_port = tcb.flow.local_port;

@@ -18,7 +18,8 @@ absl::StatusOr<StreamId> EngineCore::Connect(const Flow& wanted, int64_t now_ns,
                                              uint16_t user) {
   now_ns_ = now_ns;
   if (wanted.remote_port == 0 || wanted.remote.is_multicast() || wanted.remote.is_unspecified() ||
-      wanted.local.is_unspecified() || wanted.local.is_v4() != wanted.remote.is_v4()) {
+      wanted.remote.is_limited_broadcast() || wanted.local.is_unspecified() ||
+      wanted.local.is_v4() != wanted.remote.is_v4()) {
     return absl::InvalidArgumentError(absl::StrCat("cannot connect to ", wanted.remote.ToString(),
                                                    " port ", wanted.remote_port, " from ",
                                                    wanted.local.ToString()));

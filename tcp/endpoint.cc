@@ -61,6 +61,7 @@ absl::StatusOr<std::shared_ptr<Endpoint>> Endpoint::Open(std::shared_ptr<Stack> 
       .workers = static_cast<uint16_t>(s->queues()),
       .cut_bytes_max = CutBytesMax(*s),
       .path_mtu = [s](const IpAddress& remote) { return s->PathMtu(remote); },
+      .confirm_reachable = [s](const IpAddress& remote) { s->ConfirmReachable(remote); },
       .is_listened_at = [s](uint16_t port) { return s->HasTcpListener(port); },
       .stats = stats,
   };

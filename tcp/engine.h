@@ -71,6 +71,9 @@ struct World {
   size_t cut_bytes_max = 0;
   // How long IP packets to there may be at present; asked once a connection. Null: `mtu`.
   std::function<size_t(const netstack::IpAddress& remote)> path_mtu;
+  // A peer has acknowledged something new (RFC 4861, 7.3.1); said once a second and connection at
+  // most. Null: nobody wants to know.
+  std::function<void(const netstack::IpAddress& remote)> confirm_reachable;
   // Whether another worker listens at that port, so that no connection may begin at it. Null: there
   // is none.
   std::function<bool(uint16_t port)> is_listened_at;

@@ -20,6 +20,7 @@ constexpr uint16_t kMssLeast = 48;
 
 LossOptions LossOptionsOf(const Options& options) {
   LossOptions loss;
+  loss.rtt.granularity_ns = options.rto_min_ns;
   loss.rtt.rto_initial_ns = options.rto_initial_ns;
   loss.rtt.rto_min_ns = options.rto_min_ns;
   loss.rtt.rto_max_ns = options.rto_max_ns;
@@ -136,21 +137,31 @@ void EngineCore::Agree(Tcb& tcb, const SegmentOptions& peer, int64_t now_ns) {
 }
 
 // Both sides have acknowledged the other's SYN.
-void EngineCore::Establish(Tcb& tcb, int64_t now_ns) {
+void EngineCore::Establish(Tcb& tcb, const Segment* answer) {
+  const int64_t sent_ns = tcb.progress.ToNs(now_ns_);
   tcb.state = State::kEstablished;
   tcb.retransmit = Retransmit::kNone;
   tcb.retransmit_at = Tick();
   tcb.retries = 0;
   tcb.syn_due = false;
-  tcb.progress = Tick::AtMost(now_ns);
+  tcb.progress = Tick::AtMost(now_ns_);
   tcb.send.Start(tcb.iss + 1);
   tcb.loss.Start(tcb.sack);
-  // A SYN that had to be sent again says that the path is full, and its round trip is not known
-  // (RFC 6298, 5.7; RFC 5681, 3.1).
-  if (tcb.retransmitted_syn) {
-    tcb.congestion.Start(*algorithm_, tcb.mss, 1);
+  // The user may have chosen one already.
+  const CongestionAlgorithm& algorithm =
+      tcb.congestion.algorithm == nullptr ? *algorithm_ : *tcb.congestion.algorithm;
+  // A SYN that had to be sent again says that the path is full (RFC 5681, 3.1).
+  tcb.congestion.Start(algorithm, tcb.mss,
+                       tcb.retransmitted_syn ? 1 : options_.initial_window_packets);
+  if (answer == nullptr) {
+    // It was a cookie.
+  } else if (!tcb.retransmitted_syn) {
+    tcb.rtt.Add(loss_options_.rtt, now_ns_, now_ns_ - sent_ns);
+  } else if (const int64_t echoed_ns = EchoedNs(tcb, *answer); echoed_ns != 0) {
+    tcb.rtt.Add(loss_options_.rtt, now_ns_,
+                now_ns_ - echoed_ns + LossDetection::Ack::kEchoTickNs - 1);
   } else {
-    tcb.congestion.Start(*algorithm_, tcb.mss, options_.initial_window_packets);
+    tcb.loss.BackOffAfterSyn(loss_options_.rtt);
   }
   StartKeepalive(tcb);
   stats_.established.Add(1);

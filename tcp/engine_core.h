@@ -178,7 +178,8 @@ class EngineCore {
   // Sets what both sides have agreed on (RFC 9293, 3.7.1; RFC 7323; RFC 2018).
   void Agree(Tcb& tcb, const SegmentOptions& peer, int64_t now_ns);
   void SetMss(Tcb& tcb);
-  void Establish(Tcb& tcb, int64_t now_ns);
+  // `answer` has acknowledged our SYN, and tells the round trip; null: nothing of that is known.
+  void Establish(Tcb& tcb, const Segment* answer);
   // The connection is over: it leaves the table and gives back what it holds. The user is told, if
   // he knows of it, when everything was read or there was an error.
   void End(Tcb& tcb, int error);
@@ -220,6 +221,10 @@ class EngineCore {
   bool AckInput(Tcb& tcb, const Segment& segment);
   void CountOutcome(Tcb& tcb, const LossDetection::Outcome& outcome, bool ece);
   void UpdateWindow(Tcb& tcb, const Segment& segment);
+  void NoteClosedWindow(Tcb& tcb);
+  void ConfirmReachable(Tcb& tcb);
+  // As LossDetection::Ack has it.
+  int64_t EchoedNs(const Tcb& tcb, const Segment& segment) const;
   void AckOfFin(Tcb& tcb);
   void DataInput(Tcb& tcb, Segment& segment);
   void ScheduleAck(Tcb& tcb, const ReceiveQueue::Added& added);
@@ -300,7 +305,9 @@ class EngineCore {
   // What of kFin, kWindowProbe and nothing it is now.
   void UpdateRetransmit(Tcb& tcb);
   int64_t Rto(const Tcb& tcb) const { return tcb.rtt.rto_ns(loss_options_.rtt, tcb.retries); }
-  bool GivenUp(const Tcb& tcb) const;
+  int64_t GiveUpNs(const Tcb& tcb) const;
+  void GiveUp(Tcb& tcb);
+  void EndInSilence(Tcb& tcb);
   void StartKeepalive(Tcb& tcb);
 
   // --- close.cc
@@ -331,7 +338,11 @@ class EngineCore {
   void Begin(const Search& search);
   void SearchSome();
   void Found(const Search& search, Tcb& tcb);
-  void NarrowPath(Tcb& tcb, uint16_t path_mtu);
+
+  // --- path_mtu.cc
+  void NarrowPath(Tcb& tcb, size_t mtu);
+  void RaiseMtu(Tcb& tcb);
+  void SuspectBlackHole(Tcb& tcb);
 
   const Options options_;
   const World world_;

@@ -99,7 +99,9 @@ EngineCore::Sending EngineCore::Output(Tcb& tcb) {
 
 EngineCore::Sending EngineCore::OutputData(Tcb& tcb) {
   if (tcb.send.empty() && !tcb.write_closed) return Sending::kDone;
+  RaiseMtu(tcb);
   const Sender sender = SenderOf(tcb);
+  tcb.loss.BeforeFirst(sender, now_ns_);
   const size_t headroom = world_.headroom + netstack::kTcpHeaderBytesMax;
   for (int sent = 0;; ++sent) {
     const LossDetection::Next next = tcb.loss.NextToSend(sender);
@@ -180,7 +182,7 @@ uint32_t EngineCore::NextNewBytes(Tcb& tcb) {
   const uint32_t piece = std::min(LargestSegment(tcb), tcb.send.next_chunk_bytes());
   uint32_t n = std::min(piece, static_cast<uint32_t>(usable));
   if (n > mss) n = std::min(n, std::max(tcb.loss.budget_bytes(SenderOf(tcb)), mss));
-  if (n == mss || (n == piece && n < unsent)) return n;
+  if (n == mss || (n == piece && n >= mss && n < unsent)) return n;
   const uint32_t full = n - n % mss;
   if (n == unsent) {
     // All that there is, and its end no full segment. Corked that waits for more; by Nagle's
@@ -198,7 +200,9 @@ uint32_t EngineCore::NextNewBytes(Tcb& tcb) {
   }
   // The window ends within the segment (RFC 9293, 3.8.6.2.1): only if it is half of the largest
   // that the peer has ever had, or else windows become silly. A timer helps if nothing else comes.
-  return n >= tcb.snd_wnd_max / 2 ? n : 0;
+  // A piece that is short by itself counts as what could be sent if all lay together.
+  const uint32_t possible = std::min(unsent, static_cast<uint32_t>(usable));
+  return possible >= std::min<uint32_t>(tcb.mss, unsent) || possible >= tcb.snd_wnd_max / 2 ? n : 0;
 }
 
 // As Linux has it (tcp_chrono_start()): the peer's window only counts where the congestion window

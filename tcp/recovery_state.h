@@ -88,6 +88,7 @@ struct RecoveryState {
   RecoveryPhase phase = RecoveryPhase::kOpen;
   SendLimit limit = SendLimit::kIdle;
   bool can_undo : 1 = false;
+  bool marked : 1 = false;  // the reduction was needed, an ECN mark says: only the rest is undone
   bool in_dsack_round : 1 = false;
   bool probe_due : 1 = false;     // the next piece that is sent is the probe
   bool probing : 1 = false;       // a probe is under way
@@ -96,7 +97,7 @@ struct RecoveryState {
   bool ecn_answered : 1 = false;    // ecn_until is valid
   bool spurious_check : 1 = false;  // F-RTO (RFC 5682): is the timeout real?
   bool prefer_new : 1 = false;      // F-RTO's step 2b: new data before what seems lost
-  bool resend_head : 1 = false;     // the first resending of a recovery goes out whatever PRR says
+  bool resend_head : 1 = false;     // the first resending goes out whatever the window says
 };
 static_assert(sizeof(RecoveryState) <= 256);
 

@@ -58,6 +58,7 @@ void EngineCore::SegmentInput(Tcb& tcb, Segment& segment) {
   }
   tcb.last_received = Tick::AtMost(now_ns_);
   tcb.keepalive_sent = 0;
+  tcb.error = 0;
   if (tcb.is(State::kSynReceived) && !SynReceivedInput(tcb, segment)) return;
   // RFC 7323, 4.3: of what begins before, or at, the last acknowledgement that was sent.
   if (tcb.timestamps && segment.options.has_timestamps && segment.seq <= tcb.last_ack_sent) {
@@ -185,12 +186,10 @@ bool EngineCore::SynReceivedInput(Tcb& tcb, Segment& segment) {
     ++listener.waiting;
     ++stats_.passive_opens;
   }
-  const int64_t sent_ns = tcb.progress.ToNs(now_ns_);
   tcb.snd_una = tcb.iss + 1;
   tcb.snd_wl1 = segment.seq - 1;  // so that this segment's window counts
   tcb.snd_wl2 = segment.ack;
-  Establish(tcb, now_ns_);
-  if (!tcb.retransmitted_syn) tcb.rtt.Add(loss_options_.rtt, now_ns_, now_ns_ - sent_ns);
+  Establish(tcb, &segment);
   const bool known = tcb.announced;
   Announce(tcb);
   Raise(tcb, known ? Tcb::kConnected : Tcb::kAccepted);

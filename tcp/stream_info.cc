@@ -129,6 +129,7 @@ StreamInfo EngineCore::InfoOf(const Tcb& tcb, int64_t now_ns) const {
   info.receive_rtt_us = Us(tcb.receive_rtt_ticks * Tick::kNs);
   info.recovery = RecoveryOf(tcb);
   info.delivery_rate_bytes = tcb.loss.delivery_rate_bytes();
+  info.soft_error = tcb.is(State::kClosed) ? 0 : tcb.error;
   info.pacing_rate_bytes = UINT64_MAX;
   info.last_received_ms = static_cast<uint32_t>(tcb.last_received.AgeNs(now_ns) / kNsPerMs);
   if (tcb.loss.has_sent()) {

@@ -37,6 +37,7 @@ struct Tcb {
     kHandshake,    // the SYN, or the answer to one
     kFin,          // all data is acknowledged, the FIN is not
     kWindowProbe,  // the peer's window is closed (RFC 9293, 3.8.6.1)
+    kCork,         // less than a segment is held back by the user
   };
 
   // Bits of `events`, in the order in which they are told.
@@ -72,7 +73,7 @@ struct Tcb {
   uint8_t receive_scale = 0;
   uint8_t dscp = 0;
   uint8_t ttl = 0;
-  uint16_t error = 0;  // an errno, for kClosed
+  uint16_t error = 0;  // an errno, for kClosed; before that of the last ICMP error, if any
   uint16_t user = 0;   // who is told; kNobody: its user has gone, and it ends by itself
 
   bool in_events : 1 = false;
@@ -94,7 +95,6 @@ struct Tcb {
   bool window_scaling : 1 = false;
   bool ecn : 1 = false;
   bool ecn_echo : 1 = false;  // ECE until the peer says CWR (RFC 3168, 6.1.3)
-  bool cwr_due : 1 = false;
   bool ce_state : 1 = false;  // the last data was marked (RFC 8257, 3.2)
   bool passive : 1 = false;
   bool no_delay : 1 = false;
@@ -144,6 +144,9 @@ struct Tcb {
   uint16_t keepalive_idle_s = 0;
   uint16_t keepalive_interval_s = 0;
   uint8_t keepalive_probes = 0;
+
+  uint8_t reachable_s = 0;      // when the stack was last told that the peer answers, modulo 256
+  uint16_t raise_mtu_min = 0;  // the minute when a narrow path may be so no more; 0: it is not narrow
 
   // --- Counts.
   uint64_t bytes_acked = 0;

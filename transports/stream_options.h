@@ -76,6 +76,10 @@ struct StreamInfo {
   };
   State state = State::kClosed;
 
+  // An errno: what the network has said since the peer was last heard, such as EHOSTUNREACH (RFC
+  // 9293 section 3.9.1.8). It ends the stream only if nothing else is heard; 0: nothing.
+  int soft_error = 0;
+
   // What both sides agreed on.
   bool timestamps = false;      // RFC 7323
   bool sack = false;            // RFC 2018
