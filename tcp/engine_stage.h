@@ -67,6 +67,10 @@ struct Heard {
 };
 
 class EngineStage {
+ public:
+  // What the peer's bytes are: byte `number` of its stream, as of any, tells its place.
+  static uint8_t ByteAt(uint32_t number) { return static_cast<uint8_t>('a' + number % 26); }
+
  protected:
   EngineStage() = default;
   EngineStage(const EngineStage&) = delete;
@@ -111,9 +115,6 @@ class EngineStage {
       engine_->Sent(pending.size(), now_ns_);
     }
   }
-
-  // What the peer's bytes are: byte `number` of its stream, as of any, tells its place.
-  static uint8_t ByteAt(uint32_t number) { return static_cast<uint8_t>('a' + number % 26); }
 
   int64_t now_ns_ = 1000 * kS;
   size_t buffers_ = 1024;

@@ -2,7 +2,6 @@
 //
 // Runs a script over an engine. The runner is the engine's port, its user and its peers.
 #include <cerrno>
-#include <cstring>
 #include <map>
 #include <utility>
 
@@ -266,32 +265,14 @@ class Runner : private EngineStage {
 
   absl::Status Say(const SegmentText& text) {
     Peer& peer = *peer_;
-    const std::vector<uint8_t> options = OptionBytes(text, peer.origins, peer.last_timestamp);
-    const auto begin = static_cast<uint32_t>(*text.begin);
+    if (text.window) peer.window = static_cast<uint16_t>(*text.window);
     netstack::TcpFields fields;
     fields.source_port = peer.port;
     fields.destination_port = peer.our_port;
-    fields.flags = *text.flags;
-    fields.sequence = (peer.origins.peers + begin).value();
-    if (text.ack) {
-      fields.acknowledgment = (peer.origins.ours + static_cast<uint32_t>(*text.ack)).value();
-    }
-    if (text.window) peer.window = static_cast<uint16_t>(*text.window);
     fields.window = peer.window;
-    fields.urgent_pointer = text.urgent;
-    fields.header_bytes = netstack::kTcpHeaderBytes + options.size();
     netstack::ReceivedSegment segment;
-    segment.buffer = pool_->Allocate();
-    if (!segment.buffer || *text.bytes > segment.buffer.tailroom()) {
-      return Wrong("no buffer is long enough, or free, for it");
-    }
-    uint8_t* payload = segment.buffer.Append(*text.bytes);
-    for (uint32_t i = 0; i < *text.bytes; ++i) payload[i] = ByteAt(begin + i);
-    uint8_t* header = segment.buffer.Prepend(fields.header_bytes);
-    fields.Write(header);
-    if (!options.empty()) {
-      std::memcpy(header + netstack::kTcpHeaderBytes, options.data(), options.size());
-    }
+    segment.buffer = MakeSegment(text, peer.origins, fields, peer.last_timestamp, *pool_);
+    if (!segment.buffer) return Wrong("no buffer is long enough, or free, for it");
     segment.source = peer.address;
     segment.destination = us_;
     segment.ecn = text.ecn.value_or(0);
@@ -463,57 +444,6 @@ class Runner : private EngineStage {
 absl::Status Run(const Script& script) {
   if (script.lines.empty()) return absl::InvalidArgumentError(script.name + ": it says nothing");
   return Runner(script).Run();
-}
-
-std::optional<int64_t> StatOf(const TcpStats& stats, absl::string_view name) {
-#define WEFT_TCP_SCRIPT_STAT(counter, help) \
-  if (name == #counter) return static_cast<int64_t>(stats.counter.value());
-  WEFT_TCP_STATS(WEFT_TCP_SCRIPT_STAT)
-#undef WEFT_TCP_SCRIPT_STAT
-  if (name == "connections") return stats.connections.value();
-  if (name == "established") return stats.established.value();
-  if (name == "half_open") return stats.half_open.value();
-  if (name == "time_wait") return stats.time_wait.value();
-  if (name == "buffers_held") return stats.buffers_held.value();
-  return std::nullopt;
-}
-
-std::optional<int64_t> InfoOf(const StreamInfo& info, absl::string_view name) {
-  const std::pair<absl::string_view, uint64_t> rows[] = {
-      {"soft_error", static_cast<uint64_t>(info.soft_error)},
-      {"timestamps", info.timestamps},
-      {"sack", info.sack},
-      {"window_scaling", info.window_scaling},
-      {"ecn", info.ecn},
-      {"send_window_scale", info.send_window_scale},
-      {"receive_window_scale", info.receive_window_scale},
-      {"rtt_us", info.rtt_us},
-      {"rttvar_us", info.rttvar_us},
-      {"min_rtt_us", info.min_rtt_us},
-      {"rto_us", info.rto_us},
-      {"backoff", info.backoff},
-      {"cwnd_bytes", info.cwnd_bytes},
-      {"ssthresh_bytes", info.ssthresh_bytes},
-      {"send_window_bytes", info.send_window_bytes},
-      {"receive_window_bytes", info.receive_window_bytes},
-      {"path_mtu_bytes", info.path_mtu_bytes},
-      {"send_mss_bytes", info.send_mss_bytes},
-      {"receive_mss_bytes", info.receive_mss_bytes},
-      {"unacked_segments", info.unacked_segments},
-      {"sacked_segments", info.sacked_segments},
-      {"lost_segments", info.lost_segments},
-      {"unsent_bytes", info.unsent_bytes},
-      {"bytes_acked", info.bytes_acked},
-      {"bytes_received", info.bytes_received},
-      {"bytes_retransmitted", info.bytes_retransmitted},
-      {"retransmissions", info.retransmissions},
-      {"reordering_seen", info.reordering_seen},
-      {"dsack_duplicates", info.dsack_duplicates},
-  };
-  for (const auto& [known, value] : rows) {
-    if (name == known) return static_cast<int64_t>(value);
-  }
-  return std::nullopt;
 }
 
 }  // namespace weft::tcp::script

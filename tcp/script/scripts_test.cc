@@ -3,7 +3,10 @@
 // Every script of testdata/ is a test, whose name is the script's: rfc9293/syn.tcp is
 // Scripts/ScriptTest.Holds/rfc9293_syn.
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -40,6 +43,15 @@ TEST_P(ScriptTest, Holds) {
   ASSERT_TRUE(script.ok()) << script.status().message();
   const absl::Status status = ::weft::tcp::script::Run(*script);
   EXPECT_TRUE(status.ok()) << status.message();
+}
+
+// The list of rules has all of them.
+TEST_P(ScriptTest, StandsInTheList) {
+  std::ifstream file("docs/protocols/tcp-conformance.md");
+  ASSERT_TRUE(file);
+  const std::string list{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const std::string name = std::filesystem::path(GetParam()).stem().string();
+  EXPECT_NE(list.find("`" + name + "`"), std::string::npos) << name;
 }
 
 INSTANTIATE_TEST_SUITE_P(Scripts, ScriptTest, ::testing::ValuesIn(Files()), TestName);

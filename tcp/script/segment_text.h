@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
+#include "absl/strings/string_view.h"
+#include "weft/core/buffer.h"
+#include "weft/netstack/wire/tcp.h"
 #include "weft/tcp/engine_stage.h"
 #include "weft/tcp/script/words.h"
 #include "weft/tcp/seq.h"
@@ -55,6 +57,9 @@ struct SegmentText {
   std::optional<uint8_t> ttl;
 };
 
+inline constexpr absl::string_view kFlagLetters = "FSRP.UEW";  // from the lowest bit on
+inline constexpr absl::string_view kEcnWords[] = {"not_ect", "ect1", "ect0", "ce"};
+
 // What numbers are relative to.
 struct Origins {
   Seq ours;  // the engine's initial sequence number
@@ -75,6 +80,11 @@ std::string Difference(const SegmentText& expected, const Heard& heard, const Or
 // text says something else. At most 40 bytes, as the parser has seen to.
 std::vector<uint8_t> OptionBytes(const SegmentText& segment, const Origins& origins,
                                  uint32_t last_timestamp);
+
+// The segment with its options, flags, numbers and data; its ports and its window are those of
+// `fields`. Null: no buffer is free, or long enough.
+Buffer MakeSegment(const SegmentText& segment, const Origins& origins, netstack::TcpFields fields,
+                   uint32_t last_timestamp, BufferPool& pool);
 
 }  // namespace weft::tcp::script
 
