@@ -227,6 +227,7 @@ TEST(TcpCommandsTest, ShowConnectionsAndCounters) {
   expect("connections 9100 --local 10.0.0.0/24:7000", "worker 0: 1 connections, 1 established");
   expect("connections 9100 --state time-wait", "worker 0: 1 connections, 1 established");
   expect("connections 9100 --listening", "BACKLOG");
+  expect("connections 9100 --state listening", "BACKLOG");
   expect("connections 9100 --json", "\"remote\":\"10.0.0.1:7777\"");
   expect("stats 9100", "passive_opens");
   expect("connections 9100 --state open", "'open' is no state of TCP", 2);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -224,6 +225,11 @@ int TcpConnections(Arguments arguments) {
   flags.Bool("listening", "the listeners instead: what waits there to be accepted, half-open ones",
              &listening);
   const auto target = [&] {
+    // As with ss, those that listen are of a kind of their own.
+    const auto is_listening = [](const std::string& state) {
+      return absl::EqualsIgnoreCase(state, "listen") || absl::EqualsIgnoreCase(state, "listening");
+    };
+    listening |= std::erase_if(states, is_listening) > 0;
     std::string page = absl::StrCat("/tcp?limit=", limit);
     const auto add = [&page](const char* name, const std::string& value) {
       if (!value.empty()) absl::StrAppend(&page, "&", name, "=", HttpEncode(value));
