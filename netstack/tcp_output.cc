@@ -111,7 +111,10 @@ size_t Stack::SendSegments(absl::Span<OutgoingSegment> burst) {
         continue;
     }
     room = FlushSegments(burst, &begin) && SendSegmentSlowly(segment);
-    if (room) begin = i + 1;
+    if (!room) break;
+    begin = i + 1;
+    // What follows must not overtake pieces that the device has not taken.
+    room = cut_segments_.Send(*device_);
   }
   if (room) room = FlushSegments(burst, &begin);
   stats_.segments_sent += begin;
@@ -280,7 +283,6 @@ bool Stack::CutSegment(OutgoingSegment& segment, const Destination& to) {
     cut_segments_.Add(std::move(packet));
   });
   ++(sent ? stats_.segments_cut : stats_.send_dropped);
-  cut_segments_.Send(*device_);
   return true;
 }
 

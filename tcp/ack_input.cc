@@ -46,12 +46,12 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
     event.ece = tcb.ecn && segment.has(kTcpEce);
     event.may_be_duplicate = nothing_else && same_window && segment.ack == una_before;
     event.echoed_ns = EchoedNs(tcb, segment);
+    const RecoveryState* const state = tcb.send.recovery();
+    const SendLimit limit = state == nullptr ? SendLimit::kIdle : state->limit;
+    const uint32_t limit_since = state == nullptr ? 0 : state->limit_since;
     const LossDetection::Outcome outcome = tcb.loss.OnAck(SenderOf(tcb), event);
-    tcb.bytes_acked += outcome.acked_bytes;
-    if (outcome.recovery_began) ++stats_.recoveries;
-    if (outcome.undone) ++stats_.spurious_recoveries;
-    if (outcome.ecn_reduced) ++stats_.ecn_reductions;
-    stats_.bad_sacks += outcome.bad_sacks;
+    if (tcb.send.empty()) NoteIdle(tcb, limit, limit_since);
+    CountOutcome(tcb, outcome, event.ece);
     Hold(static_cast<int64_t>(tcb.send.chunks()) - chunks_before);
   }
   if (segment.ack > tcb.snd_una) {
@@ -73,6 +73,20 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
   if (tcb.send.unsent_bytes() > 0 || tcb.send.lost_bytes() > 0 || FinIsDue(tcb)) Touch(tcb);
   Arm(tcb);
   return true;
+}
+
+void EngineCore::CountOutcome(Tcb& tcb, const LossDetection::Outcome& outcome, bool ece) {
+  tcb.bytes_acked += outcome.acked_bytes;
+  tcb.segments_delivered += outcome.delivered_segments;
+  if (ece && outcome.delivered_segments > 0) Rare(tcb).delivered_ce += outcome.delivered_segments;
+  if (outcome.duplicate_bytes > 0) {
+    Rare(tcb).dsack_duplicates += (outcome.duplicate_bytes + tcb.mss - 1) / tcb.mss;
+  }
+  if (outcome.reordered) ++Rare(tcb).reordering_seen;
+  if (outcome.recovery_began) ++stats_.recoveries;
+  if (outcome.undone) ++stats_.spurious_recoveries;
+  if (outcome.ecn_reduced) ++stats_.ecn_reductions;
+  stats_.bad_sacks += outcome.bad_sacks;
 }
 
 // The peer is there and says that it has no room, be it for what was sent already: for as long as it

@@ -86,6 +86,11 @@ void EngineCore::SendData(Tcb& tcb, Buffer payload, Seq seq, uint32_t bytes, boo
   fields.window = tcb.receive.Advertise(tcb.receive_mss, tcb.receive_scale);
   uint8_t* header = payload.Prepend(fields.header_bytes);
   fields.Write(header);
+  if (bytes > tcb.mss) {
+    payload.offload() = {.flags = FrameOffload::kSegment,
+                         .l4_bytes = static_cast<uint8_t>(fields.header_bytes),
+                         .segment_bytes = tcb.mss};
+  }
   if (tcb.timestamps) {
     WriteTimestamps(TsNow(now_ns_, tcb.ts_offset), tcb.ts_recent, header + kTcpHeaderBytes);
   }
@@ -121,7 +126,9 @@ bool EngineCore::SendControl(Tcb& tcb, Seq seq, uint8_t flags) {
   return true;
 }
 
-bool EngineCore::SendAck(Tcb& tcb) { return SendControl(tcb, tcb.snd_nxt, kTcpAck); }
+bool EngineCore::SendAck(Tcb& tcb) {
+  return SendControl(tcb, tcb.next_taken_by_peer(), kTcpAck);
+}
 
 bool EngineCore::SendProbe(Tcb& tcb) { return SendControl(tcb, tcb.snd_una - 1, kTcpAck); }
 
@@ -195,7 +202,7 @@ bool EngineCore::SendPlain(const Flow& flow, netstack::TcpFields fields,
 // Of a connection that ends by it: a reset is believed only at exactly RCV.NXT (RFC 5961, 3).
 void EngineCore::SendResetOf(Tcb& tcb) {
   netstack::TcpFields fields;
-  fields.sequence = tcb.snd_nxt.value();
+  fields.sequence = tcb.next_taken_by_peer().value();
   fields.acknowledgment = tcb.receive.next().value();
   fields.flags = kTcpReset | kTcpAck;
   if (SendPlain(tcb.flow, fields, {})) ++stats_.resets_sent;

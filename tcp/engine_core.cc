@@ -49,7 +49,10 @@ EngineCore::EngineCore(const Options& options, const World& world,
       loss_options_(LossOptionsOf(options)),
       window_scale_(options.window_scaling ? ScaleFor(options.receive_buffer_bytes_max) : 0),
       random_(table_secret_),
-      time_wait_(options.time_wait_max, options.time_wait_ns, table_secret_, world.timers),
+      own_stats_(world.stats == nullptr ? std::make_unique<TcpStats>() : nullptr),
+      stats_(world.stats == nullptr ? *own_stats_ : *world.stats),
+      time_wait_(options.time_wait_max, options.time_wait_ns, table_secret_, world.timers,
+                 &stats_.time_wait),
       port_counter_(static_cast<uint32_t>(random_.Next())),
       held_max_(static_cast<int64_t>(world.pool->count() * options.buffers_percent_max / 100)),
       resets_(options.resets_per_s, std::max<uint64_t>(options.resets_per_s / 10, 1), 0) {
@@ -63,6 +66,7 @@ EngineCore::~EngineCore() {
       tcb->receive.Clear(nullptr);
     }
   }
+  stats_.ClearGauges();
 }
 
 Tcb* EngineCore::Find(StreamId stream) const {
@@ -77,7 +81,6 @@ Tcb* EngineCore::NewTcb(const Flow& flow, uint32_t hash, int64_t now_ns) {
   }
   Tcb& tcb = slab_.Make(this, &OnTimer);
   tcb.flow = flow;
-  tcb.hash = hash;
   tcb.in_table = true;
   table_.Insert(hash, tcb.index);
   tcb.ttl = world_.ttl;
@@ -166,7 +169,7 @@ void EngineCore::Establish(Tcb& tcb, const Segment* answer) {
 
 void EngineCore::LeaveTable(Tcb& tcb) {
   if (!tcb.in_table) return;
-  table_.Erase(tcb.hash, tcb.index);
+  table_.Erase(HashOf(tcb.flow, table_secret_), tcb.index);
   tcb.in_table = false;
 }
 
@@ -179,6 +182,9 @@ void EngineCore::End(Tcb& tcb, int error) {
   tcb.retransmit_at = tcb.ack_at = tcb.keepalive_at = Tick();
   world_.timers->Cancel(tcb.timer);
   Untouch(tcb);
+  if (const RecoveryState* state = tcb.send.recovery()) {
+    NoteIdle(tcb, state->limit, state->limit_since);
+  }
   Hold(-static_cast<int64_t>(tcb.send.chunks()));
   tcb.send.Clear();
   if (error == 0) ++stats_.closed;
@@ -196,6 +202,8 @@ void EngineCore::Free(Tcb& tcb) {
   LeaveTable(tcb);
   Hold(-static_cast<int64_t>(tcb.receive.Clear(&out_of_order_)));
   stats_.connections.Add(-1);
+  if (tcb.announced) --users_[tcb.user].streams;
+  rare_.Give(tcb.rare);
   slab_.Destroy(tcb);
 }
 

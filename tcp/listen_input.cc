@@ -139,7 +139,7 @@ bool EngineCore::CookieInput(uint32_t index, Segment& segment) {
   tcb->listener = index;
   tcb->user = listener.user;
   ++listener.waiting;
-  tcb->announced = true;
+  Announce(*tcb);
   ++stats_.syn_cookies_accepted;
   ++stats_.passive_opens;
   Raise(*tcb, Tcb::kAccepted);

@@ -17,8 +17,8 @@ constexpr uint8_t kBackoffMax = 32;
 }  // namespace
 
 void LossDetection::BeforeFirst(const Sender& sender, int64_t now_ns) {
-  if (last_sent_ns_ == 0 || sender.queue.in_flight_bytes() > 0) return;
-  if (now_ns - last_sent_ns_ <= sender.rtt.rto_ns(sender.options.rtt)) return;
+  if (!has_sent_ || sender.queue.in_flight_bytes() > 0) return;
+  if (last_sent_.AgeNs(now_ns) <= sender.rtt.rto_ns(sender.options.rtt)) return;
   sender.congestion.AfterIdle(sender.mss, sender.options.initial_window_packets);
 }
 
@@ -74,9 +74,33 @@ bool LossDetection::CannotSendNew(const Sender& sender) {
   return sender.queue.FirstLost() != nullptr;
 }
 
+// The piece that a measurement is taken by, if none is under way. What is sent again ends it: of
+// which sending would the acknowledgement be?
+static void BeginRate(RateRound& rate, const Sender& sender, const SendQueue::Piece& piece,
+                      int64_t now_ns) {
+  const Seq end = piece.seq + piece.bytes;
+  if (piece.resent) {
+    if (rate.open && piece.seq < rate.end && end >= rate.end) rate.open = false;
+    return;
+  }
+  if (rate.open) return;
+  if (sender.queue.in_flight_bytes() == piece.bytes) {
+    rate.delivered_ns = rate.first_sent_ns = now_ns;
+  }
+  rate.delivered_before = rate.delivered_bytes;
+  rate.delivered_before_ns = rate.delivered_ns;
+  rate.sent_before_ns = rate.first_sent_ns;
+  rate.sent_ns = now_ns;
+  rate.end = end;
+  rate.open = true;
+  rate.user_limited = false;
+}
+
 void LossDetection::OnSent(const Sender& sender, const SendQueue::Piece& piece, int64_t now_ns) {
   RecoveryState& state = *sender.queue.recovery();
-  last_sent_ns_ = now_ns;
+  last_sent_ = Tick::AtMost(now_ns);
+  has_sent_ = true;
+  BeginRate(state.rate, sender, piece, now_ns);
   state.forget_ns = kNever;
   if (state.phase == RecoveryPhase::kRecovery || state.phase == RecoveryPhase::kReducing) {
     state.prr_sent += piece.bytes;
@@ -92,7 +116,9 @@ void LossDetection::OnSent(const Sender& sender, const SendQueue::Piece& piece, 
       if (state.first_resend_ns == 0) state.first_resend_ns = now_ns;
     }
   }
-  if (pipe_bytes(sender) + sender.mss > sender.congestion.cwnd_bytes) {
+  // A piece that does not fit the window as a whole waits.
+  const uint32_t next = std::max(sender.mss, sender.queue.next_chunk_bytes());
+  if (pipe_bytes(sender) + next > sender.congestion.cwnd_bytes) {
     state.was_limited = true;
     state.limited_until = sender.queue.next();
   }

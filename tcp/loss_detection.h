@@ -39,6 +39,7 @@
 #include "weft/tcp/recovery_state.h"
 #include "weft/tcp/send_queue.h"
 #include "weft/tcp/seq.h"
+#include "weft/tcp/tick.h"
 
 namespace weft::tcp {
 
@@ -98,9 +99,11 @@ class LossDetection {
     uint32_t acked_bytes = 0;      // that are not in the queue any more
     uint32_t delivered_bytes = 0;  // for the first time, SACKed ones included
     int64_t rtt_ns = 0;            // the sample that was taken; 0: none
+    uint32_t delivered_segments = 0;
     uint32_t bad_sacks = 0;        // blocks that cannot be, ignored
     uint32_t duplicate_bytes = 0;  // the peer had twice (DSACK)
     bool recovery_began = false;   // fast recovery
+    bool reordered = false;        // something overtook what was sent before it
     bool undone = false;           // a recovery or timeout turned out to be needless
     bool ecn_reduced = false;      // the window was, for an ECN echo (RFC 3168, 6.1.2)
   };
@@ -158,7 +161,17 @@ class LossDetection {
     return queue.recovery() == nullptr ? RecoveryPhase::kOpen : queue.recovery()->phase;
   }
   bool reordering_seen() const { return reordering_seen_; }
-  int64_t last_sent_ns() const { return last_sent_ns_; }
+  // When bytes of the queue were sent last.
+  bool has_sent() const { return has_sent_; }
+  Tick last_sent() const { return last_sent_; }
+
+  // Bytes a second, as last measured; 0 before. What a user sends who has not enough to fill the
+  // path is no measure of it, unless it is more than what was known.
+  uint64_t delivery_rate_bytes() const { return static_cast<uint64_t>(delivery_rate_); }
+  // Not all that the windows have room for could be sent, as there was no more.
+  void NoteUserLimited(const Sender& sender) {
+    if (sender.queue.recovery() != nullptr) sender.queue.recovery()->rate.user_limited = true;
+  }
 
  private:
   struct Context;  // an acknowledgement that is being looked at
@@ -177,6 +190,7 @@ class LossDetection {
   void AnswerEcn(Context& c);
   void MoveWindow(Context& c);
   void ArmAfterAck(Context& c);
+  void MeasureRate(Context& c);
 
   // loss_detection.cc
   bool DetectLosses(const Sender& sender, int64_t now_ns);
@@ -192,13 +206,15 @@ class LossDetection {
   CongestionEvent EventOf(const Sender& sender, int64_t now_ns) const;
   bool UsesRack(const Sender& sender) const { return sack_ && sender.options.rack; }
 
-  int64_t last_sent_ns_ = 0;  // bytes of the queue
-  uint8_t backoff_ = 0;
+  Tick last_sent_;  // valid if has_sent_
+  float delivery_rate_ = 0;
+  uint8_t backoff_ = 0;       // timeouts since something was acknowledged
   uint8_t kept_backoff_ = 0;  // for new data, until a round trip was measured
   uint8_t reorder_mult_ = 1;  // RACK.reo_wnd_mult
   uint8_t reorder_persist_ = 0;
   bool sack_ = false;
   bool reordering_seen_ = false;
+  bool has_sent_ = false;
   bool reduced_ = false;  // for TakeReduced()
 };
 static_assert(sizeof(LossDetection) <= 16, "there may be millions of them");

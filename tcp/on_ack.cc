@@ -79,10 +79,14 @@ LossDetection::Outcome LossDetection::OnAck(const Sender& sender, const Ack& ack
   c.advanced = c.delivery.acked_bytes > 0;
   c.outcome.acked_bytes = c.delivery.acked_bytes;
   c.outcome.delivered_bytes = c.delivery.delivered_bytes;
+  // A chunk is a segment, or several that the device has cut.
+  c.outcome.delivered_segments = std::max(
+      c.delivery.delivered_chunks, (c.delivery.delivered_bytes + sender.mss - 1) / sender.mss);
   c.outcome.bad_sacks = c.delivery.bad_blocks;
   c.outcome.duplicate_bytes = c.delivery.duplicate_bytes;
 
   TakeRttSample(c);
+  MeasureRate(c);
   if (c.advanced) LeadBackoff(c);
   LearnFromDelivery(c);
   LearnFromDuplicate(c);
@@ -110,6 +114,24 @@ void LossDetection::TakeRttSample(Context& c) {
   if (c.outcome.rtt_ns > 0) c.sender.rtt.Add(c.sender.options.rtt, now_ns, c.outcome.rtt_ns);
 }
 
+void LossDetection::MeasureRate(Context& c) {
+  RateRound& rate = c.state.rate;
+  if (c.delivery.delivered_bytes == 0) return;
+  rate.delivered_bytes += c.delivery.delivered_bytes;
+  rate.delivered_ns = c.ack.now_ns;
+  if (!rate.open || c.queue.una() < rate.end) return;
+  rate.open = false;
+  rate.first_sent_ns = rate.sent_ns;
+  const int64_t taken_ns = std::max(rate.sent_ns - rate.sent_before_ns,
+                                    c.ack.now_ns - rate.delivered_before_ns);
+  // Faster than light: several acknowledgements that came at once.
+  const int64_t least_ns = c.sender.rtt.min_rtt_ns(c.sender.options.rtt, c.ack.now_ns);
+  if (taken_ns <= 0 || taken_ns < least_ns) return;
+  const auto bytes = static_cast<float>(rate.delivered_bytes - rate.delivered_before);
+  const float measured = bytes * 1e9f / static_cast<float>(taken_ns);
+  if (!rate.user_limited || measured > delivery_rate_) delivery_rate_ = measured;
+}
+
 // The second half of Karn's algorithm ("Improving Round-Trip Time Estimates", 1987, 5; RFC 6298, 5):
 // until a round trip was measured, new data is given as long as the old one had, or else a path that
 // has become slower than the timeout would never be measured. What is still to be sent again, of
@@ -129,6 +151,7 @@ void LossDetection::LearnFromDelivery(Context& c) {
   const SendQueue::Delivery& delivery = c.delivery;
   if (delivery.delivered_bytes > 0) state.forward = Max(state.forward, delivery.highest);
   state.forward = Max(state.forward, c.queue.una());
+  c.outcome.reordered = delivery.reordered;
   if (delivery.reordered) reordering_seen_ = true;
   if (delivery.rack_sent_ns == 0) return;
   if (state.rack_rtt_ns != 0 && delivery.rack_sent_ns <= state.rack_sent_ns) return;

@@ -58,6 +58,7 @@ bool EngineCore::OnIcmpError(const netstack::IcmpErrorReport& report, int64_t no
     ++stats_.icmp_ignored;
     return false;
   }
+  reported_ = TcbSlab::IdOf(tcb);
   // An established connection outlives them all: routes come back, and what is hard of them may be
   // forged (RFC 5461, 4; RFC 9293, 3.9.2.2). It remembers the last one, for those who ask, and as
   // the reason if the peer is given up. One that is being begun by a user is told at once.
@@ -84,15 +85,16 @@ bool EngineCore::OnIcmpError(const netstack::IcmpErrorReport& report, int64_t no
 
 void EngineCore::OnPathMtu(const netstack::IpAddress& remote, size_t mtu, int64_t now_ns) {
   now_ns_ = now_ns;
-  for (uint32_t index = 0; index < slab_.places(); ++index) {
-    Tcb* tcb = slab_.At(index);
-    if (tcb == nullptr || tcb->flow.remote != remote || mtu >= tcb->path_mtu) continue;
-    ++stats_.path_mtu_changes;
-    LowerMtu(*tcb, mtu);
-  }
+  Search search;
+  search.remote = remote;
+  search.path_mtu = static_cast<uint16_t>(std::min<size_t>(mtu, 0xffff));
+  // The one that the news is about does not wait for its turn.
+  if (Tcb* tcb = slab_.Find(reported_)) Found(search, *tcb);
+  Begin(search);
 }
 
-void EngineCore::LowerMtu(Tcb& tcb, size_t mtu) {
+void EngineCore::NarrowPath(Tcb& tcb, size_t mtu) {
+  ++stats_.path_mtu_changes;
   tcb.path_mtu = static_cast<uint16_t>(std::min<size_t>(mtu, 0xffff));
   const auto raise = static_cast<uint16_t>(now_ns_ / kNsPerMinute + kRaiseMtuMinutes + 1);
   tcb.raise_mtu_min = std::max<uint16_t>(raise, 1);
@@ -128,7 +130,7 @@ void EngineCore::SuspectBlackHole(Tcb& tcb) {
   const size_t kept = MssOf(tcb.flow.remote, mtu) - (tcb.timestamps ? kTimestampBytes : 0);
   if (mtu == 0 || mtu >= tcb.path_mtu || tcb.send.chunk(0).bytes <= kept) return;
   ++stats_.path_mtu_black_holes;
-  LowerMtu(tcb, mtu);
+  NarrowPath(tcb, mtu);
 }
 
 }  // namespace weft::tcp

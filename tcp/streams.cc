@@ -44,7 +44,9 @@ absl::Span<uint8_t> EngineCore::Reserve(StreamId stream, size_t wanted) {
   }
   const size_t room = std::min<size_t>(wanted, tcb->send_limit_bytes - held);
   absl::Span<uint8_t> span;
-  if (MaySendMore(*tcb)) span = tcb->send.Reserve(room, tcb->mss, *world_.pool, blocks_);
+  if (MaySendMore(*tcb)) {
+    span = tcb->send.Reserve(room, ChunkBytes(*tcb), *world_.pool, blocks_);
+  }
   tcb->wants_room = span.size() < wanted;
   if (span.empty() && !tcb->starving) {
     tcb->starving = true;

@@ -50,16 +50,14 @@ struct Tcb {
     kClosed = 1 << 5,
   };
 
-  Tcb(EngineCore* engine, Timer::Callback on_timer, uint32_t slot, uint32_t slot_generation)
-      : timer(on_timer, this), core(engine), index(slot), generation(slot_generation) {}
+  Tcb(EngineCore* engine, Timer::Callback on_timer, uint32_t place)
+      : timer(on_timer, this), core(engine), index(place) {}
 
   // --- Who it is.
   Timer timer;
   EngineCore* core;
   Flow flow;
-  uint32_t hash = 0;  // of the flow
-  uint32_t index;
-  uint32_t generation;
+  uint32_t index;  // its place in the slab, which knows the generation, too
   uint32_t listener = kNone;    // of one that was not accepted yet
   uint32_t next_event = kNone;  // in the list of those with events
   uint32_t next_output = kNone;  // in the list of those with something to send
@@ -155,9 +153,9 @@ struct Tcb {
   uint64_t bytes_received = 0;
   uint32_t segments_sent = 0;
   uint32_t segments_received = 0;
-  uint32_t retransmissions = 0;
-  uint32_t retransmitted_bytes = 0;
-  uint32_t out_of_order = 0;
+  uint32_t segments_delivered = 0;  // acknowledged, for the first time
+  uint32_t busy = 0;                // time with data to send, in the engine's units
+  uint32_t rare = kNone;            // RareCounts
 
   bool is(State which) const { return state == which; }
   // RFC 9293, 3.3.2: a SYN has gone both ways, and both sides know it.
@@ -173,6 +171,13 @@ struct Tcb {
   bool fin_acked() const { return fin_sent && snd_una > fin_seq(); }
   // The right edge of the peer's window.
   Seq window_edge() const { return snd_una + snd_wnd; }
+  // SND.NXT for segments without data. A peer that has taken back its window, as Linux does when it
+  // runs out of memory, drops what lies beyond, acknowledgements and resets too (RFC 9293, 3.10.7.4
+  // and 3.8.6). Less than a unit of the window is rounding (RFC 7323, 2.4).
+  Seq next_taken_by_peer() const {
+    const int32_t beyond = snd_nxt - window_edge();
+    return beyond < (1 << send_scale) ? snd_nxt : window_edge();
+  }
 };
 
 }  // namespace weft::tcp

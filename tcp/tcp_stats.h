@@ -88,6 +88,12 @@ struct TcpStats {
   Gauge time_wait;
   Gauge buffers_held;  // with data received or sent
 
+  void ClearGauges() {
+    for (Gauge* gauge : {&connections, &established, &half_open, &time_wait, &buffers_held}) {
+      gauge->Set(0);
+    }
+  }
+
   // All of them, counters with "_total" behind their names; what has never happened is left out of
   // what is rendered. This outlives the group.
   void AddTo(MetricGroup& group) const {

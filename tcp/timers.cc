@@ -160,7 +160,7 @@ void EngineCore::OnRetransmit(Tcb& tcb) {
   if (tcb.retries < kRetriesMax) ++tcb.retries;
   if (tcb.retransmit == Retransmit::kFin) {
     ++stats_.retransmissions;
-    ++tcb.retransmissions;
+    ++Rare(tcb).retransmissions;
     SendFin(tcb);
   } else {
     if (tcb.retransmit == Retransmit::kWindowProbe) ++stats_.window_probes;
