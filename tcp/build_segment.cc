@@ -74,8 +74,7 @@ void EngineCore::SendData(Tcb& tcb, Buffer payload, Seq seq, uint32_t bytes, boo
   if (tcb.ecn && !again) {
     // RFC 3168, 6.1.2 and 6.1.5: what is sent again is not ECN-capable.
     ecn = kEcnEct0;
-    if (tcb.cwr_due) flags |= kTcpCwr;
-    tcb.cwr_due = false;
+    if (tcb.loss.TakeReduced()) flags |= kTcpCwr;
   }
   netstack::TcpFields fields;
   fields.source_port = tcb.flow.local_port;
@@ -87,6 +86,11 @@ void EngineCore::SendData(Tcb& tcb, Buffer payload, Seq seq, uint32_t bytes, boo
   fields.window = tcb.receive.Advertise(tcb.receive_mss, tcb.receive_scale);
   uint8_t* header = payload.Prepend(fields.header_bytes);
   fields.Write(header);
+  if (bytes > tcb.mss) {
+    payload.offload() = {.flags = FrameOffload::kSegment,
+                         .l4_bytes = static_cast<uint8_t>(fields.header_bytes),
+                         .segment_bytes = tcb.mss};
+  }
   if (tcb.timestamps) {
     WriteTimestamps(TsNow(now_ns_, tcb.ts_offset), tcb.ts_recent, header + kTcpHeaderBytes);
   }

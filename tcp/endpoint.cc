@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/tcp/endpoint.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -27,6 +28,14 @@ absl::Status CheckBuffers(Stack& stack) {
                    " of payload; raise transport.buffers.bytes"));
 }
 
+// A segment that the device cuts: what fits a buffer, and the length of an IP packet.
+size_t CutBytesMax(Stack& stack) {
+  if (!stack.segmentation_offload()) return 0;
+  constexpr size_t kIpBytesMax = 65535, kIpv6HeaderBytes = 40;
+  return std::min<size_t>(stack.device().pool().payload_bytes(),
+                          kIpBytesMax - kIpv6HeaderBytes - netstack::kTcpHeaderBytesMax);
+}
+
 absl::Status NoRoute(const IpAddress& to, const Stack& stack) {
   return absl::UnavailableError(absl::StrCat("no route to ", to.ToString(), " from ",
                                              stack.interface().ToString(),
@@ -36,7 +45,8 @@ absl::Status NoRoute(const IpAddress& to, const Stack& stack) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Endpoint>> Endpoint::Open(std::shared_ptr<Stack> stack,
-                                                         const Options& options, uint64_t secret) {
+                                                         const Options& options, uint64_t secret,
+                                                         TcpStats* stats) {
   if (absl::Status status = CheckBuffers(*stack); !status.ok()) return status;
   Stack* const s = stack.get();
   World world = {
@@ -49,8 +59,11 @@ absl::StatusOr<std::shared_ptr<Endpoint>> Endpoint::Open(std::shared_ptr<Stack> 
       .port_max = s->options().ephemeral_port_max,
       .worker = static_cast<uint16_t>(s->queue()),
       .workers = static_cast<uint16_t>(s->queues()),
+      .cut_bytes_max = CutBytesMax(*s),
       .path_mtu = [s](const IpAddress& remote) { return s->PathMtu(remote); },
+      .confirm_reachable = [s](const IpAddress& remote) { s->ConfirmReachable(remote); },
       .is_listened_at = [s](uint16_t port) { return s->HasTcpListener(port); },
+      .stats = stats,
   };
   auto engine = Engine::Create(options, world);
   if (!engine.ok()) return engine.status();

@@ -152,23 +152,33 @@ uint32_t SendQueue::next_chunk_bytes() const {
   return ring_ == nullptr || ring_->sent == ring_->end ? 0 : At(ring_->sent).bytes;
 }
 
-// Cuts the first `bytes` of the first unsent chunk off, into a buffer of their own, so that headers
-// can be put in front of both.
+// Cuts the first `bytes` of the first unsent chunk off, so that headers can be put in front of both
+// parts: one of them goes to a buffer of its own, the shorter one if it can.
 bool SendQueue::CutUnsent(uint32_t bytes, BufferPool& buffers) {
-  Buffer front = buffers.Allocate();
-  if (!front || !InsertAfter(ring_->sent)) return false;
-  bytes = std::min(bytes, static_cast<uint32_t>(front.tailroom()));
+  Buffer fresh = buffers.Allocate();
+  if (!fresh || !InsertAfter(ring_->sent)) return false;
   Chunk& chunk = At(ring_->sent);
   Chunk& rest = At(ring_->sent + 1);
-  std::memcpy(front.Append(bytes), Payload(chunk), bytes);
-  rest.buffer = std::move(chunk.buffer);
+  const uint32_t behind = chunk.bytes - bytes;
+  const bool keeps_front =
+      behind < bytes && behind <= fresh.tailroom() && !chunk.buffer.is_shared();
+  if (!keeps_front) bytes = std::min(bytes, static_cast<uint32_t>(fresh.tailroom()));
   rest.seq = chunk.seq + bytes;
-  rest.offset = chunk.offset + bytes;
   rest.bytes = static_cast<uint16_t>(chunk.bytes - bytes);
-  if (!rest.buffer.is_shared()) rest.buffer.SetData(rest.offset, rest.bytes);
-  chunk.offset = static_cast<uint32_t>(front.headroom());
+  if (keeps_front) {
+    std::memcpy(fresh.Append(behind), Payload(chunk) + bytes, behind);
+    rest.offset = static_cast<uint32_t>(fresh.headroom());
+    rest.buffer = std::move(fresh);
+    chunk.buffer.SetData(chunk.offset, bytes);
+  } else {
+    std::memcpy(fresh.Append(bytes), Payload(chunk), bytes);
+    rest.offset = chunk.offset + bytes;
+    rest.buffer = std::move(chunk.buffer);
+    if (!rest.buffer.is_shared()) rest.buffer.SetData(rest.offset, rest.bytes);
+    chunk.offset = static_cast<uint32_t>(fresh.headroom());
+    chunk.buffer = std::move(fresh);
+  }
   chunk.bytes = static_cast<uint16_t>(bytes);
-  chunk.buffer = std::move(front);
   return true;
 }
 
