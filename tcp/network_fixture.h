@@ -192,6 +192,11 @@ class KernelNetwork {
     if (has_wire_) wire_.Carry();
   }
 
+  // A setting of the kernel's that is talked to: those of tcp(7), for IPv6 too.
+  testnet::CommandResult Set(const std::string& name, const std::string& value) const {
+    return there().Run(absl::StrCat("echo '", value, "' > /proc/sys/net/ipv4/", name));
+  }
+
   // As if the NIC were pulled out.
   absl::Status RemoveDevice() {
     return here_->Ip(absl::StrCat(
