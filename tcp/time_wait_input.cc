@@ -53,8 +53,12 @@ bool EngineCore::TimeWaitInput(uint32_t index, Segment& segment) {
     return true;
   }
   if (segment.has(kTcpSyn) && !segment.has(kTcpAck) && !entry.fin_wait_2) {
-    // RFC 6191, 2: a new connection, if its segments can be told from those of the old one.
-    const bool newer = ts ? age > 0 : segment.seq > entry.rcv_nxt;
+    // RFC 6191, 2: a new connection, if its segments can be told from those of the old one: by
+    // their timestamps, of which the old one's may have none, or by their numbers.
+    const bool first_with_timestamps =
+        !entry.timestamps && segment.options.has_timestamps && options_.timestamps;
+    const bool newer =
+        age > 0 || first_with_timestamps || (age == 0 && segment.seq > entry.rcv_nxt);
     uint32_t listener = 0;
     if (newer && FindListener(segment.flow.local, segment.flow.local_port, &listener) != nullptr) {
       ++stats_.time_wait_reused;
