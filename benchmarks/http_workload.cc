@@ -132,7 +132,7 @@ absl::StatusOr<double> RequestsIn(const std::string& output) {
 }  // namespace
 
 std::string HttpCase::Name() const {
-  constexpr const char* kServers[] = {"nginx", "httpd", "lwIP"};
+  constexpr const char* kServers[] = {"nginx", "httpd", "lwIP", "lwIP in one thread"};
   constexpr const char* kPaths[] = {"loopback", "veth", "TAP", "virtio-user"};
   std::string path = kPaths[static_cast<int>(this->path)];
   if (this->path == HttpPath::kVeth && server == HttpServer::kHttpd) path = "AF_XDP on veth";
@@ -164,8 +164,7 @@ class HttpWorkload::Run {
     // Others that have the core meanwhile have it in rounds of both kinds.
     const double busy = NeverSleeps() ? (BusySeconds() - busy_before) / seconds : 1;
     if (!requests.ok()) return requests.status();
-    return HttpFigures{.requests_per_s = *requests / seconds,
-                       .requests_per_cpu_s = *requests / (cpu_s * busy),
+    return HttpFigures{.requests_per_cpu_s = *requests / (cpu_s * busy),
                        .idle_percent = 100 * (1 - busy)};
   }
 
@@ -221,8 +220,10 @@ class HttpWorkload::Run {
         command = absl::StrCat("nginx -p ", directory_, " -c ", directory_, "/nginx.conf");
         break;
       case HttpServer::kLwip:
+      case HttpServer::kLwipOneThread:
         command = absl::StrCat(ProgramPath("benchmarks/lwip/lwip_httpd"), " client0 ", kServerIp,
-                               " ", directory_, "/", kPage);
+                               " ", directory_, "/", kPage,
+                               what_.server == HttpServer::kLwip ? "" : " one-thread");
         break;
       case HttpServer::kHttpd:
         Write("httpd.textproto", HttpdSettings());
@@ -282,6 +283,8 @@ class HttpWorkload::Run {
         what_.path == HttpPath::kLoopback
             ? ""
             : absl::StrCat("netstack { addresses: '", kServerIp, "/24' }\n"),
+        // As the others do, as soon as there is nothing to do.
+        NeverSleeps() ? "" : "host { loop { mode: SLEEP } }\n",
         NeverSleeps() ? absl::StrCat("metrics { listen: '", metrics_, "' }\n") : "",
         "security { plaintext { } }\n", "httpd { root: '", directory_, "' listen: '",
         ServerAddress(), "' }\n");

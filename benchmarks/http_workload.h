@@ -17,7 +17,12 @@
 
 namespace weft::benchmarks {
 
-enum class HttpServer { kNginx, kHttpd, kLwip };
+enum class HttpServer {
+  kNginx,
+  kHttpd,
+  kLwip,           // with the TAP driver and the threads that it comes with
+  kLwipOneThread,  // with a driver of the benchmark's, in its only thread
+};
 
 // How the load reaches the server.
 enum class HttpPath {
@@ -43,7 +48,6 @@ struct HttpOptions {
 };
 
 struct HttpFigures {
-  double requests_per_s = 0;
   // For each second that the server's process had a core; of one that never sleeps, without what
   // went to rounds of its loop that found nothing.
   double requests_per_cpu_s = 0;
