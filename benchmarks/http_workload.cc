@@ -164,7 +164,8 @@ class HttpWorkload::Run {
     // Others that have the core meanwhile have it in rounds of both kinds.
     const double busy = NeverSleeps() ? (BusySeconds() - busy_before) / seconds : 1;
     if (!requests.ok()) return requests.status();
-    return HttpFigures{.requests_per_cpu_s = *requests / (cpu_s * busy),
+    return HttpFigures{.requests_per_s = *requests / seconds,
+                       .requests_per_cpu_s = *requests / (cpu_s * busy),
                        .idle_percent = 100 * (1 - busy)};
   }
 
@@ -283,8 +284,10 @@ class HttpWorkload::Run {
         what_.path == HttpPath::kLoopback
             ? ""
             : absl::StrCat("netstack { addresses: '", kServerIp, "/24' }\n"),
-        // As the others do, as soon as there is nothing to do.
-        NeverSleeps() ? "" : "host { loop { mode: SLEEP } }\n",
+        // nginx sleeps as soon as there is nothing to do.
+        what_.path == HttpPath::kLoopback || what_.path == HttpPath::kVeth
+            ? "host { loop { mode: SLEEP } }\n"
+            : "",
         NeverSleeps() ? absl::StrCat("metrics { listen: '", metrics_, "' }\n") : "",
         "security { plaintext { } }\n", "httpd { root: '", directory_, "' listen: '",
         ServerAddress(), "' }\n");

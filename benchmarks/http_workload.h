@@ -48,6 +48,7 @@ struct HttpOptions {
 };
 
 struct HttpFigures {
+  double requests_per_s = 0;
   // For each second that the server's process had a core; of one that never sleeps, without what
   // went to rounds of its loop that found nothing.
   double requests_per_cpu_s = 0;

@@ -43,6 +43,7 @@ namespace weft::benchmarks {
 namespace {
 
 constexpr char kPerCpu[] = "/CPU-s";
+constexpr char kRate[] = "requests/s";
 
 constexpr HttpCase kNginx = {HttpServer::kNginx, HttpPath::kLoopback};
 constexpr HttpCase kVirtioUser = {HttpServer::kHttpd, HttpPath::kVirtioUser};
@@ -118,11 +119,12 @@ class TcpExperiment {
 
   void AddHttp(const HttpCase& what) {
     const auto idle = std::make_shared<double>(0);
-    Add(what.Name(), kPerCpu, [this, what, idle]() -> absl::StatusOr<double> {
+    const bool rate = what.path == HttpPath::kTap;
+    Add(what.Name(), rate ? kRate : kPerCpu, [this, what, rate, idle]() -> absl::StatusOr<double> {
       const absl::StatusOr<HttpFigures> figures = http_.Measure(what, options_);
       if (!figures.ok()) return figures.status();
       *idle = figures->idle_percent;
-      return figures->requests_per_cpu_s;
+      return rate ? figures->requests_per_s : figures->requests_per_cpu_s;
     });
     if (what.path != HttpPath::kVirtioUser) return;
     Add(absl::StrCat(what.Name(), ": idle rounds"), "%",
