@@ -58,8 +58,6 @@ class KernelNetwork {
       const testnet::LinkOptions link = {.queues = settings.workers, .ipv6 = true};
       EXPECT_EQ(testnet::MakeVeth(*here_, "near0", *kernel_, "far0", link), absl::OkStatus());
       EXPECT_EQ(here_->Ip("addr flush dev near0"), absl::OkStatus());
-      // As a NIC's driver: segments that the kernel has joined do not fit a packet socket's buffers.
-      EXPECT_EQ(kernel_->Ip("link set far0 gso_max_segs 1"), absl::OkStatus());
       config.mutable_linux()->mutable_packet()->set_interface("near0");
     } else {
       config.mutable_linux()->mutable_tap()->set_offload(device_ == Device::kTap);
