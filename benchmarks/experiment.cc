@@ -27,6 +27,10 @@ void Experiment::TimesLower(std::string figure, std::string other, double limit)
   comparisons_.push_back({std::move(figure), std::move(other), Form::kTimesLower, limit});
 }
 
+void Experiment::AtMostMore(std::string figure, std::string other, double limit) {
+  comparisons_.push_back({std::move(figure), std::move(other), Form::kAtMostMore, limit});
+}
+
 void Experiment::Run(int runs) {
   for (int run = 0; run < runs; ++run) {
     for (Series& series : series_) {
@@ -87,6 +91,15 @@ std::string Experiment::BarTable() const {
         bars.AtLeast(absl::StrCat(comparison.other, " / ", comparison.figure),
                      MedianRatio(other->runs, figure->runs), comparison.limit);
         break;
+      case Form::kAtMostMore: {
+        std::vector<double> more;
+        for (size_t i = 0; i < figure->runs.size(); ++i) {
+          more.push_back(figure->runs[i] - other->runs[i]);
+        }
+        bars.AtMost(absl::StrCat(comparison.figure, " - ", comparison.other), Median(more),
+                    comparison.limit);
+        break;
+      }
     }
   }
   return bars.Table();

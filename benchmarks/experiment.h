@@ -32,11 +32,12 @@ class Experiment {
   // Figures are measured in the order they are added: those that are compared, next to each other.
   void Add(std::string figure, std::string unit, Measure measure);
 
-  // Compare two figures in each run; the median of the ratios is held against the bar. The other
+  // Compare two figures in each run; the median of what comes out is held against the bar. The other
   // figure is the floor of the first one's row; a further one gets a row of its own.
   void AtMost(std::string figure, std::string other, double limit);      // figure / other
   void AtLeast(std::string figure, std::string other, double limit);     // figure / other
   void TimesLower(std::string figure, std::string other, double limit);  // other / figure
+  void AtMostMore(std::string figure, std::string other, double limit);  // figure - other
 
   // Shows its progress on standard error.
   void Run(int runs);
@@ -56,7 +57,7 @@ class Experiment {
     std::vector<double> runs = {};
     absl::Status status = {};
   };
-  enum class Form { kAtMost, kAtLeast, kTimesLower };
+  enum class Form { kAtMost, kAtLeast, kTimesLower, kAtMostMore };
   struct Comparison {
     std::string figure;
     std::string other;

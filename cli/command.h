@@ -36,6 +36,8 @@ int RpcServe(Arguments arguments);
 int RpcPing(Arguments arguments);
 int RpcStats(Arguments arguments);
 int RpcTop(Arguments arguments);
+int TcpConnections(Arguments arguments);
+int TcpStats(Arguments arguments);
 
 }  // namespace weft::cli
 

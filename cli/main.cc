@@ -43,6 +43,8 @@ constexpr Command kCommands[] = {
     {"rpc serve", "answer requests by sending them back", &RpcServe},
     {"rpc stats", "show sessions and counters of a running program's RPC", &RpcStats},
     {"rpc top", "watch methods and sessions of a running program's RPC", &RpcTop},
+    {"tcp connections", "show the connections of a running host's own TCP", &TcpConnections},
+    {"tcp stats", "show what a running host's own TCP has counted", &TcpStats},
     {"transports", "list the transports of this program and what they can do here", &Transports},
 };
 
@@ -51,7 +53,7 @@ void PrintUsage(std::FILE* out, absl::string_view group) {
   std::fprintf(out, "Usage: weft COMMAND [OPTIONS]\n\nCommands:\n");
   for (const Command& command : kCommands) {
     if (!absl::StartsWith(command.name, group)) continue;
-    std::fprintf(out, "  %-14s %s\n", std::string(command.name).c_str(),
+    std::fprintf(out, "  %-15s %s\n", std::string(command.name).c_str(),
                  std::string(command.summary).c_str());
   }
   std::fprintf(

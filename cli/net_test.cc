@@ -193,6 +193,50 @@ TEST_P(NetTest, IsANeighbourOfTheKernels) {
   CheckCapture();
 }
 
+// As ss(8) shows the kernel's, of a program that answers it.
+TEST(TcpCommandsTest, ShowConnectionsAndCounters) {
+  const auto kernel = Namespace::Make();
+  const auto own = Namespace::Make();
+  if (!own.ok()) GTEST_SKIP() << own.status();
+  ASSERT_TRUE(MakeVeth(*own, "weft0", *kernel, "kernel0").ok());
+  ASSERT_TRUE(kernel->Ip("addr add 10.0.0.1/24 dev kernel0").ok());
+  const std::string config = WriteFile(
+      "tcp.textproto",
+      "transport { name: 'linux' linux { packet { interface: 'weft0' } } buffers { bytes: 16384 } }"
+      "netstack { addresses: '10.0.0.2/24' } metrics { listen: '9100' }");
+  Process echo =
+      own->Start(absl::StrCat("exec ", Runfile("examples/tcp_echo"), " --config ", config));
+  Process client = kernel->Start(
+      "exec python3 -c 'import socket, time\n"
+      "s = socket.create_connection((\"10.0.0.2\", 7000), 20, (\"10.0.0.1\", 7777))\n"
+      "s.send(b\"x\" * 1000); s.recv(1000, socket.MSG_WAITALL); print(\"back\", flush=True)\n"
+      "time.sleep(100)'");
+  for (int i = 0; i < 1000 && !absl::StrContains(client.Output(), "back"); ++i) {
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  const auto expect = [&](const std::string& arguments, const std::string& says, int status = 0) {
+    const CommandResult result =
+        own->Run(absl::StrCat(Runfile("cli/weft"), " tcp ", arguments));
+    EXPECT_EQ(result.status, status) << arguments << "\n" << result.output;
+    EXPECT_TRUE(absl::StrContains(result.output, says)) << arguments << "\n" << result.output;
+  };
+  expect("connections 9100", "10.0.0.2:7000  10.0.0.1:7777");
+  expect("connections 9100 --info", "bytes_acked:1000 bytes_received:1000");
+  expect("connections 9100 --state established --state close-wait --remote :7777",
+         "0       ESTABLISHED");
+  expect("connections 9100 --local 10.0.0.0/24:7000", "worker 0: 1 connections, 1 established");
+  expect("connections 9100 --state time-wait", "worker 0: 1 connections, 1 established");
+  expect("connections 9100 --listening", "BACKLOG");
+  expect("connections 9100 --state listening", "BACKLOG");
+  expect("connections 9100 --json", "\"remote\":\"10.0.0.1:7777\"");
+  expect("stats 9100", "passive_opens");
+  expect("connections 9100 --state open", "'open' is no state of TCP", 2);
+  expect("connections 9100 --remote 10.0.0.300", "is none of ADDRESS, NETWORK/LENGTH", 2);
+  expect("connections 9100 --limit 0", "limit", 2);
+  expect("connections", "HOST:PORT", 2);
+  expect("stats 9101", "9101", 1);  // nobody is there
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Frames, NetTest,
     testing::Values(

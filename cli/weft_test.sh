@@ -78,11 +78,12 @@ err_is "weft: unknown command 'rpc pnig'; did you mean 'rpc ping'?"
 weft_exits 2 rcp ping 127.0.0.1:1
 err_is "weft: unknown command 'rcp ping'; did you mean 'rpc ping'?"
 weft_exits 2 frobnicate
-err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, router add, router drain, router remove, router serve, router show, rpc call, rpc list, rpc ping, rpc serve, rpc stats, rpc top, transports"
+err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, router add, router drain, router remove, router serve, router show, rpc call, rpc list, rpc ping, rpc serve, rpc stats, rpc top, tcp connections, tcp stats, transports"
 weft_exits 2 --transport shm rpc ping
 err_is "weft: '--transport' comes before the command; options follow it"
 for name in 'config check' 'config print' 'net arp' 'net ping' 'net show' 'net stats' \
-  'rpc call' 'rpc list' 'rpc ping' 'rpc serve' 'rpc stats' 'rpc top' transports; do
+  'rpc call' 'rpc list' 'rpc ping' 'rpc serve' 'rpc stats' 'rpc top' \
+  'tcp connections' 'tcp stats' transports; do
   # shellcheck disable=SC2086 # A name is one word or two.
   weft_exits 0 $name --help
   out_has "^Usage: weft $name "

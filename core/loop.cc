@@ -73,7 +73,14 @@ void Loop::Remove(Pollable* pollable) {
 size_t Loop::RunOnce() {
   assert(!in_round_);
   now_ns_ = clock_.NowNs();
-  return Round();
+  const size_t work = Round();
+  worked_ = false;  // what comes before the next round is not the loop's
+  return work;
+}
+
+void Loop::ReadClock() {
+  const int64_t before_ns = std::exchange(now_ns_, clock_.NowNs());
+  if (std::exchange(worked_, false)) stats_.busy_ns += static_cast<uint64_t>(now_ns_ - before_ns);
 }
 
 size_t Loop::Round() {
@@ -95,6 +102,7 @@ size_t Loop::Round() {
   ++stats_.iterations;
   if (work > 0) {
     last_work_ns_ = now_ns_;
+    worked_ = true;
   } else {
     ++stats_.idle_iterations;
   }
@@ -108,7 +116,7 @@ void Loop::Run() {
   while (!stopped()) {
     // Reading the clock is half of the cost of an idle round, and rounds that find nothing follow
     // one another within nanoseconds.
-    if (idle % kIdleRoundsPerClock == 0) now_ns_ = clock_.NowNs();
+    if (idle % kIdleRoundsPerClock == 0) ReadClock();
     idle = Round() > 0 ? 0 : idle + 1;
     switch (options_.mode) {
       case LoopMode::kBusy:
@@ -128,6 +136,7 @@ void Loop::Run() {
 void Loop::MaybeSleep() {
   if (without_fd_ > 0) return;
   if (mailbox_->AnnounceSleep() && !stopped() && ArmAll()) {
+    if (worked_) ReadClock();
     WaitForEvents();
     DisarmFirst(pollables_.size());
     now_ns_ = clock_.NowNs();  // not for Run() to guess: it may have been a long sleep

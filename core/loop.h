@@ -68,6 +68,8 @@ struct LoopStats {
   Counter iterations;
   Counter idle_iterations;  // that found no work
   Counter sleeps;
+  // Spent by Run() in rounds that found work: how loaded a loop is that never sleeps.
+  Counter busy_ns;
 };
 
 class Loop {
@@ -140,6 +142,7 @@ class Loop {
   };
 
   size_t Round();
+  void ReadClock();
   // Sleeps until something is readable, a timer is due or somebody posts, unless there is work.
   void MaybeSleep();
   bool ArmAll();
@@ -151,6 +154,7 @@ class Loop {
   const Clock& clock_;
   int64_t now_ns_;
   bool in_round_ = false;
+  bool worked_ = false;  // in a round since the clock was read
   int64_t last_work_ns_;
   TimerWheel timers_;
   std::vector<Entry> pollables_;

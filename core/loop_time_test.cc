@@ -43,6 +43,35 @@ class LongSleeps : public Pollable {
   const UniqueFd fd_{eventfd(1, EFD_CLOEXEC)};  // always readable
 };
 
+// Each fifth round finds work.
+class BusyNowAndThen : public LongSleeps {
+ public:
+  using LongSleeps::LongSleeps;
+
+  size_t Poll() override {
+    LongSleeps::Poll();
+    return ++rounds_ % 5 == 0 ? 1 : 0;
+  }
+
+ private:
+  int rounds_ = 0;
+};
+
+TEST(LoopTimeTest, BusyIsWhatRoundsTookThatFoundWork) {
+  for (const LoopMode mode : {LoopMode::kBusy, LoopMode::kSleep}) {
+    ManualClock clock(1000);
+    Loop loop({.mode = mode}, clock);
+    BusyNowAndThen poller(loop, clock);
+    poller.spent_polling_ns = 100;
+    loop.Add(&poller);
+    loop.Run();
+    // Twenty rounds. The clock is not read for each idle one: up to three of them may be counted.
+    EXPECT_GE(loop.stats().busy_ns.value(), 3 * 100u);
+    EXPECT_LE(loop.stats().busy_ns.value(), 4 * 400u);
+    loop.Remove(&poller);
+  }
+}
+
 TEST(LoopTimeTest, IsNewAfterASleep) {
   ManualClock clock(1000);
   Loop loop({.mode = LoopMode::kSleep}, clock);

@@ -29,6 +29,7 @@ TimerWheel::~TimerWheel() {
   while (FindFirst(&slot, &tick)) {
     Cancel(*reinterpret_cast<Timer*>(slots_[slot].next));
   }
+  while (moving()) Cancel(*reinterpret_cast<Timer*>(slots_[kMovingSlot].next));
   assert(size_ == 0);
 }
 
@@ -66,7 +67,6 @@ inline void TimerWheel::Insert(Timer& timer) {
 
 inline void TimerWheel::Append(Timer& timer, uint32_t slot) {
   Link& head = slots_[slot];
-  timer.slot_ = slot;
   timer.link_ = {head.previous, &head};
   head.previous->next = &timer.link_;
   head.previous = &timer.link_;
@@ -81,16 +81,33 @@ inline void TimerWheel::Unlink(Timer& timer) {
   next->previous = previous;
   if (previous != next) return;
   // Its only neighbour was the head: the slot is empty now.
-  const uint32_t level = timer.slot_ / kSlots;
-  used_slots_[level] &= ~(uint64_t{1} << (timer.slot_ % kSlots));
+  const auto slot = static_cast<uint32_t>(previous - slots_.data());
+  const uint32_t level = slot / kSlots;
+  used_slots_[level] &= ~(uint64_t{1} << (slot % kSlots));
   if (used_slots_[level] == 0) used_levels_ &= ~(1u << level);
 }
 
-// Moves the timers of a slot of level 1 or more, at whose start current_tick_ stands, further down.
-void TimerWheel::Cascade(uint32_t slot) {
-  Link& head = slots_[slot];
-  while (head.next != &head) {
-    Timer& timer = *reinterpret_cast<Timer*>(head.next);
+// Puts the timers of a slot of level 1 or more, at whose start current_tick_ stands, behind those
+// that move down.
+void TimerWheel::BeginMoving(uint32_t slot) {
+  if (!moving()) moving_ns_ = StartOf(current_tick_);
+  Link& from = slots_[slot];
+  Link& to = slots_[kMovingSlot];
+  from.next->previous = to.previous;
+  to.previous->next = from.next;
+  from.previous->next = &to;
+  to.previous = from.previous;
+  from = {&from, &from};
+  const uint32_t level = slot / kSlots;
+  used_slots_[level] &= ~(uint64_t{1} << (slot % kSlots));
+  if (used_slots_[level] == 0) used_levels_ &= ~(1u << level);
+  used_slots_[kMovingSlot / kSlots] |= uint64_t{1} << (kMovingSlot % kSlots);
+  used_levels_ |= 1u << (kMovingSlot / kSlots);
+}
+
+void TimerWheel::MoveSome(uint32_t* budget) {
+  for (; moving() && *budget > 0; --*budget) {
+    Timer& timer = *reinterpret_cast<Timer*>(slots_[kMovingSlot].next);
     Unlink(timer);
     Insert(timer);
   }
@@ -111,6 +128,8 @@ inline bool TimerWheel::FindFirst(uint32_t* slot, uint64_t* tick) const {
 void TimerWheel::CollectDue(int64_t now_ns) {
   const uint64_t now_tick = std::max(TickOf(now_ns), current_tick_);
   next_ns_ = kNever;
+  uint32_t budget = kMovedAtOnce;
+  MoveSome(&budget);
   uint32_t slot;
   uint64_t tick;
   while (FindFirst(&slot, &tick)) {
@@ -120,12 +139,14 @@ void TimerWheel::CollectDue(int64_t now_ns) {
     }
     current_tick_ = tick;
     if (slot >= kSlots) {
-      Cascade(slot);
+      BeginMoving(slot);
+      MoveSome(&budget);
     } else if (!CollectFromSlot(slot, now_ns)) {
       break;
     }
   }
   current_tick_ = now_tick;
+  if (moving()) next_ns_ = std::min(next_ns_, moving_ns_);
 }
 
 // The same for one slot of level 0. Returns whether it is empty now; if not, it bounds what is
@@ -162,6 +183,7 @@ size_t TimerWheel::FireDue(int64_t now_ns) {
 }
 
 int64_t TimerWheel::NextDeadlineNs() const {
+  if (moving()) return next_ns_;
   uint32_t slot;
   uint64_t tick;
   if (!FindFirst(&slot, &tick)) return kNever;

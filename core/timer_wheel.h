@@ -6,7 +6,8 @@
 // Scheme 7 of Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (SOSP 1987): nine levels
 // of 64 slots, a slot of level n covering 64^n ticks of 1024 ns, so that every int64_t deadline has
 // a place. A bitmap a level finds the next slot without stepping through empty ones, and a timer
-// moves down a level when time reaches its slot.
+// moves down a level when time reaches its slot. When there are very many in that slot they move
+// over several calls, so that a million timers for one second an hour away stop nobody.
 //
 //   struct Call {
 //     static void OnTimeout(void* self, int64_t now_ns);
@@ -57,7 +58,6 @@ class Timer {
   Link link_;  // First, so that a link of a list of timers is also a pointer to its timer.
   TimerWheel* wheel_ = nullptr;
   int64_t deadline_ns_ = 0;
-  uint32_t slot_ = 0;
   Callback callback_;
   void* context_;
 };
@@ -68,6 +68,9 @@ class TimerWheel {
   static constexpr int64_t kNever = INT64_MAX;
 
   static constexpr int64_t kTickNs = 1024;
+
+  // So many move down in one call. Those of a slot with more may fire that many calls late.
+  static constexpr uint32_t kMovedAtOnce = 1024;
 
   // `now_ns` is where its time starts: 0 or more.
   explicit TimerWheel(int64_t now_ns);
@@ -105,8 +108,9 @@ class TimerWheel {
   static constexpr uint32_t kSlotBits = 6;
   static constexpr uint32_t kSlots = 1 << kSlotBits;
   static constexpr uint32_t kLevels = 9;
-  // The timers about to fire are one more list, which no tick leads to.
+  // The timers about to fire, and those that move down, are lists to which no tick leads.
   static constexpr uint32_t kDueSlot = kLevels * kSlots;
+  static constexpr uint32_t kMovingSlot = kDueSlot + 1;
   static constexpr uint32_t kLevelMask = (1 << kLevels) - 1;
 
   static_assert(kLevels * kSlotBits >= 63 - 10, "every int64_t has a slot");
@@ -114,7 +118,9 @@ class TimerWheel {
   void Insert(Timer& timer);
   void Append(Timer& timer, uint32_t slot);
   void Unlink(Timer& timer);
-  void Cascade(uint32_t slot);
+  void BeginMoving(uint32_t slot);
+  void MoveSome(uint32_t* budget);
+  bool moving() const { return slots_[kMovingSlot].next != &slots_[kMovingSlot]; }
   bool FindFirst(uint32_t* slot, uint64_t* tick) const;
   void CollectDue(int64_t now_ns);
   bool CollectFromSlot(uint32_t slot, int64_t now_ns);
@@ -125,7 +131,8 @@ class TimerWheel {
   size_t size_ = 0;
   uint32_t used_levels_ = 0;                           // Bit n: level n is not empty.
   std::array<uint64_t, kLevels + 1> used_slots_ = {};  // Bit s of word n: slot s of level n is not.
-  std::array<Link, kDueSlot + 1> slots_;
+  int64_t moving_ns_ = 0;  // A lower bound of the deadlines of those that move.
+  std::array<Link, kMovingSlot + 1> slots_;
 };
 
 inline Timer::~Timer() {

@@ -17,6 +17,7 @@ namespace weft {
 namespace {
 
 constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kStart = 1'000 * kMs;
 
 // A timer that runs a function.
 class Alarm {
@@ -193,6 +194,59 @@ TEST(TimerWheelTest, TimersOutliveTheirWheel) {
   TimerWheel other(0);
   other.Schedule(late.timer(), kMs);
   EXPECT_EQ(other.size(), 1u);
+}
+
+// Moving down takes several calls; meanwhile all may be cancelled and scheduled anew.
+TEST(TimerWheelTest, VeryManyOfOneTimeFireOverSomeCalls) {
+  constexpr int kMany = 5 * TimerWheel::kMovedAtOnce;
+  constexpr int64_t kHourNs = 3'600'000'000'000;
+  TimerWheel wheel(kStart);
+  int fired = 0;
+  std::deque<Timer> timers;
+  for (int i = 0; i < kMany; ++i) {
+    timers.emplace_back([](void* count, int64_t) { ++*static_cast<int*>(count); }, &fired);
+    wheel.Schedule(timers.back(), kStart + kHourNs);
+  }
+  int64_t now_ns = kStart;
+  while (wheel.NextDeadlineNs() < kStart + kHourNs) {
+    now_ns = std::max(now_ns + 1, wheel.NextDeadlineNs());
+    wheel.Advance(now_ns);
+  }
+  EXPECT_EQ(fired, 0);
+  EXPECT_EQ(wheel.size(), static_cast<size_t>(kMany));
+  // Late, and all at once.
+  now_ns = kStart + 2 * kHourNs;
+  wheel.Advance(now_ns);
+  int calls = 1;
+  int cancelled = 0;
+  for (; wheel.size() > 0; ++calls) {
+    ASSERT_LE(wheel.NextDeadlineNs(), now_ns);
+    for (int i = calls; i < kMany; i += 100) {
+      if (!timers[i].armed()) continue;
+      if (i % 200 < 100) {
+        wheel.Cancel(timers[i]);
+        ++cancelled;
+      } else {
+        wheel.Schedule(timers[i], now_ns);
+      }
+    }
+    wheel.Advance(++now_ns);
+    ASSERT_LT(calls, 100);
+  }
+  EXPECT_EQ(fired + cancelled, kMany);
+  EXPECT_EQ(wheel.NextDeadlineNs(), TimerWheel::kNever);
+}
+
+TEST(TimerWheelTest, AWheelMayGoWhileItsTimersMove) {
+  std::deque<Timer> timers;
+  TimerWheel wheel(kStart);
+  for (uint32_t i = 0; i < 3 * TimerWheel::kMovedAtOnce; ++i) {
+    timers.emplace_back([](void*, int64_t) {}, nullptr);
+    wheel.Schedule(timers.back(), kStart + 3'600'000'000'000);
+  }
+  wheel.Advance(wheel.NextDeadlineNs());
+  while (timers.size() > TimerWheel::kMovedAtOnce) timers.pop_back();
+  EXPECT_EQ(wheel.size(), timers.size());
 }
 
 TEST(TimerWheelTest, SleepingUntilTheNextDeadlineArrivesInFewSteps) {

@@ -118,6 +118,7 @@ Host::Host(const config::Config& config, const HostOptions& options, Network net
   samples_ = std::make_unique<WorkerAnswers<std::vector<MetricSample>>>(
       loops, [this](size_t worker, size_t limit) { return workers_[worker]->Samples(limit); });
   if (time != nullptr) loops.resize(1);  // one thread, and one stack
+  tcp_pages_ = std::make_unique<TcpPages>(loops, network_.tcp);
   net_pages_ = std::make_unique<NetPages>(std::move(loops), network_.netstack);
 }
 
@@ -130,6 +131,7 @@ absl::Status Host::Serve() {
     group.Add("iterations_total", "Rounds of the event loop.", &stats.iterations);
     group.Add("idle_iterations_total", "Rounds that found no work.", &stats.idle_iterations);
     group.Add("sleeps_total", "Times that the event loop slept.", &stats.sleeps);
+    group.Add("busy_ns_total", "Nanoseconds in rounds that found work.", &stats.busy_ns);
     if (!group.status().ok()) return group.status();
   }
   if (config_.metrics().listen().empty()) return absl::OkStatus();
@@ -141,7 +143,8 @@ absl::Status Host::Serve() {
        {"/status", [](const HttpRequest&) { return StatusPage(); }},
        {"/host", [this](const HttpRequest&) { return DescribeSelf(); }},
        {"/net", [this](const HttpRequest& request) { return net_pages_->Show(request); }},
-       {"/net/ping", [this](const HttpRequest& request) { return net_pages_->Ping(request); }}});
+       {"/net/ping", [this](const HttpRequest& request) { return net_pages_->Ping(request); }},
+       {"/tcp", [this](const HttpRequest& request) { return tcp_pages_->Show(request); }}});
   if (!http.ok()) return http.status();
   http_ = *std::move(http);
   return absl::OkStatus();
@@ -199,6 +202,7 @@ HttpResponse Host::DescribeSelf() {
   json.Field("state", StateName());
   json.Key("pages").BeginArray();
   if (netstack() != nullptr) json.Value("net");
+  if (tcp() != nullptr) json.Value("tcp");
   {
     const std::lock_guard<std::mutex> lock(pages_mutex_);
     std::vector<std::string> names;
@@ -219,6 +223,7 @@ HttpResponse Host::DescribeSelf() {
     json.Field("iterations", stats.iterations.value());
     json.Field("idle_iterations", stats.idle_iterations.value());
     json.Field("sleeps", stats.sleeps.value());
+    json.Field("busy_ns", stats.busy_ns.value());
     json.EndObject();
   }
   json.EndArray();
@@ -248,6 +253,15 @@ void Host::AddPage(const std::string& name) {
                                       });
   http_->Add("/" + name,
              [page = page.get()](const HttpRequest& request) { return page->Show(request); });
+}
+
+absl::Status Host::ShowTcp(const MetricGroup::Labels& labels) {
+  const tcp::TcpStats* stats = tcp() == nullptr ? nullptr : tcp()->StatsOfThisThread();
+  if (stats == nullptr) return absl::OkStatus();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto [shown, fresh] = tcp_metrics_.try_emplace(stats, metrics_, "weft_tcp_", labels);
+  if (fresh) stats->AddTo(shown->second);
+  return shown->second.status();
 }
 
 void Host::AddCommand(const std::string& command, size_t worker) {

@@ -20,11 +20,11 @@
 // all workers are up, else 503. A browser finds at /status (and /) a page that shows what goes on,
 // and /host is what programs are told of the host itself: {"program", "pid", "uptime_ms",
 // "transport", "workers", "state": "starting", "running" or "stopping", "pages": ["net", "rpc",
-// ...], "control", "loops": [{"worker", "iterations", "idle_iterations", "sleeps"}, ...]}. Set-ups
+// ...], "control", "loops": [{"worker", "iterations", "idle_iterations", "sleeps", "busy_ns"}, ...]}. Set-ups
 // may add pages (Worker::Show()), as those of programs with RPC do: /rpc. Where they accept
 // commands (Worker::Accept()), "control" is the name of the Unix socket that takes them. With
-// `netstack`, there is also /net, the state of the network stacks as JSON, and /net/ping, which
-// sends echo requests from worker 0 (net_pages.h).
+// `netstack`, there is also /net, the state of the network stacks as JSON, /net/ping, which sends
+// echo requests from worker 0 (net_pages.h), and /tcp, listeners and connections (tcp_pages.h).
 //
 // The configuration's `log` section is the process's from then on (weft/core/log.h); its `tracing`
 // section is for what workers tell of their calls (Worker::observers()).
@@ -52,10 +52,12 @@
 #include "weft/host/http_server.h"
 #include "weft/host/net_pages.h"
 #include "weft/host/network.h"
+#include "weft/host/tcp_pages.h"
 #include "weft/host/worker.h"
 #include "weft/host/worker_answers.h"
 #include "weft/host/worker_page.h"
 #include "weft/rpc/trace/tracer.h"
+#include "weft/tcp/tcp_stats.h"
 #include "weft/transports/transport.h"
 
 namespace weft {
@@ -126,6 +128,8 @@ class Host {
   std::unique_ptr<rpc::Tracer> MakeTracer(int worker, const Clock& clock) const;
   // Adds a page that all workers write, unless it is there already or HTTP is off.
   void AddPage(const std::string& name);
+  // Shows the metrics of weft's own TCP of the calling thread, if it has one, for good.
+  absl::Status ShowTcp(const MetricGroup::Labels& labels);
   // Takes a command that `worker` carries out, unless HTTP is off.
   void AddCommand(const std::string& command, size_t worker);
   // Waits for the end, and reads the configuration again when it is told to.
@@ -151,6 +155,8 @@ class Host {
   const std::shared_ptr<rpc::SpanWriter> spans_;  // null: nothing is traced
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<MetricGroup> loop_metrics_;
+  // Guarded by mutex_: by what they show.
+  absl::flat_hash_map<const tcp::TcpStats*, MetricGroup> tcp_metrics_;
 
   std::atomic<bool> started_{false};
   std::atomic<bool> ready_{false};
@@ -168,6 +174,7 @@ class Host {
 
   std::unique_ptr<WorkerAnswers<std::vector<MetricSample>>> samples_;
   std::unique_ptr<NetPages> net_pages_;
+  std::unique_ptr<TcpPages> tcp_pages_;
   std::unique_ptr<Control> control_;  // Guarded by pages_mutex_; null: there are no commands.
   std::unique_ptr<HttpServer> http_;  // Last: its thread uses the others.
 };

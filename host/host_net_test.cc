@@ -172,6 +172,68 @@ class EchoHandler final : public tcp::ConnectionHandler {
   void OnRemoteClose(tcp::Connection& connection) override { OnData(connection); }
 };
 
+Application ListenForStreams(Worker& worker) {
+  auto port = worker.OpenStreamPort();
+  if (!port.ok()) return port.status();
+  auto connections = std::make_shared<tcp::Connections>(worker.loop(), *std::move(port));
+  const auto address =
+      connections->Listen(*Address::Parse("10.0.0.2:80"), 16, [](tcp::Connection connection) {
+        std::move(connection).Serve(std::make_unique<EchoHandler>());
+      });
+  if (!address.ok()) return address.status();
+  return connections;
+}
+
+TEST_F(HostNetTest, ShowsItsTcp) {
+  if (!(*peer_)->Run("which nc").ok()) GTEST_SKIP() << "nc is not installed";
+  const auto host = MustOpen(absl::StrCat(kOneWorker, "host { workers: 2 }"));
+  std::atomic<int> up{0};
+  std::thread looker([&] {
+    while (up < host->workers()) std::this_thread::yield();
+    auto silent = (*peer_)->Start("sleep 60 | nc -p 7777 10.0.0.2 80");
+    const char* const both = "/tcp?state=ESTABLISHED,close-wait&local=10.0.0.0/24:80"
+                             "&remote=10.0.0.1:7777";
+    for (int i = 0; i < 1000 && !absl::StrContains(Get(*host, both).body, ":7777\""); ++i) {
+    }
+    const std::string seen = Get(*host, both).body;
+    for (const char* part :
+         {"\"worker\":0", "\"worker\":1", "\"state\":\"ESTABLISHED\"", "\"matching\":1",
+          "\"local\":\"10.0.0.2:80\"", "\"remote\":\"10.0.0.1:7777\"", "\"backlog\":16",
+          "\"congestion_control\":\"cubic\"", "\"send_mss_bytes\":1448", "\"passive_opens\":1"}) {
+      EXPECT_TRUE(absl::StrContains(seen, part)) << part << " in " << seen;
+    }
+    EXPECT_FALSE(absl::StrContains(seen, "error\"")) << seen;
+    for (const char* other :
+         {"state=time-wait", "local=:81", "local=[fd00::2]:80", "remote=10.0.0.2", "limit=0"}) {
+      const std::string none = Get(*host, absl::StrCat("/tcp?", other)).body;
+      EXPECT_FALSE(absl::StrContains(none, "10.0.0.1:7777")) << other << none;
+    }
+    const std::string metrics = Get(*host, "/metrics").body;
+    EXPECT_TRUE(absl::StrContains(metrics, "weft_tcp_established{worker=\"1\"}")) << metrics;
+    EXPECT_TRUE(absl::StrContains(metrics, "weft_tcp_passive_opens_total{")) << metrics;
+    EXPECT_TRUE(absl::StrContains(Get(*host, "/host").body, "\"tcp\""));
+    const auto expect = [&](const char* query, const char* why) {
+      const HttpReply reply = Get(*host, absl::StrCat("/tcp?", query));
+      EXPECT_EQ(reply.status, 400) << query;
+      EXPECT_TRUE(absl::StrContains(reply.body, why)) << query << ": " << reply.body;
+    };
+    expect("state=OPEN", "state: 'OPEN' is no state of TCP, such as ESTABLISHED");
+    expect("limit=10001", "limit: '10001' is not a whole number from 0 to 10000");
+    for (const char* end : {"", "x", "10.0.0.0/33", "10.0.0.1:", "10.0.0.1:65536", "[fd00::1", "[]:1",
+                            "[fd00::1]80", ":0", "10.0.0.1:80:80"}) {
+      expect(absl::StrCat("local=", end).c_str(), "is none of ADDRESS, NETWORK/LENGTH, :PORT");
+    }
+    host->Stop();
+  });
+  const absl::Status status = host->Run([&](Worker& worker) -> Application {
+    auto application = ListenForStreams(worker);
+    ++up;
+    return application;
+  });
+  looker.join();
+  EXPECT_TRUE(status.ok()) << status;
+}
+
 TEST_F(HostNetTest, StreamsRunOverTheStack) {
   if (!(*peer_)->Run("which nc").ok()) GTEST_SKIP() << "nc is not installed";
   const auto host = MustOpen(
@@ -189,16 +251,9 @@ TEST_F(HostNetTest, StreamsRunOverTheStack) {
     host->Stop();
   });
   const absl::Status status = host->Run([&](Worker& worker) -> Application {
-    auto port = worker.OpenStreamPort();
-    if (!port.ok()) return port.status();
-    auto connections = std::make_shared<tcp::Connections>(worker.loop(), *std::move(port));
-    const auto address =
-        connections->Listen(*Address::Parse("10.0.0.2:80"), 16, [](tcp::Connection connection) {
-          std::move(connection).Serve(std::make_unique<EchoHandler>());
-        });
-    if (!address.ok()) return address.status();
+    auto application = ListenForStreams(worker);
     ++up;
-    return connections;
+    return application;
   });
   looker.join();
   EXPECT_TRUE(status.ok()) << status;
@@ -304,6 +359,10 @@ TEST(HostWithoutNetstackTest, SaysSo) {
               "this host has no network stack of its own: its configuration has no netstack "
               "section\n");
   }
+  const auto reply = HttpGet(host->http_address(), "/tcp");
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_EQ(reply->status, 404);
+  EXPECT_TRUE(absl::StartsWith(reply->body, "this host has no TCP of its own")) << reply->body;
 }
 
 }  // namespace

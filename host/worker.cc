@@ -38,7 +38,9 @@ absl::StatusOr<std::unique_ptr<FramePort>> Worker::OpenFramePort() {
 }
 
 absl::StatusOr<std::unique_ptr<StreamPort>> Worker::OpenStreamPort() {
-  return transport().OpenStreamPort({.local = {}, .queue = index_, .queues = count()});
+  auto port = transport().OpenStreamPort({.local = {}, .queue = index_, .queues = count()});
+  if (port.ok()) show_status_.Update(host_.ShowTcp(labels()));
+  return port;
 }
 
 void Worker::Show(const Port& port) {

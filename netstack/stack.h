@@ -126,6 +126,9 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   bool segmentation_offload() const { return segmentation_offload_; }
   // How long IP packets to there may be at present, headers included.
   size_t PathMtu(const IpAddress& destination);
+  // What is sent there arrives: the neighbour on the way is there (RFC 4861, 7.3.1). Not meant for
+  // each packet.
+  void ConfirmReachable(const IpAddress& destination);
   // A handler listens there, or does so no more: segments that other workers get and have no
   // listener for are handed to it. `shared`: workers may listen at the same address; the device's
   // flow hash, or, with receive_packet_steering, a software hash decides who gets what.

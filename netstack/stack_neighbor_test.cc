@@ -218,6 +218,24 @@ TEST_F(StackNeighborTest, DefendsItsAddressAgainstDuplicateAddressDetection) {
   EXPECT_EQ(stats().malformed.value(), 2u);
 }
 
+// RFC 4861, 7.3.1: who is seen to receive what is sent is not asked whether it is there.
+TEST_F(StackNeighborTest, ForwardProgressSavesTheQuestion) {
+  OpenStack(ConfigWithoutNeighbors());
+  auto port = OpenPort("[::]:7000");
+  SendFrom(*port, "10.0.0.2:9", {1});
+  ASSERT_EQ(OfType(Run(), kTypeArp).size(), 1u);
+  SendTo(our_mac(), kTypeArp, ArpMessage(2, peer_mac(), kPeer4, our_mac(), kOurs4));
+  for (const bool progress : {true, false}) {
+    size_t asked = 0;
+    for (int second = 0; second < 100; ++second) {
+      SendFrom(*port, "10.0.0.2:9", {1});
+      if (progress) stack_->ConfirmReachable(Ip(kPeer4));
+      asked += OfType(Run(kSNs), kTypeArp).size();
+    }
+    EXPECT_EQ(asked > 0, !progress);
+  }
+}
+
 TEST_F(StackNeighborTest, OnlyNeighboursMaySayWhoTheyAre) {
   OpenStack(ConfigWithoutNeighbors());
   SendToGroup(WithHopLimit(Solicit(kOurs6), 254));

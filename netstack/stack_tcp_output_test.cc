@@ -283,9 +283,10 @@ TEST_P(StackTcpOutputTest, LargeSegmentsThatAreNotTakenKeepTheirRequest) {
 TEST_P(StackTcpOutputTest, PiecesThatWaitGoFirst) {
   OpenStack();
   device_->send_max = 4;
-  OutgoingSegment large = Large(Pattern(60'000), 1400);
-  ASSERT_EQ(Send(large), 1u);
-  OutgoingSegment next = Segment({.sequence = 61'000}, Pattern(10));
+  OutgoingSegment burst[] = {Large(Pattern(60'000), 1400),
+                             Segment({.sequence = 61'000}, Pattern(10))};
+  ASSERT_EQ(stack_->SendSegments(burst), 1u);
+  OutgoingSegment& next = burst[1];
   EXPECT_EQ(Send(next), 0u);
   EXPECT_TRUE(next.buffer);
   device_->send_max = 0;

@@ -91,6 +91,11 @@ size_t Stack::PathMtu(const IpAddress& destination) {
   return on_its_way ? to.mtu : interface_.mtu;
 }
 
+void Stack::ConfirmReachable(const IpAddress& destination) {
+  const Destination& to = destinations_.Look(destination, now_ns_);
+  if (to.kind == Kind::kReady) neighbors_.ConfirmReachable(to.next_hop, now_ns_);
+}
+
 size_t Stack::SendSegments(absl::Span<OutgoingSegment> burst) {
   size_t begin = 0;
   bool room = cut_segments_.Send(*device_);
@@ -106,7 +111,10 @@ size_t Stack::SendSegments(absl::Span<OutgoingSegment> burst) {
         continue;
     }
     room = FlushSegments(burst, &begin) && SendSegmentSlowly(segment);
-    if (room) begin = i + 1;
+    if (!room) break;
+    begin = i + 1;
+    // What follows must not overtake pieces that the device has not taken.
+    room = cut_segments_.Send(*device_);
   }
   if (room) room = FlushSegments(burst, &begin);
   stats_.segments_sent += begin;
@@ -275,7 +283,6 @@ bool Stack::CutSegment(OutgoingSegment& segment, const Destination& to) {
     cut_segments_.Add(std::move(packet));
   });
   ++(sent ? stats_.segments_cut : stats_.send_dropped);
-  cut_segments_.Send(*device_);
   return true;
 }
 

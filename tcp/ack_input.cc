@@ -45,21 +45,13 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
     event.sacks = {sacks, count};
     event.ece = tcb.ecn && segment.has(kTcpEce);
     event.may_be_duplicate = nothing_else && same_window && segment.ack == una_before;
-    if (tcb.timestamps && segment.options.has_timestamps) {
-      // Our clock of timestamps counts milliseconds: the last nanosecond of the one echoed.
-      const uint32_t echoed = segment.options.timestamp_echo - tcb.ts_offset;
-      const auto age_ms = static_cast<int32_t>(TsNow(now_ns_, 0) - echoed);
-      if (age_ms >= 0) event.echoed_ns = (now_ns_ / 1'000'000 - age_ms) * 1'000'000 + 999'999;
-    }
+    event.echoed_ns = EchoedNs(tcb, segment);
+    const RecoveryState* const state = tcb.send.recovery();
+    const SendLimit limit = state == nullptr ? SendLimit::kIdle : state->limit;
+    const uint32_t limit_since = state == nullptr ? 0 : state->limit_since;
     const LossDetection::Outcome outcome = tcb.loss.OnAck(SenderOf(tcb), event);
-    tcb.bytes_acked += outcome.acked_bytes;
-    if (outcome.recovery_began) ++stats_.recoveries;
-    if (outcome.undone) ++stats_.spurious_recoveries;
-    if (outcome.ecn_reduced) {
-      tcb.cwr_due = true;
-      ++stats_.ecn_reductions;
-    }
-    stats_.bad_sacks += outcome.bad_sacks;
+    if (tcb.send.empty()) NoteIdle(tcb, limit, limit_since);
+    CountOutcome(tcb, outcome, event.ece);
     Hold(static_cast<int64_t>(tcb.send.chunks()) - chunks_before);
   }
   if (segment.ack > tcb.snd_una) {
@@ -67,10 +59,9 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
     tcb.progress = Tick::AtMost(now_ns_);
     tcb.retries = 0;
     RaiseWritable(tcb);
-  } else if (tcb.retransmit == Retransmit::kWindowProbe) {
-    // The peer is there and says that it has no room: for as long as it does so the connection
-    // stays (RFC 9293, 3.8.6.1).
-    tcb.progress = Tick::AtMost(now_ns_);
+    ConfirmReachable(tcb);
+  } else {
+    NoteClosedWindow(tcb);
   }
   tcb.send.ReleaseIfEmpty();
   if (tcb.fin_acked()) {
@@ -82,6 +73,36 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
   if (tcb.send.unsent_bytes() > 0 || tcb.send.lost_bytes() > 0 || FinIsDue(tcb)) Touch(tcb);
   Arm(tcb);
   return true;
+}
+
+void EngineCore::CountOutcome(Tcb& tcb, const LossDetection::Outcome& outcome, bool ece) {
+  tcb.bytes_acked += outcome.acked_bytes;
+  tcb.segments_delivered += outcome.delivered_segments;
+  if (ece && outcome.delivered_segments > 0) Rare(tcb).delivered_ce += outcome.delivered_segments;
+  if (outcome.duplicate_bytes > 0) {
+    Rare(tcb).dsack_duplicates += (outcome.duplicate_bytes + tcb.mss - 1) / tcb.mss;
+  }
+  if (outcome.reordered) ++Rare(tcb).reordering_seen;
+  if (outcome.recovery_began) ++stats_.recoveries;
+  if (outcome.undone) ++stats_.spurious_recoveries;
+  if (outcome.ecn_reduced) ++stats_.ecn_reductions;
+  stats_.bad_sacks += outcome.bad_sacks;
+}
+
+// The peer is there and says that it has no room, be it for what was sent already: for as long as it
+// does so the connection stays (RFC 9293, 3.8.6 and 3.8.6.1). What is sent next is to be answered,
+// not the time until then, which may be longer than the user's patience.
+void EngineCore::NoteClosedWindow(Tcb& tcb) {
+  int64_t next_ns = now_ns_;
+  if (tcb.retransmit == Retransmit::kWindowProbe) {
+    next_ns = tcb.retransmit_at.ToNs(now_ns_);
+  } else if (tcb.window_edge() < tcb.send.next()) {
+    next_ns = tcb.loss.deadline_ns(tcb.send);
+    if (next_ns == TimerWheel::kNever) next_ns = now_ns_;
+  } else {
+    return;
+  }
+  tcb.progress = Tick::AtLeast(std::max(next_ns, now_ns_));
 }
 
 // RFC 9293, 3.10.7.4: SND.WND follows segments that are not older than the last one it came from.
@@ -102,6 +123,25 @@ void EngineCore::UpdateWindow(Tcb& tcb, const Segment& segment) {
     tcb.retries = 0;
     Touch(tcb);
   }
+}
+
+// Our clock of timestamps counts milliseconds: the last nanosecond of the one echoed.
+int64_t EngineCore::EchoedNs(const Tcb& tcb, const Segment& segment) const {
+  if (!tcb.timestamps || !segment.options.has_timestamps) return 0;
+  constexpr int64_t kTickNs = LossDetection::Ack::kEchoTickNs;
+  const uint32_t echoed = segment.options.timestamp_echo - tcb.ts_offset;
+  const auto age = static_cast<int32_t>(TsNow(now_ns_, 0) - echoed);
+  return age < 0 ? 0 : (now_ns_ / kTickNs - age + 1) * kTickNs - 1;
+}
+
+// Forward progress: what is sent arrives, so the neighbour need not be asked whether it is there
+// (RFC 4861, 7.3.1).
+void EngineCore::ConfirmReachable(Tcb& tcb) {
+  if (!world_.confirm_reachable) return;
+  const auto second = static_cast<uint8_t>(now_ns_ / 1'000'000'000);
+  if (second == tcb.reachable_s) return;
+  tcb.reachable_s = second;
+  world_.confirm_reachable(tcb.flow.remote);
 }
 
 // The peer has everything that was sent, and knows that it was all.

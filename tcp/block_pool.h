@@ -2,7 +2,8 @@
 //
 // BlockPool: memory of an engine's connections that they need only while they have something to do:
 // send queues, what is known of a recovery. Blocks of 256 bytes times a power of two; freed ones
-// wait in lists, one a size, so that in steady state nothing is asked of the system.
+// wait in lists, one a size, so that in steady state nothing is asked of the system. Those of up to
+// 4096 bytes are cut from pages of 64 KiB, which go back when all of their blocks are free.
 //
 //   BlockPool memory({.bytes_max = 256 << 20});
 //   void* block = memory.Take(1000);  // 1024 bytes; null at the limit
@@ -18,8 +19,7 @@ namespace weft::tcp {
 
 struct BlockPoolOptions {
   size_t bytes_max = size_t{1} << 30;  // taken at once; beyond that Take() gives null
-  // Freed blocks that are kept; what is beyond goes back to the system, except blocks of less than
-  // a page, which are cut from pages and stay.
+  // Freed blocks that are kept; what is beyond goes back to the system.
   size_t cached_bytes_max = 16 << 20;
 };
 
@@ -54,16 +54,31 @@ class BlockPool {
   struct Free {
     Free* next;
   };
-  static constexpr size_t kPageBytes = 64 << 10;  // small blocks are cut from such
+  // At the beginning of each page, in the place of its first block.
+  struct Page {
+    Page* previous;  // of the pages with free blocks of this size
+    Page* next;
+    Free* free;
+    size_t used;
+  };
+  static constexpr size_t kPageBytes = 64 << 10;
   static constexpr size_t kSmallBytesMax = 4096;
+  static constexpr int ClassOf(size_t block_bytes) {
+    return std::countr_zero(block_bytes / kBlockBytesMin);
+  }
   static constexpr int kClasses = std::bit_width(kBlockBytesMax / kBlockBytesMin);
+  static constexpr int kSmallClasses = std::bit_width(kSmallBytesMax / kBlockBytesMin);
 
-  static int ClassOf(size_t block_bytes) { return std::countr_zero(block_bytes / kBlockBytesMin); }
-  bool Cut(int block_class, size_t block_bytes);
+  void* TakeSmall(size_t block_bytes);
+  void GiveSmall(void* block, size_t block_bytes);
+  bool AddPage(size_t block_bytes);
+  void Link(Page* page, int block_class);
+  void Unlink(Page* page, int block_class);
+  static size_t BlocksOfPage(size_t block_bytes) { return kPageBytes / block_bytes - 1; }
 
   BlockPoolOptions options_;
-  Free* free_[kClasses] = {};
-  Free* pages_ = nullptr;  // for the end; linked through their first bytes
+  Page* pages_[kSmallClasses] = {};  // with free blocks; full ones are not linked
+  Free* free_[kClasses] = {};        // of larger blocks
   size_t taken_bytes_ = 0;
   size_t cached_bytes_ = 0;
   uint64_t refused_ = 0;

@@ -60,6 +60,24 @@ TEST(BlockPoolTest, RefusesNothingAndTooMuch) {
   EXPECT_EQ(pool.refused(), 2u);
 }
 
+TEST(BlockPoolTest, PagesOfSmallBlocksBeyondTheCacheGoBackToTheSystem) {
+  BlockPool pool({.cached_bytes_max = 1 << 20});
+  std::vector<void*> blocks;
+  for (int i = 0; i < 20'000; ++i) {
+    blocks.push_back(pool.Take(512));
+    std::memset(blocks.back(), 0x5a, 512);
+  }
+  // In an order that leaves each page with some for long.
+  for (size_t first = 0; first < 7; ++first) {
+    for (size_t i = first; i < blocks.size(); i += 7) pool.Give(blocks[i], 512);
+  }
+  EXPECT_EQ(pool.taken_bytes(), 0u);
+  EXPECT_LE(pool.cached_bytes(), size_t{1} << 20);
+  EXPECT_NE(pool.cached_bytes(), 0u);
+  void* again = pool.Take(512);
+  pool.Give(again, 512);
+}
+
 TEST(BlockPoolTest, LargeBlocksBeyondTheCacheGoBackToTheSystem) {
   BlockPool pool({.cached_bytes_max = 1 << 20});
   std::vector<void*> blocks;

@@ -74,8 +74,7 @@ void EngineCore::SendData(Tcb& tcb, Buffer payload, Seq seq, uint32_t bytes, boo
   if (tcb.ecn && !again) {
     // RFC 3168, 6.1.2 and 6.1.5: what is sent again is not ECN-capable.
     ecn = kEcnEct0;
-    if (tcb.cwr_due) flags |= kTcpCwr;
-    tcb.cwr_due = false;
+    if (tcb.loss.TakeReduced()) flags |= kTcpCwr;
   }
   netstack::TcpFields fields;
   fields.source_port = tcb.flow.local_port;
@@ -127,7 +126,9 @@ bool EngineCore::SendControl(Tcb& tcb, Seq seq, uint8_t flags) {
   return true;
 }
 
-bool EngineCore::SendAck(Tcb& tcb) { return SendControl(tcb, tcb.snd_nxt, kTcpAck); }
+bool EngineCore::SendAck(Tcb& tcb) {
+  return SendControl(tcb, tcb.next_taken_by_peer(), kTcpAck);
+}
 
 bool EngineCore::SendProbe(Tcb& tcb) { return SendControl(tcb, tcb.snd_una - 1, kTcpAck); }
 
@@ -201,7 +202,7 @@ bool EngineCore::SendPlain(const Flow& flow, netstack::TcpFields fields,
 // Of a connection that ends by it: a reset is believed only at exactly RCV.NXT (RFC 5961, 3).
 void EngineCore::SendResetOf(Tcb& tcb) {
   netstack::TcpFields fields;
-  fields.sequence = tcb.snd_nxt.value();
+  fields.sequence = tcb.next_taken_by_peer().value();
   fields.acknowledgment = tcb.receive.next().value();
   fields.flags = kTcpReset | kTcpAck;
   if (SendPlain(tcb.flow, fields, {})) ++stats_.resets_sent;

@@ -52,7 +52,7 @@ void EngineCore::Close(StreamId stream, int64_t now_ns) {
     return;
   }
   // The window is open again for what nobody reads.
-  if (tcb->receive.WindowUpdateDue(tcb->receive_mss)) {
+  if (tcb->receive.WindowUpdateDue(tcb->receive_mss, tcb->receive_scale)) {
     tcb->ack_now = true;
     Touch(*tcb);
   }

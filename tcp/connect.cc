@@ -18,7 +18,8 @@ absl::StatusOr<StreamId> EngineCore::Connect(const Flow& wanted, int64_t now_ns,
                                              uint16_t user) {
   now_ns_ = now_ns;
   if (wanted.remote_port == 0 || wanted.remote.is_multicast() || wanted.remote.is_unspecified() ||
-      wanted.local.is_unspecified() || wanted.local.is_v4() != wanted.remote.is_v4()) {
+      wanted.remote.is_limited_broadcast() || wanted.local.is_unspecified() ||
+      wanted.local.is_v4() != wanted.remote.is_v4()) {
     return absl::InvalidArgumentError(absl::StrCat("cannot connect to ", wanted.remote.ToString(),
                                                    " port ", wanted.remote_port, " from ",
                                                    wanted.local.ToString()));
@@ -69,14 +70,13 @@ absl::StatusOr<StreamId> EngineCore::Connect(const Flow& wanted, int64_t now_ns,
     constexpr uint32_t kAbove = 0x10002;
     tcb->iss = Max(tcb->iss, time_wait_[rests].snd_nxt + kAbove);
     time_wait_.Remove(rests);
-    stats_.time_wait.Set(static_cast<int64_t>(time_wait_.size()));
     ++stats_.time_wait_reused;
   }
   tcb->snd_una = tcb->iss;
   tcb->snd_nxt = tcb->iss;
   tcb->send.Start(tcb->iss + 1);
   tcb->state = State::kSynSent;
-  tcb->announced = true;
+  Announce(*tcb);
   tcb->syn_due = true;
   SetRetransmit(*tcb, Retransmit::kHandshake);
   ++stats_.active_opens;

@@ -8,8 +8,6 @@
 namespace weft::tcp {
 namespace {
 
-constexpr size_t kBurst = 64;
-
 bool IsAnyIp(const Address& address) {
   if (address.kind() == Address::Kind::kIpv4) return address.ipv4() == Address::Ipv4Bytes{};
   return address.kind() == Address::Kind::kIpv6 && address.ipv6() == Address::Ipv6Bytes{};
@@ -33,9 +31,8 @@ class Connections::Busy {
 
 size_t Connections::Poll() {
   const size_t settled = SettleAll();
-  StreamEvent events[kBurst];
-  const size_t n = port_->Poll(absl::MakeSpan(events));
-  for (const StreamEvent& event : absl::MakeConstSpan(events, n)) Dispatch(event);
+  const size_t n = port_->Poll(absl::MakeSpan(events_));
+  for (size_t i = 0; i < n; ++i) Dispatch(events_[i]);
   if (n == 0 && options_.on_dead != nullptr && !port_->status().ok()) {
     std::exchange(options_.on_dead, nullptr)(port_->status());
   }

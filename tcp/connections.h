@@ -44,6 +44,7 @@
 #ifndef WEFT_TCP_CONNECTIONS_H_
 #define WEFT_TCP_CONNECTIONS_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -164,6 +165,8 @@ class Connections final : public Pollable {
   absl::flat_hash_map<uint64_t, State*> by_id_;
   State* unsettled_ = nullptr;
   std::vector<std::unique_ptr<internal::ListenerState>> listeners_;
+  // Of the present Poll(). Not on its stack: most find nothing, and would clear them all the same.
+  std::array<StreamEvent, 64> events_;
 };
 
 }  // namespace weft::tcp

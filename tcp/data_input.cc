@@ -45,7 +45,7 @@ void EngineCore::DataInput(Tcb& tcb, Segment& segment) {
   stats_.coalesced += added.coalesced;
   if (added.out_of_order) {
     ++stats_.out_of_order;
-    ++tcb.out_of_order;
+    ++Rare(tcb).out_of_order;
     if (!tcb.in_gaps) NoteGap(tcb);
   }
   if (added.duplicate) ++stats_.duplicate_data;

@@ -45,7 +45,8 @@ absl::Status NoRoute(const IpAddress& to, const Stack& stack) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Endpoint>> Endpoint::Open(std::shared_ptr<Stack> stack,
-                                                         const Options& options, uint64_t secret) {
+                                                         const Options& options, uint64_t secret,
+                                                         TcpStats* stats) {
   if (absl::Status status = CheckBuffers(*stack); !status.ok()) return status;
   Stack* const s = stack.get();
   World world = {
@@ -60,7 +61,9 @@ absl::StatusOr<std::shared_ptr<Endpoint>> Endpoint::Open(std::shared_ptr<Stack> 
       .workers = static_cast<uint16_t>(s->queues()),
       .cut_bytes_max = CutBytesMax(*s),
       .path_mtu = [s](const IpAddress& remote) { return s->PathMtu(remote); },
+      .confirm_reachable = [s](const IpAddress& remote) { s->ConfirmReachable(remote); },
       .is_listened_at = [s](uint16_t port) { return s->HasTcpListener(port); },
+      .stats = stats,
   };
   auto engine = Engine::Create(options, world);
   if (!engine.ok()) return engine.status();

@@ -35,10 +35,12 @@ class Endpoint final : public netstack::SegmentHandler {
       netstack::Stack::kSegmentHeadroom + netstack::kTcpHeaderBytesMax;
 
   // The stack's segments come here from now on. `secret` is random, and the same for all workers.
+  // `stats`: as World::stats.
   // InvalidArgument for a congestion control that does not exist, for fewer ephemeral ports than
   // workers, and for a device whose buffers have too little room for headers or for a segment.
   static absl::StatusOr<std::shared_ptr<Endpoint>> Open(std::shared_ptr<netstack::Stack> stack,
-                                                        const Options& options, uint64_t secret);
+                                                        const Options& options, uint64_t secret,
+                                                        TcpStats* stats = nullptr);
   ~Endpoint() override;
   Endpoint(const Endpoint&) = delete;
   Endpoint& operator=(const Endpoint&) = delete;

@@ -61,6 +61,7 @@ absl::Span<netstack::OutgoingSegment> Engine::pending() { return core_->pending(
 void Engine::Sent(size_t n, int64_t now_ns) { core_->Sent(n, now_ns); }
 void Engine::Flush(int64_t now_ns) { core_->Flush(now_ns); }
 bool Engine::has_output() const { return core_->has_output(); }
+bool Engine::is_searching() const { return core_->is_searching(); }
 
 absl::StatusOr<uint16_t> Engine::AddUser() { return core_->AddUser(); }
 void Engine::RemoveUser(uint16_t user, int64_t now_ns) { core_->RemoveUser(user, now_ns); }
@@ -107,15 +108,22 @@ size_t Engine::TakeEvents(absl::Span<StreamEvent> events, uint16_t user) {
 bool Engine::has_events(uint16_t user) const { return core_->has_events(user); }
 const TcpStats& Engine::stats() const { return core_->stats(); }
 const Options& Engine::options() const { return core_->options(); }
+bool Engine::Look(Scan* scan, size_t places, int64_t now_ns,
+                  absl::FunctionRef<bool(const Flow&, StreamInfo::State)> wanted,
+                  absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> show) const {
+  return core_->Look(scan, places, now_ns, wanted, show);
+}
 void Engine::ForEach(
     int64_t now_ns,
-    absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> visit) const {
-  core_->ForEach(now_ns, visit);
+    absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> show) const {
+  constexpr size_t kPlaces = 4096;
+  const auto all = [](const Flow&, StreamInfo::State) { return true; };
+  Scan scan;
+  while (Look(&scan, kPlaces, now_ns, all, show)) {
+  }
 }
-void Engine::ForEachListener(
-    absl::FunctionRef<void(const netstack::IpAddress&, uint16_t port, int backlog, int waiting)>
-        visit) const {
-  core_->ForEachListener(visit);
+void Engine::ForEachListener(absl::FunctionRef<void(const ListenerInfo&)> show) const {
+  core_->ForEachListener(show);
 }
 size_t Engine::BytesOfIdleConnection() { return TcbSlab::BytesOfPlace(); }
 

@@ -71,9 +71,24 @@ struct World {
   size_t cut_bytes_max = 0;
   // How long IP packets to there may be at present; asked once a connection. Null: `mtu`.
   std::function<size_t(const netstack::IpAddress& remote)> path_mtu;
+  // A peer has acknowledged something new (RFC 4861, 7.3.1); said once a second and connection at
+  // most. Null: nobody wants to know.
+  std::function<void(const netstack::IpAddress& remote)> confirm_reachable;
   // Whether another worker listens at that port, so that no connection may begin at it. Null: there
   // is none.
   std::function<bool(uint16_t port)> is_listened_at;
+  // Where it counts, as the only engine at the time; its gauges are 0 when the engine has gone. Null:
+  // at a place of its own.
+  TcpStats* stats = nullptr;
+};
+
+// Who listens, and how much waits there.
+struct ListenerInfo {
+  netstack::IpAddress local;
+  uint16_t port = 0;
+  uint32_t backlog = 0;
+  uint32_t waiting = 0;    // established, and kAccepted not taken
+  uint32_t half_open = 0;  // handshakes under way
 };
 
 // One thread, that of the timer wheel. A StreamId that is unknown or gone is harmless: views are
@@ -109,6 +124,8 @@ class Engine {
   void Flush(int64_t now_ns);
   // Flush() or pending() may have something.
   bool has_output() const;
+  // Flush() has more to do, though nothing may come of it: it looks through many connections.
+  bool is_searching() const;
 
   // --- Streams, as transports/stream_port.h says.
 
@@ -122,8 +139,8 @@ class Engine {
   void EndAll(int error, int64_t now_ns);
 
   // Accepts connections to `local`, unspecified for all addresses of its family, "::" for all of
-  // both, and `port`, 0 for one that is chosen. `backlog`: how many may wait in kAccepted events that were not taken, at
-  // least 1. Returns the port. AlreadyExists: somebody listens there.
+  // both, and `port`, 0 for one that is chosen. `backlog`: how many may wait in kAccepted events
+  // that were not taken, at least 1. Returns the port. AlreadyExists: somebody listens there.
   absl::StatusOr<uint16_t> Listen(const netstack::IpAddress& local, uint16_t port, int backlog,
                                   uint16_t user = 0);
   // Connections of the listener that are established stay; half-open ones are given up.
@@ -163,12 +180,22 @@ class Engine {
 
   const TcpStats& stats() const;
   const Options& options() const;
-  // All connections but those in TIME-WAIT, and then these, with the zero StreamId.
+  // How far a look at all connections has come.
+  struct Scan {
+    uint32_t place = 0;
+    bool resting = false;  // it has come to those in TIME-WAIT
+  };
+  // Looks at all connections, and then at those in TIME-WAIT, which have the zero StreamId: at
+  // `places` of memory, taken or free, from where `scan` is, so that a million of them do not keep
+  // the thread from its work. Asks `wanted` of each, and has those shown that are. False: that was
+  // all. Those that come, go or close between two calls may be missed or seen twice.
+  bool Look(Scan* scan, size_t places, int64_t now_ns,
+            absl::FunctionRef<bool(const Flow&, StreamInfo::State)> wanted,
+            absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> show) const;
+  // The same for all at once.
   void ForEach(int64_t now_ns,
-               absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> visit) const;
-  void ForEachListener(absl::FunctionRef<void(const netstack::IpAddress&, uint16_t port,
-                                              int backlog, int waiting)>
-                           visit) const;
+               absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> show) const;
+  void ForEachListener(absl::FunctionRef<void(const ListenerInfo&)> show) const;
   // Bytes that an established connection takes while nothing is under way, less those of the hash
   // table.
   static size_t BytesOfIdleConnection();

@@ -20,6 +20,7 @@ constexpr uint16_t kMssLeast = 48;
 
 LossOptions LossOptionsOf(const Options& options) {
   LossOptions loss;
+  loss.rtt.granularity_ns = options.rto_min_ns;
   loss.rtt.rto_initial_ns = options.rto_initial_ns;
   loss.rtt.rto_min_ns = options.rto_min_ns;
   loss.rtt.rto_max_ns = options.rto_max_ns;
@@ -48,7 +49,10 @@ EngineCore::EngineCore(const Options& options, const World& world,
       loss_options_(LossOptionsOf(options)),
       window_scale_(options.window_scaling ? ScaleFor(options.receive_buffer_bytes_max) : 0),
       random_(table_secret_),
-      time_wait_(options.time_wait_max, options.time_wait_ns, table_secret_, world.timers),
+      own_stats_(world.stats == nullptr ? std::make_unique<TcpStats>() : nullptr),
+      stats_(world.stats == nullptr ? *own_stats_ : *world.stats),
+      time_wait_(options.time_wait_max, options.time_wait_ns, table_secret_, world.timers,
+                 &stats_.time_wait),
       port_counter_(static_cast<uint32_t>(random_.Next())),
       held_max_(static_cast<int64_t>(world.pool->count() * options.buffers_percent_max / 100)),
       resets_(options.resets_per_s, std::max<uint64_t>(options.resets_per_s / 10, 1), 0) {
@@ -62,6 +66,7 @@ EngineCore::~EngineCore() {
       tcb->receive.Clear(nullptr);
     }
   }
+  stats_.ClearGauges();
 }
 
 Tcb* EngineCore::Find(StreamId stream) const {
@@ -76,7 +81,6 @@ Tcb* EngineCore::NewTcb(const Flow& flow, uint32_t hash, int64_t now_ns) {
   }
   Tcb& tcb = slab_.Make(this, &OnTimer);
   tcb.flow = flow;
-  tcb.hash = hash;
   tcb.in_table = true;
   table_.Insert(hash, tcb.index);
   tcb.ttl = world_.ttl;
@@ -133,21 +137,31 @@ void EngineCore::Agree(Tcb& tcb, const SegmentOptions& peer, int64_t now_ns) {
 }
 
 // Both sides have acknowledged the other's SYN.
-void EngineCore::Establish(Tcb& tcb, int64_t now_ns) {
+void EngineCore::Establish(Tcb& tcb, const Segment* answer) {
+  const int64_t sent_ns = tcb.progress.ToNs(now_ns_);
   tcb.state = State::kEstablished;
   tcb.retransmit = Retransmit::kNone;
   tcb.retransmit_at = Tick();
   tcb.retries = 0;
   tcb.syn_due = false;
-  tcb.progress = Tick::AtMost(now_ns);
+  tcb.progress = Tick::AtMost(now_ns_);
   tcb.send.Start(tcb.iss + 1);
   tcb.loss.Start(tcb.sack);
-  // A SYN that had to be sent again says that the path is full, and its round trip is not known
-  // (RFC 6298, 5.7; RFC 5681, 3.1).
-  if (tcb.retransmitted_syn) {
-    tcb.congestion.Start(*algorithm_, tcb.mss, 1);
+  // The user may have chosen one already.
+  const CongestionAlgorithm& algorithm =
+      tcb.congestion.algorithm == nullptr ? *algorithm_ : *tcb.congestion.algorithm;
+  // A SYN that had to be sent again says that the path is full (RFC 5681, 3.1).
+  tcb.congestion.Start(algorithm, tcb.mss,
+                       tcb.retransmitted_syn ? 1 : options_.initial_window_packets);
+  if (answer == nullptr) {
+    // It was a cookie.
+  } else if (!tcb.retransmitted_syn) {
+    tcb.rtt.Add(loss_options_.rtt, now_ns_, now_ns_ - sent_ns);
+  } else if (const int64_t echoed_ns = EchoedNs(tcb, *answer); echoed_ns != 0) {
+    tcb.rtt.Add(loss_options_.rtt, now_ns_,
+                now_ns_ - echoed_ns + LossDetection::Ack::kEchoTickNs - 1);
   } else {
-    tcb.congestion.Start(*algorithm_, tcb.mss, options_.initial_window_packets);
+    tcb.loss.BackOffAfterSyn(loss_options_.rtt);
   }
   StartKeepalive(tcb);
   stats_.established.Add(1);
@@ -155,7 +169,7 @@ void EngineCore::Establish(Tcb& tcb, int64_t now_ns) {
 
 void EngineCore::LeaveTable(Tcb& tcb) {
   if (!tcb.in_table) return;
-  table_.Erase(tcb.hash, tcb.index);
+  table_.Erase(HashOf(tcb.flow, table_secret_), tcb.index);
   tcb.in_table = false;
 }
 
@@ -168,6 +182,9 @@ void EngineCore::End(Tcb& tcb, int error) {
   tcb.retransmit_at = tcb.ack_at = tcb.keepalive_at = Tick();
   world_.timers->Cancel(tcb.timer);
   Untouch(tcb);
+  if (const RecoveryState* state = tcb.send.recovery()) {
+    NoteIdle(tcb, state->limit, state->limit_since);
+  }
   Hold(-static_cast<int64_t>(tcb.send.chunks()));
   tcb.send.Clear();
   if (error == 0) ++stats_.closed;
@@ -185,6 +202,8 @@ void EngineCore::Free(Tcb& tcb) {
   LeaveTable(tcb);
   Hold(-static_cast<int64_t>(tcb.receive.Clear(&out_of_order_)));
   stats_.connections.Add(-1);
+  if (tcb.announced) --users_[tcb.user].streams;
+  rare_.Give(tcb.rare);
   slab_.Destroy(tcb);
 }
 

@@ -44,6 +44,7 @@
 #include "weft/tcp/connection_table.h"
 #include "weft/tcp/engine.h"
 #include "weft/tcp/options.h"
+#include "weft/tcp/rare_counts.h"
 #include "weft/tcp/secret.h"
 #include "weft/tcp/segment_options.h"
 #include "weft/tcp/tcb.h"
@@ -77,20 +78,16 @@ struct Segment {
   }
 };
 
-struct Listener {
-  netstack::IpAddress local;
-  uint16_t port = 0;
+struct Listener : ListenerInfo {
   bool open = false;
   uint16_t user = 0;
-  uint32_t backlog = 0;
-  uint32_t waiting = 0;    // established, kAccepted not taken
-  uint32_t half_open = 0;  // SYN-RECEIVED
   int64_t overflowed_ns = INT64_MIN / 2;  // when a cookie was sent last
 };
 
 // One of those that share an engine.
 struct User {
   bool here = true;
+  uint32_t streams = 0;
   // Of its connections, those that have events.
   uint32_t first_event = Tcb::kNone;
   uint32_t last_event = Tcb::kNone;
@@ -117,8 +114,11 @@ class EngineCore {
   void Sent(size_t n, int64_t now_ns);
   void Flush(int64_t now_ns);
   bool has_output() const {
-    return first_output_ != Tcb::kNone || outbox_.size() != outbox_begin_ || !starving_.empty();
+    return first_output_ != Tcb::kNone || outbox_.size() != outbox_begin_ || !starving_.empty() ||
+           !searches_.empty();
   }
+
+  bool is_searching() const { return !searches_.empty(); }
 
   // --- listeners.cc, connect.cc
   absl::StatusOr<uint16_t> Listen(const netstack::IpAddress& local, uint16_t port, int backlog,
@@ -142,10 +142,10 @@ class EngineCore {
   absl::Status SetOptions(StreamId stream, const StreamOptions& options, int64_t now_ns);
   absl::StatusOr<StreamInfo> Info(StreamId stream, int64_t now_ns) const;
   absl::StatusOr<Flow> FlowOf(StreamId stream) const;
-  void ForEach(int64_t now_ns,
-               absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> visit) const;
-  void ForEachListener(
-      absl::FunctionRef<void(const netstack::IpAddress&, uint16_t, int, int)> visit) const;
+  bool Look(Engine::Scan* scan, size_t places, int64_t now_ns,
+            absl::FunctionRef<bool(const Flow&, StreamInfo::State)> wanted,
+            absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> show) const;
+  void ForEachListener(absl::FunctionRef<void(const ListenerInfo&)> show) const;
 
   // --- events.cc
   size_t TakeEvents(absl::Span<StreamEvent> events, uint16_t user);
@@ -178,7 +178,8 @@ class EngineCore {
   // Sets what both sides have agreed on (RFC 9293, 3.7.1; RFC 7323; RFC 2018).
   void Agree(Tcb& tcb, const SegmentOptions& peer, int64_t now_ns);
   void SetMss(Tcb& tcb);
-  void Establish(Tcb& tcb, int64_t now_ns);
+  // `answer` has acknowledged our SYN, and tells the round trip; null: nothing of that is known.
+  void Establish(Tcb& tcb, const Segment* answer);
   // The connection is over: it leaves the table and gives back what it holds. The user is told, if
   // he knows of it, when everything was read or there was an error.
   void End(Tcb& tcb, int error);
@@ -218,7 +219,12 @@ class EngineCore {
   bool ResetInput(Tcb& tcb, const Segment& segment);
   bool SynReceivedInput(Tcb& tcb, Segment& segment);
   bool AckInput(Tcb& tcb, const Segment& segment);
+  void CountOutcome(Tcb& tcb, const LossDetection::Outcome& outcome, bool ece);
   void UpdateWindow(Tcb& tcb, const Segment& segment);
+  void NoteClosedWindow(Tcb& tcb);
+  void ConfirmReachable(Tcb& tcb);
+  // As LossDetection::Ack has it.
+  int64_t EchoedNs(const Tcb& tcb, const Segment& segment) const;
   void AckOfFin(Tcb& tcb);
   void DataInput(Tcb& tcb, Segment& segment);
   void ScheduleAck(Tcb& tcb, const ReceiveQueue::Added& added);
@@ -251,6 +257,16 @@ class EngineCore {
   uint32_t ResendBytes(Tcb& tcb);
   bool FinIsDue(const Tcb& tcb) const;
   bool SendTailProbe(Tcb& tcb);
+  // Accounts for the time that data waits: looks at why it does now, or says that there is none.
+  void NoteLimit(Tcb& tcb);
+  void NoteIdle(Tcb& tcb, SendLimit was, uint32_t since);
+  void AddTime(Tcb& tcb, SendLimit limit, uint32_t since);
+  RareCounts& Rare(Tcb& tcb) { return rare_.Get(&tcb.rare); }
+  // Units of 1.05 ms: in 32 bits, 52 days.
+  static constexpr int kLimitShift = 20;
+  static uint32_t LimitTime(int64_t now_ns) {
+    return static_cast<uint32_t>(now_ns >> kLimitShift);
+  }
   bool OutboxHasRoom() const { return outbox_.size() - outbox_begin_ < world_.outbox_segments; }
   // For what is not of a connection: there is a little more room.
   bool OutboxTakesOne() const {
@@ -289,7 +305,9 @@ class EngineCore {
   // What of kFin, kWindowProbe and nothing it is now.
   void UpdateRetransmit(Tcb& tcb);
   int64_t Rto(const Tcb& tcb) const { return tcb.rtt.rto_ns(loss_options_.rtt, tcb.retries); }
-  bool GivenUp(const Tcb& tcb) const;
+  int64_t GiveUpNs(const Tcb& tcb) const;
+  void GiveUp(Tcb& tcb);
+  void EndInSilence(Tcb& tcb);
   void StartKeepalive(Tcb& tcb);
 
   // --- close.cc
@@ -301,7 +319,30 @@ class EngineCore {
   void RaiseWritable(Tcb& tcb);
   void FreeTaken(uint16_t user);
 
+  // --- stream_info.cc
   StreamInfo InfoOf(const Tcb& tcb, int64_t now_ns) const;
+  void FillCounts(const Tcb& tcb, int64_t now_ns, StreamInfo* info) const;
+
+  // --- users.cc; also what looks through all connections, some at a turn
+  // What is looked for: connections to `remote`, whose path has become narrower, or handshakes of a
+  // listener that is no more.
+  struct Search {
+    uint32_t place = 0;  // where to go on
+    uint32_t listener = Tcb::kNone;
+    netstack::IpAddress remote;
+    uint16_t path_mtu = 0;
+  };
+  static constexpr size_t kSearchesMax = 16;
+  static constexpr uint32_t kPlacesSearched = 1024;  // at a turn
+  void Announce(Tcb& tcb);
+  void Begin(const Search& search);
+  void SearchSome();
+  void Found(const Search& search, Tcb& tcb);
+
+  // --- path_mtu.cc
+  void NarrowPath(Tcb& tcb, size_t mtu);
+  void RaiseMtu(Tcb& tcb);
+  void SuspectBlackHole(Tcb& tcb);
 
   const Options options_;
   const World world_;
@@ -313,9 +354,11 @@ class EngineCore {
   Prng random_;
   int64_t now_ns_ = 0;  // of the call that is under way
 
-  TcpStats stats_;
+  const std::unique_ptr<TcpStats> own_stats_;  // null: the world's
+  TcpStats& stats_;
   BlockPool blocks_;
   OutOfOrderPool out_of_order_;
+  RareCountsPool rare_;
   TcbSlab slab_;
   ConnectionTable table_;
   TimeWaitTable time_wait_;
@@ -328,6 +371,8 @@ class EngineCore {
   uint32_t first_output_ = Tcb::kNone;
   uint32_t last_output_ = Tcb::kNone;
   std::vector<User> users_ = std::vector<User>(1);
+  StreamId reported_;  // what the last ICMP error was about
+  std::vector<Search> searches_;    // the first one is under way
   std::vector<StreamId> gaps_;      // connections that may have gaps
   size_t gaps_max_ = 64;            // when the list is looked through
   std::vector<StreamId> starving_;  // that wait for buffers

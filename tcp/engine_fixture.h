@@ -20,64 +20,26 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <deque>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "gtest/gtest.h"
 #include "weft/core/buffer.h"
-#include "weft/core/timer_wheel.h"
 #include "weft/netstack/segment_handler.h"
 #include "weft/netstack/wire/tcp.h"
 #include "weft/tcp/engine.h"
+#include "weft/tcp/engine_stage.h"
 #include "weft/tcp/segment_options.h"
 
 namespace weft::tcp {
 
-inline constexpr int64_t kMs = 1'000'000;
-inline constexpr int64_t kS = 1'000'000'000;
-
-// A segment that an engine has sent, in words.
-struct Heard {
-  Flow flow;  // of the sender
-  Seq seq;
-  Seq ack;
-  uint8_t flags = 0;
-  uint8_t ecn = 0;
-  uint8_t ttl = 0;
-  uint8_t dscp = 0;
-  uint32_t window = 0;
-  SegmentOptions options;
-  std::string payload;
-
-  static Heard Of(const netstack::OutgoingSegment& segment) {
-    Heard heard;
-    netstack::TcpView view;
-    EXPECT_TRUE(netstack::TcpView::Parse(segment.buffer.bytes(), &view));
-    heard.flow = {segment.source, segment.destination, view.source_port(),
-                  view.destination_port()};
-    heard.seq = Seq(view.sequence());
-    heard.ack = Seq(view.acknowledgment());
-    heard.flags = view.flags();
-    heard.ecn = segment.ecn;
-    heard.ttl = segment.ttl;
-    heard.dscp = segment.dscp;
-    heard.window = view.window();
-    heard.options = ParseSegmentOptions(view.options());
-    EXPECT_EQ(heard.options.malformed, 0);
-    heard.payload.assign(reinterpret_cast<const char*>(view.payload().data()),
-                         view.payload().size());
-    return heard;
-  }
-};
-
-class DialogueTest : public ::testing::Test {
+class DialogueTest : public ::testing::Test, protected EngineStage {
  protected:
   static constexpr uint16_t kOurPort = 80;
   static constexpr uint16_t kPeerPort = 5000;
@@ -86,16 +48,8 @@ class DialogueTest : public ::testing::Test {
 
   // Once more from the beginning, with `options_` and `world_` as they were changed.
   void Start() {
-    engine_.reset();
-    wheel_ = std::make_unique<TimerWheel>(now_ns_);
-    pool_ = std::make_unique<BufferPool>(BufferPoolOptions{.count = buffers_});
-    world_.timers = wheel_.get();
-    world_.pool = pool_.get();
-    world_.secret = 42;
-    auto engine = Engine::Create(options_, world_);
-    ASSERT_TRUE(engine.ok()) << engine.status();
-    engine_ = *std::move(engine);
-    outbox_.clear();
+    const absl::Status status = EngineStage::Start();
+    ASSERT_TRUE(status.ok()) << status;
     stream_ = StreamId();
   }
 
@@ -259,7 +213,6 @@ class DialogueTest : public ::testing::Test {
     if (segment.buffer) engine_->Reject({&segment, 1}, now_ns_);
     Turn();
   }
-  static uint8_t ByteAt(uint32_t number) { return static_cast<uint8_t>('a' + number % 26); }
   static std::string Text(uint32_t begin, uint32_t bytes) {
     std::string text;
     for (uint32_t i = 0; i < bytes; ++i) text += static_cast<char>(ByteAt(begin + i));
@@ -305,32 +258,6 @@ class DialogueTest : public ::testing::Test {
     return text;
   }
 
-  // --- Time.
-  void Pass(int64_t ns) {
-    const int64_t until_ns = now_ns_ + ns;
-    while (wheel_->NextDeadlineNs() <= until_ns) {
-      now_ns_ = std::max(now_ns_, wheel_->NextDeadlineNs());
-      wheel_->Advance(now_ns_);
-      Turn();
-    }
-    now_ns_ = until_ns;
-    wheel_->Advance(now_ns_);
-    Turn();
-  }
-
-  // As a port does at the end of a turn.
-  void Turn() {
-    engine_->Flush(now_ns_);
-    while (!held_back_ && !engine_->pending().empty()) {
-      const auto pending = engine_->pending();
-      for (netstack::OutgoingSegment& segment : pending) {
-        outbox_.push_back(Heard::Of(segment));
-        segment.buffer.Reset();
-      }
-      engine_->Sent(pending.size(), now_ns_);
-    }
-  }
-
   // --- Openings.
   // An established connection that the peer has begun; the peer's options as given.
   void Accept(absl::string_view options = "mss=1000") {
@@ -355,21 +282,12 @@ class DialogueTest : public ::testing::Test {
 
   const netstack::IpAddress us_ = netstack::IpAddress::V4(0x0a000001);
   netstack::IpAddress peer_ = netstack::IpAddress::V4(0x0a000002);
-  int64_t now_ns_ = 1000 * kS;
-  size_t buffers_ = 1024;
-  Options options_;
-  World world_;
-  std::unique_ptr<TimerWheel> wheel_;
-  std::unique_ptr<BufferPool> pool_;
-  std::unique_ptr<Engine> engine_;
   StreamId stream_;
   uint16_t our_port_ = kOurPort;
   Seq our_isn_;
   Seq peer_isn_{0xfffffff0};  // wraps soon
   uint32_t last_timestamp_ = 0;
-  bool held_back_ = false;  // the device takes nothing
-  Heard last_;              // what Hear() spoke of
-  std::deque<Heard> outbox_;
+  Heard last_;  // what Hear() spoke of
 };
 
 }  // namespace weft::tcp

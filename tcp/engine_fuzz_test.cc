@@ -36,6 +36,11 @@ class Fuzzed {
     options.syn_cookies = (how & 16) != 0 ? SynCookieMode::kAlways : SynCookieMode::kAuto;
     options.syn_backlog = 3;
     options.connections_max = 5;
+    if ((how & 64) != 0) {
+      options.congestion_control = (how & 1) != 0 ? "dctcp" : "new_reno";
+      options.keepalive = {.all = true, .idle_s = 30, .interval_s = 5, .probes = 3};
+    }
+    options.rack = (how & 128) == 0;
     options.receive_buffer_bytes = 8192;
     options.receive_buffer_bytes_max = 32768;
     options.send_buffer_bytes_max = 65536;
@@ -58,7 +63,7 @@ class Fuzzed {
 
   void Run() {
     while (left_ > 0) {
-      switch (Byte() % 12) {
+      switch (Byte() % 16) {
         case 0:
           Pass(Byte() * 10 * kMs);
           break;
@@ -79,6 +84,18 @@ class Fuzzed {
           break;
         case 6:
           Report();
+          break;
+        case 7:
+          SetOptions();
+          break;
+        case 8:
+          WriteBuffer(Byte() * size_t{8});
+          break;
+        case 9:
+          Look();
+          break;
+        case 10:
+          Administer();
           break;
         default:
           Say();
@@ -147,10 +164,57 @@ class Fuzzed {
       n -= room.size();
     }
   }
+  void WriteBuffer(size_t n) {
+    Buffer buffer = pool_.Allocate();
+    if (!buffer) return;
+    n = std::min(n, buffer.tailroom());
+    std::memset(buffer.Append(n), 'w', n);
+    Check(engine_->SendBuffer(stream_, &buffer, now_ns_) != static_cast<bool>(buffer));
+  }
   void Read() {
     for (auto view = engine_->ReadView(stream_); !view.empty();
          view = engine_->ReadView(stream_)) {
+      Check(std::count(view.begin(), view.end(), 'p') == static_cast<ptrdiff_t>(view.size()));
       engine_->Consume(stream_, view.size(), now_ns_);
+    }
+  }
+  void SetOptions() {
+    StreamOptions options;
+    const uint8_t which = Byte();
+    const uint8_t value = Byte();
+    if ((which & 1) != 0) options.no_delay = value % 2 != 0;
+    if ((which & 2) != 0) options.cork = value % 3 != 0;
+    if ((which & 4) != 0) options.keepalive = value % 4 != 0;
+    if ((which & 8) != 0) options.keepalive_idle_s = value + 1;
+    if ((which & 16) != 0) options.user_timeout_ms = value * 1000u;
+    if ((which & 32) != 0) options.send_buffer_bytes = value * 512u;
+    if ((which & 64) != 0) options.receive_buffer_bytes = value * 512u;
+    if ((which & 128) != 0) options.congestion_control = value % 2 != 0 ? "cubic" : "dctcp";
+    (void)engine_->SetOptions(stream_, options, now_ns_);
+  }
+  // What programs show of it.
+  void Look() {
+    engine_->ForEach(now_ns_, [](StreamId, const Flow&, const StreamInfo& info) {
+      Check(info.unsent_bytes <= 1 << 20);
+    });
+  }
+  void Administer() {
+    switch (Byte() % 4) {
+      case 0:
+        (void)engine_->StopListening(us_, 80);
+        break;
+      case 1:
+        (void)engine_->Listen(us_, 80, 2);
+        break;
+      case 2:
+        if (const auto stream = engine_->Connect({us_, peer_, 0, 5000}, now_ns_); stream.ok()) {
+          stream_ = *stream;
+          our_port_ = engine_->FlowOf(stream_)->local_port;
+        }
+        break;
+      case 3:
+        engine_->EndAll(5, now_ns_);
+        break;
     }
   }
   void End(uint8_t how) {

@@ -51,6 +51,28 @@ TEST_F(HandshakeTest, SimultaneousOpen) {
   EXPECT_EQ(Hear(), "PA 1+5 ack 1");
 }
 
+// What seems to be a simultaneous open may be by anybody who has guessed the ports.
+TEST_F(HandshakeTest, AnAnswerThatKnowsOurNumberBeatsASynThatDoesNot) {
+  Connect();
+  Hear();
+  Say("S 900000 mss=1000 ws=7");
+  EXPECT_EQ(Hear(), "SA 0 ack 900001");
+  Say("SA 0 ack 1 mss=1000");
+  EXPECT_EQ(Event(), "connected");
+  EXPECT_EQ(Hear(), "A 1 ack 1");
+  Say("PA 1+5 ack 1");
+  EXPECT_EQ(Read(), Text(1, 5));
+  EXPECT_EQ(Info().send_window_scale, 0);
+}
+
+TEST_F(HandshakeTest, TwoThatMisunderstandEachOtherDoNotAnswerForEver) {
+  Listen();
+  Say("S 0");
+  EXPECT_EQ(Hear(), "SA 0 ack 1");
+  for (int i = 0; i < 100; ++i) Say("SA 500000 ack 300000");
+  EXPECT_EQ(HearAll().size(), 1u);
+}
+
 TEST_F(HandshakeTest, OptionsAreThoseThatBothSidesHave) {
   Listen();
   Say("S 0 mss=1000 ws=3 sackok ts=7");

@@ -20,76 +20,21 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "weft/core/temp_directory.h"
-#include "weft/tcp/echo_peers.h"
-#include "weft/tcp/network_fixture.h"
+#include "weft/tcp/kernel_fixture.h"
 
 namespace weft::tcp {
 namespace {
 
-class KernelTest : public testing::TestWithParam<std::tuple<Device, bool>> {
+class KernelTest : public KernelFixture,
+                   public testing::WithParamInterface<std::tuple<Device, bool>> {
  protected:
   static Device device() { return std::get<0>(GetParam()); }
   static bool v4() { return std::get<1>(GetParam()); }
 
   void Open(const config::Fault& fault = {}, const config::Tcp& tcp = {},
             const config::Netstack& netstack = {}) {
-    const absl::Status status = network_.Open(
+    KernelFixture::Open(
         {.device = device(), .v4 = v4(), .fault = fault, .tcp = tcp, .netstack = netstack});
-    if (!status.ok()) GTEST_SKIP() << status;
-    auto port = network_.transport().OpenStreamPort({});
-    ASSERT_TRUE(port.ok()) << port.status();
-    port_ = *std::move(port);
-  }
-
-  // Polls the port and hands its events on until `done`.
-  template <typename Handler, typename Done>
-  bool Until(Handler handle, Done done) {
-    const auto end = std::chrono::steady_clock::now() + kPatience;
-    StreamEvent events[32];
-    while (!done()) {
-      if (std::chrono::steady_clock::now() > end) return false;
-      const size_t n = port_->Poll(absl::MakeSpan(events));
-      for (size_t i = 0; i < n; ++i) handle(events[i]);
-      if (n == 0) std::this_thread::yield();
-    }
-    return true;
-  }
-
-  // A client of the kernel's sends `bytes` and the end, and gets all of them and the end back.
-  void ExpectEchoToKernel(size_t bytes) {
-    const auto address = port_->Listen(network_.ours(0), 8);
-    ASSERT_TRUE(address.ok()) << address.status();
-    Echo echo(port_.get());
-    const std::string text = RandomText(bytes, 1);
-    KernelExchange client(network_.Connecting(address->port()), text);
-    bool over = false;
-    EXPECT_TRUE(Until([&](const StreamEvent& event) { echo.Handle(event); },
-                      [&] {
-                        over = over || client.Step();
-                        return over && echo.closed() == 1;
-                      }))
-        << client.got().size() << " bytes came back";
-    EXPECT_EQ(client.error(), "");
-    EXPECT_TRUE(client.got() == text) << client.got().size() << " of " << bytes;
-    EXPECT_EQ(echo.last_error(), 0);
-  }
-
-  // The same the other way round.
-  void ExpectEchoToWeft(size_t bytes) {
-    auto [listener, port] = network_.Listener();
-    KernelEcho server(std::move(listener));
-    const auto stream = port_->Connect(network_.theirs(port));
-    ASSERT_TRUE(stream.ok()) << stream.status();
-    const std::string text = RandomText(bytes, 2);
-    WeftExchange client(port_.get(), *stream, text);
-    EXPECT_TRUE(Until([&](const StreamEvent& event) { client.Handle(event); },
-                      [&] {
-                        server.Step();
-                        return client.closed();
-                      }))
-        << client.got().size() << " bytes came back";
-    EXPECT_EQ(client.error(), 0);
-    EXPECT_TRUE(client.got() == text) << client.got().size() << " of " << bytes;
   }
 
   static config::Fault BadWeather() {
@@ -100,11 +45,6 @@ class KernelTest : public testing::TestWithParam<std::tuple<Device, bool>> {
     fault.set_corrupt(0.01);
     return fault;
   }
-
-  const TcpStats& stats() { return network_.transport().EndpointOfThisThread()->engine().stats(); }
-
-  KernelNetwork network_;
-  std::unique_ptr<StreamPort> port_;
 };
 
 std::string ParamName(const testing::TestParamInfo<std::tuple<Device, bool>>& info) {

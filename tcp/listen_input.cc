@@ -134,12 +134,12 @@ bool EngineCore::CookieInput(uint32_t index, Segment& segment) {
   tcb->snd_una = tcb->snd_nxt = segment.ack;
   tcb->snd_wl1 = segment.seq - 1;
   tcb->snd_wl2 = segment.ack;
-  Establish(*tcb, now_ns_);
+  Establish(*tcb, nullptr);
   tcb->last_ack_sent = tcb->receive.next();
   tcb->listener = index;
   tcb->user = listener.user;
   ++listener.waiting;
-  tcb->announced = true;
+  Announce(*tcb);
   ++stats_.syn_cookies_accepted;
   ++stats_.passive_opens;
   Raise(*tcb, Tcb::kAccepted);

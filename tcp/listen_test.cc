@@ -19,8 +19,7 @@ TEST_F(ListenTest, Addresses) {
   ASSERT_TRUE(chosen.ok());
   EXPECT_GE(*chosen, world_.port_min);
   int listeners = 0;
-  engine_->ForEachListener(
-      [&](const netstack::IpAddress&, uint16_t, int, int) { ++listeners; });
+  engine_->ForEachListener([&](const ListenerInfo&) { ++listeners; });
   EXPECT_EQ(listeners, 3);
   EXPECT_TRUE(engine_->StopListening(us_, 80).ok());
   EXPECT_TRUE(absl::IsNotFound(engine_->StopListening(us_, 80)));

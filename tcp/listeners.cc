@@ -54,11 +54,10 @@ absl::Status EngineCore::StopListening(const netstack::IpAddress& local, uint16_
       listeners_[index].open = false;
       indices.erase(it);
       if (indices.empty()) listeners_of_port_.erase(found);
-      for (uint32_t place = 0; listeners_[index].half_open > 0 && place < slab_.places(); ++place) {
-        Tcb* tcb = slab_.At(place);
-        if (tcb == nullptr || !tcb->is(State::kSynReceived) || tcb->listener != index) continue;
-        SendResetOf(*tcb);
-        End(*tcb, 0);
+      if (listeners_[index].half_open > 0) {
+        Search search;
+        search.listener = index;
+        Begin(search);
       }
       return absl::OkStatus();
     }
@@ -103,12 +102,9 @@ void EngineCore::LeaveListener(Tcb& tcb) {
   tcb.listener = Tcb::kNone;
 }
 
-void EngineCore::ForEachListener(
-    absl::FunctionRef<void(const netstack::IpAddress&, uint16_t, int, int)> visit) const {
+void EngineCore::ForEachListener(absl::FunctionRef<void(const ListenerInfo&)> show) const {
   for (const Listener& listener : listeners_) {
-    if (!listener.open) continue;
-    visit(listener.local, listener.port, static_cast<int>(listener.backlog),
-          static_cast<int>(listener.waiting));
+    if (listener.open) show(listener);
   }
 }
 

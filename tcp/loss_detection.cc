@@ -10,14 +10,21 @@ namespace {
 
 constexpr uint32_t kDupThresh = 3;                  // RFC 5681, 3.2
 constexpr int64_t kProbeNsUnknown = 1'000'000'000;  // without a round trip (RFC 8985, 7.2)
+constexpr int64_t kProbeSlackNs = 2'000'000;        // beyond two round trips, as Linux
+constexpr int64_t kRtoNsAfterSyn = 3'000'000'000;   // RFC 6298, 5.7
 constexpr uint8_t kBackoffMax = 32;
 
 }  // namespace
 
 void LossDetection::BeforeFirst(const Sender& sender, int64_t now_ns) {
-  if (last_sent_ns_ == 0 || !sender.queue.empty()) return;
-  if (now_ns - last_sent_ns_ <= sender.rtt.rto_ns(sender.options.rtt)) return;
+  if (!has_sent_ || sender.queue.in_flight_bytes() > 0) return;
+  if (last_sent_.AgeNs(now_ns) <= sender.rtt.rto_ns(sender.options.rtt)) return;
   sender.congestion.AfterIdle(sender.mss, sender.options.initial_window_packets);
+}
+
+void LossDetection::BackOffAfterSyn(const RttOptions& options) {
+  const int64_t least_ns = std::min(kRtoNsAfterSyn, options.rto_max_ns);
+  while (options.rto_initial_ns < least_ns >> backoff_) ++backoff_;
 }
 
 // Without SACK each duplicate says that one segment has arrived, though not which; the first has
@@ -67,9 +74,33 @@ bool LossDetection::CannotSendNew(const Sender& sender) {
   return sender.queue.FirstLost() != nullptr;
 }
 
+// The piece that a measurement is taken by, if none is under way. What is sent again ends it: of
+// which sending would the acknowledgement be?
+static void BeginRate(RateRound& rate, const Sender& sender, const SendQueue::Piece& piece,
+                      int64_t now_ns) {
+  const Seq end = piece.seq + piece.bytes;
+  if (piece.resent) {
+    if (rate.open && piece.seq < rate.end && end >= rate.end) rate.open = false;
+    return;
+  }
+  if (rate.open) return;
+  if (sender.queue.in_flight_bytes() == piece.bytes) {
+    rate.delivered_ns = rate.first_sent_ns = now_ns;
+  }
+  rate.delivered_before = rate.delivered_bytes;
+  rate.delivered_before_ns = rate.delivered_ns;
+  rate.sent_before_ns = rate.first_sent_ns;
+  rate.sent_ns = now_ns;
+  rate.end = end;
+  rate.open = true;
+  rate.user_limited = false;
+}
+
 void LossDetection::OnSent(const Sender& sender, const SendQueue::Piece& piece, int64_t now_ns) {
   RecoveryState& state = *sender.queue.recovery();
-  last_sent_ns_ = now_ns;
+  last_sent_ = Tick::AtMost(now_ns);
+  has_sent_ = true;
+  BeginRate(state.rate, sender, piece, now_ns);
   state.forget_ns = kNever;
   if (state.phase == RecoveryPhase::kRecovery || state.phase == RecoveryPhase::kReducing) {
     state.prr_sent += piece.bytes;
@@ -112,7 +143,7 @@ void LossDetection::ArmProbe(const Sender& sender, int64_t now_ns) {
   }
   int64_t wait_ns = kProbeNsUnknown;
   if (sender.rtt.has_sample()) {
-    wait_ns = 2 * sender.rtt.srtt_ns() + 2 * sender.options.rtt.granularity_ns;
+    wait_ns = 2 * sender.rtt.srtt_ns() + kProbeSlackNs;
     if (flight <= sender.mss) wait_ns += sender.options.peer_delayed_ack_ns;
   }
   state.probe_ns = std::min(now_ns + wait_ns, state.rto_ns);
@@ -159,6 +190,7 @@ void LossDetection::SaveForUndo(const Sender& sender) {
   RecoveryState& state = *sender.queue.recovery();
   state.before = sender.congestion;
   state.can_undo = true;
+  state.marked = false;
   state.undo_from = sender.queue.una();
   state.undo_resent_bytes = 0;
   state.first_resend_ns = 0;
@@ -175,20 +207,25 @@ LossDetection::Action LossDetection::Timeout(const Sender& sender, int64_t now_n
       state.phase >= RecoveryPhase::kRecovery && state.recovery_point > queue.una();
   if (!answered) {
     SaveForUndo(sender);
-    if (state.phase == RecoveryPhase::kReducing) state.can_undo = false;
+    state.marked = state.phase == RecoveryPhase::kReducing;
     sender.congestion.OnTimeout(EventOf(sender, now_ns));
   }
+  reduced_ = true;
+  state.ecn_answered = true;
+  state.ecn_until = queue.next();
   // Without SACK the answers to a first segment that was sent again before do not tell (RFC 5682,
-  // 2.1, step 1).
+  // 2.1, step 1). Of a recovery's losses the timeout says nothing, so what is undone is not that.
   const bool first_resent = (queue.chunk(0).flags & SendQueue::kEverResent) != 0;
-  state.spurious_check = !reneged && (sack_ || !first_resent);
+  const bool of_recovery = answered && state.phase == RecoveryPhase::kRecovery;
+  state.spurious_check = !reneged && !of_recovery && (sack_ || !first_resent);
   if (reneged) queue.ForgetSacks();
   MarkAtTimeout(sender, now_ns);
   sender.congestion.SetWindow(sender.mss);
   state.phase = RecoveryPhase::kTimeout;
   state.recovery_point = queue.next();
   state.duplicates = 0;
-  state.prefer_new = state.probing = state.probe_due = state.resend_head = false;
+  state.prefer_new = state.probing = state.probe_due = false;
+  state.resend_head = true;  // the earliest, whatever is on the way (RFC 6298, 5.4)
   state.probe_ns = state.reorder_ns = kNever;
   if (backoff_ < kBackoffMax) ++backoff_;
   state.rto_ns = now_ns + rto_ns(sender);
@@ -257,14 +294,18 @@ int64_t LossDetection::ReorderWindowNs(const Sender& sender, int64_t now_ns) con
 
 void LossDetection::EnterRecovery(const Sender& sender, int64_t now_ns) {
   RecoveryState& state = *sender.queue.recovery();
+  SaveForUndo(sender);
   if (state.phase == RecoveryPhase::kReducing) {
     // The window is on its way down already, for the same window of data.
-    state.can_undo = false;
+    state.marked = true;
   } else {
-    SaveForUndo(sender);
     sender.congestion.OnLoss(EventOf(sender, now_ns));
     BeginReduction(sender);
+    reduced_ = true;
   }
+  // Echoes of marks within this window ask for no more (RFC 3168, 6.1.2).
+  state.ecn_answered = true;
+  state.ecn_until = sender.queue.next();
   state.phase = RecoveryPhase::kRecovery;
   state.recovery_point = sender.queue.next();
   state.resend_head = true;

@@ -13,8 +13,9 @@
 //
 // An engine owns one Sender's worth of parts a connection and does:
 //
-//   write:   if (queue.empty()) loss.BeforeFirst(sender, now_ns); queue.Append(...)
-//   output:  while ((next = loss.NextToSend(sender)) != kNothing) {
+//   write:   queue.Append(...)
+//   output:  loss.BeforeFirst(sender, now_ns);
+//            while ((next = loss.NextToSend(sender)) != kNothing) {
 //              piece = next == kResend ? queue.ResendLost(...) : queue.SendNext(...);
 //              build and send it; loss.OnSent(sender, piece, now_ns);
 //            }
@@ -30,6 +31,7 @@
 #define WEFT_TCP_LOSS_DETECTION_H_
 
 #include <cstdint>
+#include <utility>
 
 #include "absl/types/span.h"
 #include "weft/core/rtt_estimator.h"
@@ -37,12 +39,16 @@
 #include "weft/tcp/recovery_state.h"
 #include "weft/tcp/send_queue.h"
 #include "weft/tcp/seq.h"
+#include "weft/tcp/tick.h"
 
 namespace weft::tcp {
 
 // What all connections of an engine share.
 struct LossOptions {
-  RttOptions rtt = {.granularity_ns = 1'000'000,
+  // The variation counts for rto_min_ns at least, as Linux has it: with a sample for each segment
+  // it shrinks to nothing within a few round trips (RFC 7323, appendix G), and the first
+  // acknowledgement that is held back would come too late.
+  RttOptions rtt = {.granularity_ns = 200'000'000,
                     .rto_initial_ns = 1'000'000'000,
                     .rto_min_ns = 200'000'000,
                     .rto_max_ns = 120'000'000'000,
@@ -86,17 +92,20 @@ class LossDetection {
     // The latest time at which the segment whose timestamp is echoed may have been sent; 0: without
     // timestamps. Of a clock of 1 ms: the last nanosecond of the echoed one.
     int64_t echoed_ns = 0;
+    static constexpr int64_t kEchoTickNs = 1'000'000;
   };
 
   struct Outcome {
     uint32_t acked_bytes = 0;      // that are not in the queue any more
     uint32_t delivered_bytes = 0;  // for the first time, SACKed ones included
     int64_t rtt_ns = 0;            // the sample that was taken; 0: none
+    uint32_t delivered_segments = 0;
     uint32_t bad_sacks = 0;        // blocks that cannot be, ignored
     uint32_t duplicate_bytes = 0;  // the peer had twice (DSACK)
     bool recovery_began = false;   // fast recovery
+    bool reordered = false;        // something overtook what was sent before it
     bool undone = false;           // a recovery or timeout turned out to be needless
-    bool ecn_reduced = false;      // the next new segment carries CWR (RFC 3168, 6.1.2)
+    bool ecn_reduced = false;      // the window was, for an ECN echo (RFC 3168, 6.1.2)
   };
 
   enum class Next : uint8_t { kNothing, kResend, kNew };
@@ -108,7 +117,9 @@ class LossDetection {
     kReneged,  // as kTimeout; the peer has taken back what it had SACKed (RFC 2018, 8)
   };
 
-  // Before the first byte is written to an empty queue: a window that was not used for long is old.
+  // Before something is sent. When nothing is in flight, and nothing was for long, be it that
+  // nothing was written or that the peer's window was closed, the congestion window is old (RFC
+  // 5681, 4.1).
   void BeforeFirst(const Sender& sender, int64_t now_ns);
 
   // What the congestion window has room for. kNew: for min(mss, what is unsent) bytes at least; the
@@ -125,16 +136,20 @@ class LossDetection {
 
   Outcome OnAck(const Sender& sender, const Ack& ack);
 
+  // Whether the window was reduced, for whatever reason, since this was asked last: if ECN is in
+  // use the next new segment carries CWR (RFC 3168, 6.1.2).
+  bool TakeReduced() { return std::exchange(reduced_, false); }
+
   // At deadline_ns() or later. The deadline moves; another one may be due already.
   Action OnTimer(const Sender& sender, int64_t now_ns);
 
   // When OnTimer() wants to be called; kNever while nothing is in flight.
   int64_t deadline_ns(const SendQueue& queue) const;
 
-  // A segment of the connection was lost that is not in the queue (SYN, and RFC 6298, 5.7), or the
-  // peer was shown to be there: how often the RTO has doubled.
+  // How often the RTO has doubled.
   uint8_t backoff() const { return backoff_; }
-  void set_backoff(uint8_t backoff) { backoff_ = backoff; }
+  // The SYN was sent again and no round trip is known: no timeout below 3 s (RFC 6298, 5.7).
+  void BackOffAfterSyn(const RttOptions& options);
   int64_t rto_ns(const Sender& sender) const {
     return sender.rtt.rto_ns(sender.options.rtt, backoff_);
   }
@@ -146,13 +161,24 @@ class LossDetection {
     return queue.recovery() == nullptr ? RecoveryPhase::kOpen : queue.recovery()->phase;
   }
   bool reordering_seen() const { return reordering_seen_; }
-  int64_t last_sent_ns() const { return last_sent_ns_; }
+  // When bytes of the queue were sent last.
+  bool has_sent() const { return has_sent_; }
+  Tick last_sent() const { return last_sent_; }
+
+  // Bytes a second, as last measured; 0 before. What a user sends who has not enough to fill the
+  // path is no measure of it, unless it is more than what was known.
+  uint64_t delivery_rate_bytes() const { return static_cast<uint64_t>(delivery_rate_); }
+  // Not all that the windows have room for could be sent, as there was no more.
+  void NoteUserLimited(const Sender& sender) {
+    if (sender.queue.recovery() != nullptr) sender.queue.recovery()->rate.user_limited = true;
+  }
 
  private:
   struct Context;  // an acknowledgement that is being looked at
 
   // on_ack.cc
   void TakeRttSample(Context& c);
+  void LeadBackoff(Context& c);
   void LearnFromDelivery(Context& c);
   void LearnFromDuplicate(Context& c);
   void CountDuplicates(Context& c);
@@ -164,6 +190,7 @@ class LossDetection {
   void AnswerEcn(Context& c);
   void MoveWindow(Context& c);
   void ArmAfterAck(Context& c);
+  void MeasureRate(Context& c);
 
   // loss_detection.cc
   bool DetectLosses(const Sender& sender, int64_t now_ns);
@@ -179,12 +206,16 @@ class LossDetection {
   CongestionEvent EventOf(const Sender& sender, int64_t now_ns) const;
   bool UsesRack(const Sender& sender) const { return sack_ && sender.options.rack; }
 
-  int64_t last_sent_ns_ = 0;  // bytes of the queue
+  Tick last_sent_;  // valid if has_sent_
+  float delivery_rate_ = 0;
   uint8_t backoff_ = 0;       // timeouts since something was acknowledged
+  uint8_t kept_backoff_ = 0;  // for new data, until a round trip was measured
   uint8_t reorder_mult_ = 1;  // RACK.reo_wnd_mult
   uint8_t reorder_persist_ = 0;
   bool sack_ = false;
   bool reordering_seen_ = false;
+  bool has_sent_ = false;
+  bool reduced_ = false;  // for TakeReduced()
 };
 static_assert(sizeof(LossDetection) <= 16, "there may be millions of them");
 

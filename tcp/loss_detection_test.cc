@@ -72,8 +72,30 @@ TEST_F(LossDetectionTest, ATimeoutSendsTheFirstAgainAndBacksOff) {
   EXPECT_EQ(congestion_.ssthresh_bytes, 5 * kMss) << "once for the same window";
   Output();
   Ack(10);
-  EXPECT_EQ(loss_.backoff(), 0);
   EXPECT_EQ(phase(), RecoveryPhase::kOpen);
+  EXPECT_EQ(loss_.backoff(), 2) << "of which sending it is cannot be told (Karn)";
+  Write(1);
+  Output();
+  Ack(11);
+  EXPECT_EQ(loss_.backoff(), 0);
+}
+
+// RFC 8985, 6.3 with RFC 6298, 5.4: what was sent a moment ago may be on the way, but the first
+// segment goes at once, whatever else does.
+TEST_F(LossDetectionTest, AtATimeoutTheFirstSegmentGoesWhateverIsOnTheWay) {
+  Write(2);
+  Output();
+  now_ns_ += kRttNs;
+  Ack(1);
+  Timeout();
+  ASSERT_EQ(Output(), (Numbers{1}));
+  now_ns_ = loss_.deadline_ns(queue_) - kMs;
+  congestion_.SetWindow(10 * kMss);
+  Write(5);
+  ASSERT_EQ(Output(), (Numbers{2, 3, 4, 5, 6}));
+  EXPECT_EQ(Fire(), LossDetection::Action::kTimeout);
+  ASSERT_EQ(queue_.pipe_bytes(), 5 * kMss);
+  EXPECT_EQ(Output(), (Numbers{1}));
 }
 
 // RFC 8985, 6.2: three segments SACKed, reordering never seen.

@@ -27,6 +27,20 @@ TEST_F(LossDetectionTest, ATimeoutThatWasNotNeededIsUndone) {
   EXPECT_EQ(queue_.lost_bytes(), queue_.resent_bytes()) << "nothing more is sent again";
 }
 
+// What arrives says that the timeout was not needed. That there were losses was seen before.
+TEST_F(LossDetectionTest, ATimeoutInARecoveryDoesNotUndoTheRecovery) {
+  Write(30);
+  Output();
+  now_ns_ += kRttNs;
+  Ack(0, {{1, 4}});
+  ASSERT_EQ(phase(), RecoveryPhase::kRecovery);
+  Output();
+  Timeout();
+  Output();
+  EXPECT_FALSE(Ack(4, {{5, 9}}).undone);
+  EXPECT_EQ(congestion_.ssthresh_bytes, 5 * kMss);
+}
+
 TEST_F(LossDetectionTest, WithoutSackTwoNewSegmentsTell) {
   Start(false);
   Write(30);
@@ -137,6 +151,37 @@ TEST_F(LossDetectionTest, EcnShrinksTheWindowOnceForEachWindowOfData) {
   EXPECT_TRUE(Ack(12, {}, true).ecn_reduced) << "the next window's";
 }
 
+TEST_F(LossDetectionTest, ALossAnswersForTheMarksOfItsWindow) {
+  Write(60);
+  Output();
+  now_ns_ += kRttNs;
+  EXPECT_FALSE(loss_.TakeReduced());
+  Ack(0, {{1, 4}});
+  ASSERT_EQ(phase(), RecoveryPhase::kRecovery);
+  EXPECT_TRUE(loss_.TakeReduced()) << "CWR, whatever the reason";
+  EXPECT_FALSE(loss_.TakeReduced());
+  Output();
+  const uint32_t threshold = congestion_.ssthresh_bytes;
+  EXPECT_FALSE(Ack(5, {}, true).ecn_reduced);
+  EXPECT_FALSE(Ack(10, {}, true).ecn_reduced) << "what the marks are of was sent before";
+  EXPECT_EQ(phase(), RecoveryPhase::kOpen);
+  EXPECT_EQ(congestion_.ssthresh_bytes, threshold);
+}
+
+// RFC 3168, 6.1.2: a mark is no less real as nothing was lost.
+TEST_F(LossDetectionTest, WhatAMarkAskedForIsNotUndone) {
+  Write(20);
+  Output();
+  const int64_t sent_ns = now_ns_;
+  now_ns_ += kRttNs;
+  Ack(0, {{1, 4}}, true);
+  ASSERT_EQ(phase(), RecoveryPhase::kRecovery);
+  Output();
+  EXPECT_TRUE(Ack(4, {}, false, sent_ns).undone);
+  EXPECT_EQ(phase(), RecoveryPhase::kOpen);
+  EXPECT_EQ(window(), 5u);
+}
+
 TEST_F(LossDetectionTest, EcnForAllThatIsInFlightAlsoShrinksIt) {
   Write(10);
   Output();
@@ -177,9 +222,20 @@ TEST_F(LossDetectionTest, AnIdleConnectionBeginsAnew) {
   now_ns_ += kRttNs;
   loss_.BeforeFirst(sender(), now_ns_);
   EXPECT_EQ(window(), 100u);
+  Write(1);  // for a long time there is no room for it at the peer
   now_ns_ += 10'000 * kMs;
   loss_.BeforeFirst(sender(), now_ns_);
   EXPECT_EQ(window(), 10u);
+}
+
+// By timestamps of a coarse clock: a round trip is not taken for shorter than it is.
+TEST_F(LossDetectionTest, TimestampsAreOfSomeTimeWithinTheirTick) {
+  Write(1);
+  Output();
+  Timeout();
+  Output();
+  now_ns_ += 100;
+  EXPECT_GE(Ack(1, {}, false, now_ns_).rtt_ns, kMs);
 }
 
 // Karn: what was sent again, and what waited for it, gives no sample.

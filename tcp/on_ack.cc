@@ -30,10 +30,15 @@ struct LossDetection::Context {
 
   bool recovered() const { return queue.una() >= state.recovery_point; }
 
-  // Undoes the last reduction (RFC 4015).
-  void Undo(bool* reordering_seen) {
+  // Undoes the last reduction (RFC 4015), unless it was of an ECN mark, too.
+  void Undo(bool* reordering_seen, bool* reduced) {
     if (state.phase == RecoveryPhase::kRecovery) *reordering_seen = true;
-    sender.congestion.Undo(state.before);
+    if (!state.marked) {
+      sender.congestion.Undo(state.before);
+      *reduced = false;
+    } else if (state.phase == RecoveryPhase::kRecovery) {
+      sender.congestion.SetWindow(sender.congestion.ssthresh_bytes);
+    }
     queue.UnmarkLost();
     state.phase = RecoveryPhase::kOpen;
     state.can_undo = state.spurious_check = state.prefer_new = state.resend_head = false;
@@ -74,11 +79,15 @@ LossDetection::Outcome LossDetection::OnAck(const Sender& sender, const Ack& ack
   c.advanced = c.delivery.acked_bytes > 0;
   c.outcome.acked_bytes = c.delivery.acked_bytes;
   c.outcome.delivered_bytes = c.delivery.delivered_bytes;
+  // A chunk is a segment, or several that the device has cut.
+  c.outcome.delivered_segments = std::max(
+      c.delivery.delivered_chunks, (c.delivery.delivered_bytes + sender.mss - 1) / sender.mss);
   c.outcome.bad_sacks = c.delivery.bad_blocks;
   c.outcome.duplicate_bytes = c.delivery.duplicate_bytes;
 
-  if (c.advanced) backoff_ = 0;
   TakeRttSample(c);
+  MeasureRate(c);
+  if (c.advanced) LeadBackoff(c);
   LearnFromDelivery(c);
   LearnFromDuplicate(c);
   if (!sack_) CountDuplicates(c);
@@ -93,15 +102,47 @@ LossDetection::Outcome LossDetection::OnAck(const Sender& sender, const Ack& ack
 }
 
 // Of what was sent once (Karn), unless it waited at the peer for what was sent again; of that, by
-// timestamp (RFC 7323, 4.1).
+// timestamp (RFC 7323, 4.1), which may be of any time within its tick: the longest counts, as a
+// round trip that is too short would have the timers fire too early for minutes.
 void LossDetection::TakeRttSample(Context& c) {
   const int64_t now_ns = c.ack.now_ns;
   if (c.delivery.earliest_sent_ns != 0 && !c.delivery.resent) {
     c.outcome.rtt_ns = std::max<int64_t>(now_ns - c.delivery.earliest_sent_ns, 1);
   } else if (c.advanced && c.ack.echoed_ns != 0 && c.ack.echoed_ns < now_ns) {
-    c.outcome.rtt_ns = now_ns - c.ack.echoed_ns;
+    c.outcome.rtt_ns = now_ns - c.ack.echoed_ns + Ack::kEchoTickNs - 1;
   }
   if (c.outcome.rtt_ns > 0) c.sender.rtt.Add(c.sender.options.rtt, now_ns, c.outcome.rtt_ns);
+}
+
+void LossDetection::MeasureRate(Context& c) {
+  RateRound& rate = c.state.rate;
+  if (c.delivery.delivered_bytes == 0) return;
+  rate.delivered_bytes += c.delivery.delivered_bytes;
+  rate.delivered_ns = c.ack.now_ns;
+  if (!rate.open || c.queue.una() < rate.end) return;
+  rate.open = false;
+  rate.first_sent_ns = rate.sent_ns;
+  const int64_t taken_ns = std::max(rate.sent_ns - rate.sent_before_ns,
+                                    c.ack.now_ns - rate.delivered_before_ns);
+  // Faster than light: several acknowledgements that came at once.
+  const int64_t least_ns = c.sender.rtt.min_rtt_ns(c.sender.options.rtt, c.ack.now_ns);
+  if (taken_ns <= 0 || taken_ns < least_ns) return;
+  const auto bytes = static_cast<float>(rate.delivered_bytes - rate.delivered_before);
+  const float measured = bytes * 1e9f / static_cast<float>(taken_ns);
+  if (!rate.user_limited || measured > delivery_rate_) delivery_rate_ = measured;
+}
+
+// The second half of Karn's algorithm ("Improving Round-Trip Time Estimates", 1987, 5; RFC 6298, 5):
+// until a round trip was measured, new data is given as long as the old one had, or else a path that
+// has become slower than the timeout would never be measured. What is still to be sent again, of
+// which nothing can be measured, need not wait for so long: something got through.
+void LossDetection::LeadBackoff(Context& c) {
+  if (c.outcome.rtt_ns > 0) {
+    backoff_ = kept_backoff_ = 0;
+    return;
+  }
+  kept_backoff_ = std::max(kept_backoff_, backoff_);
+  backoff_ = c.state.phase == RecoveryPhase::kTimeout && !c.recovered() ? 0 : kept_backoff_;
 }
 
 // RFC 8985, 6.2, steps 1 to 3.
@@ -110,6 +151,7 @@ void LossDetection::LearnFromDelivery(Context& c) {
   const SendQueue::Delivery& delivery = c.delivery;
   if (delivery.delivered_bytes > 0) state.forward = Max(state.forward, delivery.highest);
   state.forward = Max(state.forward, c.queue.una());
+  c.outcome.reordered = delivery.reordered;
   if (delivery.reordered) reordering_seen_ = true;
   if (delivery.rack_sent_ns == 0) return;
   if (state.rack_rtt_ns != 0 && delivery.rack_sent_ns <= state.rack_sent_ns) return;
@@ -162,7 +204,11 @@ void LossDetection::CountDuplicates(Context& c) {
 void LossDetection::EndProbe(Context& c) {
   RecoveryState& state = c.state;
   if (!state.probing || c.queue.una() < state.probe_end) return;
-  if (!state.probe_resent || c.delivery.duplicate_bytes > 0) {
+  // A duplicate that says nothing else is of a peer without DSACK that got both.
+  const bool both =
+      c.delivery.duplicate_bytes > 0 ||
+      (!c.advanced && c.ack.may_be_duplicate && c.delivery.delivered_bytes == 0);
+  if (!state.probe_resent || both) {
     state.probing = false;
     return;
   }
@@ -171,15 +217,17 @@ void LossDetection::EndProbe(Context& c) {
   if (state.phase != RecoveryPhase::kOpen) return;
   // The probe repaired a loss that nothing else showed.
   c.sender.congestion.OnLoss(c.event);
+  reduced_ = true;
   c.sender.congestion.SetWindow(
       std::min(c.sender.congestion.cwnd_bytes, c.sender.congestion.ssthresh_bytes));
 }
 
 void LossDetection::Advance(Context& c) {
   RecoveryState& state = c.state;
+  if (c.ack.ece) state.marked = true;
   // All that was sent again came twice: nothing was lost (RFC 3708).
   if (state.can_undo && state.first_resend_ns != 0 && state.undo_resent_bytes == 0) {
-    c.Undo(&reordering_seen_);
+    c.Undo(&reordering_seen_, &reduced_);
   }
   switch (state.phase) {
     case RecoveryPhase::kTimeout:
@@ -208,7 +256,7 @@ void LossDetection::Advance(Context& c) {
 void LossDetection::AdvanceRecovery(Context& c) {
   RecoveryState& state = c.state;
   if (c.ShownByTimestamp()) {
-    c.Undo(&reordering_seen_);
+    c.Undo(&reordering_seen_, &reduced_);
     return;
   }
   if (c.recovered()) {
@@ -231,14 +279,14 @@ void LossDetection::AdvanceRecovery(Context& c) {
 void LossDetection::AdvanceTimeout(Context& c) {
   RecoveryState& state = c.state;
   if (c.ShownByTimestamp()) {
-    c.Undo(&reordering_seen_);
+    c.Undo(&reordering_seen_, &reduced_);
     return;
   }
   const bool recovered = c.recovered();
   if (state.spurious_check) {
     const bool second = state.prefer_new;
     if (c.delivery.original && state.can_undo && (second || (sack_ && !recovered))) {
-      c.Undo(&reordering_seen_);
+      c.Undo(&reordering_seen_, &reduced_);
       return;
     }
     if (second) {
@@ -266,10 +314,13 @@ void LossDetection::AdvanceTimeout(Context& c) {
 // RFC 3168, 6.1.2.
 void LossDetection::AnswerEcn(Context& c) {
   RecoveryState& state = c.state;
-  if (!c.ack.ece || state.phase != RecoveryPhase::kOpen) return;
+  if (!c.ack.ece) return;
+  state.marked = true;  // of a recovery that has just begun, too
+  if (state.phase != RecoveryPhase::kOpen) return;
   if (state.ecn_answered && c.queue.una() <= state.ecn_until) return;
   c.sender.congestion.OnEcn(c.event);
   c.outcome.ecn_reduced = true;
+  reduced_ = true;
   state.can_undo = false;
   state.ecn_answered = true;
   state.ecn_until = c.queue.next();
@@ -292,8 +343,11 @@ void LossDetection::MoveWindow(Context& c) {
     ReduceInProportion(c.sender, delivered, c.advanced && !c.found_loss);
   }
   if (!c.advanced || c.outcome.undone) return;
+  // After a timeout an acknowledgement may jump over what left the network before (RFC 3465, 2.3).
+  uint32_t acked = c.delivery.acked_bytes;
+  if (state.phase == RecoveryPhase::kTimeout) acked = std::min(acked, delivered);
   const AckSample sample{.now_ns = c.ack.now_ns,
-                         .acked_bytes = c.delivery.acked_bytes,
+                         .acked_bytes = acked,
                          .ecn_bytes = c.ack.ece ? c.delivery.acked_bytes : 0,
                          .rtt_ns = c.delivery.latest_sent_ns == 0 || c.delivery.resent
                                        ? 0

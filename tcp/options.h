@@ -58,7 +58,7 @@ struct Options {
   int64_t rto_min_ns = 200'000'000;
   int64_t rto_initial_ns = 1'000'000'000;
   int64_t rto_max_ns = 120'000'000'000;
-  uint8_t syn_retries = 6;
+  uint8_t syn_retries = 7;
   uint8_t syn_ack_retries = 5;
   uint32_t user_timeout_ms = 900'000;
   KeepaliveOptions keepalive;

@@ -46,6 +46,8 @@ void EngineCore::Untouch(Tcb& tcb) {
 void EngineCore::Flush(int64_t now_ns) {
   now_ns_ = now_ns;
   FeedStarving();
+  if (!searches_.empty()) [[unlikely]]
+    SearchSome();
   while (first_output_ != Tcb::kNone) {
     Tcb& tcb = *slab_.At(first_output_);
     if (!OutboxHasRoom()) {
@@ -88,6 +90,7 @@ EngineCore::Sending EngineCore::Output(Tcb& tcb) {
     return Sending::kBlocked;
   }
   const Sending result = OutputData(tcb);
+  NoteLimit(tcb);
   if (tcb.ack_now && !SendAck(tcb)) return Sending::kBlocked;
   UpdateRetransmit(tcb);
   Arm(tcb);
@@ -96,7 +99,9 @@ EngineCore::Sending EngineCore::Output(Tcb& tcb) {
 
 EngineCore::Sending EngineCore::OutputData(Tcb& tcb) {
   if (tcb.send.empty() && !tcb.write_closed) return Sending::kDone;
+  RaiseMtu(tcb);
   const Sender sender = SenderOf(tcb);
+  tcb.loss.BeforeFirst(sender, now_ns_);
   const size_t headroom = world_.headroom + netstack::kTcpHeaderBytesMax;
   for (int sent = 0;; ++sent) {
     const LossDetection::Next next = tcb.loss.NextToSend(sender);
@@ -141,8 +146,9 @@ void EngineCore::SendPiece(Tcb& tcb, SendQueue::Piece piece) {
   if (piece.resent) {
     ++stats_.retransmissions;
     stats_.retransmitted_bytes += piece.bytes;
-    ++tcb.retransmissions;
-    tcb.retransmitted_bytes += piece.bytes;
+    RareCounts& rare = Rare(tcb);
+    ++rare.retransmissions;
+    rare.retransmitted_bytes += piece.bytes;
   } else {
     stats_.bytes_sent += piece.bytes;
   }
@@ -176,7 +182,7 @@ uint32_t EngineCore::NextNewBytes(Tcb& tcb) {
   const uint32_t piece = std::min(LargestSegment(tcb), tcb.send.next_chunk_bytes());
   uint32_t n = std::min(piece, static_cast<uint32_t>(usable));
   if (n > mss) n = std::min(n, std::max(tcb.loss.budget_bytes(SenderOf(tcb)), mss));
-  if (n == piece && n < unsent) return n;
+  if (n == piece && n >= mss && n < unsent) return n;
   const uint32_t full = n - n % mss;
   if (n == unsent) {
     // All that there is, and its end no full segment. Corked that waits for more; by Nagle's
@@ -194,7 +200,53 @@ uint32_t EngineCore::NextNewBytes(Tcb& tcb) {
   }
   // The window ends within the segment (RFC 9293, 3.8.6.2.1): only if it is half of the largest
   // that the peer has ever had, or else windows become silly. A timer helps if nothing else comes.
-  return n >= tcb.snd_wnd_max / 2 ? n : 0;
+  // A piece that is short by itself counts as what could be sent if all lay together.
+  const uint32_t possible = std::min(unsent, static_cast<uint32_t>(usable));
+  return possible >= std::min<uint32_t>(tcb.mss, unsent) || possible >= tcb.snd_wnd_max / 2 ? n : 0;
+}
+
+// As Linux has it (tcp_chrono_start()): the peer's window only counts where the congestion window
+// has room, and this side's buffer where both have.
+void EngineCore::NoteLimit(Tcb& tcb) {
+  RecoveryState* const state = tcb.send.recovery();
+  if (state == nullptr || (tcb.send.empty() && state->limit == SendLimit::kIdle)) return;
+  SendLimit limit = SendLimit::kIdle;
+  if (!tcb.send.empty()) {
+    limit = SendLimit::kNetwork;
+    const Sender sender = SenderOf(tcb);
+    const uint32_t unsent = tcb.send.unsent_bytes();
+    const uint32_t wanted = std::min<uint32_t>(unsent == 0 ? tcb.mss : unsent, tcb.mss);
+    if (tcb.loss.budget_bytes(sender) >= wanted) {
+      const uint32_t full = tcb.send_limit_bytes - tcb.send_limit_bytes / 4;
+      if (unsent > 0) {
+        const int32_t usable = tcb.window_edge() - tcb.send.next();
+        if (usable < static_cast<int32_t>(wanted)) limit = SendLimit::kReceiveWindow;
+      } else if (tcb.wants_room && tcb.send.bytes() >= full) {
+        limit = SendLimit::kSendBuffer;
+      }
+      if (unsent < tcb.mss) tcb.loss.NoteUserLimited(sender);
+    }
+  }
+  if (limit == state->limit) return;
+  AddTime(tcb, state->limit, state->limit_since);
+  state->limit = limit;
+  state->limit_since = LimitTime(now_ns_);
+}
+
+// All was acknowledged, or is given up; before it, things stood as said.
+void EngineCore::NoteIdle(Tcb& tcb, SendLimit was, uint32_t since) {
+  AddTime(tcb, was, since);
+  if (RecoveryState* const state = tcb.send.recovery()) state->limit = SendLimit::kIdle;
+}
+
+// Whole units between two readings of a clock of them: what is lost in one is won in another.
+void EngineCore::AddTime(Tcb& tcb, SendLimit limit, uint32_t since) {
+  if (limit == SendLimit::kIdle) return;
+  const uint32_t time = LimitTime(now_ns_) - since;
+  tcb.busy += time;
+  if (time == 0) return;
+  if (limit == SendLimit::kReceiveWindow) Rare(tcb).receive_window_limited += time;
+  if (limit == SendLimit::kSendBuffer) Rare(tcb).send_buffer_limited += time;
 }
 
 // A probe for a lost tail (RFC 8985, 7.3): something new if there is, else the last once more.

@@ -4,6 +4,11 @@
 #include <algorithm>
 
 namespace weft::tcp {
+namespace {
+
+constexpr uint32_t kFieldMax = 0xffff;
+
+}  // namespace
 
 void ReceiveQueue::Start(Seq next, uint32_t limit_bytes) {
   next_ = next;
@@ -149,7 +154,6 @@ uint16_t ReceiveQueue::Advertise(uint32_t mss, uint8_t scale) {
   if (free > promised && free - promised >= std::min(limit_bytes_ / 2, mss)) now = free;
   // Rounding down takes back a little of what was promised, which is still accepted (RFC 7323,
   // 2.4); up it goes only where there is room, or else many short segments would move the edge.
-  constexpr uint32_t kFieldMax = 0xffff;
   const uint32_t unit = 1u << scale;
   const uint32_t up = (now + unit - 1) & ~(unit - 1);
   const uint32_t field = std::min(kFieldMax, (up <= free ? up : now) >> scale);
@@ -157,12 +161,14 @@ uint16_t ReceiveQueue::Advertise(uint32_t mss, uint8_t scale) {
   return static_cast<uint16_t>(field);
 }
 
-bool ReceiveQueue::WindowUpdateDue(uint32_t mss) const {
-  const uint32_t free = limit_bytes_ > bytes_ ? limit_bytes_ - bytes_ : 0;
+bool ReceiveQueue::WindowUpdateDue(uint32_t mss, uint8_t scale) const {
+  // More than the field can say is of no use to the peer.
+  const uint32_t most = std::min(limit_bytes_, kFieldMax << scale);
+  const uint32_t free = limit_bytes_ > bytes_ ? std::min(limit_bytes_ - bytes_, most) : 0;
   const uint32_t promised = window();
   // A peer that still has half of the window hears of the rest with the next acknowledgement.
-  if (free <= promised || promised > limit_bytes_ / 2) return false;
-  return free - promised >= std::min(limit_bytes_ / 2, 2 * mss);
+  if (free <= promised || promised > most / 2) return false;
+  return free - promised >= std::min(most / 2, 2 * mss);
 }
 
 void ReceiveQueue::Tune(Tick now, uint32_t round_trip_ticks, uint32_t mss, uint32_t limit_max) {

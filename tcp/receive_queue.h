@@ -80,7 +80,7 @@ class ReceiveQueue {
   // limit (RFC 9293, 3.8.6.2.2).
   uint16_t Advertise(uint32_t mss, uint8_t scale);
   // Whether enough has been read since for an acknowledgement that only says so.
-  bool WindowUpdateDue(uint32_t mss) const;
+  bool WindowUpdateDue(uint32_t mss, uint8_t scale) const;
   // How much the peer may send now.
   uint32_t window() const { return edge_ > next_ ? static_cast<uint32_t>(edge_ - next_) : 0; }
 

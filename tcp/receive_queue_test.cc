@@ -184,14 +184,14 @@ TEST_F(ReceiveQueueTest, TheEdgeMovesForwardInSteps) {
   EXPECT_EQ(queue.Advertise(kMss, 0), 2000);
   queue.Consume(500);
   EXPECT_EQ(queue.Advertise(kMss, 0), 2000);  // 500 more would be silly
-  EXPECT_FALSE(queue.WindowUpdateDue(kMss));
+  EXPECT_FALSE(queue.WindowUpdateDue(kMss, 0));
   queue.Consume(500);
   EXPECT_EQ(queue.Advertise(kMss, 0), 3000);
   queue.Add(Seq(2000), BufferOf(std::string(1000, 'x')), false, room_);
   queue.Add(Seq(3000), BufferOf(std::string(1000, 'x')), false, room_);
   EXPECT_EQ(queue.window(), 1000u);
   queue.Consume(3000);
-  EXPECT_TRUE(queue.WindowUpdateDue(kMss));
+  EXPECT_TRUE(queue.WindowUpdateDue(kMss, 0));
 }
 
 TEST_F(ReceiveQueueTest, ALowerLimitTakesNothingBack) {

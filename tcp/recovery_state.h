@@ -21,6 +21,31 @@ enum class RecoveryPhase : uint8_t {
   kTimeout,   // the retransmission timer fired (RFC 6298)
 };
 
+// What keeps data from being sent, for the times that StreamInfo tells of.
+enum class SendLimit : uint8_t {
+  kIdle,           // there is none
+  kNetwork,        // the congestion window, the peer's delay: the rest
+  kReceiveWindow,  // the peer's window
+  kSendBuffer,     // all is sent, and the user waits for room to write more
+};
+
+// A measurement of how fast data is delivered, over a round trip: from when one piece, the first to
+// be sent after the last measurement, went out until it is acknowledged
+// (draft-ietf-ccwg-bbr, 4.1, with one piece of each round in place of all).
+struct RateRound {
+  uint32_t delivered_bytes = 0;  // since there was nothing in flight; counts round
+  int64_t delivered_ns = 0;      // when that was last so
+  int64_t first_sent_ns = 0;     // when that was sent which the last measurement ended with
+  // Of the piece, when it was sent; valid while `open`.
+  uint32_t delivered_before = 0;
+  int64_t delivered_before_ns = 0;
+  int64_t sent_before_ns = 0;
+  int64_t sent_ns = 0;
+  Seq end;
+  bool open = false;
+  bool user_limited = false;  // there was not always something to send
+};
+
 struct RecoveryState {
   static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
@@ -57,8 +82,13 @@ struct RecoveryState {
   Seq ecn_until;      // echoes for what was sent before it are of a mark that has been answered
   uint32_t duplicates = 0;  // acknowledgements that say nothing else, without SACK
 
+  RateRound rate;
+  uint32_t limit_since = 0;  // in the engine's units
+
   RecoveryPhase phase = RecoveryPhase::kOpen;
+  SendLimit limit = SendLimit::kIdle;
   bool can_undo : 1 = false;
+  bool marked : 1 = false;  // the reduction was needed, an ECN mark says: only the rest is undone
   bool in_dsack_round : 1 = false;
   bool probe_due : 1 = false;     // the next piece that is sent is the probe
   bool probing : 1 = false;       // a probe is under way
@@ -67,7 +97,7 @@ struct RecoveryState {
   bool ecn_answered : 1 = false;    // ecn_until is valid
   bool spurious_check : 1 = false;  // F-RTO (RFC 5682): is the timeout real?
   bool prefer_new : 1 = false;      // F-RTO's step 2b: new data before what seems lost
-  bool resend_head : 1 = false;     // the first resending of a recovery goes out whatever PRR says
+  bool resend_head : 1 = false;     // the first resending goes out whatever the window says
 };
 static_assert(sizeof(RecoveryState) <= 256);
 

@@ -73,6 +73,16 @@ TEST_F(ResetTest, ChallengesAreLimitedForAConnection) {
   EXPECT_EQ(HearAll().size(), 1u);
 }
 
+// Ticks go around once in 19 hours: a challenge of half of them ago is not one of just now.
+TEST_F(ResetTest, ChallengesOfLongAgoDoNotCount) {
+  Accept();
+  Say("R 2");
+  EXPECT_EQ(HearAll().size(), 1u);
+  Pass(12 * 3600 * kS);
+  Say("R 2");
+  EXPECT_EQ(HearAll().size(), 1u);
+}
+
 TEST_F(ResetTest, ChallengesAreLimitedForAll) {
   options_.challenge_acks_per_s = 10;
   Start();

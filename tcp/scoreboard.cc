@@ -46,6 +46,7 @@ void SendQueue::Deliver(const Chunk& chunk, uint32_t bytes, Delivery& delivery) 
   const Seq end = chunk.seq + bytes;
   if (delivery.delivered_bytes == 0 || end > delivery.highest) delivery.highest = end;
   delivery.delivered_bytes += bytes;
+  if (bytes == chunk.bytes) ++delivery.delivered_chunks;
   const bool once = (chunk.flags & kEverResent) == 0;
   if (once) {
     if (delivery.earliest_sent_ns == 0 || chunk.sent_ns < delivery.earliest_sent_ns) {

@@ -21,6 +21,15 @@ constexpr uint32_t kTimestampLifeS = 24 * 24 * 3600;
 }  // namespace
 
 void EngineCore::SegmentInput(Tcb& tcb, Segment& segment) {
+  if (tcb.is(State::kSynReceived) && !tcb.passive && segment.has(kTcpSyn) &&
+      segment.has(kTcpAck) && segment.seq != tcb.irs && segment.ack == tcb.snd_nxt) {
+    // The SYN that this seemed to be begun by at the same time proved nothing; this one knows ours.
+    tcb.state = State::kSynSent;
+    tcb.syn_due = tcb.window_scaling = false;
+    tcb.send_scale = 0;
+    SynSentInput(tcb, segment);
+    return;
+  }
   if (tcb.is(State::kSynReceived) && segment.has(kTcpSyn) && segment.seq == tcb.irs) {
     if (!segment.has(kTcpAck)) {
       // The peer has not heard our answer.
@@ -49,6 +58,7 @@ void EngineCore::SegmentInput(Tcb& tcb, Segment& segment) {
   }
   tcb.last_received = Tick::AtMost(now_ns_);
   tcb.keepalive_sent = 0;
+  tcb.error = 0;
   if (tcb.is(State::kSynReceived) && !SynReceivedInput(tcb, segment)) return;
   // RFC 7323, 4.3: of what begins before, or at, the last acknowledgement that was sent.
   if (tcb.timestamps && segment.options.has_timestamps && segment.seq <= tcb.last_ack_sent) {
@@ -145,6 +155,12 @@ bool EngineCore::ResetInput(Tcb& tcb, const Segment& segment) {
 
 // "Fifth, check the ACK field", in SYN-RECEIVED. False: the segment is done with.
 bool EngineCore::SynReceivedInput(Tcb& tcb, Segment& segment) {
+  if (tcb.passive && !listeners_[tcb.listener].open) {
+    // Nobody listens any more, and the search for such handshakes has not come to this one yet.
+    SendResetOf(tcb);
+    End(tcb, 0);
+    return false;
+  }
   if (!(segment.ack > tcb.iss && segment.ack <= tcb.snd_nxt)) {
     // It may be in answer to a cookie, sent for an earlier copy of the SYN: that is what the peer
     // goes by.
@@ -170,14 +186,12 @@ bool EngineCore::SynReceivedInput(Tcb& tcb, Segment& segment) {
     ++listener.waiting;
     ++stats_.passive_opens;
   }
-  const int64_t sent_ns = tcb.progress.ToNs(now_ns_);
   tcb.snd_una = tcb.iss + 1;
   tcb.snd_wl1 = segment.seq - 1;  // so that this segment's window counts
   tcb.snd_wl2 = segment.ack;
-  Establish(tcb, now_ns_);
-  if (!tcb.retransmitted_syn) tcb.rtt.Add(loss_options_.rtt, now_ns_, now_ns_ - sent_ns);
+  Establish(tcb, &segment);
   const bool known = tcb.announced;
-  tcb.announced = true;
+  Announce(tcb);
   Raise(tcb, known ? Tcb::kConnected : Tcb::kAccepted);
   // What the user has committed or ended meanwhile.
   Touch(tcb);
@@ -188,24 +202,21 @@ bool EngineCore::SynReceivedInput(Tcb& tcb, Segment& segment) {
 // An acknowledgement in answer to what may be forged (RFC 5961, 7), or out of turn (RFC 9293,
 // 3.10.7.4): not too often, for a connection and for all.
 void EngineCore::Challenge(Tcb& tcb) {
-  if (tcb.is(State::kSynReceived)) {
-    // The answer to the SYN says as much.
-    if (ChallengeAllowed()) {
-      tcb.syn_due = true;
-      Touch(tcb);
-    }
-    return;
-  }
-  const Tick now = Tick::AtMost(now_ns_);
-  const bool lately =
-      tcb.last_challenge && now.ToNs(now_ns_) - tcb.last_challenge.ToNs(now_ns_) <
-                                kChallengeIntervalNs;
+  // One that seems to lie ahead is of hours ago: a Tick has gone once around.
+  const int64_t ago_ns = now_ns_ - tcb.last_challenge.ToNs(now_ns_);
+  const bool lately = tcb.last_challenge && ago_ns >= -Tick::kNs && ago_ns < kChallengeIntervalNs;
   if (lately || !ChallengeAllowed()) {
     ++stats_.challenge_acks_limited;
     return;
   }
   tcb.last_challenge = Tick::AtLeast(now_ns_);
   ++stats_.challenge_acks;
+  if (tcb.is(State::kSynReceived)) {
+    // The answer to the SYN says as much.
+    tcb.syn_due = true;
+    Touch(tcb);
+    return;
+  }
   tcb.ack_now = true;
   Touch(tcb);
 }

@@ -166,6 +166,7 @@ class SendQueue {
     // Found.
     uint32_t acked_bytes = 0;      // by the cumulative acknowledgement
     uint32_t delivered_bytes = 0;  // for the first time, by either
+    uint32_t delivered_chunks = 0; // of these, the chunks whose last byte it was
     uint32_t sacked_bytes = 0;     // of these, by SACK blocks
     uint32_t duplicate_bytes = 0;  // the peer had them already (DSACK, RFC 2883)
     SeqRange duplicate;            // the block that says so

@@ -110,7 +110,6 @@ void SenderModel::Write() {
   // Some buffers stay free, for copies of what is sent again.
   while (written_ < options_.total_bytes && queue_.bytes() < options_.send_buffer_bytes &&
          queue_.chunks() < buffers_.count() / 2) {
-    if (queue_.empty()) loss_.BeforeFirst(sender(), now_ns_);
     const uint64_t bytes =
         options_.whole_segments ? mss_ : 1 + prng_.Below(options_.write_bytes_max);
     const uint64_t wanted = std::min<uint64_t>(bytes, options_.total_bytes - written_);
@@ -134,6 +133,7 @@ void SenderModel::Write() {
 
 void SenderModel::Output() {
   Write();
+  loss_.BeforeFirst(sender(), now_ns_);
   for (;;) {
     const LossDetection::Next next = loss_.NextToSend(sender());
     if (next == LossDetection::Next::kNothing) return;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Two engines and a network that loses, doubles, delays and reorders what they say, for many seeds:
-// byte streams arrive as they were sent, no connection is ever stuck, and all memory is back at the
-// end. A failure names its seed; run it alone with --gtest_filter and WEFT_SEED=N.
+// Two engines and a network that loses, doubles, delays, reorders and spoils what they say, breaks
+// for a while and becomes narrower, for many seeds: byte streams arrive as they were sent, no
+// connection is ever stuck, and all memory is back at the end. A failure names its seed; run it
+// alone with --gtest_filter and WEFT_SEED=N. WEFT_SEEDS=N runs so many of each test.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -13,7 +14,9 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "weft/core/bytes.h"
 #include "weft/core/prng.h"
+#include "weft/netstack/icmp_errors.h"
 #include "weft/tcp/engine_fixture.h"
 
 namespace weft::tcp {
@@ -23,12 +26,18 @@ struct Conditions {
   double loss = 0;
   double duplication = 0;
   double reordering = 0;
+  double corruption = 0;      // arrives with a wrong checksum
+  double forgery = 0;         // somebody else speaks up, who does not know the numbers
+  int partitions = 0;         // times that nothing arrives for a while
   int64_t delay_ns = 5 * kMs;
   size_t mtu = 1500;
+  size_t mtu_later = 0;       // of the path, from some time on; 0: as it was
   size_t buffers = 4096;
   size_t outbox = 64;
   size_t bytes_max = 200'000;
-  bool abrupt = false;  // some connections are aborted
+  bool abrupt = false;        // some connections are aborted
+  bool one_by_one = false;    // connections begin at times of their own
+  double read_chance = 0.7;   // of a turn; few make windows close
 };
 
 // One side: an engine, its memory, and what its user does.
@@ -53,10 +62,13 @@ struct Side {
     world.secret = secret;
     world.mtu = conditions.mtu;
     world.outbox_segments = conditions.outbox;
+    path_mtu = conditions.mtu;
+    world.path_mtu = [this](const netstack::IpAddress&) { return path_mtu; };
     engine = *Engine::Create(options, world);
   }
 
   TimerWheel wheel;
+  size_t path_mtu;  // as the stack has heard of it
   BufferPool pool;
   std::unique_ptr<Engine> engine;
   std::map<uint64_t, Talk> talks;
@@ -68,18 +80,25 @@ class Simulation {
       : random_(seed), conditions_(conditions) {
     sides_[0] = std::make_unique<Side>(conditions, a, seed + 1, now_ns_);
     sides_[1] = std::make_unique<Side>(conditions, b, seed + 2, now_ns_);
+    for (int i = 0; i < conditions.partitions; ++i) {
+      const int64_t begin_ns = now_ns_ + RandomNs(3 * kS);
+      partitions_.emplace_back(begin_ns, begin_ns + RandomNs(8 * kS));
+    }
+    if (conditions.mtu_later != 0) narrow_from_ns_ = now_ns_ + RandomNs(kS);
   }
 
   void Run(int connections) {
     ASSERT_TRUE(sides_[1]->engine->Listen(Ip(1), 80, 64).ok());
-    for (int i = 0; i < connections; ++i) {
-      const auto stream = sides_[0]->engine->Connect({Ip(0), Ip(1), 0, 80}, now_ns_);
-      ASSERT_TRUE(stream.ok()) << stream.status();
-      sides_[0]->talks[stream->value].out = RandomText();
-    }
+    int begun = 0;
     const int64_t end_ns = now_ns_ + 4 * 3600 * kS;
-    while (!Done(connections)) {
+    while (begun < connections || !Done(connections)) {
       ASSERT_LT(now_ns_, end_ns) << "stuck: " << Describe();
+      while (begun < connections && (!conditions_.one_by_one || random_.Chance(0.1))) {
+        const auto stream = sides_[0]->engine->Connect({Ip(0), Ip(1), 0, 80}, now_ns_);
+        ASSERT_TRUE(stream.ok()) << stream.status();
+        sides_[0]->talks[stream->value].out = RandomText();
+        ++begun;
+      }
       Step();
       if (::testing::Test::HasFatalFailure()) return;
     }
@@ -108,6 +127,10 @@ class Simulation {
     return netstack::IpAddress::V4(0x0a000001 + static_cast<uint32_t>(side));
   }
 
+  int64_t RandomNs(int64_t below_ns) {
+    return static_cast<int64_t>(random_.Below(static_cast<uint64_t>(below_ns)));
+  }
+
   std::string RandomText() {
     std::string text(random_.Below(conditions_.bytes_max), '\0');
     for (char& byte : text) byte = static_cast<char>(random_.Next());
@@ -118,6 +141,7 @@ class Simulation {
   void Step() {
     for (int side = 0; side < 2; ++side) Use(side);
     for (int side = 0; side < 2; ++side) Collect(side);
+    Report();
     int64_t next_ns = now_ns_ + 500 * kMs;
     if (!network_.empty()) next_ns = std::min(next_ns, network_.begin()->first);
     for (const auto& side : sides_) next_ns = std::min(next_ns, side->wheel.NextDeadlineNs());
@@ -145,18 +169,71 @@ class Simulation {
                      std::string(reinterpret_cast<const char*>(segment.buffer.data()),
                                  segment.buffer.size())};
         segment.buffer.Reset();
-        if (random_.Chance(conditions_.loss)) continue;
+        if (IsTooLong(from, way) || IsPartitioned() || random_.Chance(conditions_.loss)) continue;
+        // What is spoilt is seen by its checksum, below the engine.
+        if (random_.Chance(conditions_.corruption)) continue;
+        if (random_.Chance(conditions_.forgery)) network_.emplace(now_ns_, Forged(way));
         for (int copies = random_.Chance(conditions_.duplication) ? 2 : 1; copies > 0; --copies) {
           int64_t at_ns = now_ns_ + conditions_.delay_ns;
           if (random_.Chance(conditions_.reordering)) {
-            at_ns += static_cast<int64_t>(random_.Below(
-                static_cast<uint64_t>(4 * conditions_.delay_ns)));
+            at_ns += RandomNs(4 * conditions_.delay_ns);
           }
           network_.emplace(at_ns, way);
         }
       }
       engine.Sent(pending.size(), now_ns_);
     }
+  }
+
+  bool IsPartitioned() const {
+    return std::any_of(partitions_.begin(), partitions_.end(), [&](const auto& partition) {
+      return now_ns_ >= partition.first && now_ns_ < partition.second;
+    });
+  }
+
+  // A router drops it, and mostly says so (RFC 1191).
+  bool IsTooLong(int from, const OnTheWay& way) {
+    if (now_ns_ < narrow_from_ns_ || way.bytes.size() + 20 <= conditions_.mtu_later) return false;
+    if (random_.Chance(0.3)) return true;
+    netstack::TcpView view;
+    EXPECT_TRUE(netstack::TcpView::Parse(
+        {reinterpret_cast<const uint8_t*>(way.bytes.data()), way.bytes.size()}, &view));
+    // Said within what the engine is doing it would be early: at its next turn.
+    netstack::IcmpErrorReport report;
+    report.kind = netstack::IcmpErrorReport::Kind::kPacketTooBig;
+    report.source = way.source;
+    report.destination = way.destination;
+    report.source_port = view.source_port();
+    report.destination_port = view.destination_port();
+    report.tcp_sequence = view.sequence();
+    reports_.emplace_back(from, report);
+    return true;
+  }
+  void Report() {
+    for (const auto& [index, report] : std::exchange(reports_, {})) {
+      Side& side = *sides_[index];
+      if (!side.engine->OnIcmpError(report, now_ns_)) continue;
+      side.path_mtu = conditions_.mtu_later;
+      side.engine->OnPathMtu(report.destination, conditions_.mtu_later, now_ns_);
+    }
+  }
+
+  // As `way`, by one who knows its flow and guesses numbers: what RFC 5961 is for.
+  OnTheWay Forged(OnTheWay way) {
+    auto* header = reinterpret_cast<uint8_t*>(way.bytes.data());
+    // A bare SYN needs no numbers where a connection begins, or rests (RFC 6191).
+    static constexpr uint8_t kFlags[] = {netstack::kTcpReset,
+                                         netstack::kTcpReset | netstack::kTcpAck,
+                                         netstack::kTcpSyn | netstack::kTcpAck};
+    constexpr size_t kSequenceAt = 4, kAcknowledgmentAt = 8, kFlagsAt = 13;
+    // In the window, beyond everything that was said, or anywhere; never where it would count.
+    for (const size_t at : {kSequenceAt, kAcknowledgmentAt}) {
+      const uint64_t off =
+          conditions_.bytes_max + random_.Below(random_.Chance(0.5) ? 100 : 4'000'000'000);
+      StoreBig32(header + at, LoadBig32(header + at) + static_cast<uint32_t>(off));
+    }
+    header[kFlagsAt] = kFlags[random_.Below(std::size(kFlags))];
+    return way;
   }
 
   void Deliver(const OnTheWay& way) {
@@ -182,7 +259,7 @@ class Simulation {
     for (auto& [value, talk] : side.talks) {
       if (talk.closed || talk.user_closed) continue;
       const StreamId stream{value};
-      if (random_.Chance(0.7)) Read(side, stream, talk);
+      if (random_.Chance(conditions_.read_chance)) Read(side, stream, talk);
       if (random_.Chance(0.7)) Write(side, stream, talk);
       if (conditions_.abrupt && random_.Chance(0.002)) {
         side.engine->Abort(stream, now_ns_);
@@ -272,6 +349,11 @@ class Simulation {
   std::string Describe() {
     std::string text;
     for (int i = 0; i < 2; ++i) {
+      for (const auto& [value, talk] : sides_[i]->talks) {
+        absl::StrAppend(&text, "\nside ", i, " id ", value, " written ", talk.written, " of ",
+                        talk.out.size(), " read ", talk.in.size(), " write_closed ",
+                        talk.write_closed, " closed ", talk.closed, " error ", talk.error);
+      }
       sides_[i]->engine->ForEach(now_ns_, [&](StreamId id, const Flow& flow,
                                               const StreamInfo& info) {
         absl::StrAppend(&text, "\nside ", i, " port ", flow.local_port, " ",
@@ -290,6 +372,9 @@ class Simulation {
   int64_t now_ns_ = 1000 * kS;
   std::unique_ptr<Side> sides_[2];
   std::multimap<int64_t, OnTheWay> network_;
+  std::vector<std::pair<int64_t, int64_t>> partitions_;
+  int64_t narrow_from_ns_ = INT64_MAX;
+  std::vector<std::pair<int, netstack::IcmpErrorReport>> reports_;
   bool aborted_ = false;
 };
 
@@ -302,6 +387,8 @@ class SimulationTest : public ::testing::Test {
     if (const char* one = std::getenv("WEFT_SEED")) {
       first = std::strtoull(one, nullptr, 10);
       count = 1;
+    } else if (const char* all = std::getenv("WEFT_SEEDS")) {
+      count = std::strtoull(all, nullptr, 10);
     }
     for (uint64_t seed = first; seed < first + count; ++seed) {
       SCOPED_TRACE(absl::StrCat("seed ", seed));
@@ -347,6 +434,59 @@ TEST_F(SimulationTest, AllFaults) {
     conditions.mtu = 576 + random.Below(925);
     conditions.outbox = 1 + random.Below(64);
     conditions.bytes_max = 60'000;
+    VaryOptions(random, options);
+  });
+}
+
+// Everything together that is not forbidden by another test.
+TEST_F(SimulationTest, WorstOfAll) {
+  RunSeeds(100, 5, [](Prng& random, Conditions& conditions, Options* options) {
+    conditions.loss = random.Unit() * 0.1;
+    conditions.duplication = random.Unit() * 0.1;
+    conditions.reordering = random.Unit() * 0.3;
+    conditions.corruption = random.Unit() * 0.05;
+    conditions.partitions = static_cast<int>(random.Below(3));
+    conditions.delay_ns = static_cast<int64_t>(100'000 + random.Below(50'000'000));
+    conditions.mtu = 576 + random.Below(925);
+    if (random.Chance(0.5)) conditions.mtu_later = 576 + random.Below(conditions.mtu - 575);
+    conditions.buffers = 128 + random.Below(4000);
+    conditions.outbox = 1 + random.Below(64);
+    conditions.bytes_max = 40'000;
+    conditions.one_by_one = random.Chance(0.5);
+    conditions.read_chance = random.Chance(0.5) ? 0.7 : 0.05;
+    VaryOptions(random, options);
+  });
+}
+
+TEST_F(SimulationTest, PathsBecomeNarrow) {
+  RunSeeds(50, 3, [](Prng& random, Conditions& conditions, Options* options) {
+    conditions.loss = random.Unit() * 0.03;
+    conditions.reordering = random.Unit() * 0.1;
+    conditions.mtu_later = 576 + random.Below(900);
+    conditions.one_by_one = random.Chance(0.5);
+    VaryOptions(random, options);
+  });
+}
+
+TEST_F(SimulationTest, SmallWindowsAndSlowReaders) {
+  RunSeeds(50, 3, [](Prng& random, Conditions& conditions, Options* options) {
+    conditions.loss = random.Unit() * 0.1;
+    conditions.reordering = random.Unit() * 0.2;
+    conditions.read_chance = 0.02 + random.Unit() * 0.2;
+    conditions.bytes_max = 20'000;
+    VaryOptions(random, options);
+    for (int i = 0; i < 2; ++i) {
+      options[i].receive_buffer_bytes = static_cast<uint32_t>(64 + random.Below(3000));
+      options[i].receive_buffer_bytes_max = options[i].receive_buffer_bytes;
+    }
+  });
+}
+
+TEST_F(SimulationTest, SomebodyElseForgesSegments) {
+  RunSeeds(50, 3, [](Prng& random, Conditions& conditions, Options* options) {
+    conditions.loss = random.Unit() * 0.05;
+    conditions.forgery = 0.2;
+    conditions.bytes_max = 40'000;
     VaryOptions(random, options);
   });
 }

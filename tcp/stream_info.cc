@@ -24,6 +24,23 @@ uint32_t Us(int64_t ns) {
   return static_cast<uint32_t>(std::clamp<int64_t>(ns / kNsPerUs, 0, UINT32_MAX));
 }
 
+StreamInfo::Recovery RecoveryOf(const Tcb& tcb) {
+  using enum StreamInfo::Recovery;
+  const RecoveryState* const state = tcb.send.recovery();
+  if (state == nullptr) return kOpen;
+  switch (state->phase) {
+    case RecoveryPhase::kOpen:
+      break;
+    case RecoveryPhase::kReducing:
+      return kReducing;
+    case RecoveryPhase::kRecovery:
+      return kRecovery;
+    case RecoveryPhase::kTimeout:
+      return kTimeout;
+  }
+  return tcb.send.sacked_bytes() > 0 || state->duplicates > 0 ? kDisorder : kOpen;
+}
+
 }  // namespace
 
 absl::Status EngineCore::SetOptions(StreamId stream, const StreamOptions& options,
@@ -106,23 +123,50 @@ StreamInfo EngineCore::InfoOf(const Tcb& tcb, int64_t now_ns) const {
   const uint32_t mss = std::max<uint32_t>(tcb.mss, 1);
   info.lost_segments = (tcb.send.lost_bytes() + mss - 1) / mss;
   info.retransmitted_segments = (tcb.send.resent_bytes() + mss - 1) / mss;
+  info.unread_bytes = tcb.receive.bytes();
+  info.unacked_bytes = tcb.send.in_flight_bytes();
   info.unsent_bytes = tcb.send.unsent_bytes();
-  info.bytes_acked = tcb.bytes_acked;
-  info.bytes_received = tcb.bytes_received;
-  info.bytes_retransmitted = tcb.retransmitted_bytes;
-  info.bytes_sent = tcb.bytes_acked + tcb.send.in_flight_bytes() + tcb.retransmitted_bytes;
-  info.segments_sent = tcb.segments_sent;
-  info.segments_received = tcb.segments_received;
-  info.segments_out_of_order = tcb.out_of_order;
-  info.retransmissions = tcb.retransmissions;
-  info.reordering_seen = tcb.loss.reordering_seen();
+  info.receive_rtt_us = Us(tcb.receive_rtt_ticks * Tick::kNs);
+  info.recovery = RecoveryOf(tcb);
+  info.delivery_rate_bytes = tcb.loss.delivery_rate_bytes();
+  info.soft_error = tcb.is(State::kClosed) ? 0 : tcb.error;
   info.pacing_rate_bytes = UINT64_MAX;
-  info.last_received_ms =
-      static_cast<uint32_t>((now_ns - tcb.last_received.ToNs(now_ns)) / kNsPerMs);
-  if (tcb.loss.last_sent_ns() != 0) {
-    info.last_sent_ms = static_cast<uint32_t>((now_ns - tcb.loss.last_sent_ns()) / kNsPerMs);
+  info.last_received_ms = static_cast<uint32_t>(tcb.last_received.AgeNs(now_ns) / kNsPerMs);
+  if (tcb.loss.has_sent()) {
+    info.last_sent_ms = static_cast<uint32_t>(tcb.loss.last_sent().AgeNs(now_ns) / kNsPerMs);
   }
+  FillCounts(tcb, now_ns, &info);
   return info;
+}
+
+void EngineCore::FillCounts(const Tcb& tcb, int64_t now_ns, StreamInfo* info) const {
+  info->bytes_acked = tcb.bytes_acked;
+  info->bytes_received = tcb.bytes_received;
+  info->bytes_sent = tcb.bytes_acked + tcb.send.in_flight_bytes();
+  info->segments_sent = tcb.segments_sent;
+  info->segments_received = tcb.segments_received;
+  info->delivered_segments = tcb.segments_delivered;
+  const auto us = [](uint32_t time) {
+    return static_cast<uint64_t>(int64_t{time} << kLimitShift) / kNsPerUs;
+  };
+  // What is under way counts, too.
+  const RecoveryState* const state = tcb.send.recovery();
+  const SendLimit limit = state == nullptr ? SendLimit::kIdle : state->limit;
+  const uint32_t time = limit == SendLimit::kIdle ? 0 : LimitTime(now_ns) - state->limit_since;
+  info->busy_us = us(tcb.busy + time);
+  if (limit == SendLimit::kReceiveWindow) info->receive_window_limited_us = us(time);
+  if (limit == SendLimit::kSendBuffer) info->send_buffer_limited_us = us(time);
+  const RareCounts* const rare = rare_.Find(tcb.rare);
+  if (rare == nullptr) return;
+  info->bytes_sent += rare->retransmitted_bytes;
+  info->bytes_retransmitted = rare->retransmitted_bytes;
+  info->retransmissions = rare->retransmissions;
+  info->segments_out_of_order = rare->out_of_order;
+  info->delivered_ce_segments = rare->delivered_ce;
+  info->dsack_duplicates = rare->dsack_duplicates;
+  info->reordering_seen = rare->reordering_seen;
+  info->receive_window_limited_us += us(rare->receive_window_limited);
+  info->send_buffer_limited_us += us(rare->send_buffer_limited);
 }
 
 absl::StatusOr<StreamInfo> EngineCore::Info(StreamId stream, int64_t now_ns) const {
@@ -137,19 +181,31 @@ absl::StatusOr<Flow> EngineCore::FlowOf(StreamId stream) const {
   return tcb->flow;
 }
 
-void EngineCore::ForEach(
-    int64_t now_ns,
-    absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> visit) const {
-  for (uint32_t index = 0; index < slab_.places(); ++index) {
-    const Tcb* tcb = slab_.At(index);
-    if (tcb != nullptr) visit(TcbSlab::IdOf(*tcb), tcb->flow, InfoOf(*tcb, now_ns));
+bool EngineCore::Look(
+    Engine::Scan* scan, size_t places, int64_t now_ns,
+    absl::FunctionRef<bool(const Flow&, State)> wanted,
+    absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> show) const {
+  for (; !scan->resting && places > 0; --places) {
+    if (scan->place >= slab_.places()) {
+      *scan = {.place = 0, .resting = true};
+      break;
+    }
+    const Tcb* tcb = slab_.At(scan->place++);
+    if (tcb == nullptr || !wanted(tcb->flow, tcb->state)) continue;
+    show(TcbSlab::IdOf(*tcb), tcb->flow, InfoOf(*tcb, now_ns));
   }
-  time_wait_.ForEach([&](const TimeWaitEntry& entry) {
+  for (; scan->resting && places > 0; --places) {
+    if (scan->place >= time_wait_.places()) return false;
+    const TimeWaitEntry& entry = time_wait_[scan->place++];
+    if (!entry.used()) continue;
+    const State state = entry.fin_wait_2 ? State::kFinWait2 : State::kTimeWait;
+    if (!wanted(entry.flow(), state)) continue;
     StreamInfo info;
-    info.state = entry.fin_wait_2 ? State::kFinWait2 : State::kTimeWait;
+    info.state = state;
     info.timestamps = entry.timestamps;
-    visit(StreamId(), entry.flow(), info);
-  });
+    show(StreamId(), entry.flow(), info);
+  }
+  return true;
 }
 
 }  // namespace weft::tcp

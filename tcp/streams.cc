@@ -28,7 +28,7 @@ void EngineCore::Consume(StreamId stream, size_t n, int64_t now_ns) {
     tcb->receive.Tune(Tick::AtMost(now_ns), std::max({sent_ticks, tcb->receive_rtt_ticks, 1u}),
                       tcb->receive_mss, options_.receive_buffer_bytes_max);
   }
-  if (tcb->receive.WindowUpdateDue(tcb->receive_mss)) {
+  if (tcb->receive.WindowUpdateDue(tcb->receive_mss, tcb->receive_scale)) {
     tcb->ack_now = true;
     Touch(*tcb);
   }
@@ -59,7 +59,6 @@ void EngineCore::Commit(StreamId stream, size_t n, int64_t now_ns) {
   now_ns_ = now_ns;
   Tcb* tcb = Find(stream);
   if (tcb == nullptr || tcb->is(State::kClosed)) return;
-  if (n > 0 && tcb->send.empty()) tcb->loss.BeforeFirst(SenderOf(*tcb), now_ns);
   const uint32_t chunks_before = tcb->send.chunks();
   tcb->send.Commit(n);
   Hold(static_cast<int64_t>(tcb->send.chunks()) - chunks_before);
@@ -82,7 +81,6 @@ bool EngineCore::SendBuffer(StreamId stream, Buffer* buffer, int64_t now_ns) {
     }
     return false;
   }
-  if (tcb->send.empty()) tcb->loss.BeforeFirst(SenderOf(*tcb), now_ns);
   const uint32_t chunks_before = tcb->send.chunks();
   if (!tcb->send.Append(std::move(*buffer), blocks_)) {
     tcb->wants_room = true;

@@ -32,8 +32,12 @@ uint32_t Base(const Secret& secret, const Flow& flow, Seq peer_isn) {
   return static_cast<uint32_t>(secret.Hash(Secret::Purpose::kCookie, flow)) + peer_isn.value();
 }
 
-uint32_t OfMinute(const Secret& secret, const Flow& flow, uint32_t minute) {
-  return static_cast<uint32_t>(secret.Hash(Secret::Purpose::kCookieOfMinute, flow, minute));
+// The peer's sequence number is hashed too: otherwise any segment would do that is as far behind it
+// as what it acknowledges is behind the cookie, as the last ones of a connection that has echoed
+// are, and they would open it again.
+uint32_t OfMinute(const Secret& secret, const Flow& flow, Seq peer_isn, uint32_t minute) {
+  return static_cast<uint32_t>(secret.Hash(Secret::Purpose::kCookieOfMinute, flow,
+                                           uint64_t{minute} << 32 | peer_isn.value()));
 }
 
 }  // namespace
@@ -44,7 +48,7 @@ Seq MakeSynCookie(const Secret& secret, const Flow& flow, Seq peer_isn, uint16_t
   const auto index = static_cast<uint32_t>(above - std::begin(kSizes) - 1);
   const uint32_t minute = MinuteOf(now_ns);
   return Seq(Base(secret, flow, peer_isn) + (minute << kMinuteShift) +
-             ((OfMinute(secret, flow, minute) + index) & kLowMask));
+             ((OfMinute(secret, flow, peer_isn, minute) + index) & kLowMask));
 }
 
 std::optional<uint16_t> CheckSynCookie(const Secret& secret, const Flow& flow, Seq cookie,
@@ -53,7 +57,7 @@ std::optional<uint16_t> CheckSynCookie(const Secret& secret, const Flow& flow, S
   const uint32_t now_minute = MinuteOf(now_ns);
   const uint32_t age = (now_minute - (value >> kMinuteShift)) & 0xff;
   if (age >= kMinutesMax) return std::nullopt;
-  const uint32_t index = (value - OfMinute(secret, flow, now_minute - age)) & kLowMask;
+  const uint32_t index = (value - OfMinute(secret, flow, peer_isn, now_minute - age)) & kLowMask;
   if (index >= std::size(kSizes)) return std::nullopt;
   return kSizes[index];
 }

@@ -55,6 +55,15 @@ TEST(SynCookieTest, IsOfItsFlowSequenceNumberAndSecret) {
   EXPECT_FALSE(CheckSynCookie(secret, kFlow, cookie, kPeerIsn + 1000, 0));
 }
 
+// The last segments of a connection on which as much was sent as received.
+TEST(SynCookieTest, IsNotThatOfWhatIsAsFarBehindBoth) {
+  const Secret secret(7);
+  const Seq cookie = MakeSynCookie(secret, kFlow, kPeerIsn, 1460, 0);
+  for (const uint32_t bytes : {1u, 2u, 300'001u, 0x80000000u}) {
+    EXPECT_FALSE(CheckSynCookie(secret, kFlow, cookie + bytes, kPeerIsn + bytes, 0)) << bytes;
+  }
+}
+
 TEST(SynCookieTest, GuessesAreRefused) {
   const Secret secret(7);
   Prng prng(1);

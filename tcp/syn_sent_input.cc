@@ -37,6 +37,7 @@ void EngineCore::SynSentInput(Tcb& tcb, Segment& segment) {
   tcb.snd_wnd = tcb.snd_wnd_max = segment.window;
   tcb.snd_wl1 = segment.seq;
   tcb.last_received = Tick::AtMost(now_ns_);
+  tcb.error = 0;
   if (!acked) {
     // Both sides have begun at once (RFC 9293, 3.5, figure 7).
     tcb.ecn = options_.ecn != EcnMode::kOff && segment.has(kTcpEce) && segment.has(kTcpCwr);
@@ -49,9 +50,7 @@ void EngineCore::SynSentInput(Tcb& tcb, Segment& segment) {
   tcb.snd_wl2 = segment.ack;
   // RFC 3168, 6.1.1: ECE alone in answer to ECE with CWR.
   tcb.ecn = options_.ecn == EcnMode::kOn && segment.has(kTcpEce) && !segment.has(kTcpCwr);
-  const int64_t sent_ns = tcb.progress.ToNs(now_ns_);
-  Establish(tcb, now_ns_);
-  if (!tcb.retransmitted_syn) tcb.rtt.Add(loss_options_.rtt, now_ns_, now_ns_ - sent_ns);
+  Establish(tcb, &segment);
   tcb.ack_now = true;
   Raise(tcb, Tcb::kConnected);
   // Data in the segment is not acknowledged, and comes again; a FIN likewise.

@@ -37,6 +37,7 @@ struct Tcb {
     kHandshake,    // the SYN, or the answer to one
     kFin,          // all data is acknowledged, the FIN is not
     kWindowProbe,  // the peer's window is closed (RFC 9293, 3.8.6.1)
+    kCork,         // less than a segment is held back by the user
   };
 
   // Bits of `events`, in the order in which they are told.
@@ -49,16 +50,14 @@ struct Tcb {
     kClosed = 1 << 5,
   };
 
-  Tcb(EngineCore* engine, Timer::Callback on_timer, uint32_t slot, uint32_t slot_generation)
-      : timer(on_timer, this), core(engine), index(slot), generation(slot_generation) {}
+  Tcb(EngineCore* engine, Timer::Callback on_timer, uint32_t place)
+      : timer(on_timer, this), core(engine), index(place) {}
 
   // --- Who it is.
   Timer timer;
   EngineCore* core;
   Flow flow;
-  uint32_t hash = 0;  // of the flow
-  uint32_t index;
-  uint32_t generation;
+  uint32_t index;  // its place in the slab, which knows the generation, too
   uint32_t listener = kNone;    // of one that was not accepted yet
   uint32_t next_event = kNone;  // in the list of those with events
   uint32_t next_output = kNone;  // in the list of those with something to send
@@ -74,7 +73,7 @@ struct Tcb {
   uint8_t receive_scale = 0;
   uint8_t dscp = 0;
   uint8_t ttl = 0;
-  uint16_t error = 0;  // an errno, for kClosed
+  uint16_t error = 0;  // an errno, for kClosed; before that of the last ICMP error, if any
   uint16_t user = 0;   // who is told; kNobody: its user has gone, and it ends by itself
 
   bool in_events : 1 = false;
@@ -96,7 +95,6 @@ struct Tcb {
   bool window_scaling : 1 = false;
   bool ecn : 1 = false;
   bool ecn_echo : 1 = false;  // ECE until the peer says CWR (RFC 3168, 6.1.3)
-  bool cwr_due : 1 = false;
   bool ce_state : 1 = false;  // the last data was marked (RFC 8257, 3.2)
   bool passive : 1 = false;
   bool no_delay : 1 = false;
@@ -147,14 +145,17 @@ struct Tcb {
   uint16_t keepalive_interval_s = 0;
   uint8_t keepalive_probes = 0;
 
+  uint8_t reachable_s = 0;      // when the stack was last told that the peer answers, modulo 256
+  uint16_t raise_mtu_min = 0;  // the minute when a narrow path may be so no more; 0: it is not narrow
+
   // --- Counts.
   uint64_t bytes_acked = 0;
   uint64_t bytes_received = 0;
   uint32_t segments_sent = 0;
   uint32_t segments_received = 0;
-  uint32_t retransmissions = 0;
-  uint32_t retransmitted_bytes = 0;
-  uint32_t out_of_order = 0;
+  uint32_t segments_delivered = 0;  // acknowledged, for the first time
+  uint32_t busy = 0;                // time with data to send, in the engine's units
+  uint32_t rare = kNone;            // RareCounts
 
   bool is(State which) const { return state == which; }
   // RFC 9293, 3.3.2: a SYN has gone both ways, and both sides know it.
@@ -170,6 +171,13 @@ struct Tcb {
   bool fin_acked() const { return fin_sent && snd_una > fin_seq(); }
   // The right edge of the peer's window.
   Seq window_edge() const { return snd_una + snd_wnd; }
+  // SND.NXT for segments without data. A peer that has taken back its window, as Linux does when it
+  // runs out of memory, drops what lies beyond, acknowledgements and resets too (RFC 9293, 3.10.7.4
+  // and 3.8.6). Less than a unit of the window is rounding (RFC 7323, 2.4).
+  Seq next_taken_by_peer() const {
+    const int32_t beyond = snd_nxt - window_edge();
+    return beyond < (1 << send_scale) ? snd_nxt : window_edge();
+  }
 };
 
 }  // namespace weft::tcp

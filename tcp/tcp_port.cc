@@ -190,7 +190,7 @@ bool TcpPort::Arm() {
   // To a dead port nothing comes any more, and nobody should stay awake for it.
   if (!status_.ok()) return true;
   endpoint_->Send();
-  return endpoint_->has_sent() && endpoint_->stack().Arm();
+  return endpoint_->has_sent() && !engine().is_searching() && endpoint_->stack().Arm();
 }
 
 void TcpPort::BindToThisThread() {

@@ -70,6 +70,7 @@ namespace weft::tcp {
   ROW(icmp_errors, "ICMP errors about connections.")                                              \
   ROW(icmp_ignored, "Of these, about nothing in flight (RFC 5927).")                              \
   ROW(path_mtu_changes, "Connections whose path has become narrower.")                            \
+  ROW(path_mtu_black_holes, "Connections whose full segments vanish; shorter ones are tried.")    \
   ROW(connections_refused, "Connections not begun or taken, as there were too many.")             \
   ROW(no_buffers, "Times that a segment was not sent for want of a buffer.")                      \
   ROW(outbox_full, "Times that sending waited for the device.")                                   \
@@ -86,6 +87,12 @@ struct TcpStats {
   Gauge half_open;
   Gauge time_wait;
   Gauge buffers_held;  // with data received or sent
+
+  void ClearGauges() {
+    for (Gauge* gauge : {&connections, &established, &half_open, &time_wait, &buffers_held}) {
+      gauge->Set(0);
+    }
+  }
 
   // All of them, counters with "_total" behind their names; what has never happened is left out of
   // what is rendered. This outlives the group.

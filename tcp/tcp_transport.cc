@@ -57,11 +57,12 @@ absl::StatusOr<std::shared_ptr<Endpoint>> TcpTransport::OpenEndpoint() {
   auto stack = netstack_->OpenStack();
   if (!stack.ok()) return stack.status();
   const auto queue = static_cast<size_t>((*stack)->queue());
-  auto endpoint = Endpoint::Open(*std::move(stack), options_, secret_);
-  if (!endpoint.ok()) return endpoint.status();
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (endpoints_.size() <= queue) endpoints_.resize(queue + 1);
-  endpoints_[queue] = *endpoint;
+  if (queues_.size() <= queue) queues_.resize(queue + 1);
+  OfQueue& here = queues_[queue];
+  if (here.stats == nullptr) here.stats = std::make_unique<TcpStats>();
+  auto endpoint = Endpoint::Open(*std::move(stack), options_, secret_, here.stats.get());
+  if (endpoint.ok()) here.endpoint = *endpoint;
   return endpoint;
 }
 
@@ -70,7 +71,12 @@ std::shared_ptr<Endpoint> TcpTransport::EndpointOfThisThread() {
   if (stack == nullptr) return nullptr;
   const auto queue = static_cast<size_t>(stack->queue());
   const std::lock_guard<std::mutex> lock(mutex_);
-  return queue < endpoints_.size() ? endpoints_[queue].lock() : nullptr;
+  return queue < queues_.size() ? queues_[queue].endpoint.lock() : nullptr;
+}
+
+const TcpStats* TcpTransport::StatsOfThisThread() {
+  const std::shared_ptr<Endpoint> endpoint = EndpointOfThisThread();
+  return endpoint == nullptr ? nullptr : &endpoint->engine().stats();
 }
 
 }  // namespace weft::tcp

@@ -28,6 +28,7 @@
 #include "weft/netstack/netstack_transport.h"
 #include "weft/tcp/endpoint.h"
 #include "weft/tcp/options.h"
+#include "weft/tcp/tcp_stats.h"
 #include "weft/transports/transport.h"
 
 namespace weft::tcp {
@@ -52,6 +53,9 @@ class TcpTransport final : public Transport {
   netstack::NetstackTransport& netstack() { return *netstack_; }
   // The calling thread's, null where it has no stream port open.
   std::shared_ptr<Endpoint> EndpointOfThisThread();
+  // What the calling thread's engine has counted, and those that it had before. Null where there is
+  // none now. Any thread may read it for as long as the transport is there.
+  const TcpStats* StatsOfThisThread();
 
  private:
   TcpTransport(std::unique_ptr<netstack::NetstackTransport> netstack, const Options& options,
@@ -64,7 +68,12 @@ class TcpTransport final : public Transport {
   const uint64_t secret_;
   Capabilities capabilities_;
   std::mutex mutex_;
-  std::vector<std::weak_ptr<Endpoint>> endpoints_;  // guarded by mutex_; by the stack's queue
+  // Guarded by mutex_: of each of the stack's queues.
+  struct OfQueue {
+    std::unique_ptr<TcpStats> stats;
+    std::weak_ptr<Endpoint> endpoint;
+  };
+  std::vector<OfQueue> queues_;
 };
 
 }  // namespace weft::tcp

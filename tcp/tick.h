@@ -37,6 +37,12 @@ class Tick {
     return ((now_ns >> kShift) + ahead) << kShift;
   }
 
+  // How long ago it was, at `now_ns`: of up to 19.5 hours, of what is older that much less.
+  constexpr int64_t AgeNs(int64_t now_ns) const {
+    const auto ticks = static_cast<uint32_t>(now_ns >> kShift) - value_;
+    return int64_t{ticks} << kShift;
+  }
+
   // How much later `a` is than `b`, in ticks.
   friend constexpr int32_t operator-(Tick a, Tick b) {
     return static_cast<int32_t>(a.value_ - b.value_);

@@ -4,8 +4,12 @@
 namespace weft::tcp {
 
 TimeWaitTable::TimeWaitTable(size_t entries_max, int64_t rest_ns, uint64_t secret,
-                             TimerWheel* timers)
-    : entries_max_(entries_max), rest_ns_(rest_ns), secret_(secret), timers_(timers) {}
+                             TimerWheel* timers, Gauge* count)
+    : entries_max_(entries_max),
+      rest_ns_(rest_ns),
+      secret_(secret),
+      timers_(timers),
+      count_(count) {}
 
 uint32_t TimeWaitTable::TakeFree() {
   if (free_ == kNone) {
@@ -42,6 +46,7 @@ void TimeWaitTable::Add(const TimeWaitEntry& entry, int64_t now_ns) {
   At(index).expires = Tick::AtLeast(now_ns + rest_ns_);
   LinkLast(index);
   table_.Insert(HashOf(entry.flow(), secret_), index);
+  Count();
   if (!timer_.armed()) Arm(now_ns);
 }
 
@@ -58,6 +63,7 @@ void TimeWaitTable::Remove(uint32_t index) {
   entry = TimeWaitEntry();
   entry.later = free_;
   free_ = index;
+  Count();
   if (first_ == kNone) timers_->Cancel(timer_);
 }
 

@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "weft/core/metrics.h"
 #include "weft/core/timer_wheel.h"
 #include "weft/tcp/connection_table.h"
 #include "weft/tcp/seq.h"
@@ -37,6 +38,7 @@ struct TimeWaitEntry {
   bool timestamps = false;  // they are used
   bool fin_wait_2 = false;  // the peer's FIN has not come yet
 
+  bool used() const { return static_cast<bool>(expires); }
   Flow flow() const { return {local, remote, local_port, remote_port}; }
   void set_flow(const Flow& flow) {
     local = flow.local;
@@ -52,8 +54,10 @@ class TimeWaitTable {
  public:
   static constexpr uint32_t kNone = ConnectionTable::kNone;
 
-  // `entries_max` at least 1; `rest_ns` less than 9 hours. `timers` outlives it.
-  TimeWaitTable(size_t entries_max, int64_t rest_ns, uint64_t secret, TimerWheel* timers);
+  // `entries_max` at least 1; `rest_ns` less than 9 hours. `count`, unless it is null, always has
+  // size(). It and `timers` outlive this.
+  TimeWaitTable(size_t entries_max, int64_t rest_ns, uint64_t secret, TimerWheel* timers,
+                Gauge* count = nullptr);
   TimeWaitTable(const TimeWaitTable&) = delete;
   TimeWaitTable& operator=(const TimeWaitTable&) = delete;
 
@@ -68,12 +72,9 @@ class TimeWaitTable {
   }
 
   TimeWaitEntry& operator[](uint32_t index) { return At(index); }
-
-  // Calls `visit(entry)` for each, the one that expires first first.
-  template <typename F>
-  void ForEach(F visit) const {
-    for (uint32_t index = first_; index != kNone; index = At(index).later) visit(At(index));
-  }
+  const TimeWaitEntry& operator[](uint32_t index) const { return At(index); }
+  // Indices are below it, whether they are in use or not.
+  uint32_t places() const { return static_cast<uint32_t>(blocks_.size() * kBlock); }
 
   // Adds a copy of `entry`, whose flow is not there. When the table is full, the one that would
   // expire first goes.
@@ -89,6 +90,9 @@ class TimeWaitTable {
   uint32_t TakeFree();
   void LinkLast(uint32_t index);
   void Unlink(uint32_t index);
+  void Count() {
+    if (count_ != nullptr) count_->Set(static_cast<int64_t>(size()));
+  }
   void Arm(int64_t now_ns);
   static void OnTimer(void* self, int64_t now_ns);
 
@@ -96,6 +100,7 @@ class TimeWaitTable {
   const int64_t rest_ns_;
   const uint64_t secret_;
   TimerWheel* const timers_;
+  Gauge* const count_;
   ConnectionTable table_;
   std::vector<std::unique_ptr<TimeWaitEntry[]>> blocks_;
   uint32_t free_ = kNone;   // linked by `later`

@@ -34,7 +34,6 @@ void EngineCore::EnterTimeWait(Tcb& tcb, bool fin_wait_2) {
   LeaveTable(tcb);
   if (time_wait_.full()) ++stats_.time_wait_evicted;
   time_wait_.Add(entry, now_ns_);
-  stats_.time_wait.Set(static_cast<int64_t>(time_wait_.size()));
   ++stats_.time_waits;
   End(tcb, 0);
 }
@@ -42,10 +41,6 @@ void EngineCore::EnterTimeWait(Tcb& tcb, bool fin_wait_2) {
 // True: the segment is done with. False: it goes on to a listener, as the entry has gone.
 bool EngineCore::TimeWaitInput(uint32_t index, Segment& segment) {
   TimeWaitEntry& entry = time_wait_[index];
-  const auto remove = [&] {
-    time_wait_.Remove(index);
-    stats_.time_wait.Set(static_cast<int64_t>(time_wait_.size()));
-  };
   const bool ts = entry.timestamps && segment.options.has_timestamps;
   const auto age =
       ts ? static_cast<int32_t>(segment.options.timestamp_value - entry.ts_recent) : 0;
@@ -53,7 +48,7 @@ bool EngineCore::TimeWaitInput(uint32_t index, Segment& segment) {
     // In TIME-WAIT it would only undo the rest's purpose (RFC 1337, 3).
     if (entry.fin_wait_2 && segment.seq == entry.rcv_nxt) {
       ++stats_.resets_received;
-      remove();
+      time_wait_.Remove(index);
     }
     return true;
   }
@@ -65,7 +60,7 @@ bool EngineCore::TimeWaitInput(uint32_t index, Segment& segment) {
       ++stats_.time_wait_reused;
       segment.takes_over = true;
       segment.isn_above = entry.snd_nxt + kAboveOld;
-      remove();
+      time_wait_.Remove(index);
       return false;
     }
   }

@@ -27,6 +27,19 @@ TEST_F(TimeoutsTest, AClosedWindowIsProbed) {
   EXPECT_EQ(Hear(), "PA 1+100 ack 1");
 }
 
+// 3.8.6: a peer should not, but it drops what lies beyond the window that it has now.
+TEST_F(TimeoutsTest, WhatAPeerMustHearLiesInAWindowThatItHasTakenBack) {
+  Accept();
+  Write(100);
+  EXPECT_EQ(Hear(), "PA 1+100 ack 1");
+  Say("A 1 ack 1 win=0");
+  Say("PA 1+10 ack 1 win=0");
+  EXPECT_EQ(Hear(), "A 1 ack 11");
+  engine_->Abort(stream_, now_ns_);
+  Turn();
+  EXPECT_EQ(Hear(), "RA 1 ack 11");
+}
+
 // 3.8.6.1: as long as the peer answers, the connection stays.
 TEST_F(TimeoutsTest, AWindowMayStayClosedForLong) {
   Accept();

@@ -14,6 +14,7 @@ namespace {
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kNsPerS = 1'000'000'000;
 constexpr uint8_t kRetriesMax = 30;  // what counts for the backoff
+constexpr int64_t kCorkNsMax = 200'000'000;  // as Linux
 
 }  // namespace
 
@@ -22,6 +23,7 @@ void EngineCore::Arm(Tcb& tcb) {
   for (const Tick tick : {tcb.retransmit_at, tcb.ack_at, tcb.keepalive_at}) {
     if (tick) earliest_ns = std::min(earliest_ns, tick.ToNs(now_ns_));
   }
+  earliest_ns = std::min(earliest_ns, GiveUpNs(tcb));
   if (earliest_ns == TimerWheel::kNever) return;
   if (tcb.timer.armed() && tcb.timer.deadline_ns() <= earliest_ns) return;
   world_.timers->Schedule(tcb.timer, earliest_ns);
@@ -35,6 +37,10 @@ void EngineCore::OnTimer(void* self, int64_t now_ns) {
 }
 
 void EngineCore::OnDue(Tcb& tcb) {
+  if (GiveUpNs(tcb) <= now_ns_) {
+    GiveUp(tcb);
+    return;
+  }
   const auto due = [&](Tick tick) { return tick && tick.ToNs(now_ns_) <= now_ns_; };
   if (due(tcb.ack_at)) {
     tcb.ack_at = Tick();
@@ -48,7 +54,6 @@ void EngineCore::OnDue(Tcb& tcb) {
   }
   if (tcb.loss.deadline_ns(tcb.send) <= now_ns_) {
     OnLossTimer(tcb);
-    if (tcb.is(State::kClosed)) return;
   }
   if (due(tcb.retransmit_at)) {
     if (tcb.retransmit == Retransmit::kHandshake) {
@@ -56,14 +61,26 @@ void EngineCore::OnDue(Tcb& tcb) {
       return;
     }
     OnRetransmit(tcb);
-    if (tcb.is(State::kClosed)) return;
   }
   Arm(tcb);
 }
 
-// RFC 9293, 3.8.3: R2 is a time here, as RFC 5482 has it, not a number of retransmissions.
-bool EngineCore::GivenUp(const Tcb& tcb) const {
-  return now_ns_ - tcb.progress.ToNs(now_ns_) >= int64_t{tcb.user_timeout_ms} * kNsPerMs;
+// RFC 9293, 3.8.3: R2 is a time here, as RFC 5482 has it, not a number of retransmissions. Never
+// while nothing waits to be acknowledged. (Handshakes have a number.)
+int64_t EngineCore::GiveUpNs(const Tcb& tcb) const {
+  const bool waits = tcb.send.in_flight_bytes() > 0 || tcb.retransmit == Retransmit::kFin ||
+                     tcb.retransmit == Retransmit::kWindowProbe;
+  if (!waits || !tcb.synchronized()) return TimerWheel::kNever;
+  return tcb.progress.ToNs(now_ns_) + int64_t{tcb.user_timeout_ms} * kNsPerMs;
+}
+
+// The peer answers no more. If the network has said why, that is the reason (RFC 9293, 3.9.1.8).
+void EngineCore::EndInSilence(Tcb& tcb) { End(tcb, tcb.error != 0 ? tcb.error : ETIMEDOUT); }
+
+void EngineCore::GiveUp(Tcb& tcb) {
+  ++stats_.timeouts;
+  SendResetOf(tcb);
+  EndInSilence(tcb);
 }
 
 void EngineCore::OnLossTimer(Tcb& tcb) {
@@ -76,12 +93,7 @@ void EngineCore::OnLossTimer(Tcb& tcb) {
       [[fallthrough]];
     case LossDetection::Action::kTimeout:
       ++stats_.retransmission_timeouts;
-      if (GivenUp(tcb)) {
-        ++stats_.timeouts;
-        SendResetOf(tcb);
-        End(tcb, ETIMEDOUT);
-        return;
-      }
+      SuspectBlackHole(tcb);
       Touch(tcb);
       break;
     case LossDetection::Action::kOutput:
@@ -96,7 +108,12 @@ void EngineCore::OnLossTimer(Tcb& tcb) {
 
 void EngineCore::SetRetransmit(Tcb& tcb, Retransmit what) {
   tcb.retransmit = what;
-  tcb.retransmit_at = what == Retransmit::kNone ? Tick() : Tick::AtLeast(now_ns_ + Rto(tcb));
+  if (what == Retransmit::kNone) {
+    tcb.retransmit_at = Tick();
+  } else {
+    const int64_t wait_ns = what == Retransmit::kCork ? kCorkNsMax : Rto(tcb);
+    tcb.retransmit_at = Tick::AtLeast(now_ns_ + wait_ns);
+  }
 }
 
 void EngineCore::UpdateRetransmit(Tcb& tcb) {
@@ -105,7 +122,7 @@ void EngineCore::UpdateRetransmit(Tcb& tcb) {
     const bool corked = tcb.cork && !tcb.write_closed && tcb.send.unsent_bytes() < tcb.mss;
     if (tcb.send.unsent_bytes() > 0) {
       // What the window has room for is sent as soon as there is a buffer.
-      if (!corked && NextNewBytes(tcb) == 0) want = Retransmit::kWindowProbe;
+      if (NextNewBytes(tcb) == 0) want = corked ? Retransmit::kCork : Retransmit::kWindowProbe;
     } else if (tcb.fin_sent && !tcb.fin_acked()) {
       want = Retransmit::kFin;
     }
@@ -124,7 +141,7 @@ void EngineCore::OnHandshakeTimeout(Tcb& tcb) {
     } else {
       ++stats_.connect_failures;
     }
-    End(tcb, ETIMEDOUT);
+    EndInSilence(tcb);
     return;
   }
   ++tcb.retries;
@@ -136,21 +153,16 @@ void EngineCore::OnHandshakeTimeout(Tcb& tcb) {
   Arm(tcb);
 }
 
-// The FIN again, or a probe of a closed window (RFC 9293, 3.8.6.1): less and less often.
+// The FIN again, or a probe of a closed window (RFC 9293, 3.8.6.1): less and less often. Or the end
+// of what a cork holds back.
 void EngineCore::OnRetransmit(Tcb& tcb) {
-  if (GivenUp(tcb)) {
-    ++stats_.timeouts;
-    SendResetOf(tcb);
-    End(tcb, ETIMEDOUT);
-    return;
-  }
   if (tcb.retries < kRetriesMax) ++tcb.retries;
   if (tcb.retransmit == Retransmit::kFin) {
     ++stats_.retransmissions;
-    ++tcb.retransmissions;
+    ++Rare(tcb).retransmissions;
     SendFin(tcb);
   } else {
-    ++stats_.window_probes;
+    if (tcb.retransmit == Retransmit::kWindowProbe) ++stats_.window_probes;
     const int32_t usable = tcb.window_edge() - tcb.send.next();
     if (usable > 0 && OutboxHasRoom()) {
       // The window is small rather than closed, and nothing else has come (3.8.6.2.1, "override
@@ -161,6 +173,7 @@ void EngineCore::OnRetransmit(Tcb& tcb) {
           world_.headroom + netstack::kTcpHeaderBytesMax);
       Hold(static_cast<int64_t>(tcb.send.chunks()) - chunks_before);
       if (piece.buffer) {
+        tcb.progress = Tick::AtMost(now_ns_);
         SendPiece(tcb, std::move(piece));
         UpdateRetransmit(tcb);
         return;
@@ -197,9 +210,7 @@ void EngineCore::OnKeepalive(Tcb& tcb) {
     return;
   }
   if (tcb.keepalive_sent >= tcb.keepalive_probes) {
-    ++stats_.timeouts;
-    SendResetOf(tcb);
-    End(tcb, ETIMEDOUT);
+    GiveUp(tcb);
     return;
   }
   ++tcb.keepalive_sent;

@@ -20,13 +20,20 @@ absl::StatusOr<uint16_t> EngineCore::AddUser() {
   return static_cast<uint16_t>(number);
 }
 
+// From here on it has a StreamId.
+void EngineCore::Announce(Tcb& tcb) {
+  if (tcb.announced) return;
+  tcb.announced = true;
+  ++users_[tcb.user].streams;
+}
+
 void EngineCore::RemoveUser(uint16_t user, int64_t now_ns) {
   now_ns_ = now_ns;
   for (size_t i = 0; i < listeners_.size(); ++i) {
     const Listener& listener = listeners_[i];
     if (listener.open && listener.user == user) (void)StopListening(listener.local, listener.port);
   }
-  for (uint32_t place = 0; place < slab_.places(); ++place) {
+  for (uint32_t place = 0; users_[user].streams > 0 && place < slab_.places(); ++place) {
     Tcb* tcb = slab_.At(place);
     if (tcb == nullptr || tcb->user != user || !tcb->announced) continue;
     if (tcb->is(State::kClosed)) {
@@ -36,6 +43,7 @@ void EngineCore::RemoveUser(uint16_t user, int64_t now_ns) {
     }
     // From now on nobody knows of it, and it is gone when it has ended.
     LeaveListener(*tcb);
+    --users_[user].streams;
     tcb->user = Tcb::kNobody;
     tcb->announced = false;
     tcb->in_events = false;
@@ -46,6 +54,45 @@ void EngineCore::RemoveUser(uint16_t user, int64_t now_ns) {
   }
   users_[user] = User();
   users_[user].here = user == 0;
+}
+
+// A search begins at once, so that among few connections it is done at once, and goes on with each
+// Flush(). When there are too many, the oldest is given up: connections whose path has become
+// narrower are told by the path once more, and handshakes that nobody waits for time out.
+void EngineCore::Begin(const Search& search) {
+  const auto same = [&](const Search& other) {
+    return other.listener == search.listener && other.remote == search.remote;
+  };
+  std::erase_if(searches_, same);
+  if (searches_.size() == kSearchesMax) searches_.erase(searches_.begin());
+  searches_.push_back(search);
+  if (searches_.size() == 1) SearchSome();
+}
+
+void EngineCore::SearchSome() {
+  Search& search = searches_.front();
+  const uint32_t end = std::min(search.place + kPlacesSearched, slab_.places());
+  for (; search.place < end; ++search.place) {
+    Tcb* tcb = slab_.At(search.place);
+    if (tcb != nullptr) Found(search, *tcb);
+  }
+  const bool all_found =
+      search.listener != Tcb::kNone && (listeners_[search.listener].half_open == 0 ||
+                                        listeners_[search.listener].open);
+  if (search.place >= slab_.places() || all_found) searches_.erase(searches_.begin());
+}
+
+// A connection, if it is what is searched for.
+void EngineCore::Found(const Search& search, Tcb& tcb) {
+  if (search.listener == Tcb::kNone) {
+    if (tcb.flow.remote == search.remote && search.path_mtu < tcb.path_mtu) {
+      NarrowPath(tcb, search.path_mtu);
+    }
+  } else if (tcb.is(State::kSynReceived) && tcb.listener == search.listener &&
+             !listeners_[search.listener].open) {
+    SendResetOf(tcb);
+    End(tcb, 0);
+  }
 }
 
 void EngineCore::EndAll(int error, int64_t now_ns) {

@@ -76,4 +76,20 @@ absl::string_view StreamStateName(StreamInfo::State state) {
   return "";
 }
 
+absl::string_view RecoveryName(StreamInfo::Recovery recovery) {
+  switch (recovery) {
+    case StreamInfo::Recovery::kOpen:
+      return "open";
+    case StreamInfo::Recovery::kDisorder:
+      return "disorder";
+    case StreamInfo::Recovery::kReducing:
+      return "reducing";
+    case StreamInfo::Recovery::kRecovery:
+      return "recovery";
+    case StreamInfo::Recovery::kTimeout:
+      return "timeout";
+  }
+  return "";
+}
+
 }  // namespace weft

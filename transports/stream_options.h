@@ -76,6 +76,10 @@ struct StreamInfo {
   };
   State state = State::kClosed;
 
+  // An errno: what the network has said since the peer was last heard, such as EHOSTUNREACH (RFC
+  // 9293 section 3.9.1.8). It ends the stream only if nothing else is heard; 0: nothing.
+  int soft_error = 0;
+
   // What both sides agreed on.
   bool timestamps = false;      // RFC 7323
   bool sack = false;            // RFC 2018
@@ -91,6 +95,17 @@ struct StreamInfo {
   uint32_t min_rtt_us = 0;  // lowest of late
   uint32_t rto_us = 0;      // retransmission timeout, with backoff
   uint32_t backoff = 0;     // times that it has been doubled
+  uint32_t receive_rtt_us = 0;  // as the receiver sees it, by the data that comes
+
+  // What is being done about losses (tcpi_ca_state).
+  enum class Recovery : uint8_t {
+    kOpen,      // nothing
+    kDisorder,  // something is missing, or late
+    kReducing,  // the peer echoed a mark of congestion (RFC 3168)
+    kRecovery,  // a loss was seen by what came behind it
+    kTimeout,   // nothing came, and the retransmission timer fired
+  };
+  Recovery recovery = Recovery::kOpen;
 
   // How much may be sent.
   uint32_t cwnd_bytes = 0;
@@ -106,7 +121,9 @@ struct StreamInfo {
   uint32_t sacked_segments = 0;
   uint32_t lost_segments = 0;
   uint32_t retransmitted_segments = 0;
-  // Committed and not sent yet.
+  // What waits: to be read, to be acknowledged, and to be sent for the first time.
+  uint32_t unread_bytes = 0;
+  uint32_t unacked_bytes = 0;
   uint32_t unsent_bytes = 0;
 
   // Since the beginning.
@@ -139,6 +156,8 @@ struct StreamInfo {
 
 // "ESTABLISHED", as RFC 9293 writes it.
 absl::string_view StreamStateName(StreamInfo::State state);
+// "recovery".
+absl::string_view RecoveryName(StreamInfo::Recovery recovery);
 
 }  // namespace weft
 

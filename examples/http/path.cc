@@ -57,21 +57,21 @@ constexpr std::pair<absl::string_view, absl::string_view> kTypes[] = {
 
 // Percent-encoded bytes as they are.
 int Decode(absl::string_view path, std::string* decoded) {
-  for (size_t i = 0; i < path.size(); ++i) {
-    char c = path[i];
-    if (c == '%') {
-      if (i + 2 >= path.size()) return 400;
-      const int high = HexDigit(path[i + 1]);
-      const int low = HexDigit(path[i + 2]);
-      if (high < 0 || low < 0) return 400;
-      c = static_cast<char>(high << 4 | low);
-      if (c == '/') return 404;
-      i += 2;
-    }
-    if (c == '\0') return 400;
+  while (!path.empty()) {
+    const size_t plain = std::min(path.find('%'), path.size());
+    decoded->append(path.data(), plain);
+    path.remove_prefix(plain);
+    if (path.empty()) break;
+    if (path.size() < 3) return 400;
+    const int high = HexDigit(path[1]);
+    const int low = HexDigit(path[2]);
+    if (high < 0 || low < 0 || (high == 0 && low == 0)) return 400;
+    const char c = static_cast<char>(high << 4 | low);
+    if (c == '/') return 404;
     decoded->push_back(c);
+    path.remove_prefix(3);
   }
-  return 0;
+  return decoded->find('\0') == std::string::npos ? 0 : 400;
 }
 
 // Takes dot segments and empty ones out of `*name`, which begins with a slash, and that slash. In

@@ -14,6 +14,9 @@
 namespace weft::http {
 namespace {
 
+// A body so short goes with its head: to send it apart costs more than to copy it.
+constexpr uint64_t kShortBodyBytes = 1024;
+
 // RFC 9110 section 9.3, RFC 5789.
 constexpr absl::string_view kOtherMethods[] = {"POST",    "PUT",   "DELETE", "CONNECT",
                                                "OPTIONS", "TRACE", "PATCH"};
@@ -132,11 +135,16 @@ void ServerConnection::Send(tcp::Connection& connection, uint64_t length, absl::
     absl::StrAppend(&out, "Connection: keep-alive\r\n");
   }
   absl::StrAppend(&out, "\r\n", without_body_ ? "" : text);
+  left_ = without_body_ ? 0 : length;
+  if (left_ > 0 && left_ <= kShortBodyBytes && file_->in_memory()) {
+    out.append(file_->content, offset_, left_);
+    site_.stats.body_bytes += left_;
+    left_ = 0;
+  }
   const size_t sent = connection.Send({reinterpret_cast<const uint8_t*>(out.data()), out.size()});
   rest_of_head_.assign(out, sent, std::string::npos);
-  left_ = without_body_ ? 0 : length;
   if (left_ == 0) file_.reset();
-  // The body follows in SendRest().
+  // Any other body follows in SendRest().
 }
 
 }  // namespace weft::http

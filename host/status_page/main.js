@@ -7,13 +7,14 @@ const ANSWER_MS = 3000;  // a program that says nothing for so long is gone
 const SESSIONS_MAX = 100;  // of each worker's servers and clients
 
 const PAGES = new Map([["rpc", `/rpc?limit=${SESSIONS_MAX}`], ["ports", "/ports"], ["net", "/net"],
-                       ["router", `/router?limit=${SESSIONS_MAX}`]]);
+                       ["router", `/router?limit=${SESSIONS_MAX}`], ["tcp", "/tcp?limit=50"]]);
 
 const byId = (id) => document.getElementById(id);
 
 const history_ = new History();
 const sections = [new Tiles(), new Methods(), new Endpoints(), new Sessions(), new RouterLinks(),
-                  new Routers(), new RoutedServers(), new Ports(), new NetworkStacks(), new Workers(),
+                  new Routers(), new RoutedServers(), new TcpWorkers(), new TcpListeners(),
+                  new TcpConnections(), new Ports(), new NetworkStacks(), new Workers(),
                   new Counters()];
 let paused = false;
 let lastHeard = null;  // when the program last answered
@@ -46,7 +47,8 @@ function show(sample) {
   document.body.classList.remove("gone");
   showFacts(host);
   const notes = [...sample.silent];
-  if (sample.endpoints.size + sample.routers.length === 0 && host.state === "running") {
+  const shown = sample.endpoints.size + sample.routers.length + sample.tcp.size;
+  if (shown === 0 && host.state === "running") {
     notes.push("This program shows no RPC server and no client.");
   }
   setText(byId("notes"), notes.join(" "));

@@ -63,12 +63,16 @@ class Sample {
     this.routers = [];          // one of each worker
     this.routed = new Map();    // servers of routers, by worker and address
     this.stacks = [];           // of weft's own network stack, one of each worker
+    this.tcp = new Map();       // of weft's own TCP, by worker
     for (const worker of listOf(told.rpc)) this.#addRpc(worker);
     for (const worker of listOf(told.ports)) this.#addPorts(worker);
     for (const worker of listOf(told.router)) this.#addRouter(worker);
     for (const loop of listOf(told.host.loops)) this.loops.set(String(loop.worker), loop);
     for (const stack of listOf(told.net)) {
       if (!this.#isSilent(stack)) this.#addStack(stack);
+    }
+    for (const worker of listOf(told.tcp)) {
+      if (!this.#isSilent(worker) && worker.stats) this.#addTcp(worker);
     }
   }
 
@@ -129,6 +133,11 @@ class Sample {
     for (const [part, stats] of Object.entries(stack.stats ?? {})) {
       addNumbers(this.counters, this.#named(`net.${part}.`, stats));
     }
+  }
+
+  #addTcp(worker) {
+    this.tcp.set(String(worker.worker), worker);
+    addNumbers(this.counters, this.#named("tcp.", worker.stats));
   }
 
   #named(prefix, numbers) {

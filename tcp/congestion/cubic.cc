@@ -68,6 +68,8 @@ double WindowAt(const Growth& growth, double t_s, uint32_t mss) {
 void Grow(CongestionState& state, uint32_t acked_bytes, const AckSample& sample) {
   Growth& growth = state.Own<Memory>().StartGrowth();
   if (growth.epoch_ns == 0) BeginEpoch(state, growth, sample);
+  // Nor while nothing was sent: the time beyond a round trip in which nothing was acknowledged.
+  growth.epoch_ns += std::max<int64_t>(sample.now_ns - growth.last_ack_ns - sample.srtt_ns, 0);
   growth.last_ack_ns = sample.now_ns;
   const double cwnd = state.cwnd_bytes;
   const double t_s = static_cast<double>(sample.now_ns - growth.epoch_ns) / kNsPerS;

@@ -120,6 +120,15 @@ TEST(CubicTest, DoesNotAgeWhileTheApplicationIsSlow) {
   EXPECT_LT(model.window(), before * 1.1);
 }
 
+TEST(CubicTest, NorDoesItWhileNothingIsSent) {
+  GrowthModel model = AfterLossAt(10, 100 * kMs);
+  for (int i = 0; i < 5; ++i) model.Round();
+  const double before = model.window();
+  model.Pass(60'000 * kMs);
+  model.Round();
+  EXPECT_LT(model.window(), before * 1.1);
+}
+
 TEST(CubicTest, UndoBringsTheOldEpochBack) {
   GrowthModel model = AfterLossAt(1000, 100 * kMs);
   for (int i = 0; i < 20; ++i) model.Round();

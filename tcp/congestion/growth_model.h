@@ -24,6 +24,7 @@ class GrowthModel {
   double window() const { return static_cast<double>(state_.cwnd_bytes) / mss_; }
   int64_t now_ns() const { return now_ns_; }
   void set_rtt_ns(int64_t rtt_ns) { rtt_ns_ = rtt_ns; }
+  void Pass(int64_t ns) { now_ns_ += ns; }  // nothing is sent
 
   // A round trip in which all that was sent is acknowledged, evenly; `marked` of it with an ECN
   // echo.

@@ -27,7 +27,9 @@ class HyStart {
 
   // Takes a sample. True: slow start is over.
   bool OnAck(const AckSample& sample) {
-    if (!has_round_ || sample.una >= round_end_) {
+    // What acknowledges the last byte of a round is a sample of it: the next one would begin with a
+    // round trip of the past, and not see that they have become longer.
+    if (!has_round_ || sample.una > round_end_) {
       if (has_round_ && conservative() && ++conservative_rounds_ >= kConservativeRounds)
         return true;
       has_round_ = true;

@@ -156,7 +156,9 @@ void LinuxStreamPort::Write(Stream& stream) {
     msghdr header = {};
     header.msg_iov = pieces;
     header.msg_iovlen = stream.out.Pieces(pieces);
-    const ssize_t n = sendmsg(stream.fd.get(), &header, MSG_NOSIGNAL);
+    // The end follows below: held back until then, the last bytes share a packet with it.
+    const int more = stream.write_closing ? MSG_MORE : 0;
+    const ssize_t n = sendmsg(stream.fd.get(), &header, MSG_NOSIGNAL | more);
     if (n < 0) {
       if (errno == EINTR) return;
       stream.may_write = false;

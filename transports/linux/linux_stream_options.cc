@@ -3,7 +3,9 @@
 // LinuxStreamPort: what can be set for a stream and what is known of it, by setsockopt(2) and
 // TCP_INFO (tcp(7)).
 #include <linux/tcp.h>  // and not <netinet/tcp.h>, whose tcp_info is that of an older kernel
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -84,6 +86,9 @@ StreamInfo FromKernel(const tcp_info& info) {
   result.min_rtt_us = info.tcpi_min_rtt == UINT32_MAX ? 0 : info.tcpi_min_rtt;
   result.rto_us = info.tcpi_rto;
   result.backoff = info.tcpi_backoff;
+  result.receive_rtt_us = info.tcpi_rcv_rtt;
+  // The kernel's numbers (TCP_CA_Open and so on, linux/tcp.h) are those of the enumeration.
+  result.recovery = static_cast<StreamInfo::Recovery>(std::min<int>(info.tcpi_ca_state, 4));
   result.cwnd_bytes = Bytes(info.tcpi_snd_cwnd, info.tcpi_snd_mss);
   result.ssthresh_bytes = info.tcpi_snd_ssthresh >= kNoThreshold
                               ? UINT32_MAX
@@ -167,6 +172,15 @@ absl::StatusOr<StreamInfo> LinuxStreamPort::Info(StreamId id) const {
     return absl::ErrnoToStatus(errno, "cannot read TCP_INFO");
   }
   StreamInfo result = FromKernel(info);
+  // What SIOCOUTQ tells was not acknowledged, sent or not (tcp(7)).
+  int waiting = 0;
+  if (ioctl(stream->fd.get(), SIOCINQ, &waiting) == 0) {
+    result.unread_bytes = static_cast<uint32_t>(waiting);
+  }
+  if (ioctl(stream->fd.get(), SIOCOUTQ, &waiting) == 0) {
+    const auto unacked = static_cast<uint32_t>(waiting);
+    result.unacked_bytes = unacked - std::min(unacked, result.unsent_bytes);
+  }
   result.unsent_bytes += static_cast<uint32_t>(stream->out.size());
   char name[64] = {};
   length = sizeof(name) - 1;
