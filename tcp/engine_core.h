@@ -199,6 +199,7 @@ class EngineCore {
   }
   void NoteGap(Tcb& tcb);
   void PruneGaps();
+  void Starve(Tcb& tcb);
   void FeedStarving();
 
   // --- listeners.cc
@@ -218,6 +219,7 @@ class EngineCore {
   bool CheckPaws(Tcb& tcb, const Segment& segment);
   bool ResetInput(Tcb& tcb, const Segment& segment);
   bool SynReceivedInput(Tcb& tcb, Segment& segment);
+  bool CheckAck(Tcb& tcb, const Segment& segment);
   bool AckInput(Tcb& tcb, const Segment& segment);
   void CountOutcome(Tcb& tcb, const LossDetection::Outcome& outcome, bool ece);
   void UpdateWindow(Tcb& tcb, const Segment& segment);
@@ -225,12 +227,12 @@ class EngineCore {
   void ConfirmReachable(Tcb& tcb);
   // As LossDetection::Ack has it.
   int64_t EchoedNs(const Tcb& tcb, const Segment& segment) const;
-  void AckOfFin(Tcb& tcb);
-  void DataInput(Tcb& tcb, Segment& segment);
+  bool AckOfFin(Tcb& tcb);
+  bool DataInput(Tcb& tcb, Segment& segment);
   void ScheduleAck(Tcb& tcb, const ReceiveQueue::Added& added);
   void MeasureRoundTrip(Tcb& tcb, const Segment& segment);
   void EcnInput(Tcb& tcb, const Segment& segment);
-  void FinInput(Tcb& tcb);
+  bool FinInput(Tcb& tcb);
   bool TimeWaitInput(uint32_t index, Segment& segment);
   void Challenge(Tcb& tcb);
 
@@ -299,7 +301,7 @@ class EngineCore {
   void OnLossTimer(Tcb& tcb);
   void OnRetransmit(Tcb& tcb);
   void OnHandshakeTimeout(Tcb& tcb);
-  void OnKeepalive(Tcb& tcb);
+  bool OnKeepalive(Tcb& tcb);
   void Arm(Tcb& tcb);
   void SetRetransmit(Tcb& tcb, Retransmit what);
   // What of kFin, kWindowProbe and nothing it is now.
