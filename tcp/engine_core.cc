@@ -165,6 +165,7 @@ void EngineCore::Establish(Tcb& tcb, const Segment* answer) {
   }
   StartKeepalive(tcb);
   stats_.established.Add(1);
+  if (tcb.write_closed) CloseIfDone(tcb);  // CloseWrite() has come before
 }
 
 void EngineCore::LeaveTable(Tcb& tcb) {
@@ -193,6 +194,8 @@ void EngineCore::End(Tcb& tcb, int error) {
     Free(tcb);
     return;
   }
+  // What lies beyond gaps is read by nobody.
+  Hold(-static_cast<int64_t>(tcb.receive.Prune(&out_of_order_)));
   if (error != 0 || tcb.user_closed || tcb.receive.bytes() == 0) Raise(tcb, Tcb::kClosed);
 }
 
@@ -253,7 +256,19 @@ void EngineCore::PruneGaps() {
   gaps_.clear();
 }
 
-// Those that found no buffer to write to are told when there are some again.
+// Lists a connection as one that found no memory to write to. Those that are gone leave the list
+// when they are the most of it.
+void EngineCore::Starve(Tcb& tcb) {
+  tcb.wants_room = true;
+  if (tcb.starving) return;
+  if (starving_.size() > 2 * slab_.size()) {
+    std::erase_if(starving_, [this](StreamId id) { return slab_.Find(id) == nullptr; });
+  }
+  tcb.starving = true;
+  starving_.push_back(TcbSlab::IdOf(tcb));
+}
+
+// They are told when there is some again.
 void EngineCore::FeedStarving() {
   if (starving_.empty() || held_ >= held_max_ / 8 * 7) return;
   const size_t least = std::max<size_t>(world_.pool->count() / 32, 1);

@@ -48,10 +48,7 @@ absl::Span<uint8_t> EngineCore::Reserve(StreamId stream, size_t wanted) {
     span = tcb->send.Reserve(room, ChunkBytes(*tcb), *world_.pool, blocks_);
   }
   tcb->wants_room = span.size() < wanted;
-  if (span.empty() && !tcb->starving) {
-    tcb->starving = true;
-    starving_.push_back(stream);
-  }
+  if (span.empty()) Starve(*tcb);
   return span;
 }
 
@@ -73,17 +70,19 @@ bool EngineCore::SendBuffer(StreamId stream, Buffer* buffer, int64_t now_ns) {
     buffer->Reset();
     return true;
   }
-  if (tcb->send.bytes() >= tcb->send_limit_bytes || !MaySendMore(*tcb)) {
+  if (tcb->send.bytes() >= tcb->send_limit_bytes) {
     tcb->wants_room = true;
-    if (!MaySendMore(*tcb) && !tcb->starving) {
-      tcb->starving = true;
-      starving_.push_back(stream);
-    }
+    return false;
+  }
+  if (!MaySendMore(*tcb)) {
+    Starve(*tcb);
     return false;
   }
   const uint32_t chunks_before = tcb->send.chunks();
   if (!tcb->send.Append(std::move(*buffer), blocks_)) {
     tcb->wants_room = true;
+    // Nothing is under way whose acknowledgement would make room.
+    if (tcb->send.empty()) Starve(*tcb);
     return false;
   }
   Hold(static_cast<int64_t>(tcb->send.chunks()) - chunks_before);
