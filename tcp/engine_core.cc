@@ -256,19 +256,7 @@ void EngineCore::PruneGaps() {
   gaps_.clear();
 }
 
-// Lists a connection as one that found no memory to write to. Those that are gone leave the list
-// when they are the most of it.
-void EngineCore::Starve(Tcb& tcb) {
-  tcb.wants_room = true;
-  if (tcb.starving) return;
-  if (starving_.size() > 2 * slab_.size()) {
-    std::erase_if(starving_, [this](StreamId id) { return slab_.Find(id) == nullptr; });
-  }
-  tcb.starving = true;
-  starving_.push_back(TcbSlab::IdOf(tcb));
-}
-
-// They are told when there is some again.
+// Those that found no buffer to write to are told when there are some again.
 void EngineCore::FeedStarving() {
   if (starving_.empty() || held_ >= held_max_ / 8 * 7) return;
   const size_t least = std::max<size_t>(world_.pool->count() / 32, 1);

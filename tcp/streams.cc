@@ -48,7 +48,10 @@ absl::Span<uint8_t> EngineCore::Reserve(StreamId stream, size_t wanted) {
     span = tcb->send.Reserve(room, ChunkBytes(*tcb), *world_.pool, blocks_);
   }
   tcb->wants_room = span.size() < wanted;
-  if (span.empty()) Starve(*tcb);
+  if (span.empty() && !tcb->starving) {
+    tcb->starving = true;
+    starving_.push_back(stream);
+  }
   return span;
 }
 
@@ -70,19 +73,17 @@ bool EngineCore::SendBuffer(StreamId stream, Buffer* buffer, int64_t now_ns) {
     buffer->Reset();
     return true;
   }
-  if (tcb->send.bytes() >= tcb->send_limit_bytes) {
+  if (tcb->send.bytes() >= tcb->send_limit_bytes || !MaySendMore(*tcb)) {
     tcb->wants_room = true;
-    return false;
-  }
-  if (!MaySendMore(*tcb)) {
-    Starve(*tcb);
+    if (!MaySendMore(*tcb) && !tcb->starving) {
+      tcb->starving = true;
+      starving_.push_back(stream);
+    }
     return false;
   }
   const uint32_t chunks_before = tcb->send.chunks();
   if (!tcb->send.Append(std::move(*buffer), blocks_)) {
     tcb->wants_room = true;
-    // Nothing is under way whose acknowledgement would make room.
-    if (tcb->send.empty()) Starve(*tcb);
     return false;
   }
   Hold(static_cast<int64_t>(tcb->send.chunks()) - chunks_before);
