@@ -177,6 +177,7 @@ class EngineCore {
   void SynSentInput(Tcb& tcb, Segment& segment);
   void SegmentInput(Tcb& tcb, Segment& segment);
   bool CheckSequence(Tcb& tcb, const Segment& segment);
+  void RestIfAlone(Tcb& tcb);
   bool CheckPaws(Tcb& tcb, const Segment& segment);
   bool ResetInput(Tcb& tcb, const Segment& segment);
   bool SynReceivedInput(Tcb& tcb, Segment& segment);

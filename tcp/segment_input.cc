@@ -72,11 +72,16 @@ void EngineCore::SegmentInput(Tcb& tcb, Segment& segment) {
   }
   if (!AckInput(tcb, segment)) return;
   if ((segment.length > 0 || segment.has(kTcpFin)) && !DataInput(tcb, segment)) return;
-  // Without a user, the rest needs little.
+  RestIfAlone(tcb);
+}
+
+// What nobody uses any more and only waits for the peer's FIN needs little, and not for ever.
+void EngineCore::RestIfAlone(Tcb& tcb) {
   if (tcb.is(State::kFinWait2) && tcb.user_closed) EnterTimeWait(tcb, /*fin_wait_2=*/true);
 }
 
-// "First, check sequence number". False: it is of no use, and was answered if it has to be.
+// "First, check sequence number". False: the segment is done with, and may have been the end of the
+// connection.
 bool EngineCore::CheckSequence(Tcb& tcb, const Segment& segment) {
   const Seq next = tcb.receive.next();
   const Seq edge = Max(tcb.receive.edge(), next);
@@ -96,7 +101,7 @@ bool EngineCore::CheckSequence(Tcb& tcb, const Segment& segment) {
     if (tcb.synchronized() && segment.has(kTcpAck) && !segment.has(kTcpSyn) &&
         CheckAck(tcb, segment)) {
       tcb.last_received = Tick::AtMost(now_ns_);
-      AckInput(tcb, segment);
+      if (AckInput(tcb, segment)) RestIfAlone(tcb);
     }
     return false;
   }

@@ -44,8 +44,11 @@ void EngineCore::OnDue(Tcb& tcb) {
   const auto due = [&](Tick tick) { return tick && tick.ToNs(now_ns_) <= now_ns_; };
   if (due(tcb.ack_at)) {
     tcb.ack_at = Tick();
-    tcb.ack_now = tcb.synchronized();
-    ++stats_.delayed_acks;
+    // Or it is time to look for buffers again, and the peer would take an ACK for a duplicate.
+    if (tcb.synchronized() && tcb.receive.next() != tcb.last_ack_sent) {
+      tcb.ack_now = true;
+      ++stats_.delayed_acks;
+    }
     Touch(tcb);
   }
   if (due(tcb.keepalive_at) && !OnKeepalive(tcb)) return;
