@@ -132,7 +132,7 @@ absl::StatusOr<double> RequestsIn(const std::string& output) {
 }  // namespace
 
 std::string HttpCase::Name() const {
-  constexpr const char* kServers[] = {"nginx", "httpd", "lwIP"};
+  constexpr const char* kServers[] = {"nginx", "httpd", "lwIP", "lwIP in one thread"};
   constexpr const char* kPaths[] = {"loopback", "veth", "TAP", "virtio-user"};
   std::string path = kPaths[static_cast<int>(this->path)];
   if (this->path == HttpPath::kVeth && server == HttpServer::kHttpd) path = "AF_XDP on veth";
@@ -221,8 +221,10 @@ class HttpWorkload::Run {
         command = absl::StrCat("nginx -p ", directory_, " -c ", directory_, "/nginx.conf");
         break;
       case HttpServer::kLwip:
+      case HttpServer::kLwipOneThread:
         command = absl::StrCat(ProgramPath("benchmarks/lwip/lwip_httpd"), " client0 ", kServerIp,
-                               " ", directory_, "/", kPage);
+                               " ", directory_, "/", kPage,
+                               what_.server == HttpServer::kLwip ? "" : " one-thread");
         break;
       case HttpServer::kHttpd:
         Write("httpd.textproto", HttpdSettings());
@@ -282,6 +284,10 @@ class HttpWorkload::Run {
         what_.path == HttpPath::kLoopback
             ? ""
             : absl::StrCat("netstack { addresses: '", kServerIp, "/24' }\n"),
+        // nginx sleeps as soon as there is nothing to do.
+        what_.path == HttpPath::kLoopback || what_.path == HttpPath::kVeth
+            ? "host { loop { mode: SLEEP } }\n"
+            : "",
         NeverSleeps() ? absl::StrCat("metrics { listen: '", metrics_, "' }\n") : "",
         "security { plaintext { } }\n", "httpd { root: '", directory_, "' listen: '",
         ServerAddress(), "' }\n");

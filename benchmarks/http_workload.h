@@ -17,7 +17,12 @@
 
 namespace weft::benchmarks {
 
-enum class HttpServer { kNginx, kHttpd, kLwip };
+enum class HttpServer {
+  kNginx,
+  kHttpd,
+  kLwip,           // with the TAP driver and the threads that it comes with
+  kLwipOneThread,  // with a driver of the benchmark's, in its only thread
+};
 
 // How the load reaches the server.
 enum class HttpPath {

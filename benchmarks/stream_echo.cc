@@ -10,11 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "weft/benchmarks/floors/closed_loop.h"
 #include "weft/benchmarks/floors/dpdk_floor.h"
-#include "weft/core/loop.h"
-#include "weft/netstack/netstack_transport.h"
+#include "weft/benchmarks/virtio_end.h"
+#include "weft/core/clock.h"
 #include "weft/tcp/connections.h"
-#include "weft/tcp/tcp_transport.h"
-#include "weft/transports/registry.h"
 
 namespace weft::benchmarks {
 namespace {
@@ -22,32 +20,6 @@ namespace {
 constexpr char kServerIp[] = "10.0.0.1";
 constexpr char kClientIp[] = "10.0.0.2";
 constexpr uint16_t kPort = 7000;
-
-// One end of the cable.
-struct End {
-  Loop loop{{.mode = LoopMode::kBusy}, RealClock()};
-  std::unique_ptr<tcp::TcpTransport> transport;
-  std::unique_ptr<tcp::Connections> connections;
-
-  absl::Status Open(const std::string& device, const char* ip) {
-    config::Transport config;
-    config.set_name("dpdk");
-    config.mutable_dpdk()->add_virtual_devices(device);
-    auto frames = OpenPlainTransport(config);
-    if (!frames.ok()) return frames.status();
-    config::Netstack netstack;
-    netstack.add_addresses(absl::StrCat(ip, "/24"));
-    auto stack = netstack::NetstackTransport::Open(*std::move(frames), netstack, /*workers=*/1);
-    if (!stack.ok()) return stack.status();
-    auto opened = tcp::TcpTransport::Open(*std::move(stack), {});
-    if (!opened.ok()) return opened.status();
-    auto port = (*opened)->OpenStreamPort({});
-    if (!port.ok()) return port.status();
-    transport = *std::move(opened);
-    connections = std::make_unique<tcp::Connections>(loop, *std::move(port));
-    return absl::OkStatus();
-  }
-};
 
 class Echo final : public tcp::ConnectionHandler {
  public:
@@ -64,7 +36,7 @@ class Echo final : public tcp::ConnectionHandler {
 // Arguments: the device. Reports 0 before it opens it.
 absl::Status Serve(Peer& peer) {
   peer.Report(0);
-  End end;
+  VirtioEnd end;
   if (absl::Status s = end.Open(peer.arguments()[0], kServerIp); !s.ok()) return s;
   const auto bound = end.connections->Listen(
       *Address::Parse(absl::StrCat(kServerIp, ":", kPort)), /*backlog=*/8,
@@ -88,7 +60,7 @@ class Pinger final : public tcp::ConnectionHandler {
 // Arguments: the device, a number that says nothing here, the duration in nanoseconds. Reports the
 // median in nanoseconds.
 absl::Status Ask(Peer& peer) {
-  End end;
+  VirtioEnd end;
   const auto open = [&] { return end.Open(peer.arguments()[0], kClientIp); };
   if (absl::Status s = floors::OpenWhenThere(open); !s.ok()) return s;
   tcp::Connection* connection = nullptr;

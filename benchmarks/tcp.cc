@@ -26,6 +26,7 @@
 #include "weft/benchmarks/experiment.h"
 #include "weft/benchmarks/floors/dpdk_floor.h"
 #include "weft/benchmarks/floors/floors.h"
+#include "weft/benchmarks/http_turns.h"
 #include "weft/benchmarks/http_workload.h"
 #include "weft/benchmarks/peer_process.h"
 #include "weft/benchmarks/stream_echo.h"
@@ -42,7 +43,7 @@ namespace weft::benchmarks {
 namespace {
 
 constexpr char kPerCpu[] = "/CPU-s";
-constexpr char kRate[] = "/s";
+constexpr char kRate[] = "requests/s";
 
 constexpr HttpCase kNginx = {HttpServer::kNginx, HttpPath::kLoopback};
 constexpr HttpCase kVirtioUser = {HttpServer::kHttpd, HttpPath::kVirtioUser};
@@ -53,6 +54,7 @@ constexpr HttpCase kNginxNew = {HttpServer::kNginx, HttpPath::kLoopback, true};
 constexpr HttpCase kVirtioUserNew = {HttpServer::kHttpd, HttpPath::kVirtioUser, true};
 constexpr HttpCase kKernelNew = {HttpServer::kHttpd, HttpPath::kLoopback, true};
 constexpr HttpCase kLwip = {HttpServer::kLwip, HttpPath::kTap};
+constexpr HttpCase kLwipOneThread = {HttpServer::kLwipOneThread, HttpPath::kTap};
 constexpr HttpCase kTap = {HttpServer::kHttpd, HttpPath::kTap};
 
 class TcpExperiment {
@@ -62,20 +64,25 @@ class TcpExperiment {
 
   void AddAll() {
     AddEcho();
-    AddHttp(kNginx, kPerCpu);
-    AddHttp(kVirtioUser, kPerCpu);
-    AddHttp(kKernel, kPerCpu);
-    AddHttp(kNginxVeth, kPerCpu);
-    AddHttp(kAfxdp, kPerCpu);
-    AddHttp(kNginxNew, kPerCpu);
-    AddHttp(kVirtioUserNew, kPerCpu);
-    AddHttp(kKernelNew, kPerCpu);
-    AddHttp(kLwip, kRate);
-    AddHttp(kTap, kRate);
+    AddHttp(kNginx);
+    AddHttp(kVirtioUser);
+    AddTurns(/*new_connections=*/false);
+    AddHttp(kKernel);
+    AddHttp(kNginxVeth);
+    AddHttp(kAfxdp);
+    AddHttp(kNginxNew);
+    AddHttp(kVirtioUserNew);
+    AddTurns(/*new_connections=*/true);
+    AddHttp(kKernelNew);
+    AddHttp(kLwip);
+    AddHttp(kLwipOneThread);
+    AddHttp(kTap);
     experiment_.AtLeast(kVirtioUser.Name(), kNginx.Name(), 4);
+    experiment_.AtLeast(TurnsName(false), kNginx.Name(), 4);
     experiment_.AtLeast(kKernel.Name(), kNginx.Name(), 1);
     experiment_.AtLeast(kAfxdp.Name(), kNginxVeth.Name(), 1);
     experiment_.AtLeast(kVirtioUserNew.Name(), kNginxNew.Name(), 3);
+    experiment_.AtLeast(TurnsName(true), kNginxNew.Name(), 3);
     experiment_.AtLeast(kKernelNew.Name(), kNginxNew.Name(), 1);
     experiment_.AtLeast(kTap.Name(), kLwip.Name(), 2);
   }
@@ -110,17 +117,28 @@ class TcpExperiment {
     experiment_.AtMostMore(echo, raw, 1);
   }
 
-  void AddHttp(const HttpCase& what, const char* unit) {
+  void AddHttp(const HttpCase& what) {
     const auto idle = std::make_shared<double>(0);
-    Add(what.Name(), unit, [this, what, unit, idle]() -> absl::StatusOr<double> {
+    const bool rate = what.path == HttpPath::kTap;
+    Add(what.Name(), rate ? kRate : kPerCpu, [this, what, rate, idle]() -> absl::StatusOr<double> {
       const absl::StatusOr<HttpFigures> figures = http_.Measure(what, options_);
       if (!figures.ok()) return figures.status();
       *idle = figures->idle_percent;
-      return unit == kRate ? figures->requests_per_s : figures->requests_per_cpu_s;
+      return rate ? figures->requests_per_s : figures->requests_per_cpu_s;
     });
     if (what.path != HttpPath::kVirtioUser) return;
     Add(absl::StrCat(what.Name(), ": idle rounds"), "%",
         [idle]() -> absl::StatusOr<double> { return *idle; });
+  }
+
+  static std::string TurnsName(bool new_connections) {
+    return absl::StrCat("httpd by turns", new_connections ? ", new connections" : "");
+  }
+
+  void AddTurns(bool new_connections) {
+    Add(TurnsName(new_connections), kPerCpu, [this, new_connections] {
+      return MeasureHttpTurns(new_connections, options_.server_core, options_.duration / 2);
+    });
   }
 
   HttpWorkload& http_;
@@ -155,7 +173,7 @@ int Main() {
 }
 
 std::vector<PeerRole> Roles() {
-  return JoinRoles({StreamEchoRoles(), floors::Roles(), floors::DpdkRoles()});
+  return JoinRoles({HttpTurnsRoles(), StreamEchoRoles(), floors::Roles(), floors::DpdkRoles()});
 }
 
 }  // namespace

@@ -15,9 +15,11 @@ import sys
 figures = {row["figure"]: row for row in json.load(open(sys.argv[1]))["rows"]}
 always = ["SPSC ring, p50", "raw virtio-user, p50", "echo over virtio-user, p50",
           "httpd over virtio-user", "httpd over virtio-user, new connections",
+          "httpd by turns", "httpd by turns, new connections",
           "httpd over loopback", "httpd over loopback, new connections"]
 installed = ["nginx over loopback", "nginx over veth", "httpd over AF_XDP on veth",
-             "nginx over loopback, new connections", "lwIP over TAP", "httpd over TAP"]
+             "nginx over loopback, new connections", "lwIP over TAP",
+             "lwIP in one thread over TAP", "httpd over TAP"]
 for name in always + installed:
     if name in installed and name not in figures:
         # What is not permitted here, or not installed, has its reason in the table instead.

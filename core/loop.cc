@@ -135,8 +135,8 @@ void Loop::Run() {
 
 void Loop::MaybeSleep() {
   if (without_fd_ > 0) return;
+  if (worked_) ReadClock();
   if (mailbox_->AnnounceSleep() && !stopped() && ArmAll()) {
-    if (worked_) ReadClock();
     WaitForEvents();
     DisarmFirst(pollables_.size());
     now_ns_ = clock_.NowNs();  // not for Run() to guess: it may have been a long sleep

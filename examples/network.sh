@@ -6,8 +6,8 @@
 #   sudo examples/network.sh up         make it
 #   sudo examples/network.sh peer CMD   run a command as the peer: ping 10.0.0.2
 #   sudo examples/network.sh down       remove it
-#   examples/network.sh shell [CMD]     without root: a shell, or a command, in which it is there;
-#                                       all is gone at its end (packet sockets and TAP only)
+#   examples/network.sh shell [CMD]     a shell, or a command, in which it is there; all is gone at
+#                                       its end. Without root too: packet sockets and TAP only
 set -euo pipefail
 
 self=$(realpath "$0")
@@ -31,7 +31,7 @@ up() {
     ip link set weft1 netns weft-peer
   fi
   # The kernel on weft0 keeps quiet, but for what weft hands to it.
-  sysctl -qw net.ipv6.conf.weft0.disable_ipv6=1
+  echo 1 >/proc/sys/net/ipv6/conf/weft0/disable_ipv6
   ip link set weft0 up
   peer ip link set lo up
   peer ip addr add 10.0.0.1/24 dev weft1
@@ -52,7 +52,9 @@ down)
 shell)
   shift
   (($#)) || set -- "${SHELL:-/bin/bash}"
-  exec unshare -rnm "$self" inside "$@"
+  own_users=()
+  ((EUID == 0)) || own_users=(-r)
+  exec unshare "${own_users[@]}" -nm "$self" inside "$@"
   ;;
 inside) # of `shell`
   shift

@@ -33,6 +33,8 @@ size_t Connections::Poll() {
   const size_t settled = SettleAll();
   const size_t n = port_->Poll(absl::MakeSpan(events_));
   for (size_t i = 0; i < n; ++i) Dispatch(events_[i]);
+  // Answers need not wait for the loop's next round.
+  if (n > 0) port_->Flush();
   if (n == 0 && options_.on_dead != nullptr && !port_->status().ok()) {
     std::exchange(options_.on_dead, nullptr)(port_->status());
   }

@@ -333,7 +333,7 @@ class EngineCore {
     uint16_t path_mtu = 0;
   };
   static constexpr size_t kSearchesMax = 16;
-  static constexpr uint32_t kPlacesSearched = 1024;  // at a turn
+  static constexpr uint32_t kPlacesSearched = 256;  // at a turn: some ten us
   void Announce(Tcb& tcb);
   void Begin(const Search& search);
   void SearchSome();

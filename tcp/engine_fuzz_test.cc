@@ -13,6 +13,7 @@
 #include "weft/core/timer_wheel.h"
 #include "weft/netstack/wire/tcp.h"
 #include "weft/tcp/engine.h"
+#include "weft/tcp/segment_options.h"
 
 namespace weft::tcp {
 namespace {
@@ -118,6 +119,36 @@ class Fuzzed {
   }
   int32_t Near() { return static_cast<int8_t>(Byte()) * (Byte() % 4 == 0 ? 700 : 1); }
 
+  // Any bytes at all, or what means something: blocks of what is in flight, timestamps that follow.
+  size_t WriteOptions(uint8_t flags, uint8_t* out) {
+    const uint8_t form = Byte();
+    if (form % 4 == 0) {
+      const size_t bytes = Byte() % 11 * size_t{4};
+      for (size_t i = 0; i < bytes; ++i) out[i] = Byte();
+      return bytes;
+    }
+    SegmentOptions options;
+    if ((flags & netstack::kTcpSyn) != 0) {
+      options.mss = static_cast<uint16_t>(Byte() * 6);
+      options.sack_permitted = (form & 4) != 0;
+      options.has_window_scale = (form & 8) != 0;
+      options.window_scale = form >> 4;
+    } else if ((form & 2) != 0) {
+      options.sack_count = static_cast<uint8_t>(1 + form / 4 % 3);
+      for (int i = 0; i < options.sack_count; ++i) {
+        const Seq begin = Seq(our_next_) - Byte() * 64u;
+        options.sacks[i] = {begin, begin + Byte() * 64u};
+      }
+    }
+    if ((form & 1) != 0) {
+      options.has_timestamps = true;
+      options.timestamp_value = static_cast<uint32_t>(now_ns_ / kMs) + (form & 32 ? Byte() : 0u);
+      options.timestamp_echo = our_timestamp_ - (form & 64 ? Byte() : 0u);
+    }
+    WriteSegmentOptions(options, out);
+    return SegmentOptionsBytes(options);
+  }
+
   void Say() {
     Buffer buffer = pool_.Allocate();
     if (!buffer) return;
@@ -129,11 +160,11 @@ class Fuzzed {
     fields.acknowledgment = our_next_ + static_cast<uint32_t>(Near());
     fields.window = static_cast<uint16_t>(Byte() * 257);
     const size_t payload = Byte() % 2 == 0 ? 0 : Byte() * size_t{5};
-    const size_t options = Byte() % 11 * size_t{4};
-    fields.header_bytes = netstack::kTcpHeaderBytes + options;
+    uint8_t options[netstack::kTcpHeaderBytesMax - netstack::kTcpHeaderBytes];
+    const size_t options_bytes = WriteOptions(fields.flags, options);
+    fields.header_bytes = netstack::kTcpHeaderBytes + options_bytes;
     fields.Write(buffer.Append(netstack::kTcpHeaderBytes));
-    uint8_t* out = buffer.Append(options);
-    for (size_t i = 0; i < options; ++i) out[i] = Byte();
+    std::memcpy(buffer.Append(options_bytes), options, options_bytes);
     std::memset(buffer.Append(payload), 'p', payload);
     netstack::ReceivedSegment segment;
     segment.buffer = std::move(buffer);
@@ -242,6 +273,8 @@ class Fuzzed {
         Check(netstack::TcpView::Parse(segment.buffer.bytes(), &view));
         Check(segment.buffer.size() + 20 <= kMtu);
         our_next_ = view.sequence() + view.sequence_bytes();
+        const SegmentOptions options = ParseSegmentOptions(view.options());
+        if (options.has_timestamps) our_timestamp_ = options.timestamp_value;
         if ((view.flags() & netstack::kTcpAck) != 0) peer_next_ = view.acknowledgment();
         segment.buffer.Reset();
       }
@@ -263,6 +296,7 @@ class Fuzzed {
   std::unique_ptr<Engine> engine_;
   StreamId stream_;
   uint16_t our_port_ = 80;
+  uint32_t our_timestamp_ = 0;
   uint32_t our_next_ = 0;   // behind what the engine said last
   uint32_t peer_next_ = 1;  // what it wants to hear
 };

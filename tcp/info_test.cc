@@ -169,7 +169,7 @@ TEST_F(InfoTest, ManyConnectionsAreSearchedInTurns) {
   engine_->OnPathMtu(peer_, 1000, now_ns_);  // the last one's
   EXPECT_TRUE(engine_->is_searching());
   EXPECT_EQ(engine_->stats().path_mtu_changes.value(), 0u);
-  for (int i = 0; i < 3; ++i) Turn();
+  for (int i = 0; i < 15; ++i) Turn();
   EXPECT_FALSE(engine_->is_searching());
   EXPECT_EQ(engine_->stats().path_mtu_changes.value(), 1u);
   // So are the handshakes of a listener that has gone; one that ends meanwhile is refused.
@@ -182,7 +182,7 @@ TEST_F(InfoTest, ManyConnectionsAreSearchedInTurns) {
   Say("A 1 ack 1");
   EXPECT_EQ(Event(), "");
   EXPECT_EQ(Hear().substr(0, 1), "R");
-  for (int i = 0; i < 4; ++i) Turn();
+  for (int i = 0; i < 15; ++i) Turn();
   EXPECT_FALSE(engine_->is_searching());
   EXPECT_EQ(engine_->stats().half_open.value(), 0);
 }

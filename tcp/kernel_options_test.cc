@@ -235,7 +235,8 @@ TEST_P(KernelOptionsTest, BytesArriveBothWays) {
         .their_fault = Parse<config::Fault>(row.their_fault)});
   if (IsSkipped()) return;
   for (const char* setting : row.kernel) {
-    const auto result = network_.there().Run(absl::StrCat("sysctl -qw 'net.ipv4.", setting, "'"));
+    const std::pair<std::string, std::string> parts = absl::StrSplit(setting, '=');
+    const auto result = network_.Set(parts.first, parts.second);
     if (!result.ok()) GTEST_SKIP() << "this kernel has no " << setting << ": " << result.output;
   }
   ExpectEchoToKernel(row.bytes);

@@ -268,7 +268,7 @@ TEST_P(KernelStatesTest, ReadersThatSleep) {
   tcp.set_receive_buffer_bytes_max(8192);
   Open({.v4 = v4(), .tcp = tcp});
   if (IsSkipped()) return;
-  ASSERT_TRUE(network_.there().Run("sysctl -qw net.ipv4.tcp_rmem='4096 8192 8192'").ok());
+  ASSERT_TRUE(network_.Set("tcp_rmem", "4096 8192 8192").ok());
   const Pair pair = Accept();
   Fill(pair);
   const uint64_t probes = stats().window_probes.value();

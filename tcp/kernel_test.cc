@@ -57,6 +57,14 @@ INSTANTIATE_TEST_SUITE_P(Devices, KernelTest,
                                           testing::Bool()),
                          &ParamName);
 
+// What takes seconds of waiting.
+class KernelPatienceTest : public KernelTest {};
+
+INSTANTIATE_TEST_SUITE_P(Devices, KernelPatienceTest,
+                         testing::Values(std::tuple(Device::kTap, true),
+                                         std::tuple(Device::kPacket, false)),
+                         &ParamName);
+
 TEST_P(KernelTest, TheKernelConnects) {
   Open();
   if (IsSkipped()) return;
@@ -142,7 +150,7 @@ TEST_P(KernelTest, NobodyListens) {
   EXPECT_EQ(ours.error(), ECONNREFUSED);
 }
 
-TEST_P(KernelTest, NobodyIsThere) {
+TEST_P(KernelPatienceTest, NobodyIsThere) {
   Open();
   if (IsSkipped()) return;
   const auto stream = port_->Connect(*Address::Parse(v4() ? "10.9.8.77:80" : "[fd09::77]:80"));
@@ -157,7 +165,7 @@ TEST_P(KernelTest, NobodyIsThere) {
 }
 
 // Nothing arrives: it is the stack's timers that end the sleep.
-TEST_P(KernelTest, TimersWakeASleeper) {
+TEST_P(KernelPatienceTest, TimersWakeASleeper) {
   config::Netstack netstack;
   config::Neighbor& silent = *netstack.add_neighbors();
   silent.set_address(v4() ? "10.9.8.77" : "fd09::77");

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "absl/strings/substitute.h"
 #include "gtest/gtest.h"
 #include "weft/tcp/engine_fixture.h"
 
@@ -72,6 +73,49 @@ TEST_F(MemoryTest, AnIdleConnectionTakes512BytesAtMost) {
   EXPECT_LE(each, 512 + 8);  // and blocks kept for whoever talks next
   EXPECT_EQ(pool_->available(), pool_->count());
   EXPECT_EQ(wheel_->size(), 0u);
+}
+
+// Strangers, and a peer that means harm, while the device takes nothing.
+TEST_F(MemoryTest, FloodsTakeNoMoreThanTheirLimits) {
+  options_.syn_backlog = 64;
+  options_.out_of_order_ranges_max = 32;
+  Start();
+  Accept("mss=1460 sackok");
+  const netstack::IpAddress peer = peer_;
+  const Seq isn = our_isn_;
+  const auto flood = [&](absl::string_view text, bool stranger) {
+    held_back_ = true;
+    for (uint32_t i = 0; i < 5'000; ++i) {
+      if (stranger) peer_ = netstack::IpAddress::V4(0x0c000000 + i);
+      Say(absl::Substitute(text, 100 + i * 7 % 60'000));
+    }
+    peer_ = peer;
+    held_back_ = false;
+    EXPECT_LE(engine_->pending().size(), world_.outbox_segments + 64) << text;
+    EXPECT_LE(engine_->stats().half_open.value(), 64) << text;
+    EXPECT_LE(engine_->stats().connections.value(), 65) << text;
+    EXPECT_LE(engine_->stats().buffers_held.value(), 100) << text;
+    Turn();
+    Forget();
+    our_isn_ = isn;  // of this connection, not of what strangers were answered
+  };
+  for (const absl::string_view text :
+       {"S 0 mss=1460 ts=1", "A $0 ack 77", "PA $0+5 ack 77", "R $0", "FA $0 ack 77", "SA 0 ack $0"}) {
+    flood(text, /*stranger=*/true);
+  }
+  const int64_t before = live_bytes;
+  for (const absl::string_view text :
+       {"S $0", "A $0 ack 1", "A 1 ack $0", "R $0", "A $0+1 ack 1", "A $0+1 ack 1 sack $0-70000",
+        "SA $0 ack 1", "A 3000000 ack 1"}) {
+    flood(text, /*stranger=*/false);
+    Pass(kS);
+  }
+  EXPECT_LE(live_bytes - before, 16 << 10);
+  // It is none the worse for them.
+  Say("A 1+1000 ack 1");
+  EXPECT_EQ(Read(1000), Text(1, 1000));
+  Abort();
+  Forget();
 }
 
 TEST_F(MemoryTest, DataOutOfOrderIsTheFirstToGo) {

@@ -131,8 +131,6 @@ class KernelNetwork {
       EXPECT_EQ(here_->Ip("addr flush dev near0"), absl::OkStatus());
     }
     if (device_ == Device::kPacket) {
-      // As a NIC's driver: segments that the kernel has joined do not fit a packet socket's buffers.
-      EXPECT_EQ(kernel_->Ip("link set far0 gso_max_segs 1"), absl::OkStatus());
       config.mutable_linux()->mutable_packet()->set_interface("near0");
     } else if (device_ == Device::kAfxdp) {
       // AF_XDP is not told that a checksum was left to a device.
@@ -190,6 +188,11 @@ class KernelNetwork {
   // Where there are faults of what the kernel sends, nothing arrives but by this.
   void Carry() {
     if (has_wire_) wire_.Carry();
+  }
+
+  // A setting of the kernel's that is talked to: those of tcp(7), for IPv6 too.
+  testnet::CommandResult Set(const std::string& name, const std::string& value) const {
+    return there().Run(absl::StrCat("echo '", value, "' > /proc/sys/net/ipv4/", name));
   }
 
   // As if the NIC were pulled out.

@@ -124,6 +124,8 @@ class OutOfOrder {
     has_fin_ = true;
     fin_ = fin;
   }
+  // Data has come from behind it: it was none of the peer's.
+  void ForgetFinBefore(Seq next) { has_fin_ = has_fin_ && fin_ >= next; }
   bool HasFinAt(Seq next) const { return has_fin_ && fin_ == next; }
 
   // What begins up to `end`, the end of data in order that has just been extended: ranges that are

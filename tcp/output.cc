@@ -182,7 +182,7 @@ uint32_t EngineCore::NextNewBytes(Tcb& tcb) {
   const uint32_t piece = std::min(LargestSegment(tcb), tcb.send.next_chunk_bytes());
   uint32_t n = std::min(piece, static_cast<uint32_t>(usable));
   if (n > mss) n = std::min(n, std::max(tcb.loss.budget_bytes(SenderOf(tcb)), mss));
-  if (n == mss || (n == piece && n >= mss && n < unsent)) return n;
+  if (n == piece && n >= mss && n < unsent) return n;
   const uint32_t full = n - n % mss;
   if (n == unsent) {
     // All that there is, and its end no full segment. Corked that waits for more; by Nagle's

@@ -23,6 +23,7 @@ ReceiveQueue::Added ReceiveQueue::Add(Seq begin, Buffer data, bool fin, const Ro
   const bool has_data = data && !data.empty();
   if (begin == next_) {
     if (has_data) AddInOrder(std::move(data), room, &added);
+    if (beyond_ != nullptr) beyond_->ForgetFinBefore(next_);
     // The FIN counts as a byte (RFC 9293, 3.4), but only once what precedes it was taken.
     const bool complete = fin && !added.dropped && !has_gaps();
     if (complete || (beyond_ != nullptr && beyond_->HasFinAt(next_))) {

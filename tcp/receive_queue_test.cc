@@ -149,6 +149,14 @@ TEST_F(ReceiveQueueTest, BareFin) {
   EXPECT_TRUE(Add(0, "abc").fin);
 }
 
+TEST_F(ReceiveQueueTest, AFinWithDataBehindItWasNone) {
+  EXPECT_FALSE(queue_.Add(start_ + 3, Buffer(), true, room_).fin);
+  EXPECT_FALSE(Add(0, "abcdef").fin);
+  EXPECT_FALSE(queue_.has_gaps());
+  EXPECT_TRUE(Add(6, "gh", true).fin);
+  EXPECT_EQ(Read(), "abcdefgh");
+}
+
 TEST_F(ReceiveQueueTest, FinThatWasHereIsADuplicate) {
   EXPECT_TRUE(Add(0, "abc", true).fin);
   EXPECT_TRUE(queue_.Add(start_ + 3, Buffer(), true, room_).duplicate);

@@ -261,6 +261,30 @@ TEST_F(SendQueueTest, ChunksThatAreCoveredInPartAreNotSacked) {
   EXPECT_EQ(queue_.sacked_bytes(), 0u);
 }
 
+TEST_F(SendQueueTest, OfTwoPartsTheShorterIsCopied) {
+  Buffer buffer = Make(3000);
+  for (size_t i = 0; i < 3000; ++i) buffer.data()[i] = static_cast<uint8_t>(i / 100);
+  const uint8_t* const written = buffer.data();
+  const std::string text(reinterpret_cast<const char*>(written), 3000);
+  ASSERT_TRUE(queue_.Append(std::move(buffer), memory_));
+  // From the front: it goes to a buffer of its own.
+  SendQueue::Piece piece = queue_.SendNext(kMss, now_ns_ += 1000, buffers_, kHeadroom);
+  EXPECT_NE(piece.buffer.data(), written);
+  EXPECT_EQ(TextOf(piece), text.substr(0, 1000));
+  // From the back: what is sent stays where it is, and the rest can still be written to.
+  piece = queue_.SendNext(1900, now_ns_ += 1000, buffers_, kHeadroom);
+  EXPECT_EQ(piece.buffer.data(), written + 1000);
+  EXPECT_EQ(TextOf(piece), text.substr(1000, 1900));
+  absl::Span<uint8_t> room = queue_.Reserve(50, kMss, buffers_, memory_);
+  ASSERT_EQ(room.size(), 50u);
+  std::memset(room.data(), 'x', 50);
+  queue_.Commit(50);
+  piece = queue_.SendNext(kMss, now_ns_ += 1000, buffers_, kHeadroom);
+  EXPECT_EQ(TextOf(piece), text.substr(2900) + std::string(50, 'x'));
+  EXPECT_FALSE(piece.copied);
+  EXPECT_EQ(queue_.unsent_bytes(), 0u);
+}
+
 TEST_F(SendQueueTest, SacksCutChunksThatWereSeveralSegments) {
   Append(3000);
   ASSERT_EQ(queue_.SendNext(3000, now_ns_, buffers_, kHeadroom).bytes, 3000u);

@@ -25,6 +25,62 @@ TEST_F(TransferTest, SegmentsAreFull) {
   EXPECT_EQ(Hear(), "PA 2001+500 ack 1");
 }
 
+class CutSegmentsTest : public TransferTest {
+ protected:
+  // The device cuts what a buffer holds, six segments of 300 bytes.
+  CutSegmentsTest() {
+    world_.cut_bytes_max = 1920;
+    Start();
+  }
+};
+
+TEST_F(CutSegmentsTest, LargeOnesGoWholeAndTheirEndWaits) {
+  Accept("mss=300 sackok");
+  // A quarter of the window each.
+  EXPECT_EQ(Write(2000), 2000u);
+  EXPECT_EQ(HearAll(), (Lines{"A 1+600 ack 1", "A 601+600 ack 1", "A 1201+600 ack 1"}));
+  Say("A 1 ack 1801");
+  EXPECT_EQ(Hear(), "PA 1801+200 ack 1");
+}
+
+TEST_F(CutSegmentsTest, WithoutSackThereAreNone) {
+  Accept("mss=300");
+  Write(900);
+  EXPECT_EQ(HearAll(), (Lines{"A 1+300 ack 1", "A 301+300 ack 1", "PA 601+300 ack 1"}));
+}
+
+TEST_F(CutSegmentsTest, OfALostPartOnlyThatGoesAgain) {
+  Accept("mss=300 sackok");
+  Write(2400);
+  EXPECT_EQ(HearAll().size(), 4u);
+  Pass(10 * kMs);
+  Say("A 1 ack 1 sack 301-2401");
+  EXPECT_EQ(Hear(), "A 1+300 ack 1");
+  EXPECT_EQ(Hear(), "");
+  Say("A 1 ack 2401");
+  EXPECT_EQ(Info().unacked_segments, 0u);
+}
+
+TEST_F(CutSegmentsTest, WhatIsLostTogetherGoesAgainTogether) {
+  Accept("mss=300 sackok");
+  Write(2400);
+  EXPECT_EQ(HearAll().size(), 4u);
+  Pass(10 * kMs);
+  Say("A 1 ack 1 sack 601-2401");
+  EXPECT_EQ(Hear(), "A 1+600 ack 1");
+}
+
+// The rest of a piece would have to be copied: what is under way makes room for all of it.
+TEST_F(CutSegmentsTest, APieceWaitsForRoomForAllOfIt) {
+  Accept("mss=300 sackok");
+  Write(6000);
+  EXPECT_EQ(HearAll().size(), 5u);
+  Say("A 1 ack 601 win=2700");
+  EXPECT_EQ(Hear(), "");
+  Say("A 1 ack 1201 win=2700");
+  EXPECT_EQ(Hear(), "A 3001+600 ack 1");
+}
+
 // RFC 896; RFC 9293, 3.7.4.
 TEST_F(TransferTest, SmallWritesAreGathered) {
   Accept();

@@ -18,7 +18,7 @@ _ROOMS = {
     "dsm": _SERVICE,
     "p4": _SERVICE,
     "host": _HOST,
-    "benchmarks": _PROGRAM,
+    "benchmarks": _PROGRAM + ["examples"],
     "cli": _PROGRAM,
     "examples": _PROGRAM,
 }

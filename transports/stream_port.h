@@ -84,6 +84,9 @@ class StreamPort : public Port {
   virtual absl::Span<uint8_t> Reserve(StreamId stream, size_t wanted) = 0;
   virtual void Commit(StreamId stream, size_t n) = 0;
 
+  // Sends what was committed now, instead of in the next Poll(), as far as the port can. A hint.
+  virtual void Flush() {}
+
   // Reserves and commits up to `bytes`, which `writer` writes where they leave from: it is called
   // for each piece of room, at once, until there is no more room or it fills less than it was
   // given. Returns how many bytes that were. When room ran out, kWritable follows.

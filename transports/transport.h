@@ -27,6 +27,10 @@ struct PortOptions {
   // `queues`, and the transport spreads what arrives, everything from one peer to one queue.
   int queue = 0;
   int queues = 1;
+  // Of frames: TCP segments that the device or the kernel has joined may be received as far as a
+  // buffer holds them, however long that is. Else a port cuts them to what was sent, or asks for
+  // none.
+  bool joined_segments = false;
 };
 
 // Threads: ports may be opened and destroyed by several threads at once. A transport outlives its

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One page over HTTP/1.1 on lwIP, as fast as lwIP can: by its raw interface, in one thread that
-// never sleeps, without looking at what is asked.
+// One page over HTTP/1.1 on lwIP by its raw interface, without looking at what is asked.
 //
-//   lwip_httpd TAP ADDRESS FILE
+//   lwip_httpd TAP ADDRESS FILE [one-thread]
 //
-// Makes the TAP device, prints "listening" and serves at port 80 of ADDRESS until it is killed.
+// Makes the TAP device, prints "listening" and serves at port 80 of ADDRESS until it is killed. As
+// lwIP comes: its driver has a thread that reads, and hands frames to the thread of its stack. In
+// one thread: with a driver of our own.
 
 #include <fcntl.h>
 #include <linux/if.h>
@@ -15,23 +16,31 @@
 #include <lwip/ip4_addr.h>
 #include <lwip/netif.h>
 #include <lwip/tcp.h>
+#include <lwip/tcpip.h>
 #include <lwip/timeouts.h>
 #include <netif/ethernet.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <string>
+
+extern "C" {  // which it does not say
+#include <netif/tapif.h>
+}
 
 namespace {
 
 constexpr size_t kFrameBytesMax = 1514;
 constexpr int kFramesATurn = 64;
 constexpr uint16_t kPort = 80;
+constexpr int kTimersMs = 10;
 
 std::string answer;
 
@@ -113,16 +122,19 @@ err_t OnConnection(void*, tcp_pcb* connection, err_t error) {
   return ERR_OK;
 }
 
-void ReceiveFrames(netif* interface) {
+// Returns how many there were.
+int ReceiveFrames(netif* interface) {
   uint8_t bytes[kFrameBytesMax];
-  for (int i = 0; i < kFramesATurn; ++i) {
+  int count = 0;
+  for (; count < kFramesATurn; ++count) {
     const ssize_t n = read(TapOf(interface), bytes, sizeof(bytes));
-    if (n <= 0) return;
+    if (n <= 0) break;
     pbuf* const frame = pbuf_alloc(PBUF_RAW, static_cast<uint16_t>(n), PBUF_POOL);
-    if (frame == nullptr) return;
+    if (frame == nullptr) break;
     pbuf_take(frame, bytes, static_cast<uint16_t>(n));
     if (interface->input(frame, interface) != ERR_OK) pbuf_free(frame);
   }
+  return count;
 }
 
 bool Listen() {
@@ -134,38 +146,70 @@ bool Listen() {
   return true;
 }
 
+struct Place {
+  const char* tap;
+  ip4_addr_t address = {};
+  netif interface = {};
+};
+
+// With the driver that `init` is. Ends the program when that fails.
+void Start(Place& place, netif_init_fn init, netif_input_fn input, void* state) {
+  ip4_addr_t mask = {};
+  const ip4_addr_t gateway = {};
+  IP4_ADDR(&mask, 255, 255, 255, 0);
+  netif* const added =
+      netif_add(&place.interface, &place.address, &mask, &gateway, state, init, input);
+  if (added == nullptr || !Listen()) {
+    std::fprintf(stderr, "lwip_httpd: cannot listen\n");
+    std::exit(1);
+  }
+  netif_set_default(&place.interface);
+  netif_set_up(&place.interface);
+  std::printf("listening\n");
+  std::fflush(stdout);
+}
+
+// In the thread of lwIP's stack.
+void StartAsItComes(void* self) {
+  Start(*static_cast<Place*>(self), &tapif_init, &tcpip_input, nullptr);
+}
+
+int ServeInOneThread(Place& place) {
+  const int tap = OpenTap(place.tap);
+  if (tap < 0) {
+    std::perror("lwip_httpd: cannot make the TAP device");
+    return 1;
+  }
+  lwip_init();
+  Start(place, &SetUpInterface, &ethernet_input,
+        reinterpret_cast<void*>(static_cast<intptr_t>(tap)));
+  for (;;) {
+    if (ReceiveFrames(&place.interface) == 0) {
+      pollfd readable = {.fd = tap, .events = POLLIN, .revents = 0};
+      poll(&readable, 1, kTimersMs);
+    }
+    sys_check_timeouts();
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "usage: lwip_httpd TAP ADDRESS FILE\n");
+  if (argc < 4) {
+    std::fprintf(stderr, "usage: lwip_httpd TAP ADDRESS FILE [one-thread]\n");
     return 2;
   }
   std::ifstream file(argv[3], std::ios::binary);
   const std::string page(std::istreambuf_iterator<char>(file), {});
   answer = "HTTP/1.1 200 OK\r\nServer: lwIP\r\nContent-Type: text/html\r\nContent-Length: " +
            std::to_string(page.size()) + "\r\n\r\n" + page;
-  const int tap = OpenTap(argv[1]);
-  ip4_addr_t address, mask, gateway = {};
-  IP4_ADDR(&mask, 255, 255, 255, 0);
-  if (tap < 0 || ip4addr_aton(argv[2], &address) == 0) {
-    std::perror("lwip_httpd: cannot make the TAP device, or the address is none");
-    return 1;
+  static Place place = {.tap = argv[1]};
+  if (ip4addr_aton(argv[2], &place.address) == 0) {
+    std::fprintf(stderr, "lwip_httpd: '%s' is no address\n", argv[2]);
+    return 2;
   }
-  lwip_init();
-  netif interface = {};
-  netif_add(&interface, &address, &mask, &gateway,
-            reinterpret_cast<void*>(static_cast<intptr_t>(tap)), &SetUpInterface, &ethernet_input);
-  netif_set_default(&interface);
-  netif_set_up(&interface);
-  if (!Listen()) {
-    std::fprintf(stderr, "lwip_httpd: cannot listen\n");
-    return 1;
-  }
-  std::printf("listening\n");
-  std::fflush(stdout);
-  for (;;) {
-    ReceiveFrames(&interface);
-    sys_check_timeouts();
-  }
+  if (argc > 4) return ServeInOneThread(place);
+  setenv("PRECONFIGURED_TAPIF", argv[1], 1);  // the device that lwIP's driver opens
+  tcpip_init(&StartAsItComes, &place);
+  for (;;) pause();
 }

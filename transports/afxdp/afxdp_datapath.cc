@@ -214,15 +214,17 @@ size_t AfxdpFramePort::Receive(absl::Span<Buffer> burst) {
   return n;
 }
 
-// Whether the kernel has, without a chunk that was just taken from it, as many as it should. If
-// not, the frame in that is dropped so that it can be replaced, as a NIC's driver does: were all
-// chunks with users, the kernel would have to drop whatever comes until the next call.
+// Whether the kernel has, without a chunk that was just taken from it, enough of them. If not, the
+// frame in that is dropped so that it can be replaced, as a NIC's driver does: were all chunks with
+// users, the kernel would have to drop whatever comes until the next call. Enough is a part of what
+// it should have: users who keep all that they may (TCP does what is not acknowledged) would never
+// hear again what makes them let go.
 bool AfxdpFramePort::CanSpareChunk() {
   if (fill_target_ - receiving_ < fill_batch_) [[likely]]
     return true;
   ReclaimSent();
   Refill();
-  return fill_target_ - receiving_ < fill_batch_;
+  return receiving_ >= fill_target_ / 4;
 }
 
 Buffer AfxdpFramePort::TakeReceived(const xdp_desc& descriptor) {

@@ -142,6 +142,9 @@ TEST_P(StreamConformance, InfoTellsOfTheStream) {
   EXPECT_GT(info->cwnd_bytes, 0u);
   EXPECT_GT(info->rto_us, 0u);
   EXPECT_NE(info->congestion_control, "");
+  EXPECT_GT(info->delivered_segments, 0u);
+  EXPECT_GT(info->delivery_rate_bytes, 0u);
+  EXPECT_EQ(info->unread_bytes, 0u);
   const absl::StatusOr<StreamInfo> other = pair->server.port().Info(pair->at_server);
   ASSERT_TRUE(other.ok()) << other.status();
   EXPECT_EQ(other->bytes_received, 100'000u);

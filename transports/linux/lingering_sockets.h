@@ -20,12 +20,12 @@ namespace weft::linux_transport {
 
 class LingeringSockets {
  public:
-  // Takes over `fd`, which is registered with `epoll_fd`, edge-triggered; events for it will carry
-  // `tag` plus an index. When there are too many, the oldest is closed.
-  void Add(UniqueFd fd, int epoll_fd, uint64_t tag);
+  // Takes over `fd`, whose events carry on by `id`, which is not 0; they are edge-triggered: what
+  // they have told already has been read. When there are too many, the oldest is closed.
+  void Add(UniqueFd fd, uint64_t id);
 
-  // Discards what has arrived at the socket of that index.
-  void OnEvent(size_t index);
+  // Discards what has arrived at that socket, if there still is one.
+  void OnReadable(uint64_t id);
 
   // Closes all, to have their descriptors back; returns how many that were.
   size_t CloseAll();
@@ -35,6 +35,7 @@ class LingeringSockets {
   static constexpr size_t kDiscardedBytesMax = 4 << 20;
 
   struct Socket {
+    uint64_t id = 0;
     UniqueFd fd;
     size_t discarded_bytes = 0;
   };

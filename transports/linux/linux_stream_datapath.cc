@@ -16,6 +16,7 @@ namespace {
 constexpr int kKernelEvents = 64;  // taken by one Poll()
 constexpr int kAcceptsATurn = 16;
 constexpr size_t kReadAtLeast = 16384;  // room to have for a read before a fresh chunk is taken
+constexpr uint32_t kHungUp = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
 
 // The connection that was to be accepted has failed meanwhile; there may be another (accept(2)).
 bool IsOfConnection(int error) {
@@ -67,16 +68,15 @@ void LinuxStreamPort::TakeKernelEvents() {
       Listener& listener = listeners_[data - kListenerTag];
       listener.may_accept = true;
       listener.starved = false;
-    } else if ((data & kLingeringTag) != 0) {
-      lingering_.OnEvent(data - kLingeringTag);
-    } else if (Stream* stream = Find({data})) {
+    } else if (Stream* stream = Find({data}); stream != nullptr && stream->state != State::kClosed) {
       OnKernelEvent(*stream, events[i].events);
+    } else if ((events[i].events & (EPOLLIN | kHungUp)) != 0) {
+      lingering_.OnReadable(data);
     }
   }
 }
 
 void LinuxStreamPort::OnKernelEvent(Stream& stream, uint32_t events) {
-  constexpr uint32_t kHungUp = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
   if ((events & kHungUp) != 0) stream.hung_up = true;
   if ((events & (EPOLLIN | kHungUp)) != 0) stream.may_read = true;
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) stream.may_write = true;
@@ -213,7 +213,9 @@ void LinuxStreamPort::Raise(Stream& stream, StreamEvent::Kind kind) {
 
 void LinuxStreamPort::Retire(Stream& stream, int error) {
   if (error == 0 && stream.write_closed && !stream.remote_closed) {
-    lingering_.Add(std::move(stream.fd), epoll_.get(), kLingeringTag);
+    lingering_.Add(std::move(stream.fd), stream.id.value);
+    // What has been told and not been read is not told again.
+    if (stream.may_read) lingering_.OnReadable(stream.id.value);
   }
   stream.fd.Reset();
   stream.out.Clear();

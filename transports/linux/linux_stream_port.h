@@ -56,12 +56,10 @@ class LinuxStreamPort final : public StreamPort {
   absl::StatusOr<StreamInfo> Info(StreamId stream) const override;
 
  private:
-  // A StreamId is a generation and, in its low bits, an index; other descriptors are told apart by
-  // a tag.
+  // A StreamId is a generation and, in its low bits, an index; listeners are told apart by a tag.
   static constexpr uint64_t kGeneration = uint64_t{1} << 24;
   static constexpr uint64_t kIndexMask = kGeneration - 1;
   static constexpr uint64_t kListenerTag = uint64_t{1} << 63;
-  static constexpr uint64_t kLingeringTag = uint64_t{1} << 62;
 
   enum class State : uint8_t {
     kFree,  // a slot without a stream

@@ -383,6 +383,8 @@ TEST_P(LinuxStreamPortTest, OptionsReachTheKernel) {
   ASSERT_TRUE(info.ok()) << info.status();
   EXPECT_EQ(info->congestion_control, "reno");
   EXPECT_EQ(info->state, StreamInfo::State::kEstablished);
+  EXPECT_EQ(info->recovery, StreamInfo::Recovery::kOpen);
+  EXPECT_EQ(info->unread_bytes + info->unacked_bytes, 0u);
   EXPECT_THAT(std::string(client_->SetOptions(ours_, {.congestion_control = "none"}).message()),
               HasSubstr("'none'"));
 }

@@ -3,6 +3,7 @@
 // The data path of PacketFramePort: one system call a burst sent, none to receive.
 #include <linux/if_packet.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -34,9 +35,10 @@ size_t PacketFramePort::Send(absl::Span<Buffer> burst) {
   size_t done = 0;
   while (done < burst.size() && status_.ok()) {
     const absl::Span<Buffer> rest = burst.subspan(done);
-    size_t taken = Gather(rest);
+    size_t messages = 0;
+    size_t taken = Gather(rest, &messages);
     if (taken != 0) {
-      taken = SendGathered(rest.first(taken));
+      taken = SendGathered(rest.first(taken), messages);
     } else {
       Drop(rest[0]);
       taken = 1;
@@ -51,32 +53,62 @@ size_t PacketFramePort::Send(absl::Span<Buffer> burst) {
   return done;
 }
 
-// Describes the first frames of `burst`, up to one that can never be sent, for one system call.
-size_t PacketFramePort::Gather(absl::Span<Buffer> burst) {
+// Describes the first frames of `burst`, up to one that can never be sent, for one system call:
+// `*messages` of it.
+size_t PacketFramePort::Gather(absl::Span<Buffer> burst, size_t* messages) {
   size_t n = 0;
-  for (; n < burst.size() && n < kSendFrames; ++n) {
+  size_t used = 0;  // of pieces_
+  size_t count = 0;
+  while (n < burst.size() && count < kSendFrames && used + 2 <= kSendPieces) {
     Buffer& frame = burst[n];
-    if (!frame || !Sendable(frame) || !ToVirtio(frame, &virtio_[n])) break;
-    pieces_[n][1] = {frame.data(), frame.size()};
+    if (!frame || !Sendable(frame)) break;
+    const absl::Span<iovec> pieces = absl::MakeSpan(pieces_).subspan(used);
+    JoinedRun& run = runs_[count];
+    if (capabilities_.segmentation_offload) {
+      run.Begin(burst.subspan(n), pieces.subspan(1));
+    } else {
+      run.BeginAlone(frame, &pieces[1]);
+    }
+    if (!ToVirtio(frame, &virtio_[count], run.frames() > 1)) {
+      run.Undo(frame);
+      break;
+    }
+    pieces[0] = {&virtio_[count], sizeof(virtio_[count])};
+    headers_[count].msg_hdr.msg_iov = pieces.data();
+    headers_[count].msg_hdr.msg_iovlen = 1 + run.frames();
+    used += 1 + run.frames();
+    n += run.frames();
+    ++count;
   }
+  *messages = count;
   return n;
 }
 
 // How many of `burst`, which has been gathered, are gone; 0: try again later.
-size_t PacketFramePort::SendGathered(absl::Span<Buffer> burst) {
+size_t PacketFramePort::SendGathered(absl::Span<Buffer> burst, size_t messages) {
   for (;;) {
     int sent;
-    if (burst.size() == 1) {
+    if (messages == 1) {
       sent = sendmsg(sockets_.send.get(), &headers_[0].msg_hdr, 0) < 0 ? -1 : 1;
     } else {
-      sent = sendmmsg(sockets_.send.get(), headers_, static_cast<unsigned>(burst.size()), 0);
+      sent = sendmmsg(sockets_.send.get(), headers_, static_cast<unsigned>(messages), 0);
     }
-    if (sent > 0) {
-      Sent(burst.first(static_cast<size_t>(sent)));
-      return static_cast<size_t>(sent);
+    if (sent < 0 && errno == EINTR) continue;
+    const int error = errno;
+    const size_t gone = sent > 0 ? static_cast<size_t>(sent) : 0;
+    size_t frames = 0;  // of those that are gone
+    for (size_t i = 0, at = 0; i < messages; at += runs_[i++].frames()) {
+      if (i < gone) {
+        frames += runs_[i].frames();
+      } else {
+        runs_[i].Undo(burst[at]);
+      }
     }
-    if (errno == EINTR) continue;
-    if (!GiveUp(errno)) return 0;
+    if (gone > 0) {
+      Sent(burst.first(frames));
+      return frames;
+    }
+    if (!GiveUp(error)) return 0;
     Drop(burst[0]);
     return 1;
   }
@@ -127,7 +159,7 @@ size_t PacketFramePort::Receive(absl::Span<Buffer> burst) {
   size_t n = 0;
   size_t bytes = 0;
   // Those that are lost count too: a flood without buffers must not hold up the thread.
-  for (size_t taken = 0; taken < burst.size() && !ring_.empty(); ++taken) {
+  for (size_t taken = 0; taken < burst.size() && !(joined_.empty() && ring_.empty()); ++taken) {
     if (!Deliver(burst[n])) continue;
     bytes += burst[n].size();
     ++n;
@@ -147,9 +179,13 @@ bool PacketFramePort::Deliver(Buffer& out) {
   ring_.Peek(&packet);
   if (packet.status & TP_STATUS_LOSING) [[unlikely]]
     CountDrops();
+  const bool datagrams = UdpSegments::IsJoined(packet.virtio);
   const bool whole = packet.wire_size <= packet.size;
-  if (whole && UdpSegments::IsJoined(packet.virtio)) [[unlikely]] {
-    if (!segments_.valid()) segments_ = UdpSegments({packet.data, packet.size}, packet.virtio);
+  if (!datagrams && (!whole || JoinedSegments::IsJoined(packet.virtio))) {
+    return DeliverJoined(packet, out);
+  }
+  if (datagrams) [[unlikely]] {
+    if (!segments_.valid()) BeginDatagrams(packet);
     if (!segments_.valid()) {
       ring_.Pop();
       ++stats_.receive_malformed;
@@ -161,7 +197,7 @@ bool PacketFramePort::Deliver(Buffer& out) {
       ring_.Pop();
     }
   } else {
-    if (whole) out = Copy(packet);
+    out = Copy(packet);
     ring_.Pop();
   }
   if (!out) [[unlikely]] {
@@ -170,6 +206,64 @@ bool PacketFramePort::Deliver(Buffer& out) {
   }
   if (packet.status & TP_STATUS_VLAN_VALID) RestoreTag(packet, out);
   return true;
+}
+
+// The frame at the ring's front, or a part of it: it is longer than its slot, or several segments of
+// TCP that were joined.
+bool PacketFramePort::DeliverJoined(const ReceivedPacket& packet, Buffer& out) {
+  bool there = !joined_.empty();
+  if (!there) {
+    const absl::Span<const uint8_t> begin(packet.data, packet.size);
+    joined_.Prepare(pool_,
+                    keeps_joined_ ? JoinedSegments::kAny
+                                  : JoinedSegments::Segments(begin, packet.virtio),
+                    packet.wire_size);
+    if (packet.wire_size <= packet.size) {
+      there = joined_.Copy(begin, packet.virtio);
+    } else {
+      VirtioHeader header = {};
+      const size_t size = ReadQueued(packet, joined_.room(), &header);
+      there = size > 0 && joined_.Take(size, header);
+    }
+  }
+  if (there) out = joined_.Next();
+  if (there && (packet.status & TP_STATUS_VLAN_VALID) != 0) RestoreTag(packet, out);
+  if (joined_.empty()) ring_.Pop();
+  if (!there) ++stats_.receive_dropped;
+  return there;
+}
+
+void PacketFramePort::BeginDatagrams(const ReceivedPacket& packet) {
+  if (packet.wire_size <= packet.size) {
+    segments_ = UdpSegments({packet.data, packet.size}, packet.virtio);
+    return;
+  }
+  datagrams_.resize(JoinedSegments::kFrameBytesMax);
+  const iovec room = {datagrams_.data(), datagrams_.size()};
+  VirtioHeader header = {};
+  const size_t size = ReadQueued(packet, {&room, 1}, &header);
+  if (size > 0 && size <= datagrams_.size()) {
+    segments_ = UdpSegments({datagrams_.data(), size}, header);
+  }
+}
+
+// Reads from the socket's queue what no slot of the ring holds: the whole frame, whose length is
+// returned, however much of it there was room for; 0 if it is lost.
+size_t PacketFramePort::ReadQueued(const ReceivedPacket& packet, absl::Span<const iovec> room,
+                                   VirtioHeader* header) {
+  if ((packet.status & TP_STATUS_COPY) == 0) return 0;
+  iovec pieces[JoinedSegments::kBuffersMax + 1];
+  pieces[0] = {header, sizeof(*header)};
+  std::copy(room.begin(), room.end(), pieces + 1);
+  msghdr message = {};
+  message.msg_iov = pieces;
+  message.msg_iovlen = 1 + room.size();
+  ssize_t size;
+  do {
+    size = recvmsg(sockets_.receive.get(), &message, MSG_DONTWAIT | MSG_TRUNC);
+  } while (size < 0 && errno == EINTR);
+  if (size < static_cast<ssize_t>(sizeof(*header))) return 0;
+  return static_cast<size_t>(size) - sizeof(*header);
 }
 
 // Null when it does not fit a buffer, or there is none.

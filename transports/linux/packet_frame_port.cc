@@ -16,6 +16,7 @@ namespace weft::linux_transport {
 namespace {
 
 constexpr char kCapability[] = "cap_net_raw";
+constexpr int kJoinedBytesQueued = 16 << 20;
 
 bool Set(const UniqueFd& fd, int option, int value) {
   return setsockopt(fd.get(), SOL_PACKET, option, &value, sizeof(value)) == 0;
@@ -69,6 +70,13 @@ int FanoutType(config::Packet::Fanout mode) {
       break;
   }
   return PACKET_FANOUT_HASH;
+}
+
+// What the device itself sends and receives; what the kernel has joined is longer.
+size_t SlotBytes(const Interface& interface, const BufferPoolOptions& buffers) {
+  constexpr size_t kEthernetAndTagBytes = 18;
+  return std::min<size_t>(buffers.bytes - buffers.headroom,
+                          size_t{interface.mtu} + kEthernetAndTagBytes);
 }
 
 absl::StatusOr<UniqueFd> OpenSocket(const std::string& interface) {
@@ -135,7 +143,7 @@ absl::StatusOr<std::unique_ptr<FramePort>> PacketFramePort::Open(const config::P
   }
   absl::StatusOr<PacketRing> ring =
       PacketRing::Make(sockets.receive, {.bytes = config.ring_bytes(),
-                                         .frame_bytes = buffers.bytes - buffers.headroom,
+                                         .frame_bytes = SlotBytes(*interface, buffers),
                                          .block_timeout_ms = config.block_timeout_ms()});
   if (!ring.ok()) return ring.status();
   if (!Filter(sockets.receive, config.promiscuous()) || !Set(sockets.send, PACKET_VNET_HDR, 1)) {
@@ -166,6 +174,16 @@ absl::StatusOr<std::unique_ptr<FramePort>> PacketFramePort::Open(const config::P
     // What came before was for all of them.
     while (!port->ring_.empty()) port->ring_.Pop();
   }
+  port->keeps_joined_ = options.joined_segments;
+  // Joined segments that no slot of the ring holds wait in the socket's own queue, beside their
+  // first bytes in the ring. Without the right to a long one, more of them get lost in a burst.
+  const int queued_bytes = kJoinedBytesQueued;
+  if (setsockopt(port->sockets_.receive.get(), SOL_SOCKET, SO_RCVBUFFORCE, &queued_bytes,
+                 sizeof(queued_bytes)) != 0) {
+    setsockopt(port->sockets_.receive.get(), SOL_SOCKET, SO_RCVBUF, &queued_bytes,
+               sizeof(queued_bytes));
+  }
+  Set(port->sockets_.receive, PACKET_COPY_THRESH, 1);
   return port;
 }
 
@@ -176,11 +194,6 @@ PacketFramePort::PacketFramePort(const BufferPoolOptions& buffers, const Capabil
       interface_index_(interface.index),
       sockets_(std::move(sockets)),
       ring_(std::move(ring)) {
-  for (size_t i = 0; i < kSendFrames; ++i) {
-    pieces_[i][0] = {&virtio_[i], sizeof(virtio_[i])};
-    headers_[i].msg_hdr.msg_iov = pieces_[i];
-    headers_[i].msg_hdr.msg_iovlen = 2;
-  }
 }
 
 PacketFramePort::~PacketFramePort() {

@@ -19,8 +19,10 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "weft/config/config.h"
+#include "weft/transports/linux/joined_segments.h"
 #include "weft/transports/linux/kernel_frame_port.h"
 #include "weft/transports/linux/packet_ring.h"
+#include "weft/transports/linux/segment_joiner.h"
 #include "weft/transports/linux/virtio_header.h"
 #include "weft/transports/transport.h"
 
@@ -62,6 +64,7 @@ class PacketFramePort final : public KernelFramePort {
  private:
   // Of one system call; beyond that a larger one gains nothing.
   static constexpr size_t kSendFrames = 32;
+  static constexpr size_t kSendPieces = 3 * kSendFrames;
 
   struct Sockets {
     UniqueFd receive;
@@ -73,14 +76,18 @@ class PacketFramePort final : public KernelFramePort {
                   UniqueFd wait_fd);
 
   // Sending.
-  size_t Gather(absl::Span<Buffer> burst);
-  size_t SendGathered(absl::Span<Buffer> burst);
+  size_t Gather(absl::Span<Buffer> burst, size_t* messages);
+  size_t SendGathered(absl::Span<Buffer> burst, size_t messages);
   bool GiveUp(int error);
   void Sent(absl::Span<Buffer> frames);
   void Drop(Buffer& frame);
 
   // Receiving.
   bool Deliver(Buffer& out);
+  bool DeliverJoined(const ReceivedPacket& packet, Buffer& out);
+  void BeginDatagrams(const ReceivedPacket& packet);
+  size_t ReadQueued(const ReceivedPacket& packet, absl::Span<const iovec> room,
+                    VirtioHeader* header);
   Buffer Copy(const ReceivedPacket& packet);
   Buffer CopySegment();
   void CountDrops();
@@ -93,12 +100,17 @@ class PacketFramePort final : public KernelFramePort {
   bool all_groups_ = true;
   std::vector<MacAddress> groups_;
   bool send_blocked_ = false;
+  bool keeps_joined_ = false;  // TCP segments, as far as buffers hold them
   // Of the frame at the ring's front, if that is one of several that were joined.
   UdpSegments segments_;
+  std::vector<uint8_t> datagrams_;  // whose memory it may be
+  JoinedSegments joined_;
 
+  // Of one system call: messages, the pieces of all of them, and what frames they are.
   mmsghdr headers_[kSendFrames] = {};
   VirtioHeader virtio_[kSendFrames];
-  iovec pieces_[kSendFrames][2];
+  JoinedRun runs_[kSendFrames];
+  iovec pieces_[kSendPieces];
 };
 
 }  // namespace weft::linux_transport

@@ -126,6 +126,69 @@ TEST_F(PacketFramePortTest, DatagramsThatTheKernelHasJoinedAreCutApart) {
   }
 }
 
+// Of more than a slot of the ring holds, or a buffer.
+TEST_F(PacketFramePortTest, SoAreManyOfThem) {
+  for (const char* timeout : {"", "block_timeout_ms: 1"}) {
+    const auto transport = OpenPacket(timeout);
+    const auto port = OpenFrames(*transport);
+    const auto socket = ValueOrDie(UdpSocket::Bind(*there_, "10.0.0.2", 0));
+    const int segment = 1400;
+    ASSERT_EQ(setsockopt(socket.fd(), IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment)), 0);
+    std::string bytes;
+    for (char c = 'a'; c < 'a' + 20; ++c) bytes += std::string(1400, c);
+    ASSERT_TRUE(socket.Send("10.0.0.1", 4000, bytes));
+    ASSERT_TRUE(socket.Send("10.0.0.1", 4000, "short"));
+    for (size_t at = 0; at < bytes.size(); at += 1400) {
+      const Buffer frame = ReceiveUdp(*port);
+      ASSERT_TRUE(frame) << at;
+      EXPECT_EQ(UdpPayload(frame), bytes.substr(at, 1400));
+      EXPECT_TRUE(HasGoodChecksums(frame));
+    }
+    EXPECT_EQ(UdpPayload(ReceiveUdp(*port)), "short") << "in their order";
+  }
+}
+
+TEST_F(PacketFramePortTest, SegmentsThatTheKernelHasJoinedAreCutApart) {
+  std::unique_ptr<Transport> far_transport;
+  std::unique_ptr<FramePort> far;
+  {
+    const testnet::ScopedNamespace place(*there_);
+    far_transport = OpenLinux(
+        "linux { packet { interface: 'far0' } } buffers { bytes: 70000 count: 64 }");
+    far = OpenFrames(*far_transport);
+  }
+  const auto transport = OpenPacket();
+  if (!transport->capabilities().segmentation_offload) GTEST_SKIP() << "Linux 6.2 can";
+  std::string payload(60'000, 'x');
+  for (size_t i = 0; i < payload.size(); ++i) payload[i] = static_cast<char>(i / 100);
+  for (const bool joined : {false, true}) {
+    const auto port = ValueOrDie(transport->OpenFramePort({.joined_segments = joined}));
+    for (const bool ipv4 : {true, false}) {
+      const Packet packet = {.ipv4 = ipv4, .protocol = kProtocolTcp, .payload = payload};
+      Buffer frame = FrameOf(*far, port->mac(), packet);
+      RequestSegments(packet, 1400, frame);
+      ASSERT_TRUE(SendFrame(*far, std::move(frame)));
+      const size_t headers = packet.l4() + packet.l4_bytes();
+      std::string received;
+      size_t frames = 0;
+      while (received.size() < payload.size()) {
+        const Buffer segment = ReceiveFrame(*port);
+        ASSERT_TRUE(segment) << received.size();
+        const bool ours = LoadBig16(segment.data() + 12) == packet.type() &&
+                          segment.data()[Packet::kL3 + (ipv4 ? 9 : 6)] == kProtocolTcp;
+        if (!ours) continue;  // the kernel's own talk
+        ++frames;
+        if (!joined) EXPECT_LE(segment.size(), headers + 1400);
+        EXPECT_TRUE(HasGoodChecksums(segment));
+        received.append(reinterpret_cast<const char*>(segment.data()) + headers,
+                        segment.size() - headers);
+      }
+      EXPECT_TRUE(received == payload);
+      EXPECT_EQ(frames, joined ? 8u : 43u);
+    }
+  }
+}
+
 TEST_F(PacketFramePortTest, DatagramsAreCutOnRequest) {
   const auto transport = OpenPacket();
   if (!transport->capabilities().segmentation_offload) GTEST_SKIP() << "Linux 6.2 can";

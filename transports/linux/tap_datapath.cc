@@ -3,12 +3,19 @@
 // The data path of TapFramePort: a system call for each frame, as TAP devices have no other way.
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "weft/transports/linux/segment_joiner.h"
 #include "weft/transports/linux/tap_frame_port.h"
 
 namespace weft::linux_transport {
+namespace {
+
+constexpr size_t kPiecesMax = 64;  // of a frame that is joined from several
+
+}  // namespace
 
 // --- Sending
 
@@ -18,43 +25,56 @@ size_t TapFramePort::Send(absl::Span<Buffer> burst) {
   size_t sent = 0;
   size_t bytes = 0;
   while (done < burst.size() && status_.ok()) {
-    Buffer& frame = burst[done];
-    const Outcome outcome = frame && Sendable(frame) ? SendOne(frame) : Outcome::kLost;
+    size_t frames = 1;
+    const bool sendable = burst[done] && Sendable(burst[done]);
+    const Outcome outcome = sendable ? SendSome(burst.subspan(done), &frames) : Outcome::kLost;
     if (outcome == Outcome::kBlocked) {
       ++stats_.send_blocked;
       send_blocked_ = true;
       break;
     }
-    if (outcome == Outcome::kDone) {
-      ++sent;
-      bytes += frame.size();
-    } else {
-      ++stats_.send_failed;
+    for (Buffer& frame : burst.subspan(done, frames)) {
+      if (outcome == Outcome::kDone) bytes += frame.size();
+      frame.Reset();
     }
-    frame.Reset();
-    ++done;
+    if (outcome == Outcome::kDone) {
+      sent += frames;
+    } else {
+      stats_.send_failed += frames;
+    }
+    done += frames;
   }
   stats_.sent += sent;
   stats_.sent_bytes += bytes;
   return done;
 }
 
-TapFramePort::Outcome TapFramePort::SendOne(Buffer& frame) {
+TapFramePort::Outcome TapFramePort::SendSome(absl::Span<Buffer> burst, size_t* frames) {
   VirtioHeader header;
+  iovec pieces[1 + kPiecesMax];
+  pieces[0] = {&header, sizeof(header)};
+  JoinedRun run;
+  if (capabilities_.segmentation_offload) {
+    run.Begin(burst, absl::MakeSpan(pieces).subspan(1));
+  } else {
+    run.BeginAlone(burst[0], &pieces[1]);
+  }
+  *frames = run.frames();
   if (!offload_) {
-    FillMissingChecksum(frame);
-  } else if (!ToVirtio(frame, &header)) {
+    FillMissingChecksum(burst[0]);
+  } else if (!ToVirtio(burst[0], &header, run.frames() > 1)) {
     return Outcome::kLost;
   }
-  const iovec pieces[] = {{&header, sizeof(header)}, {frame.data(), frame.size()}};
   const iovec* const from = offload_ ? pieces : pieces + 1;
-  while (writev(fd_.get(), from, offload_ ? 2 : 1) < 0) {
+  const int count = static_cast<int>(run.frames()) + (offload_ ? 1 : 0);
+  while (writev(fd_.get(), from, count) < 0) {
     switch (errno) {
       case EINTR:
         continue;
       case EAGAIN:
       case ENOBUFS:
       case ENOMEM:
+        run.Undo(burst[0]);
         return Outcome::kBlocked;
       default:  // EIO: the link is down; EINVAL
         return Outcome::kLost;
@@ -72,7 +92,7 @@ size_t TapFramePort::Receive(absl::Span<Buffer> burst) {
   size_t bytes = 0;
   // Those that are lost count too: a flood without buffers must not hold up the thread.
   for (size_t taken = 0; taken < burst.size() && status_.ok(); ++taken) {
-    const Outcome outcome = ReceiveOne(burst[n]);
+    const Outcome outcome = joined_ ? ReceiveJoined(burst[n]) : ReceiveOne(burst[n]);
     if (outcome == Outcome::kBlocked) break;
     if (outcome == Outcome::kLost) {
       ++stats_.receive_dropped;
@@ -103,10 +123,7 @@ TapFramePort::Outcome TapFramePort::ReceiveOne(Buffer& out) {
     size = readv(fd_.get(), into, offload_ ? 3 : 2);
   } while (size < 0 && errno == EINTR);
   if (size < 0) {
-    // EBADFD: the device has been removed; the link monitor says so too, in its time.
-    if (errno == EBADFD) {
-      Fail(absl::UnavailableError(absl::StrCat("'", device_name(), "' has been removed")));
-    }
+    FailIfRemoved(errno);
     return Outcome::kBlocked;
   }
   const size_t frame_bytes = static_cast<size_t>(size) - (offload_ ? sizeof(header) : 0);
@@ -115,6 +132,41 @@ TapFramePort::Outcome TapFramePort::ReceiveOne(Buffer& out) {
   buffer.offload() = FromVirtio(header);
   out = std::move(buffer);
   return Outcome::kDone;
+}
+
+// As ReceiveOne(), of frames of up to 64 KiB, to several buffers.
+TapFramePort::Outcome TapFramePort::ReceiveJoined(Buffer& out) {
+  if (!joined_->empty()) {
+    out = joined_->Next();
+    return Outcome::kDone;
+  }
+  out.Reset();
+  joined_->Prepare(pool_, JoinedSegments::kAny);
+  VirtioHeader header = {};
+  uint8_t too_long;
+  iovec pieces[JoinedSegments::kBuffersMax + 2];
+  const absl::Span<const iovec> room = joined_->room();
+  pieces[0] = {&header, sizeof(header)};
+  std::copy(room.begin(), room.end(), pieces + 1);
+  pieces[room.size() + 1] = {&too_long, 1};
+  ssize_t size;
+  do {
+    size = readv(fd_.get(), pieces, static_cast<int>(room.size()) + 2);
+  } while (size < 0 && errno == EINTR);
+  if (size < 0) {
+    FailIfRemoved(errno);
+    return Outcome::kBlocked;
+  }
+  const size_t frame_bytes = static_cast<size_t>(size) - sizeof(header);
+  if (!joined_->Take(frame_bytes, header)) return Outcome::kLost;
+  out = joined_->Next();
+  return Outcome::kDone;
+}
+
+// EBADFD: the device has been removed; the link monitor says so too, in its time.
+void TapFramePort::FailIfRemoved(int error) {
+  if (error != EBADFD) return;
+  Fail(absl::UnavailableError(absl::StrCat("'", device_name(), "' has been removed")));
 }
 
 }  // namespace weft::linux_transport

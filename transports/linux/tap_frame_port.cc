@@ -52,10 +52,10 @@ absl::Status AttachError(int error, const std::string& name, int queues) {
 
 // What of `config` the kernel may leave to the reader of a queue. Joined TCP segments must fit a
 // buffer. UDP is never joined: nobody could tell the datagrams apart.
-unsigned ReceiveOffload(size_t buffer_bytes) {
+unsigned ReceiveOffload(size_t buffer_bytes, bool joined) {
   constexpr size_t kJoinedBytesMax = 65535 + 14;
   unsigned offload = TUN_F_CSUM;
-  if (buffer_bytes >= kJoinedBytesMax) offload |= TUN_F_TSO4 | TUN_F_TSO6;
+  if (joined || buffer_bytes >= kJoinedBytesMax) offload |= TUN_F_TSO4 | TUN_F_TSO6;
   return offload;
 }
 
@@ -137,8 +137,11 @@ absl::StatusOr<std::unique_ptr<FramePort>> TapFramePort::Open(TapDevice* device,
       if (device != nullptr) device->Release();
     }
   } releaser{device};
+  const bool joined =
+      options.joined_segments && JoinedSegments::Fit(buffers.count, buffers.bytes - buffers.headroom);
   if (device->config().offload() &&
-      ioctl(fd->get(), TUNSETOFFLOAD, ReceiveOffload(buffers.bytes - buffers.headroom)) != 0) {
+      ioctl(fd->get(), TUNSETOFFLOAD, ReceiveOffload(buffers.bytes - buffers.headroom, joined)) !=
+          0) {
     return DeviceError(errno, "leave checksums to the other side (TUNSETOFFLOAD)", kCapability);
   }
   absl::StatusOr<Interface> interface = FindInterface(device->name());
@@ -152,8 +155,10 @@ absl::StatusOr<std::unique_ptr<FramePort>> TapFramePort::Open(TapDevice* device,
   offered.max_frame_bytes =
       std::min<size_t>(interface->mtu + kEthernetBytes, buffers.bytes - buffers.headroom);
   releaser.device = nullptr;
-  return std::unique_ptr<FramePort>(new TapFramePort(
+  std::unique_ptr<TapFramePort> port(new TapFramePort(
       device, buffers, offered, *interface, *std::move(fd), *std::move(link), *std::move(wait_fd)));
+  if (joined && device->config().offload()) port->joined_ = std::make_unique<JoinedSegments>();
+  return port;
 }
 
 TapFramePort::TapFramePort(TapDevice* device, const BufferPoolOptions& buffers,

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "weft/config/config.h"
+#include "weft/transports/linux/joined_segments.h"
 #include "weft/transports/linux/kernel_frame_port.h"
 #include "weft/transports/linux/virtio_header.h"
 #include "weft/transports/transport.h"
@@ -64,12 +65,16 @@ class TapFramePort final : public KernelFramePort {
                LinkMonitor link, UniqueFd wait_fd);
 
   enum class Outcome { kDone, kLost, kBlocked };
-  Outcome SendOne(Buffer& frame);
+  // The first of `burst`, and those that go with it: `*frames`.
+  Outcome SendSome(absl::Span<Buffer> burst, size_t* frames);
   Outcome ReceiveOne(Buffer& out);
+  Outcome ReceiveJoined(Buffer& out);
+  void FailIfRemoved(int error);
 
   TapDevice* const device_;
   UniqueFd fd_;
   const bool offload_;
+  std::unique_ptr<JoinedSegments> joined_;  // null: frames are received as long as they were sent
   bool send_blocked_ = false;
 };
 

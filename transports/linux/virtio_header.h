@@ -40,10 +40,12 @@ bool KernelSegmentsUdp();
 // virtio has no word for it. False if the frame asks for what it is too short for, or for what is
 // not TCP or UDP.
 //
+// `joined`: others follow the frame (JoinedRun), so that it is cut however short it is.
+//
 // A frame that was received as good without its checksum being there (Linux does not compute it for
 // frames that never leave the machine) is sent on with a request for it, as whoever gets it now
 // looks at the field.
-bool ToVirtio(Buffer& frame, VirtioHeader* header);
+bool ToVirtio(Buffer& frame, VirtioHeader* header, bool joined = false);
 
 // For a device without virtio-net headers, which ignores requests: fills in such a missing
 // checksum.
