@@ -345,7 +345,7 @@ void LossDetection::MoveWindow(Context& c) {
   if (!c.advanced || c.outcome.undone) return;
   // After a timeout an acknowledgement may jump over what left the network before (RFC 3465, 2.3).
   uint32_t acked = c.delivery.acked_bytes;
-  if (state.phase == RecoveryPhase::kTimeout) acked = std::min(acked, delivered);
+  if (c.phase_before == RecoveryPhase::kTimeout) acked = std::min(acked, delivered);
   const AckSample sample{.now_ns = c.ack.now_ns,
                          .acked_bytes = acked,
                          .ecn_bytes = c.ack.ece ? c.delivery.acked_bytes : 0,
