@@ -163,7 +163,8 @@ class Engine {
   bool SendBuffer(StreamId stream, Buffer* buffer, int64_t now_ns);
 
   void CloseWrite(StreamId stream, int64_t now_ns);
-  // kClosed comes when the peer has acknowledged everything, the end included, or is given up.
+  // kClosed comes when the peer has acknowledged everything, the end included, or is given up: from
+  // here on also for keeping its window closed.
   void Close(StreamId stream, int64_t now_ns);
   void Abort(StreamId stream, int64_t now_ns);
 
