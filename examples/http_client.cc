@@ -173,13 +173,15 @@ absl::Status Report(const std::vector<std::unique_ptr<Load>>& loads, double seco
   const double p99_us = static_cast<double>(latency.Percentile(99)) / 1e3;
   const double rate = static_cast<double>(requests) / seconds;
   const double mbytes = static_cast<double>(bytes) / seconds / 1e6;
-  std::printf(
-      "%llu requests in %.2f s: %.0f/s, %.2f MB/s; p50 %.1f us, p99 %.1f us; "
-      "%llu failures, %llu answers of 400 and above\n",
-      static_cast<unsigned long long>(requests), seconds, rate, mbytes, p50_us, p99_us,
-      static_cast<unsigned long long>(failures), static_cast<unsigned long long>(errors));
   const std::string path = absl::GetFlag(FLAGS_json);
-  if (path.empty()) return absl::OkStatus();
+  std::fprintf(path == "-" ? stderr : stdout,
+               "%llu requests in %.2f s: %.0f/s, %.2f MB/s; p50 %.1f us, p99 %.1f us; "
+               "%llu failures, %llu answers of 400 and above\n",
+               static_cast<unsigned long long>(requests), seconds, rate, mbytes, p50_us, p99_us,
+               static_cast<unsigned long long>(failures), static_cast<unsigned long long>(errors));
+  const absl::Status status =
+      requests > 0 ? absl::OkStatus() : absl::UnavailableError("no request was answered");
+  if (path.empty()) return status;
   weft::JsonWriter json;
   json.BeginObject();
   json.Field("seconds", seconds);
@@ -195,7 +197,7 @@ absl::Status Report(const std::vector<std::unique_ptr<Load>>& loads, double seco
   if (file == nullptr) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", path));
   std::fprintf(file, "%s\n", json.text().c_str());
   if (file != stdout) std::fclose(file);
-  return absl::OkStatus();
+  return status;
 }
 
 weft::Task<void> FetchAndStop(weft::Worker& worker, weft::tcp::Connections& connections,

@@ -57,7 +57,7 @@ void BulkServer::OnRemoteClose(tcp::Connection& connection) {
   if (sender_) return;  // what was asked for is still to be sent
   if (receiver_) {
     uint8_t count[8];
-    StoreBig64(count, receiver_->bytes());
+    StoreBig64(count, receiver_->good_bytes());
     connection.Send(count);
   }
   connection.Close();
