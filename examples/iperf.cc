@@ -26,6 +26,7 @@
 #include "weft/core/json_writer.h"
 #include "weft/core/task.h"
 #include "weft/core/task_group.h"
+#include "weft/examples/json_output.h"
 #include "weft/examples/perf/bulk.h"
 #include "weft/examples/perf/bulk_client.h"
 #include "weft/examples/perf/bulk_server.h"
@@ -53,8 +54,7 @@ using weft::perf::BulkServer;
 
 constexpr uint16_t kPort = 5201;
 
-// What is for people: standard output may belong to the JSON.
-std::FILE* Text() { return absl::GetFlag(FLAGS_json) == "-" ? stderr : stdout; }
+std::FILE* Text() { return weft::TextBeside(absl::GetFlag(FLAGS_json)); }
 
 double Megabits(uint64_t bytes, double seconds) {
   return seconds > 0 ? static_cast<double>(bytes) * 8 / 1e6 / seconds : 0;
@@ -158,8 +158,6 @@ absl::Status Measurement::Report(double seconds) const {
                streams, seconds, static_cast<unsigned long long>(up), Megabits(up, seconds),
                static_cast<unsigned long long>(down), Megabits(down, seconds),
                static_cast<unsigned long long>(retransmissions));
-  const std::string path = absl::GetFlag(FLAGS_json);
-  if (path.empty()) return absl::OkStatus();
   weft::JsonWriter json;
   json.BeginObject();
   json.Field("direction", absl::GetFlag(FLAGS_direction));
@@ -180,11 +178,7 @@ absl::Status Measurement::Report(double seconds) const {
   }
   json.EndArray();
   json.EndObject();
-  std::FILE* file = path == "-" ? stdout : std::fopen(path.c_str(), "w");
-  if (file == nullptr) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", path));
-  std::fprintf(file, "%s\n", json.text().c_str());
-  if (file != stdout) std::fclose(file);
-  return absl::OkStatus();
+  return weft::WriteJson(json, absl::GetFlag(FLAGS_json));
 }
 
 // What lives as long as a client's worker: tasks end before what they use.

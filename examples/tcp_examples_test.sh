@@ -3,45 +3,14 @@
 # where they are installed, ab and wrk.
 set -euo pipefail
 
-examples=$TEST_SRCDIR/$TEST_WORKSPACE/examples
-# A path short enough for a Unix socket.
-run=$(mktemp -d /tmp/tcp_examples_test.XXXXXX)
-export XDG_RUNTIME_DIR=$run
-unset WEFT_CONFIG
-server=
-# shellcheck disable=SC2317 # The trap calls it.
-clean_up() {
-  [[ -z $server ]] || kill -9 "$server" 2>/dev/null || :
-  rm -rf "$run"
-}
-trap clean_up EXIT
-fail() {
-  echo "FAILED: $*" >&2
-  exit 1
-}
-
-# start PROGRAM [ARGUMENT...]: a server in the background; sets `address` to where it listens.
-start() {
-  : >"$run/server"  # nothing of the server before
-  "$examples/$1" "${@:2}" >"$run/server" 2>&1 &
-  server=$!
-  until grep -q '^listening on' "$run/server"; do
-    kill -0 "$server" || fail "$1: $(cat "$run/server")"
-    sleep 0.02
-  done
-  address=$(sed -n 's/^listening on \([^ ]*\) .*/\1/p;T;q' "$run/server")
-}
-stop() {
-  kill -TERM "$server"
-  wait "$server" || fail "exit status $?: $(cat "$run/server")"
-  server=
-}
+# shellcheck source=examples/testing.sh
+. "$TEST_SRCDIR/$TEST_WORKSPACE/examples/testing.sh"
 
 # Echo, over the kernel and over shared memory.
 for transport in linux shm; do
   listen=127.0.0.1:0
   [[ $transport == linux ]] || listen=shm:echo-test
-  start tcp_echo --transport "$transport" --listen "$listen"
+  start "$examples/tcp_echo" --transport "$transport" --listen "$listen"
   reply=$("$examples/tcp_echo" --transport "$transport" --connect "$address" hello over "$transport")
   [[ $reply == "hello over $transport" ]] || fail "tcp_echo over $transport: '$reply'"
   "$examples/tcp_echo" --transport "$transport" --connect "$address" --count 200 --bytes 100000 |
@@ -64,7 +33,7 @@ done
 for transport in linux shm; do
   listen=127.0.0.1:0
   [[ $transport == linux ]] || listen=shm:iperf-test
-  start iperf --transport "$transport" --listen "$listen"
+  start "$examples/iperf" --transport "$transport" --listen "$listen"
   for direction in up down both; do
     "$examples/iperf" --transport "$transport" --connect "$address" --direction "$direction" \
       --duration 1200ms --streams 2 --verify --json "$run/json" >"$run/out" 2>&1 ||
@@ -94,7 +63,7 @@ head -c 300000 /dev/urandom >"$www/medium.bin"
 printf 'secret\n' >"$run/outside.txt"
 ln -s ../outside.txt "$www/out"
 ln -s "dir/a b.txt" "$www/in"
-start httpd --root "$www" --listen 127.0.0.1:0 --workers 2 --request_timeout_ms 2000
+start "$examples/httpd" --root "$www" --listen 127.0.0.1:0 --workers 2 --request_timeout_ms 2000
 url=http://$address
 # Both workers say where they listen: at the same address.
 for _ in $(seq 100); do
@@ -224,7 +193,7 @@ cat >"$run/shm.textproto" <<END
 transport { name: "shm" }
 httpd { root: "$www" listen: "shm:httpd-test" index: "medium.bin" }
 END
-start httpd --config "$run/shm.textproto"
+start "$examples/httpd" --config "$run/shm.textproto"
 "$examples/http_client" --transport shm --output "$run/1" shm:httpd-test/large.bin
 cmp "$run/1" "$www/large.bin" || fail "http_client over shm"
 "$examples/http_client" --transport shm --output "$run/1" shm:httpd-test/

@@ -19,14 +19,13 @@ BulkClient::BulkClient(Loop& loop, BulkCounters& counters, const BulkHeader& hea
 
 void BulkClient::OnConnected(tcp::Connection& connection) {
   connection_ = &connection;
-  connection.Send(header_.Encode());  // a fresh connection has room for it
   if (header_.down) {
     receiver_.emplace(counters_, header_.verify);
-    return;
+  } else {
+    sender_.emplace(counters_);
+    loop_.timers().Schedule(end_, loop_.now_ns() + int64_t{header_.duration_ms} * 1'000'000);
   }
-  sender_.emplace(counters_);
-  loop_.timers().Schedule(end_, loop_.now_ns() + int64_t{header_.duration_ms} * 1'000'000);
-  sender_->Send(connection);
+  OnWritable(connection);
 }
 
 void BulkClient::OnData(tcp::Connection& connection) {
@@ -41,11 +40,18 @@ void BulkClient::OnData(tcp::Connection& connection) {
 }
 
 void BulkClient::OnWritable(tcp::Connection& connection) {
-  if (sender_) sender_->Send(connection);
+  // Other connections may have all the buffers.
+  const auto header = header_.Encode();
+  header_sent_ += connection.Send(absl::MakeSpan(header).subspan(header_sent_));
+  if (header_sent_ == header.size() && sender_) sender_->Send(connection);
 }
 
-void BulkClient::OnEnd(void* self, int64_t) {
+void BulkClient::OnEnd(void* self, int64_t now_ns) {
   auto& client = *static_cast<BulkClient*>(self);
+  if (client.header_sent_ < client.header_.Encode().size()) {
+    client.loop_.timers().Schedule(client.end_, now_ns + 1'000'000);
+    return;
+  }
   client.sender_->Stop();
   client.connection_->CloseWrite();
 }

@@ -42,6 +42,7 @@ class BulkClient final : public tcp::ConnectionHandler {
   Loop& loop_;
   BulkCounters& counters_;
   const BulkHeader header_;
+  size_t header_sent_ = 0;
   Done done_;
   tcp::Connection* connection_ = nullptr;
   std::optional<BulkSender> sender_;
