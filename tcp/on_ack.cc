@@ -154,8 +154,13 @@ void LossDetection::LearnFromDelivery(Context& c) {
   c.outcome.reordered = delivery.reordered;
   if (delivery.reordered) reordering_seen_ = true;
   if (delivery.rack_sent_ns == 0) return;
-  if (state.rack_rtt_ns != 0 && delivery.rack_sent_ns <= state.rack_sent_ns) return;
+  if (state.rack_rtt_ns != 0 &&
+      (delivery.rack_sent_ns < state.rack_sent_ns ||
+       (delivery.rack_sent_ns == state.rack_sent_ns && delivery.rack_end <= state.rack_end))) {
+    return;
+  }
   state.rack_sent_ns = delivery.rack_sent_ns;
+  state.rack_end = delivery.rack_end;
   state.rack_rtt_ns = std::max<int64_t>(c.ack.now_ns - delivery.rack_sent_ns, 1);
 }
 
