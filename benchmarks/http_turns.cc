@@ -157,8 +157,7 @@ absl::StatusOr<double> MeasureHttpTurns(bool new_connections, int core, absl::Du
   auto peer = PeerProcess::Start(
       {.role = kRole,
        .core = core,
-       .arguments = {new_connections ? "1" : "0",
-                     absl::StrCat(absl::ToInt64Nanoseconds(duration))},
+       .arguments = {new_connections ? "1" : "0", absl::StrCat(absl::ToInt64Nanoseconds(duration))},
        .lifetime = 10 * duration + 3 * kStartTimeout});
   if (!peer.ok()) return peer.status();
   return (*peer)->AwaitReport(10 * duration + 2 * kStartTimeout);

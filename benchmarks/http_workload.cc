@@ -14,10 +14,10 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/substitute.h"
 #include "absl/time/clock.h"
@@ -85,8 +85,7 @@ int FreePort() {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t length = sizeof(address);
   auto* const any = reinterpret_cast<sockaddr*>(&address);
-  const bool found =
-      bind(fd.get(), any, length) == 0 && getsockname(fd.get(), any, &length) == 0;
+  const bool found = bind(fd.get(), any, length) == 0 && getsockname(fd.get(), any, &length) == 0;
   return found ? ntohs(address.sin_port) : 0;
 }
 
@@ -279,18 +278,17 @@ class HttpWorkload::Run {
                                  "'net_vhost0,iface=", SocketPath(), "' }");
         break;
     }
-    return absl::StrCat(
-        "transport { ", transport, " }\n",
-        what_.path == HttpPath::kLoopback
-            ? ""
-            : absl::StrCat("netstack { addresses: '", kServerIp, "/24' }\n"),
-        // nginx sleeps as soon as there is nothing to do.
-        what_.path == HttpPath::kLoopback || what_.path == HttpPath::kVeth
-            ? "host { loop { mode: SLEEP } }\n"
-            : "",
-        NeverSleeps() ? absl::StrCat("metrics { listen: '", metrics_, "' }\n") : "",
-        "security { plaintext { } }\n", "httpd { root: '", directory_, "' listen: '",
-        ServerAddress(), "' }\n");
+    return absl::StrCat("transport { ", transport, " }\n",
+                        what_.path == HttpPath::kLoopback
+                            ? ""
+                            : absl::StrCat("netstack { addresses: '", kServerIp, "/24' }\n"),
+                        // nginx sleeps as soon as there is nothing to do.
+                        what_.path == HttpPath::kLoopback || what_.path == HttpPath::kVeth
+                            ? "host { loop { mode: SLEEP } }\n"
+                            : "",
+                        NeverSleeps() ? absl::StrCat("metrics { listen: '", metrics_, "' }\n") : "",
+                        "security { plaintext { } }\n", "httpd { root: '", directory_,
+                        "' listen: '", ServerAddress(), "' }\n");
   }
 
   double BusySeconds() const {
@@ -303,17 +301,18 @@ class HttpWorkload::Run {
     const bool by_wrk = !NeverSleeps() && !what_.new_connections;
     if (by_wrk) {
       if (!IsInstalled("wrk")) return NotInstalled("wrk");
-      command = absl::StrCat("wrk -t1 -c", kConnections, " -d",
-                             std::max<int64_t>(absl::ToInt64Seconds(options_.duration), 1), " ", url);
+      command =
+          absl::StrCat("wrk -t1 -c", kConnections, " -d",
+                       std::max<int64_t>(absl::ToInt64Seconds(options_.duration), 1), " ", url);
     } else {
-      Write("client.textproto",
-            absl::StrCat(NeverSleeps()
-                             ? absl::StrCat("transport { name: 'dpdk' dpdk { huge_pages: NEVER ",
-                                            "virtual_devices: 'net_virtio_user0,path=",
-                                            SocketPath(), "' } }\nnetstack { addresses: '",
-                                            kClientIp, "/24' }\n")
-                             : "transport { name: 'linux' }\n",
-                         "host { loop { mode: BUSY } }\nsecurity { plaintext { } }\n"));
+      Write(
+          "client.textproto",
+          absl::StrCat(NeverSleeps()
+                           ? absl::StrCat("transport { name: 'dpdk' dpdk { huge_pages: NEVER ",
+                                          "virtual_devices: 'net_virtio_user0,path=", SocketPath(),
+                                          "' } }\nnetstack { addresses: '", kClientIp, "/24' }\n")
+                           : "transport { name: 'linux' }\n",
+                       "host { loop { mode: BUSY } }\nsecurity { plaintext { } }\n"));
       command = absl::StrCat(ProgramPath("examples/http_client"), " --config ", directory_,
                              "/client.textproto --connections ", kConnections, " --duration ",
                              absl::FormatDuration(options_.duration),

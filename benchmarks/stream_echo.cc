@@ -96,8 +96,8 @@ constexpr PeerRole kRoles[] = {{kServerRole, &Serve}, {kClientRole, &Ask}};
 }  // namespace
 
 absl::StatusOr<double> MeasureStreamEcho(const floors::Options& options) {
-  absl::StatusOr<double> value = floors::RunDpdkPair({kServerRole, kClientRole},
-                                                     floors::DpdkFloor::kLatency, options);
+  absl::StatusOr<double> value =
+      floors::RunDpdkPair({kServerRole, kClientRole}, floors::DpdkFloor::kLatency, options);
   if (value.ok()) *value /= 1e3;
   return value;
 }

@@ -59,8 +59,7 @@ constexpr HttpCase kTap = {HttpServer::kHttpd, HttpPath::kTap};
 
 class TcpExperiment {
  public:
-  TcpExperiment(HttpWorkload& http, const HttpOptions& options)
-      : http_(http), options_(options) {}
+  TcpExperiment(HttpWorkload& http, const HttpOptions& options) : http_(http), options_(options) {}
 
   void AddAll() {
     AddEcho();
@@ -109,9 +108,8 @@ class TcpExperiment {
     };
     const std::string raw = floors::Name(DpdkFloor::kLatency);
     const std::string echo = "echo over virtio-user, p50";
-    Add(floors::Name(floors::Floor::kRingLatency), "us", [=] {
-      return value(floors::Measure(floors::Floor::kRingLatency, options));
-    });
+    Add(floors::Name(floors::Floor::kRingLatency), "us",
+        [=] { return value(floors::Measure(floors::Floor::kRingLatency, options)); });
     Add(raw, "us", [=] { return value(MeasureDpdk(DpdkFloor::kLatency, options)); });
     Add(echo, "us", [=] { return MeasureStreamEcho(options); });
     experiment_.AtMostMore(echo, raw, 1);
@@ -159,10 +157,9 @@ int Main() {
   if (runs < 1) return Fail(absl::InvalidArgumentError("--runs must be 1 at least"), 2);
   const auto http = HttpWorkload::Make();
   if (!http.ok()) return Fail(http.status(), 1);
-  TcpExperiment tcp(**http,
-                    {.client_core = (*cores)[0],
-                     .server_core = (*cores)[1],
-                     .duration = quick ? absl::Seconds(1) : absl::GetFlag(FLAGS_duration)});
+  TcpExperiment tcp(**http, {.client_core = (*cores)[0],
+                             .server_core = (*cores)[1],
+                             .duration = quick ? absl::Seconds(1) : absl::GetFlag(FLAGS_duration)});
   tcp.AddAll();
   const Experiment& experiment = tcp.experiment();
   tcp.experiment().Run(runs);

@@ -77,7 +77,7 @@ class EngineCore {
   void Flush(int64_t now_ns);
   bool has_output() const {
     return first_output_ != Tcb::kNone || outbox_.size() != outbox_begin_ || !starving_.empty() ||
-           !searches_.empty();
+           !hungry_.empty() || !searches_.empty();
   }
 
   bool is_searching() const { return !searches_.empty(); }
@@ -161,6 +161,8 @@ class EngineCore {
   }
   void NoteGap(Tcb& tcb);
   void PruneGaps();
+  // Lists one that found no buffer to write to.
+  void NoteStarving(Tcb& tcb);
   void FeedStarving();
 
   // --- listeners.cc
@@ -331,9 +333,13 @@ class EngineCore {
   std::vector<Search> searches_;    // the first one is under way
   std::vector<StreamId> gaps_;      // connections that may have gaps
   size_t gaps_max_ = 64;            // when the list is looked through
-  std::vector<StreamId> starving_;  // that wait for buffers
+  std::vector<StreamId> starving_;  // that wait for buffers, and have some
+  std::vector<StreamId> hungry_;    // that had none when they asked
   int64_t held_ = 0;                // buffers with data
   int64_t held_max_;
+  // Of the pool's buffers so many are left to connections that have nothing to send yet: one in full
+  // swing takes each that comes back before others are asked.
+  const size_t spare_;
 
   netstack::TokenBucket resets_;
   int64_t challenge_second_ = -1;

@@ -24,8 +24,8 @@ struct StreamOptions {
   // Short writes are sent at once, rather than when the last one has been acknowledged (Nagle's
   // algorithm, RFC 9293 section 3.7.4).
   std::optional<bool> no_delay = std::nullopt;
-  // Holds back what does not fill a segment, until this is turned off again; Linux lets it go after
-  // 200 ms all the same (TCP_CORK).
+  // Holds back what does not fill a segment, until this is turned off again, or for 200 ms
+  // (TCP_CORK).
   std::optional<bool> cork = std::nullopt;
 
   // Asks a silent peer whether it is still there (RFC 9293 section 3.8.4): after `idle_s`, then

@@ -58,7 +58,9 @@ int OpenTap(const char* name) {
   return fd >= 0 && ioctl(fd, TUNSETIFF, &request) == 0 ? fd : -1;
 }
 
-int TapOf(netif* interface) { return static_cast<int>(reinterpret_cast<intptr_t>(interface->state)); }
+int TapOf(netif* interface) {
+  return static_cast<int>(reinterpret_cast<intptr_t>(interface->state));
+}
 
 err_t SendFrame(netif* interface, pbuf* frame) {
   uint8_t copy[kFrameBytesMax];

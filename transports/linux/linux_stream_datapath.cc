@@ -68,7 +68,8 @@ void LinuxStreamPort::TakeKernelEvents() {
       Listener& listener = listeners_[data - kListenerTag];
       listener.may_accept = true;
       listener.starved = false;
-    } else if (Stream* stream = Find({data}); stream != nullptr && stream->state != State::kClosed) {
+    } else if (Stream* stream = Find({data});
+               stream != nullptr && stream->state != State::kClosed) {
       OnKernelEvent(*stream, events[i].events);
     } else if ((events[i].events & (EPOLLIN | kHungUp)) != 0) {
       lingering_.OnReadable(data);
