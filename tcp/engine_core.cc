@@ -257,7 +257,12 @@ void EngineCore::PruneGaps() {
   gaps_.clear();
 }
 
+// Those that are gone leave a list when they are the most of it.
 void EngineCore::NoteStarving(Tcb& tcb) {
+  std::vector<StreamId>& list = tcb.send.empty() ? hungry_ : starving_;
+  if (list.size() > 2 * slab_.size()) {
+    std::erase_if(list, [this](StreamId id) { return slab_.Find(id) == nullptr; });
+  }
   if (tcb.send.empty()) {
     if (!tcb.hungry) hungry_.push_back(TcbSlab::IdOf(tcb));
     tcb.hungry = true;
