@@ -211,9 +211,12 @@ void EngineCore::Free(Tcb& tcb) {
 ReceiveQueue::Room EngineCore::RoomToReceive() {
   ReceiveQueue::Room room;
   room.ranges_max = options_.out_of_order_ranges_max;
-  room.in_order = held_ < held_max_;
+  // Readers who do not read must leave some to answer others with, whoever else has taken from the
+  // pool.
+  const size_t available = world_.pool->available();
+  room.in_order = held_ < held_max_ && available >= spare_ / 2;
   // Data that is not in order is the first to be given up: it is not acknowledged, and sent again.
-  room.out_of_order = held_ < held_max_ / 8 * 7;
+  room.out_of_order = held_ < held_max_ / 8 * 7 && available >= spare_;
   room.pool = &out_of_order_;
   return room;
 }
