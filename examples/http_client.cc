@@ -174,11 +174,11 @@ absl::Status Report(const std::vector<std::unique_ptr<Load>>& loads, double seco
   const double p99_us = static_cast<double>(latency.Percentile(99)) / 1e3;
   const double rate = static_cast<double>(requests) / seconds;
   const double mbytes = static_cast<double>(bytes) / seconds / 1e6;
-  std::printf(
-      "%llu requests in %.2f s: %.0f/s, %.2f MB/s; p50 %.1f us, p99 %.1f us; "
-      "%llu failures, %llu answers of 400 and above\n",
-      static_cast<unsigned long long>(requests), seconds, rate, mbytes, p50_us, p99_us,
-      static_cast<unsigned long long>(failures), static_cast<unsigned long long>(errors));
+  std::fprintf(weft::TextBeside(absl::GetFlag(FLAGS_json)),
+               "%llu requests in %.2f s: %.0f/s, %.2f MB/s; p50 %.1f us, p99 %.1f us; "
+               "%llu failures, %llu answers of 400 and above\n",
+               static_cast<unsigned long long>(requests), seconds, rate, mbytes, p50_us, p99_us,
+               static_cast<unsigned long long>(failures), static_cast<unsigned long long>(errors));
   weft::JsonWriter json;
   json.BeginObject();
   json.Field("seconds", seconds);
@@ -190,7 +190,9 @@ absl::Status Report(const std::vector<std::unique_ptr<Load>>& loads, double seco
   json.Field("failures", failures);
   json.Field("errors", errors);
   json.EndObject();
-  return weft::WriteJson(json, absl::GetFlag(FLAGS_json));
+  const absl::Status status = weft::WriteJson(json, absl::GetFlag(FLAGS_json));
+  if (!status.ok() || requests > 0) return status;
+  return absl::UnavailableError("no request was answered");
 }
 
 weft::Task<void> FetchAndStop(weft::Worker& worker, weft::tcp::Connections& connections,

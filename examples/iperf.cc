@@ -54,6 +54,8 @@ using weft::perf::BulkServer;
 
 constexpr uint16_t kPort = 5201;
 
+std::FILE* Text() { return weft::TextBeside(absl::GetFlag(FLAGS_json)); }
+
 double Megabits(uint64_t bytes, double seconds) {
   return seconds > 0 ? static_cast<double>(bytes) * 8 / 1e6 / seconds : 0;
 }
@@ -119,9 +121,9 @@ class Measurement {
     const Interval interval = {seconds, up - up_, down - down_};
     up_ = up;
     down_ = down;
-    std::printf("%6.2f s  up %10.1f Mbit/s  down %10.1f Mbit/s\n", seconds,
-                Megabits(interval.up_bytes, seconds), Megabits(interval.down_bytes, seconds));
-    std::fflush(stdout);
+    std::fprintf(Text(), "%6.2f s  up %10.1f Mbit/s  down %10.1f Mbit/s\n", seconds,
+                 Megabits(interval.up_bytes, seconds), Megabits(interval.down_bytes, seconds));
+    std::fflush(Text());
     intervals_.push_back(interval);
   }
 
@@ -150,12 +152,12 @@ absl::Status Measurement::Report(double seconds) const {
       ++streams;
     }
   }
-  std::printf(
-      "in all: %zu streams, %.2f s, up %llu bytes, %.1f Mbit/s, down %llu bytes, "
-      "%.1f Mbit/s, %llu retransmissions\n",
-      streams, seconds, static_cast<unsigned long long>(up), Megabits(up, seconds),
-      static_cast<unsigned long long>(down), Megabits(down, seconds),
-      static_cast<unsigned long long>(retransmissions));
+  std::fprintf(Text(),
+               "in all: %zu streams, %.2f s, up %llu bytes, %.1f Mbit/s, down %llu bytes, "
+               "%.1f Mbit/s, %llu retransmissions\n",
+               streams, seconds, static_cast<unsigned long long>(up), Megabits(up, seconds),
+               static_cast<unsigned long long>(down), Megabits(down, seconds),
+               static_cast<unsigned long long>(retransmissions));
   weft::JsonWriter json;
   json.BeginObject();
   json.Field("direction", absl::GetFlag(FLAGS_direction));
@@ -208,12 +210,16 @@ absl::StatusOr<std::shared_ptr<void>> Send(weft::Worker& worker, const weft::Add
   const auto connect = [&](bool down) {
     header.down = down;
     return client->connections->Connect(
-        server, std::make_unique<BulkClient>(
-                    worker.loop(), measurement.counters(worker.index()), header,
-                    [&worker, &measurement](const absl::Status& status, const BulkResult& result) {
-                      if (!status.ok()) return worker.Stop(status);
-                      if (measurement.OnDone(worker.index(), result)) worker.Stop();
-                    }));
+        server,
+        std::make_unique<BulkClient>(
+            worker.loop(), measurement.counters(worker.index()), header,
+            [&worker, &measurement, &server](const absl::Status& status, const BulkResult& result) {
+              if (!status.ok()) {
+                return worker.Stop(absl::Status(
+                    status.code(), absl::StrCat(server.ToString(), ": ", status.message())));
+              }
+              if (measurement.OnDone(worker.index(), result)) worker.Stop();
+            }));
   };
   const int streams = static_cast<int>(absl::GetFlag(FLAGS_streams));
   for (int i = worker.index(); i < streams; i += worker.count()) {
@@ -249,11 +255,10 @@ absl::Status Measure(weft::Host& host, const std::string& server) {
   const bool both = absl::GetFlag(FLAGS_direction) == "both";
   measurement.Expect(size_t{absl::GetFlag(FLAGS_streams)} * (both ? 2 : 1));
   const int64_t begin_ns = weft::RealClock().NowNs();
-  absl::Status status =
+  const absl::Status status =
       host.Run([&](weft::Worker& worker) { return Send(worker, *address, measurement); });
   const double seconds = static_cast<double>(weft::RealClock().NowNs() - begin_ns) / 1e9;
-  status.Update(measurement.Report(seconds));
-  return status;
+  return status.ok() ? measurement.Report(seconds) : status;
 }
 
 absl::Status Run() {
@@ -277,7 +282,10 @@ absl::Status Run() {
 
 int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("Measures bulk transfer: server, or with --connect its client.");
-  absl::ParseCommandLine(argc, argv);
+  if (const std::vector<char*> words = absl::ParseCommandLine(argc, argv); words.size() > 1) {
+    std::fprintf(stderr, "iperf: unexpected '%s'; it takes flags alone, see --help\n", words[1]);
+    return 2;
+  }
   const absl::Status status = Run();
   if (status.ok()) return 0;
   std::fprintf(stderr, "iperf: %s\n", std::string(status.message()).c_str());

@@ -27,6 +27,11 @@ inline absl::Status WriteJson(const JsonWriter& json, const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", path));
 }
 
+// Where text for people goes beside it: standard output alone belongs to one of them.
+inline std::FILE* TextBeside(const std::string& json_path) {
+  return json_path == "-" ? stderr : stdout;
+}
+
 }  // namespace weft
 
 #endif  // WEFT_EXAMPLES_JSON_OUTPUT_H_

@@ -175,6 +175,10 @@ for close in "" --close; do
   python3 -c 'import json, sys; assert json.load(open(sys.argv[1]))["requests"] > 10' "$run/json"
 done
 
+"$examples/http_client" --connections 1 --duration 100ms --json - "$url/" 2>"$run/err" |
+  python3 -c 'import json, sys; assert json.load(sys.stdin)["failures"] == 0' ||
+  fail "http_client --json -: $(cat "$run/err")"
+
 # Other programs that make load, where they are installed.
 if command -v ab >/dev/null; then
   ab -q -k -n 2000 -c 16 "$url/" >"$run/out" 2>&1 || fail "ab: $(cat "$run/out")"
@@ -204,6 +208,15 @@ if "$examples/httpd" --root "$run/nowhere" --listen 127.0.0.1:0 2>"$run/err"; th
   fail "httpd without a root"
 fi
 grep -q "cannot serve the folder '$run/nowhere'" "$run/err" || fail "httpd: $(cat "$run/err")"
+if "$examples/http_client" --connections 1 --duration 100ms "$url/" >"$run/out" 2>"$run/err"; then
+  fail "http_client: a load without a server"
+fi
+grep -q 'no request was answered' "$run/err" || fail "http_client: $(cat "$run/err")"
+for words in "httpd $www" "iperf up"; do
+  # shellcheck disable=SC2086 # A program and its argument.
+  if "$examples"/$words 2>"$run/err"; then fail "$words"; fi
+  grep -q 'unexpected' "$run/err" || fail "$words: $(cat "$run/err")"
+done
 for program in httpd iperf tcp_echo "http_client http://127.0.0.1/"; do
   # shellcheck disable=SC2086 # A program and its argument.
   if "$examples"/$program --transport sim 2>"$run/err"; then fail "$program over sim"; fi

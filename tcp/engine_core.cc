@@ -166,6 +166,7 @@ void EngineCore::Establish(Tcb& tcb, const Segment* answer) {
   }
   StartKeepalive(tcb);
   stats_.established.Add(1);
+  if (tcb.write_closed) CloseIfDone(tcb);  // CloseWrite() has come before
 }
 
 void EngineCore::LeaveTable(Tcb& tcb) {
@@ -194,6 +195,8 @@ void EngineCore::End(Tcb& tcb, int error) {
     Free(tcb);
     return;
   }
+  // What lies beyond gaps is read by nobody.
+  Hold(-static_cast<int64_t>(tcb.receive.Prune(&out_of_order_)));
   if (error != 0 || tcb.user_closed || tcb.receive.bytes() == 0) Raise(tcb, Tcb::kClosed);
 }
 

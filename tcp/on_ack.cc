@@ -132,10 +132,10 @@ void LossDetection::MeasureRate(Context& c) {
   if (!rate.user_limited || measured > delivery_rate_) delivery_rate_ = measured;
 }
 
-// The second half of Karn's algorithm ("Improving Round-Trip Time Estimates", 1987, 5; RFC 6298, 5):
-// until a round trip was measured, new data is given as long as the old one had, or else a path that
-// has become slower than the timeout would never be measured. What is still to be sent again, of
-// which nothing can be measured, need not wait for so long: something got through.
+// The second half of Karn's algorithm ("Improving Round-Trip Time Estimates", 1987, 5; RFC 6298,
+// 5): until a round trip was measured, new data is given as long as the old one had, or else a path
+// that has become slower than the timeout would never be measured. What is still to be sent again,
+// of which nothing can be measured, need not wait for so long: something got through.
 void LossDetection::LeadBackoff(Context& c) {
   if (c.outcome.rtt_ns > 0) {
     backoff_ = kept_backoff_ = 0;

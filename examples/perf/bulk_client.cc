@@ -60,6 +60,11 @@ void BulkClient::OnRemoteClose(tcp::Connection& connection) {
   absl::Status status;
   if (receiver_) {
     result_.received = receiver_->bytes();
+    if (receiver_->good_bytes() < receiver_->bytes()) {
+      status =
+          absl::DataLossError(absl::StrCat("of ", receiver_->bytes(), " bytes, those from ",
+                                           receiver_->good_bytes(), " on are not what was sent"));
+    }
   } else if (count_bytes_ < count_.size()) {
     status = absl::UnavailableError("the server closed before all had arrived");
   } else {
@@ -67,11 +72,9 @@ void BulkClient::OnRemoteClose(tcp::Connection& connection) {
     const uint64_t arrived = LoadBig64(count_.data());
     if (arrived != sender_->bytes()) {
       status = absl::DataLossError(
-          absl::StrCat("of ", sender_->bytes(), " bytes sent, ", arrived, " arrived"));
+          absl::StrCat("of ", sender_->bytes(), " bytes sent, ", arrived, " arrived",
+                       header_.verify ? " as they were, the next ones not" : ""));
     }
-  }
-  if (counters_.wrong.value() > 0) {
-    status.Update(absl::DataLossError("other bytes arrived than were sent"));
   }
   Finish(connection, status);
 }

@@ -208,8 +208,8 @@ bool PacketFramePort::Deliver(Buffer& out) {
   return true;
 }
 
-// The frame at the ring's front, or a part of it: it is longer than its slot, or several segments of
-// TCP that were joined.
+// The frame at the ring's front, or a part of it: it is longer than its slot, or several segments
+// of TCP that were joined.
 bool PacketFramePort::DeliverJoined(const ReceivedPacket& packet, Buffer& out) {
   bool there = !joined_.empty();
   if (!there) {
