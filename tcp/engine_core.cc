@@ -261,13 +261,19 @@ void EngineCore::PruneGaps() {
 }
 
 void EngineCore::NoteStarving(Tcb& tcb) {
-  if (tcb.send.empty()) {
-    if (!tcb.hungry) hungry_.push_back(TcbSlab::IdOf(tcb));
+  const bool hungry = tcb.send.empty();
+  if (hungry ? tcb.hungry : tcb.starving) return;
+  if (hungry) {
     tcb.hungry = true;
   } else {
-    if (!tcb.starving) starving_.push_back(TcbSlab::IdOf(tcb));
     tcb.starving = true;
   }
+  std::vector<StreamId>& list = hungry ? hungry_ : starving_;
+  // Those that have gone meanwhile stand in it, too.
+  if (list.size() >= 2 * size_t{slab_.places()}) {
+    std::erase_if(list, [&](StreamId id) { return slab_.Find(id) == nullptr; });
+  }
+  list.push_back(TcbSlab::IdOf(tcb));
 }
 
 // Those that found no buffer to write to are told when there are some again: first those that have
