@@ -69,7 +69,8 @@ class TimerWheel {
 
   static constexpr int64_t kTickNs = 1024;
 
-  // So many move down in one call. Those of a slot with more may fire that many calls late.
+  // So many move down in one call: of a slot with `n` times as many, the last ones fire up to `n`
+  // calls late. Until they have, NextDeadlineNs() is never later than now.
   static constexpr uint32_t kMovedAtOnce = 1024;
 
   // `now_ns` is where its time starts: 0 or more.
@@ -82,14 +83,16 @@ class TimerWheel {
   TimerWheel& operator=(const TimerWheel&) = delete;
 
   // Arms `timer`, which may be armed in this wheel already, to fire in the first Advance() with
-  // now_ns >= deadline_ns that starts after this call. Any deadline will do, a past one too.
+  // now_ns >= deadline_ns that starts after this call, or a few calls later (kMovedAtOnce). Any
+  // deadline will do, a past one too.
   void Schedule(Timer& timer, int64_t deadline_ns);
 
   // Disarms `timer`; nothing happens if it is not armed.
   void Cancel(Timer& timer);
 
   // Fires what is due at `now_ns` and returns how many timers that were. Timers fire in the order
-  // of their ticks, and those of one tick in the order in which they were scheduled. What callbacks
+  // of their ticks, and those of one tick in the order in which they were scheduled, late ones (see
+  // kMovedAtOnce) behind those. What callbacks
   // schedule fires in a later call, even if it is due already. A `now_ns` before that of an earlier
   // call fires nothing that is not due at `now_ns`.
   size_t Advance(int64_t now_ns) { return now_ns < next_ns_ ? 0 : FireDue(now_ns); }

@@ -37,9 +37,13 @@ bool EngineCore::DataInput(Tcb& tcb, Segment& segment) {
     }
     MeasureRoundTrip(tcb, segment);
   }
-  if (held_ >= held_max_) PruneGaps();
+  ReceiveQueue::Room room = RoomToReceive();
+  if (!room.in_order) {
+    PruneGaps();
+    room = RoomToReceive();
+  }
   const ReceiveQueue::Added added = tcb.receive.Add(segment.seq, std::move(*segment.buffer),
-                                                    segment.has(kTcpFin), RoomToReceive());
+                                                    segment.has(kTcpFin), room);
   Hold(added.buffers);
   tcb.bytes_received += added.bytes;
   stats_.bytes_received += added.bytes;

@@ -214,9 +214,12 @@ void EngineCore::Free(Tcb& tcb) {
 ReceiveQueue::Room EngineCore::RoomToReceive() {
   ReceiveQueue::Room room;
   room.ranges_max = options_.out_of_order_ranges_max;
-  room.in_order = held_ < held_max_;
+  // Readers who do not read must leave some to answer others with, whoever else has taken from the
+  // pool.
+  const size_t available = world_.pool->available();
+  room.in_order = held_ < held_max_ && available >= spare_ / 2;
   // Data that is not in order is the first to be given up: it is not acknowledged, and sent again.
-  room.out_of_order = held_ < held_max_ / 8 * 7;
+  room.out_of_order = held_ < held_max_ / 8 * 7 && available >= spare_;
   room.pool = &out_of_order_;
   return room;
 }
@@ -257,19 +260,20 @@ void EngineCore::PruneGaps() {
   gaps_.clear();
 }
 
-// Those that are gone leave a list when they are the most of it.
 void EngineCore::NoteStarving(Tcb& tcb) {
-  std::vector<StreamId>& list = tcb.send.empty() ? hungry_ : starving_;
-  if (list.size() > 2 * slab_.size()) {
-    std::erase_if(list, [this](StreamId id) { return slab_.Find(id) == nullptr; });
-  }
-  if (tcb.send.empty()) {
-    if (!tcb.hungry) hungry_.push_back(TcbSlab::IdOf(tcb));
+  const bool hungry = tcb.send.empty();
+  if (hungry ? tcb.hungry : tcb.starving) return;
+  if (hungry) {
     tcb.hungry = true;
   } else {
-    if (!tcb.starving) starving_.push_back(TcbSlab::IdOf(tcb));
     tcb.starving = true;
   }
+  std::vector<StreamId>& list = hungry ? hungry_ : starving_;
+  // Those that have gone meanwhile stand in it, too.
+  if (list.size() >= 2 * size_t{slab_.places()}) {
+    std::erase_if(list, [&](StreamId id) { return slab_.Find(id) == nullptr; });
+  }
+  list.push_back(TcbSlab::IdOf(tcb));
 }
 
 // Those that found no buffer to write to are told when there are some again: first those that have

@@ -86,7 +86,8 @@ TEST_P(KernelPathTest, BecomesNarrowerInTheMiddle) {
     server.Step();
     return client.got().size() >= bytes;
   };
-  ASSERT_TRUE(Until(handle, [&] { return has_got(kBytes / 4); }));
+  // Early, as most must still be sent: the kernel takes it faster than it comes back.
+  ASSERT_TRUE(Until(handle, [&] { return has_got(kBytes / 32); }));
   EXPECT_EQ(port_->Info(*stream)->path_mtu_bytes, 1500u);
   Narrow();
   ASSERT_TRUE(Until(handle, [&] { return has_got(kBytes * 3 / 4); })) << client.got().size();

@@ -180,6 +180,33 @@ TEST_F(MemoryTest, AWriterThatIsShortOfBuffersIsToldLater) {
 }
 
 // Of the pool, not of the engine's share of it: a device may have taken the rest.
+TEST_F(MemoryTest, AReaderThatDoesNotReadLeavesBuffersToOthers) {
+  buffers_ = 256;
+  options_.buffers_percent_max = 100;
+  options_.receive_buffer_bytes = 1 << 20;
+  Start();
+  Accept("mss=1000 sackok ws=7");
+  std::vector<Buffer> taken;
+  while (pool_->available() > 100) taken.push_back(pool_->Allocate());
+  uint32_t next = 1;
+  for (int i = 0; i < 300; ++i) {
+    // In order as far as it is taken, and beyond gaps.
+    const uint32_t at = next + (i % 4 == 3 ? 100'000 + static_cast<uint32_t>(i) * 3000 : 0);
+    Say(absl::StrCat("A ", at, "+1000 ack 1"));
+    while (!Hear().empty()) next = static_cast<uint32_t>(last_.ack - peer_isn_);
+    ASSERT_GE(pool_->available(), 3u);
+  }
+  EXPECT_GT(next, 80'000u);
+  EXPECT_EQ(Write("answers go"), 10u);
+  EXPECT_EQ(Hear(), absl::StrCat("PA 1+10 ack ", next));
+  EXPECT_EQ(Read(), Text(1, next - 1));
+  Say(absl::StrCat("A ", next, "+1000 ack 11"));
+  EXPECT_EQ(Read(), Text(next, 1000));
+  Abort();
+  Forget();
+}
+
+// As above.
 TEST_F(MemoryTest, AStreamInFullSwingLeavesBuffersToOthers) {
   buffers_ = 256;
   options_.buffers_percent_max = 100;

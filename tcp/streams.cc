@@ -78,8 +78,7 @@ bool EngineCore::SendBuffer(StreamId stream, Buffer* buffer, int64_t now_ns) {
   const uint32_t chunks_before = tcb->send.chunks();
   if (!tcb->send.Append(std::move(*buffer), blocks_)) {
     tcb->wants_room = true;
-    // Nothing is under way whose acknowledgement would make room.
-    if (tcb->send.empty()) NoteStarving(*tcb);
+    if (tcb->send.empty()) NoteStarving(*tcb);  // no acknowledgement will tell it
     return false;
   }
   Hold(static_cast<int64_t>(tcb->send.chunks()) - chunks_before);

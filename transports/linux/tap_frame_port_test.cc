@@ -231,7 +231,9 @@ TEST_F(TapFramePortTest, NobodySleepsOnTheRestOfAJoinedFrame) {
     if (piece.size() < 1000) continue;  // the kernel's own talk
     ++pieces;
     bytes += piece.size() - packet.l4() - packet.l4_bytes();
-    if (bytes < packet.payload.size()) EXPECT_FALSE(port->Arm());
+    if (bytes < packet.payload.size()) {
+      EXPECT_FALSE(port->Arm());
+    }
   }
   EXPECT_GT(pieces, 1u);
   EXPECT_TRUE(port->Arm());
