@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What httpd's code does with a second of a CPU over net_virtio_user and net_vhost while it is never
-// idle: server and load are in one thread, each with its own stack and device, and have turns. The
-// server's time on the CPU is that of its turns, so that the figure is the same however busy the
-// machine is.
+// What httpd's code does with a second of a CPU over net_virtio_user and net_vhost while it is
+// never idle: server and load are in one thread, each with its own stack and device, and have
+// turns. The server's time on the CPU is that of its turns, so that the figure is the same however
+// busy the machine is.
 
 #ifndef WEFT_BENCHMARKS_HTTP_TURNS_H_
 #define WEFT_BENCHMARKS_HTTP_TURNS_H_

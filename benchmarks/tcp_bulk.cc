@@ -45,6 +45,8 @@ struct Figure {
 
 using Cable = BulkCable;
 
+constexpr size_t kJoinedBytes = 65536;
+
 constexpr Figure kFigures[] = {
     {"kernel, loopback", {.cable = Cable::kLoopback}},
     {"weft, virtio-user to vhost",
@@ -68,13 +70,15 @@ constexpr Figure kFigures[] = {
      false},
     {"kernel, veth", {.cable = Cable::kVeth}},
     {"weft to kernel, TAP", {.cable = Cable::kTap, .weft_sends = true}, "kernel, veth", 0.9},
-    {"kernel to weft, TAP", {.cable = Cable::kTap, .weft_receives = true}, "kernel, veth", 0.9},
+    {"kernel to weft, TAP", {.cable = Cable::kTap, .weft_receives = true, .buffer_bytes = kJoinedBytes},
+     "kernel, veth",
+     0.9},
     {"weft to kernel, veth, packet socket",
      {.cable = Cable::kVeth, .weft_sends = true},
      "kernel, veth",
      0.9},
     {"kernel to weft, veth, packet socket",
-     {.cable = Cable::kVeth, .weft_receives = true},
+     {.cable = Cable::kVeth, .weft_receives = true, .buffer_bytes = kJoinedBytes},
      "kernel, veth",
      0.9},
     {"kernel, veth, plain frames", {.cable = Cable::kVethPlain}, nullptr, 0, false},

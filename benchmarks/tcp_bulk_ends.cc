@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -30,7 +31,10 @@ namespace {
 
 constexpr absl::Duration kPatience = absl::Seconds(10);
 constexpr int kIdleTurns = 8;                            // before an end sleeps
-constexpr absl::Duration kNap = absl::Microseconds(100);  // where nothing can be waited for
+// Where nothing can be waited for, the longer the longer nothing comes: the other end may not have
+// its core at present.
+constexpr absl::Duration kNapShortest = absl::Microseconds(100);
+constexpr absl::Duration kNapLongest = absl::Microseconds(800);
 constexpr int kWaitMs = 10;
 
 int64_t ProcessCpuNs() {
@@ -119,6 +123,8 @@ absl::Status RunKernelEnd(Peer& peer, const BulkEnd& end) {
     peer.Report(0);
     fd = UniqueFd(accept(listener->get(), nullptr, nullptr));
   }
+  // Linux's default, and weft's, whatever this machine's is.
+  setsockopt(fd.get(), IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
   for (;;) {
     const ssize_t n = end.sends ? send(fd.get(), piece.data(), piece.size(), MSG_NOSIGNAL)
                                 : recv(fd.get(), piece.data(), piece.size(), 0);
@@ -168,8 +174,12 @@ class WeftEnd {
       }
       const size_t bytes = end_.sends ? Write() : Read();
       if (meter_.Add(bytes)) peer_.Report(meter_.cpu_ns_per_byte());
-      idle = n == 0 && bytes == 0 ? idle + 1 : 0;
-      if (idle > kIdleTurns) Wait();
+      if (n != 0 || bytes != 0) {
+        idle = 0;
+        nap_ = kNapShortest;
+      } else if (++idle > kIdleTurns) {
+        Wait();
+      }
     }
   }
 
@@ -232,7 +242,11 @@ class WeftEnd {
   }
 
   void Wait() {
-    if (port_->wait_fd() < 0) return absl::SleepFor(kNap);
+    if (port_->wait_fd() < 0) {
+      absl::SleepFor(nap_);
+      nap_ = std::min(2 * nap_, kNapLongest);
+      return;
+    }
     pollfd descriptor = {.fd = port_->wait_fd(), .events = POLLIN, .revents = 0};
     if (port_->Arm()) poll(&descriptor, 1, kWaitMs);
     port_->Disarm();
@@ -248,6 +262,7 @@ class WeftEnd {
   StreamId stream_;
   bool connected_ = false;
   bool ready_ = false;
+  absl::Duration nap_ = kNapShortest;
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What connections cost that rest: a server's TCP engine, in a process of its own, with a million of
-// them; docs/performance.md explains the figures.
+// What connections cost that rest: a server's TCP engine, in a process of its own, with a million
+// of them; docs/performance.md explains the figures.
 //
 //   tcp_connections                        a million, half a minute, 1.2 GiB in all
 //   tcp_connections --connections=20000

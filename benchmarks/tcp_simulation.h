@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TCP connections over one link on a virtual clock: two engines (tcp/engine.h), a link of some rate,
-// queue, delay and loss between them, and senders that always have something to say.
+// TCP connections over one link on a virtual clock: two engines (tcp/engine.h), a link of some
+// rate, queue, delay and loss between them, and senders that always have something to say.
 //
 //   TcpSimulationResult result = SimulateTcp({.loss = 0.01, .rtt_ns = 1'000'000});
 //   result.goodput_bps[0] / CubicResponseBps(result.options...);
@@ -46,9 +46,9 @@ struct TcpSimulationResult {
 TcpSimulationResult SimulateTcp(const TcpSimulationOptions& options);
 
 // The average window, in segments, of what RFC 9438 says of packets of which one in 1 / loss is
-// lost: the larger of that of its Reno-friendly region (4.3: AVG_AIMD with C_cubic's alpha and beta,
-// sqrt(3 / 2p), which is Reno's) and that of the cubic one (5.1, equation 5: 1.054 * RTT^0.75 /
-// p^0.75). At round trips of some milliseconds the former holds.
+// lost: the larger of that of its Reno-friendly region (4.3: AVG_AIMD with C_cubic's alpha and
+// beta, sqrt(3 / 2p), which is Reno's) and that of the cubic one (5.1, equation 5: 1.054 * RTT^0.75
+// / p^0.75). At round trips of some milliseconds the former holds.
 double CubicWindow(double loss, int64_t rtt_ns);
 
 }  // namespace weft::benchmarks

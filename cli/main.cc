@@ -53,7 +53,7 @@ void PrintUsage(std::FILE* out, absl::string_view group) {
   std::fprintf(out, "Usage: weft COMMAND [OPTIONS]\n\nCommands:\n");
   for (const Command& command : kCommands) {
     if (!absl::StartsWith(command.name, group)) continue;
-    std::fprintf(out, "  %-15s %s\n", std::string(command.name).c_str(),
+    std::fprintf(out, "  %-16s %s\n", std::string(command.name).c_str(),
                  std::string(command.summary).c_str());
   }
   std::fprintf(

@@ -2,23 +2,9 @@
 # Runs the examples as their comments and the README say.
 set -euo pipefail
 
-examples=$TEST_SRCDIR/$TEST_WORKSPACE/examples
+# shellcheck source=examples/testing.sh
+. "$TEST_SRCDIR/$TEST_WORKSPACE/examples/testing.sh"
 weft=$TEST_SRCDIR/$TEST_WORKSPACE/cli/weft
-# A path short enough for a Unix socket.
-run=$(mktemp -d /tmp/examples_test.XXXXXX)
-export XDG_RUNTIME_DIR=$run
-unset WEFT_CONFIG
-server=
-# shellcheck disable=SC2317 # The trap calls it.
-clean_up() {
-  [[ -z $server ]] || kill -9 "$server" 2>/dev/null || :
-  rm -rf "$run"
-}
-trap clean_up EXIT
-fail() {
-  echo "FAILED: $*" >&2
-  exit 1
-}
 
 "$examples/quickstart" >"$run/out"
 cat "$run/out"
@@ -48,20 +34,10 @@ done
 # echo TRANSPORT LISTEN: a server and its client, with the configuration that belongs to it.
 echo_over() {
   local config=$examples/configs/$1.textproto
-  : >"$run/server"  # nothing of the server before
-  "$examples/echo_server" --config "$config" --listen "$2" >"$run/server" 2>&1 &
-  server=$!
-  until grep -q '^listening on' "$run/server"; do
-    kill -0 "$server" || fail "echo_server over $1: $(cat "$run/server")"
-    sleep 0.02
-  done
-  local address
-  address=$(sed -n 's/^listening on \([^ ]*\) .*/\1/p' "$run/server")
+  start "$examples/echo_server" --config "$config" --listen "$2"
   reply=$("$examples/echo_client" --config "$config" --server "$address" hello "over $1")
   [[ $reply == "hello over $1" ]] || fail "echo_client over $1: '$reply'"
-  kill -TERM "$server"
-  wait "$server" || fail "echo_server over $1: exit status $?"
-  server=
+  stop
   if "$examples/echo_client" --config "$config" --server "$address" 2>"$run/err"; then
     fail "echo_client over $1: an answer without a server"
   fi
@@ -71,14 +47,8 @@ echo_over linux 127.0.0.1:0
 echo_over shm shm:examples-test
 
 # A socket of the kernel's is the client of udp_echo.
-: >"$run/server"
-"$examples/udp_echo" --listen 127.0.0.1:0 >"$run/server" 2>&1 &
-server=$!
-until grep -q '^listening on' "$run/server"; do
-  kill -0 "$server" || fail "udp_echo: $(cat "$run/server")"
-  sleep 0.02
-done
-python3 - "$(sed -n 's/^listening on .*:\([0-9]*\) .*/\1/p' "$run/server")" <<'EOF' || fail "udp_echo"
+start "$examples/udp_echo" --listen 127.0.0.1:0
+python3 - "${address##*:}" <<'EOF' || fail "udp_echo"
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.settimeout(10)
@@ -88,9 +58,7 @@ for size in (0, 1, 1000, 1900):
     s.send(data)
     assert s.recv(65536) == data, size
 EOF
-kill -TERM "$server"
-wait "$server" || fail "udp_echo: exit status $?"
-server=
+stop
 
 for program in echo_server echo_client udp_echo; do
   if "$examples/$program" --transport sim 2>"$run/err"; then fail "$program over sim"; fi

@@ -30,6 +30,7 @@
 #include "weft/core/task_group.h"
 #include "weft/examples/http/response.h"
 #include "weft/examples/http/url.h"
+#include "weft/examples/json_output.h"
 #include "weft/host/host.h"
 #include "weft/tcp/connections.h"
 
@@ -95,7 +96,7 @@ weft::Task<absl::Status> Fetch(weft::tcp::Connections& connections, const Url& u
   if (!status.ok()) co_return status;
   AnswerReader reader;
   uint64_t bytes = 0;
-  // The head comes before the body, which is written as it comes.
+  // The body is written as it comes.
   const bool show_head = absl::GetFlag(FLAGS_head) || absl::GetFlag(FLAGS_include);
   status = co_await ReadAnswer(*connection, reader, out, &bytes);
   if (show_head && reader.has_head()) std::fputs(reader.head().c_str(), stderr);
@@ -173,13 +174,11 @@ absl::Status Report(const std::vector<std::unique_ptr<Load>>& loads, double seco
   const double p99_us = static_cast<double>(latency.Percentile(99)) / 1e3;
   const double rate = static_cast<double>(requests) / seconds;
   const double mbytes = static_cast<double>(bytes) / seconds / 1e6;
-  std::printf(
-      "%llu requests in %.2f s: %.0f/s, %.2f MB/s; p50 %.1f us, p99 %.1f us; "
-      "%llu failures, %llu answers of 400 and above\n",
-      static_cast<unsigned long long>(requests), seconds, rate, mbytes, p50_us, p99_us,
-      static_cast<unsigned long long>(failures), static_cast<unsigned long long>(errors));
-  const std::string path = absl::GetFlag(FLAGS_json);
-  if (path.empty()) return absl::OkStatus();
+  std::fprintf(weft::TextBeside(absl::GetFlag(FLAGS_json)),
+               "%llu requests in %.2f s: %.0f/s, %.2f MB/s; p50 %.1f us, p99 %.1f us; "
+               "%llu failures, %llu answers of 400 and above\n",
+               static_cast<unsigned long long>(requests), seconds, rate, mbytes, p50_us, p99_us,
+               static_cast<unsigned long long>(failures), static_cast<unsigned long long>(errors));
   weft::JsonWriter json;
   json.BeginObject();
   json.Field("seconds", seconds);
@@ -191,11 +190,9 @@ absl::Status Report(const std::vector<std::unique_ptr<Load>>& loads, double seco
   json.Field("failures", failures);
   json.Field("errors", errors);
   json.EndObject();
-  std::FILE* file = path == "-" ? stdout : std::fopen(path.c_str(), "w");
-  if (file == nullptr) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", path));
-  std::fprintf(file, "%s\n", json.text().c_str());
-  if (file != stdout) std::fclose(file);
-  return absl::OkStatus();
+  const absl::Status status = weft::WriteJson(json, absl::GetFlag(FLAGS_json));
+  if (!status.ok() || requests > 0) return status;
+  return absl::UnavailableError("no request was answered");
 }
 
 weft::Task<void> FetchAndStop(weft::Worker& worker, weft::tcp::Connections& connections,

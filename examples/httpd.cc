@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
@@ -156,7 +157,10 @@ absl::Status Run() {
 
 int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("Serves files over HTTP/1.1, until it is interrupted.");
-  absl::ParseCommandLine(argc, argv);
+  if (const std::vector<char*> words = absl::ParseCommandLine(argc, argv); words.size() > 1) {
+    std::fprintf(stderr, "httpd: unexpected '%s'; the folder is given by --root\n", words[1]);
+    return 2;
+  }
   const absl::Status status = Run();
   if (status.ok()) return 0;
   std::fprintf(stderr, "httpd: %s\n", std::string(status.message()).c_str());

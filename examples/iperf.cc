@@ -26,6 +26,7 @@
 #include "weft/core/json_writer.h"
 #include "weft/core/task.h"
 #include "weft/core/task_group.h"
+#include "weft/examples/json_output.h"
 #include "weft/examples/perf/bulk.h"
 #include "weft/examples/perf/bulk_client.h"
 #include "weft/examples/perf/bulk_server.h"
@@ -52,6 +53,8 @@ using weft::perf::BulkResult;
 using weft::perf::BulkServer;
 
 constexpr uint16_t kPort = 5201;
+
+std::FILE* Text() { return weft::TextBeside(absl::GetFlag(FLAGS_json)); }
 
 double Megabits(uint64_t bytes, double seconds) {
   return seconds > 0 ? static_cast<double>(bytes) * 8 / 1e6 / seconds : 0;
@@ -118,9 +121,9 @@ class Measurement {
     const Interval interval = {seconds, up - up_, down - down_};
     up_ = up;
     down_ = down;
-    std::printf("%6.2f s  up %10.1f Mbit/s  down %10.1f Mbit/s\n", seconds,
-                Megabits(interval.up_bytes, seconds), Megabits(interval.down_bytes, seconds));
-    std::fflush(stdout);
+    std::fprintf(Text(), "%6.2f s  up %10.1f Mbit/s  down %10.1f Mbit/s\n", seconds,
+                 Megabits(interval.up_bytes, seconds), Megabits(interval.down_bytes, seconds));
+    std::fflush(Text());
     intervals_.push_back(interval);
   }
 
@@ -149,14 +152,12 @@ absl::Status Measurement::Report(double seconds) const {
       ++streams;
     }
   }
-  std::printf(
-      "in all: %zu streams, %.2f s, up %llu bytes, %.1f Mbit/s, down %llu bytes, "
-      "%.1f Mbit/s, %llu retransmissions\n",
-      streams, seconds, static_cast<unsigned long long>(up), Megabits(up, seconds),
-      static_cast<unsigned long long>(down), Megabits(down, seconds),
-      static_cast<unsigned long long>(retransmissions));
-  const std::string path = absl::GetFlag(FLAGS_json);
-  if (path.empty()) return absl::OkStatus();
+  std::fprintf(Text(),
+               "in all: %zu streams, %.2f s, up %llu bytes, %.1f Mbit/s, down %llu bytes, "
+               "%.1f Mbit/s, %llu retransmissions\n",
+               streams, seconds, static_cast<unsigned long long>(up), Megabits(up, seconds),
+               static_cast<unsigned long long>(down), Megabits(down, seconds),
+               static_cast<unsigned long long>(retransmissions));
   weft::JsonWriter json;
   json.BeginObject();
   json.Field("direction", absl::GetFlag(FLAGS_direction));
@@ -177,11 +178,7 @@ absl::Status Measurement::Report(double seconds) const {
   }
   json.EndArray();
   json.EndObject();
-  std::FILE* file = path == "-" ? stdout : std::fopen(path.c_str(), "w");
-  if (file == nullptr) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", path));
-  std::fprintf(file, "%s\n", json.text().c_str());
-  if (file != stdout) std::fclose(file);
-  return absl::OkStatus();
+  return weft::WriteJson(json, absl::GetFlag(FLAGS_json));
 }
 
 // What lives as long as a client's worker: tasks end before what they use.
@@ -213,12 +210,16 @@ absl::StatusOr<std::shared_ptr<void>> Send(weft::Worker& worker, const weft::Add
   const auto connect = [&](bool down) {
     header.down = down;
     return client->connections->Connect(
-        server, std::make_unique<BulkClient>(
-                    worker.loop(), measurement.counters(worker.index()), header,
-                    [&worker, &measurement](const absl::Status& status, const BulkResult& result) {
-                      if (!status.ok()) return worker.Stop(status);
-                      if (measurement.OnDone(worker.index(), result)) worker.Stop();
-                    }));
+        server,
+        std::make_unique<BulkClient>(
+            worker.loop(), measurement.counters(worker.index()), header,
+            [&worker, &measurement, &server](const absl::Status& status, const BulkResult& result) {
+              if (!status.ok()) {
+                return worker.Stop(absl::Status(
+                    status.code(), absl::StrCat(server.ToString(), ": ", status.message())));
+              }
+              if (measurement.OnDone(worker.index(), result)) worker.Stop();
+            }));
   };
   const int streams = static_cast<int>(absl::GetFlag(FLAGS_streams));
   for (int i = worker.index(); i < streams; i += worker.count()) {
@@ -254,11 +255,10 @@ absl::Status Measure(weft::Host& host, const std::string& server) {
   const bool both = absl::GetFlag(FLAGS_direction) == "both";
   measurement.Expect(size_t{absl::GetFlag(FLAGS_streams)} * (both ? 2 : 1));
   const int64_t begin_ns = weft::RealClock().NowNs();
-  absl::Status status =
+  const absl::Status status =
       host.Run([&](weft::Worker& worker) { return Send(worker, *address, measurement); });
   const double seconds = static_cast<double>(weft::RealClock().NowNs() - begin_ns) / 1e9;
-  status.Update(measurement.Report(seconds));
-  return status;
+  return status.ok() ? measurement.Report(seconds) : status;
 }
 
 absl::Status Run() {
@@ -282,7 +282,10 @@ absl::Status Run() {
 
 int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("Measures bulk transfer: server, or with --connect its client.");
-  absl::ParseCommandLine(argc, argv);
+  if (const std::vector<char*> words = absl::ParseCommandLine(argc, argv); words.size() > 1) {
+    std::fprintf(stderr, "iperf: unexpected '%s'; it takes flags alone, see --help\n", words[1]);
+    return 2;
+  }
   const absl::Status status = Run();
   if (status.ok()) return 0;
   std::fprintf(stderr, "iperf: %s\n", std::string(status.message()).c_str());

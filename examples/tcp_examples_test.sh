@@ -3,45 +3,14 @@
 # where they are installed, ab and wrk.
 set -euo pipefail
 
-examples=$TEST_SRCDIR/$TEST_WORKSPACE/examples
-# A path short enough for a Unix socket.
-run=$(mktemp -d /tmp/tcp_examples_test.XXXXXX)
-export XDG_RUNTIME_DIR=$run
-unset WEFT_CONFIG
-server=
-# shellcheck disable=SC2317 # The trap calls it.
-clean_up() {
-  [[ -z $server ]] || kill -9 "$server" 2>/dev/null || :
-  rm -rf "$run"
-}
-trap clean_up EXIT
-fail() {
-  echo "FAILED: $*" >&2
-  exit 1
-}
-
-# start PROGRAM [ARGUMENT...]: a server in the background; sets `address` to where it listens.
-start() {
-  : >"$run/server"  # nothing of the server before
-  "$examples/$1" "${@:2}" >"$run/server" 2>&1 &
-  server=$!
-  until grep -q '^listening on' "$run/server"; do
-    kill -0 "$server" || fail "$1: $(cat "$run/server")"
-    sleep 0.02
-  done
-  address=$(sed -n 's/^listening on \([^ ]*\) .*/\1/p;T;q' "$run/server")
-}
-stop() {
-  kill -TERM "$server"
-  wait "$server" || fail "exit status $?: $(cat "$run/server")"
-  server=
-}
+# shellcheck source=examples/testing.sh
+. "$TEST_SRCDIR/$TEST_WORKSPACE/examples/testing.sh"
 
 # Echo, over the kernel and over shared memory.
 for transport in linux shm; do
   listen=127.0.0.1:0
   [[ $transport == linux ]] || listen=shm:echo-test
-  start tcp_echo --transport "$transport" --listen "$listen"
+  start "$examples/tcp_echo" --transport "$transport" --listen "$listen"
   reply=$("$examples/tcp_echo" --transport "$transport" --connect "$address" hello over "$transport")
   [[ $reply == "hello over $transport" ]] || fail "tcp_echo over $transport: '$reply'"
   "$examples/tcp_echo" --transport "$transport" --connect "$address" --count 200 --bytes 100000 |
@@ -64,7 +33,7 @@ done
 for transport in linux shm; do
   listen=127.0.0.1:0
   [[ $transport == linux ]] || listen=shm:iperf-test
-  start iperf --transport "$transport" --listen "$listen"
+  start "$examples/iperf" --transport "$transport" --listen "$listen"
   for direction in up down both; do
     "$examples/iperf" --transport "$transport" --connect "$address" --direction "$direction" \
       --duration 1200ms --streams 2 --verify --json "$run/json" >"$run/out" 2>&1 ||
@@ -94,7 +63,7 @@ head -c 300000 /dev/urandom >"$www/medium.bin"
 printf 'secret\n' >"$run/outside.txt"
 ln -s ../outside.txt "$www/out"
 ln -s "dir/a b.txt" "$www/in"
-start httpd --root "$www" --listen 127.0.0.1:0 --workers 2 --request_timeout_ms 2000
+start "$examples/httpd" --root "$www" --listen 127.0.0.1:0 --workers 2 --request_timeout_ms 2000
 url=http://$address
 # Both workers say where they listen: at the same address.
 for _ in $(seq 100); do
@@ -206,6 +175,10 @@ for close in "" --close; do
   python3 -c 'import json, sys; assert json.load(open(sys.argv[1]))["requests"] > 10' "$run/json"
 done
 
+"$examples/http_client" --connections 1 --duration 100ms --json - "$url/" 2>"$run/err" |
+  python3 -c 'import json, sys; assert json.load(sys.stdin)["failures"] == 0' ||
+  fail "http_client --json -: $(cat "$run/err")"
+
 # Other programs that make load, where they are installed.
 if command -v ab >/dev/null; then
   ab -q -k -n 2000 -c 16 "$url/" >"$run/out" 2>&1 || fail "ab: $(cat "$run/out")"
@@ -224,7 +197,7 @@ cat >"$run/shm.textproto" <<END
 transport { name: "shm" }
 httpd { root: "$www" listen: "shm:httpd-test" index: "medium.bin" }
 END
-start httpd --config "$run/shm.textproto"
+start "$examples/httpd" --config "$run/shm.textproto"
 "$examples/http_client" --transport shm --output "$run/1" shm:httpd-test/large.bin
 cmp "$run/1" "$www/large.bin" || fail "http_client over shm"
 "$examples/http_client" --transport shm --output "$run/1" shm:httpd-test/
@@ -235,6 +208,15 @@ if "$examples/httpd" --root "$run/nowhere" --listen 127.0.0.1:0 2>"$run/err"; th
   fail "httpd without a root"
 fi
 grep -q "cannot serve the folder '$run/nowhere'" "$run/err" || fail "httpd: $(cat "$run/err")"
+if "$examples/http_client" --connections 1 --duration 100ms "$url/" >"$run/out" 2>"$run/err"; then
+  fail "http_client: a load without a server"
+fi
+grep -q 'no request was answered' "$run/err" || fail "http_client: $(cat "$run/err")"
+for words in "httpd $www" "iperf up"; do
+  # shellcheck disable=SC2086 # A program and its argument.
+  if "$examples"/$words 2>"$run/err"; then fail "$words"; fi
+  grep -q 'unexpected' "$run/err" || fail "$words: $(cat "$run/err")"
+done
 for program in httpd iperf tcp_echo "http_client http://127.0.0.1/"; do
   # shellcheck disable=SC2086 # A program and its argument.
   if "$examples"/$program --transport sim 2>"$run/err"; then fail "$program over sim"; fi

@@ -152,6 +152,9 @@ HttpRequest ParseQuery(absl::string_view text) {
   return request;
 }
 
+// What pages need of HTTP, and no more. The parser of a server of files, which keeps connections
+// and knows bodies and ranges, is in examples/http, on which no library depends.
+
 // Length of a request line and header fields with the empty line that ends them; 0 if the end is
 // not there yet. A bare newline ends a line too (RFC 9112 section 2.2).
 size_t HeadLength(const std::string& in) {

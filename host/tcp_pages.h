@@ -35,10 +35,10 @@ class TcpPages {
   // In connections, what is 0 or false is left out. A worker that has no stream port open has
   // nothing but its number.
   //
-  // Query: limit (0 to kLimitMax; kLimitDefault), of connections and listeners of each worker; which
-  // connections: state, names of RFC 9293 or ss(8) with commas between them; local and remote, an
-  // address, a network, a port or both: 10.0.0.1, 10.0.0.0/24:443, :80, [fd00::/64]:80. 400 for what
-  // is none of these; 404 without `tcp`; 503 when too many others wait.
+  // Query: limit (0 to kLimitMax; kLimitDefault), of connections and listeners of each worker;
+  // which connections: state, names of RFC 9293 or ss(8) with commas between them; local and
+  // remote, an address, a network, a port or both: 10.0.0.1, 10.0.0.0/24:443, :80, [fd00::/64]:80.
+  // 400 for what is none of these; 404 without `tcp`; 503 when too many others wait.
   HttpResponse Show(const HttpRequest& request);
 
  private:

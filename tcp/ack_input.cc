@@ -10,15 +10,17 @@ namespace weft::tcp {
 using netstack::kTcpEce;
 using netstack::kTcpFin;
 
-// False: the connection is over, or the rest of the segment is not to be looked at.
+// RFC 5961, 5: what acknowledges more than was sent, or what is older than any window, is not of the
+// peer. False: the segment is of no use, and was answered if it has to be.
+bool EngineCore::CheckAck(Tcb& tcb, const Segment& segment) {
+  if (segment.ack <= tcb.snd_nxt && segment.ack >= tcb.snd_una - tcb.snd_wnd_max) return true;
+  ++stats_.bad_acks;
+  Challenge(tcb);
+  return false;
+}
+
+// Of a segment that CheckAck() lets through. False: the connection is over, and may be gone.
 bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
-  // RFC 5961, 5: what acknowledges more than was sent, or what is older than any window, is not of
-  // the peer.
-  if (segment.ack > tcb.snd_nxt || segment.ack < tcb.snd_una - tcb.snd_wnd_max) {
-    ++stats_.bad_acks;
-    Challenge(tcb);
-    return false;
-  }
   const uint32_t window = uint32_t{segment.window} << tcb.send_scale;
   const bool nothing_else = segment.length == 0 && !segment.has(kTcpFin);
   const bool same_window = window == tcb.snd_wnd;
@@ -64,10 +66,7 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
     NoteClosedWindow(tcb);
   }
   tcb.send.ReleaseIfEmpty();
-  if (tcb.fin_acked()) {
-    AckOfFin(tcb);
-    if (tcb.is(State::kClosed) || !tcb.in_table) return false;
-  }
+  if (tcb.fin_acked() && !AckOfFin(tcb)) return false;
   UpdateRetransmit(tcb);
   // The window may have room for more now.
   if (tcb.send.unsent_bytes() > 0 || tcb.send.lost_bytes() > 0 || FinIsDue(tcb)) Touch(tcb);
@@ -89,10 +88,12 @@ void EngineCore::CountOutcome(Tcb& tcb, const LossDetection::Outcome& outcome, b
   stats_.bad_sacks += outcome.bad_sacks;
 }
 
-// The peer is there and says that it has no room, be it for what was sent already: for as long as it
-// does so the connection stays (RFC 9293, 3.8.6 and 3.8.6.1). What is sent next is to be answered,
-// not the time until then, which may be longer than the user's patience.
+// The peer is there and says that it has no room, be it for what was sent already: for as long as
+// it does so the connection stays (RFC 9293, 3.8.6 and 3.8.6.1). What is sent next is to be
+// answered, not the time until then, which may be longer than the user's patience. One that has no
+// user any more is not kept for ever: peers could fill the memory with them (RFC 6429, 4).
 void EngineCore::NoteClosedWindow(Tcb& tcb) {
+  if (tcb.user_closed) return;
   int64_t next_ns = now_ns_;
   if (tcb.retransmit == Retransmit::kWindowProbe) {
     next_ns = tcb.retransmit_at.ToNs(now_ns_);
@@ -144,20 +145,20 @@ void EngineCore::ConfirmReachable(Tcb& tcb) {
   world_.confirm_reachable(tcb.flow.remote);
 }
 
-// The peer has everything that was sent, and knows that it was all.
-void EngineCore::AckOfFin(Tcb& tcb) {
+// The peer has everything that was sent, and knows that it was all. False: the connection is over.
+bool EngineCore::AckOfFin(Tcb& tcb) {
   switch (tcb.state) {
     case State::kFinWait1:
       tcb.state = State::kFinWait2;
-      break;
+      return true;
     case State::kClosing:
       EnterTimeWait(tcb, /*fin_wait_2=*/false);
-      break;
+      return false;
     case State::kLastAck:
       End(tcb, 0);
-      break;
+      return false;
     default:
-      break;
+      return true;
   }
 }
 

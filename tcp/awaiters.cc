@@ -157,13 +157,18 @@ absl::StatusOr<Connection> ConnectAwaiter::await_resume() {
 
 // Accepting.
 
-bool AcceptAwaiter::IsReady() { return listener_->first != nullptr; }
+bool AcceptAwaiter::IsReady() {
+  return listener_ == nullptr || listener_->owner == nullptr || listener_->first != nullptr;
+}
 
 void AcceptAwaiter::await_suspend(std::coroutine_handle<> awaiting) {
   WaitAt(&listener_->waiter, listener_->owner->loop(), awaiting);
 }
 
 absl::StatusOr<Connection> AcceptAwaiter::await_resume() {
+  if (listener_ == nullptr || listener_->owner == nullptr) {
+    return absl::FailedPreconditionError("nothing listens any more");
+  }
   if (listener_->first == nullptr) return TimedOut("nobody connected");
   ConnectionState* const state = listener_->Pop();
   state->queued = false;

@@ -177,7 +177,8 @@ bool EngineCore::SendSyn(Tcb& tcb) {
   uint8_t* header = buffer.Prepend(fields.header_bytes);
   fields.Write(header);
   WriteSegmentOptions(options, header + kTcpHeaderBytes);
-  if (!tcb.retransmitted_syn) tcb.progress = Tick::AtMost(now_ns_);
+  // Of several, the first: the answer may be to that (RFC 6298, 3).
+  if (tcb.snd_nxt == tcb.iss) tcb.progress = Tick::AtMost(now_ns_);
   tcb.snd_nxt = tcb.iss + 1;
   ++tcb.segments_sent;
   Put(tcb.flow, std::move(buffer), 0, tcb.ttl, tcb.dscp);

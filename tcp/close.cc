@@ -44,6 +44,7 @@ void EngineCore::Close(StreamId stream, int64_t now_ns) {
     return;
   }
   tcb->wants_room = false;
+  tcb->progress = Tick::AtMost(now_ns);  // from here on it has user_timeout_ms to get on
   if (!tcb->write_closed) {
     tcb->write_closed = true;
     CloseIfDone(*tcb);

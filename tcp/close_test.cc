@@ -219,6 +219,28 @@ TEST_F(CloseTest, AnEndFitsAClosedWindow) {
   EXPECT_EQ(State(), "CLOSE-WAIT");
 }
 
+// A user that goes away leaves behind what it has closed; nobody is told of the end.
+TEST_F(CloseTest, WithoutAUser) {
+  Accept();
+  Close();
+  EXPECT_EQ(Hear(), "FA 1 ack 1");
+  engine_->RemoveUser(0, now_ns_);
+  EXPECT_EQ(engine_->stats().connections.value(), 1);
+  Say("FA 1 ack 2");
+  EXPECT_EQ(Hear(), "A 2 ack 2");
+  EXPECT_EQ(engine_->stats().connections.value(), 0);
+  Start();
+  Accept();
+  Say("FA 1 ack 1");
+  Close();
+  Forget();
+  engine_->RemoveUser(0, now_ns_);
+  EXPECT_EQ(engine_->stats().connections.value(), 1);
+  Say("A 2 ack 2");
+  EXPECT_EQ(engine_->stats().connections.value(), 0);
+  EXPECT_EQ(Event(), "");
+}
+
 TEST_F(CloseTest, AbortResets) {
   Accept();
   Write(10);

@@ -312,5 +312,15 @@ TEST_P(CoroutinesTest, TheEndOfConnectionsLeavesTasksToBeDestroyed) {
   tasks_.Cancel();
 }
 
+TEST_P(CoroutinesTest, AListenerMayOutliveItsConnections) {
+  server_.reset();
+  absl::Status status;
+  const auto accept = [](CoroutinesTest* test, absl::Status* status) -> Task<void> {
+    *status = (co_await test->listener_->Accept()).status();
+  };
+  Run(accept(this, &status));
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+}
+
 }  // namespace
 }  // namespace weft::tcp

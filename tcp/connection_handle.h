@@ -143,21 +143,22 @@ class Connection {
 };
 
 // Where coroutines accept connections. Destroying it resets those that wait and those that still
-// come; the address stays in use until the Connections go.
+// come; the address stays in use until the Connections go. It may outlive them.
 class Listener {
  public:
-  Listener(Listener&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+  Listener(Listener&& other) noexcept = default;
   Listener& operator=(Listener&& other) noexcept {
     if (this != &other) {
       Reset();
-      state_ = std::exchange(other.state_, nullptr);
+      state_ = std::move(other.state_);
     }
     return *this;
   }
   ~Listener() { Reset(); }
 
   // `co_await` gives an absl::StatusOr<Connection>: the one that has waited longest, or the next
-  // that comes. DeadlineExceeded after `timeout`. Coroutines that wait get theirs in turn.
+  // that comes. DeadlineExceeded after `timeout`, FailedPrecondition when its Connections are gone.
+  // Coroutines that wait get theirs in turn.
   AcceptAwaiter Accept(absl::Duration timeout = absl::InfiniteDuration());
 
   // Where it listens, the port number included.
@@ -165,10 +166,10 @@ class Listener {
 
  private:
   friend class Connections;
-  explicit Listener(internal::ListenerState* state) : state_(state) {}
+  explicit Listener(std::shared_ptr<internal::ListenerState> state) : state_(std::move(state)) {}
   void Reset();
 
-  internal::ListenerState* state_;
+  std::shared_ptr<internal::ListenerState> state_;
 };
 
 }  // namespace weft::tcp

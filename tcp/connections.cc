@@ -31,30 +31,30 @@ Connections::~Connections() {
   for (State& state : states_) state.handler.reset();
 }
 
-absl::StatusOr<internal::ListenerState*> Connections::AddListener(const Address& address,
-                                                                  int backlog) {
+absl::StatusOr<std::shared_ptr<internal::ListenerState>> Connections::AddListener(
+    const Address& address, int backlog) {
   absl::StatusOr<Address> bound = port_->Listen(address, backlog);
   if (!bound.ok()) return bound.status();
-  auto listener = std::make_unique<internal::ListenerState>();
+  auto listener = std::make_shared<internal::ListenerState>();
   listener->owner = this;
   listener->address = *std::move(bound);
   listener->backlog = static_cast<size_t>(std::max(backlog, 1));
-  listeners_.push_back(std::move(listener));
-  return listeners_.back().get();
+  listeners_.push_back(listener);
+  return listener;
 }
 
 absl::StatusOr<Address> Connections::Listen(const Address& address, int backlog,
                                             OnConnection on_connection) {
-  absl::StatusOr<internal::ListenerState*> listener = AddListener(address, backlog);
+  auto listener = AddListener(address, backlog);
   if (!listener.ok()) return listener.status();
   (*listener)->on_connection = std::move(on_connection);
   return (*listener)->address;
 }
 
 absl::StatusOr<Listener> Connections::Listen(const Address& address, int backlog) {
-  absl::StatusOr<internal::ListenerState*> listener = AddListener(address, backlog);
+  auto listener = AddListener(address, backlog);
   if (!listener.ok()) return listener.status();
-  return Listener(*listener);
+  return Listener(*std::move(listener));
 }
 
 absl::StatusOr<internal::ConnectionState*> Connections::BeginConnect(const Address& address) {
@@ -140,13 +140,14 @@ void Connections::CloseListener(internal::ListenerState& listener) {
 }
 
 void Listener::Reset() {
-  if (state_ == nullptr) return;
-  internal::ListenerState* const state = std::exchange(state_, nullptr);
-  state->owner->CloseListener(*state);
+  const std::shared_ptr<internal::ListenerState> state = std::move(state_);
+  if (state != nullptr && state->owner != nullptr) state->owner->CloseListener(*state);
 }
 
 const Address& Listener::address() const { return state_->address; }
 
-AcceptAwaiter Listener::Accept(absl::Duration timeout) { return AcceptAwaiter(state_, timeout); }
+AcceptAwaiter Listener::Accept(absl::Duration timeout) {
+  return AcceptAwaiter(state_.get(), timeout);
+}
 
 }  // namespace weft::tcp

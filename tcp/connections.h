@@ -133,7 +133,8 @@ class Connections final : public Pollable {
 
   // Begins to connect and makes what remembers it.
   absl::StatusOr<State*> BeginConnect(const Address& address);
-  absl::StatusOr<internal::ListenerState*> AddListener(const Address& address, int backlog);
+  absl::StatusOr<std::shared_ptr<internal::ListenerState>> AddListener(const Address& address,
+                                                                       int backlog);
 
   State& NewState(StreamId id);
   void MaybeFree(State& state);
@@ -164,7 +165,7 @@ class Connections final : public Pollable {
   State* free_ = nullptr;
   absl::flat_hash_map<uint64_t, State*> by_id_;
   State* unsettled_ = nullptr;
-  std::vector<std::unique_ptr<internal::ListenerState>> listeners_;
+  std::vector<std::shared_ptr<internal::ListenerState>> listeners_;
   // Of the present Poll(). Not on its stack: most find nothing, and would clear them all the same.
   std::array<StreamEvent, 64> events_;
 };

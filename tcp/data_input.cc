@@ -19,11 +19,12 @@ constexpr uint8_t kEcnCe = 3;  // RFC 3168, 5
 
 }  // namespace
 
-void EngineCore::DataInput(Tcb& tcb, Segment& segment) {
+// False: the connection is over, and may be gone.
+bool EngineCore::DataInput(Tcb& tcb, Segment& segment) {
   // After the peer's FIN there is nothing more (3.10.7.4, "this should not occur").
   if (tcb.fin_received) {
     ++stats_.window_dropped;
-    return;
+    return true;
   }
   EcnInput(tcb, segment);
   segment.buffer->TrimFront(segment.header_bytes);
@@ -62,7 +63,7 @@ void EngineCore::DataInput(Tcb& tcb, Segment& segment) {
     }
   }
   ScheduleAck(tcb, added);
-  if (added.fin) FinInput(tcb);
+  return !added.fin || FinInput(tcb);
 }
 
 // The round trip as one who only receives can see it: a sender in full swing sends a segment as
@@ -134,8 +135,8 @@ void EngineCore::EcnInput(Tcb& tcb, const Segment& segment) {
   }
 }
 
-// Everything that the peer has sent is here.
-void EngineCore::FinInput(Tcb& tcb) {
+// Everything that the peer has sent is here. False: the connection is over.
+bool EngineCore::FinInput(Tcb& tcb) {
   tcb.fin_received = true;
   tcb.ack_now = true;
   Touch(tcb);
@@ -143,16 +144,16 @@ void EngineCore::FinInput(Tcb& tcb) {
   switch (tcb.state) {
     case State::kEstablished:
       tcb.state = State::kCloseWait;
-      break;
+      return true;
     case State::kFinWait1:
       // Its acknowledgement of ours was looked at before, so ours is still on its way.
       tcb.state = State::kClosing;
-      break;
+      return true;
     case State::kFinWait2:
       EnterTimeWait(tcb, /*fin_wait_2=*/false);
-      break;
+      return false;
     default:
-      break;
+      return true;
   }
 }
 

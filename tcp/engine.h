@@ -66,8 +66,8 @@ struct World {
   // go on in their order.
   size_t outbox_segments = 512;
   // Bytes of payload that one segment may have which the device, or the stack, cuts into those that
-  // the path takes (TSO); 0: there is nothing that does. At most 65435, so that it fits an IP packet
-  // with its headers, and only as far as the buffers of `pool` are that large.
+  // the path takes (TSO); 0: there is nothing that does. At most 65435, so that it fits an IP
+  // packet with its headers, and only as far as the buffers of `pool` are that large.
   size_t cut_bytes_max = 0;
   // How long IP packets to there may be at present; asked once a connection. Null: `mtu`.
   std::function<size_t(const netstack::IpAddress& remote)> path_mtu;
@@ -77,8 +77,8 @@ struct World {
   // Whether another worker listens at that port, so that no connection may begin at it. Null: there
   // is none.
   std::function<bool(uint16_t port)> is_listened_at;
-  // Where it counts, as the only engine at the time; its gauges are 0 when the engine has gone. Null:
-  // at a place of its own.
+  // Where it counts, as the only engine at the time; its gauges are 0 when the engine has gone.
+  // Null: at a place of its own.
   TcpStats* stats = nullptr;
 };
 
@@ -129,11 +129,11 @@ class Engine {
 
   // --- Streams, as transports/stream_port.h says.
 
-  // Several ports of a thread may share an engine: each is a user with streams, listeners and events
-  // of its own. 0 is always there. ResourceExhausted: there are 65,000 already.
+  // Several ports of a thread may share an engine: each is a user with streams, listeners and
+  // events of its own. 0 is always there. ResourceExhausted: there are 65,000 already.
   absl::StatusOr<uint16_t> AddUser();
-  // Ends what the user has: its listeners; its streams by a reset, but for those that it has closed,
-  // which go on by themselves until everything is acknowledged.
+  // Ends what the user has: its listeners; its streams by a reset, but for those that it has
+  // closed, which go on by themselves until everything is acknowledged.
   void RemoveUser(uint16_t user, int64_t now_ns);
   // All streams of all users end by `error`, silently: the network is gone for good.
   void EndAll(int error, int64_t now_ns);
@@ -163,7 +163,8 @@ class Engine {
   bool SendBuffer(StreamId stream, Buffer* buffer, int64_t now_ns);
 
   void CloseWrite(StreamId stream, int64_t now_ns);
-  // kClosed comes when the peer has acknowledged everything, the end included, or is given up.
+  // kClosed comes when the peer has acknowledged everything, the end included, or is given up: from
+  // here on also for keeping its window closed.
   void Close(StreamId stream, int64_t now_ns);
   void Abort(StreamId stream, int64_t now_ns);
 

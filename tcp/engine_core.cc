@@ -55,6 +55,7 @@ EngineCore::EngineCore(const Options& options, const World& world,
                  &stats_.time_wait),
       port_counter_(static_cast<uint32_t>(random_.Next())),
       held_max_(static_cast<int64_t>(world.pool->count() * options.buffers_percent_max / 100)),
+      spare_(world.pool->count() / 32),
       resets_(options.resets_per_s, std::max<uint64_t>(options.resets_per_s / 10, 1), 0) {
   outbox_.reserve(2 * (world.outbox_segments + kOutboxReserve));
 }
@@ -165,6 +166,7 @@ void EngineCore::Establish(Tcb& tcb, const Segment* answer) {
   }
   StartKeepalive(tcb);
   stats_.established.Add(1);
+  if (tcb.write_closed) CloseIfDone(tcb);  // CloseWrite() has come before
 }
 
 void EngineCore::LeaveTable(Tcb& tcb) {
@@ -193,6 +195,8 @@ void EngineCore::End(Tcb& tcb, int error) {
     Free(tcb);
     return;
   }
+  // What lies beyond gaps is read by nobody.
+  Hold(-static_cast<int64_t>(tcb.receive.Prune(&out_of_order_)));
   if (error != 0 || tcb.user_closed || tcb.receive.bytes() == 0) Raise(tcb, Tcb::kClosed);
 }
 
@@ -253,12 +257,31 @@ void EngineCore::PruneGaps() {
   gaps_.clear();
 }
 
-// Those that found no buffer to write to are told when there are some again.
+void EngineCore::NoteStarving(Tcb& tcb) {
+  if (tcb.send.empty()) {
+    if (!tcb.hungry) hungry_.push_back(TcbSlab::IdOf(tcb));
+    tcb.hungry = true;
+  } else {
+    if (!tcb.starving) starving_.push_back(TcbSlab::IdOf(tcb));
+    tcb.starving = true;
+  }
+}
+
+// Those that found no buffer to write to are told when there are some again: first those that have
+// none, for whom nothing else makes any free.
 void EngineCore::FeedStarving() {
-  if (starving_.empty() || held_ >= held_max_ / 8 * 7) return;
-  const size_t least = std::max<size_t>(world_.pool->count() / 32, 1);
-  if (world_.pool->available() < least) return;
+  if (hungry_.empty() && starving_.empty()) return;
+  const size_t available = world_.pool->available();
   std::vector<StreamId> fed;
+  if (available >= std::max<size_t>(spare_ / 2, 1)) fed.swap(hungry_);
+  for (const StreamId id : fed) {
+    Tcb* tcb = slab_.Find(id);
+    if (tcb == nullptr) continue;
+    tcb->hungry = false;
+    RaiseWritable(*tcb);
+  }
+  if (held_ >= held_max_ / 8 * 7 || available < std::max<size_t>(2 * spare_, 1)) return;
+  fed.clear();
   fed.swap(starving_);
   for (const StreamId id : fed) {
     Tcb* tcb = slab_.Find(id);

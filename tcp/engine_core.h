@@ -43,9 +43,11 @@
 #include "weft/tcp/block_pool.h"
 #include "weft/tcp/connection_table.h"
 #include "weft/tcp/engine.h"
+#include "weft/tcp/engine_users.h"
 #include "weft/tcp/options.h"
 #include "weft/tcp/rare_counts.h"
 #include "weft/tcp/secret.h"
+#include "weft/tcp/segment.h"
 #include "weft/tcp/segment_options.h"
 #include "weft/tcp/tcb.h"
 #include "weft/tcp/tcb_slab.h"
@@ -53,46 +55,6 @@
 #include "weft/tcp/time_wait.h"
 
 namespace weft::tcp {
-
-// A segment that has arrived, taken apart.
-struct Segment {
-  Flow flow;  // as we see it: local is the destination
-  uint32_t hash = 0;
-  Seq seq;
-  Seq ack;
-  uint8_t flags = 0;
-  uint8_t ecn = 0;       // of the IP header
-  uint16_t window = 0;   // as it stands there
-  uint32_t length = 0;   // of the payload
-  size_t header_bytes = 0;
-  SegmentOptions options;
-  // Of a SYN that takes over a flow at rest: the answer's number is above it (RFC 6191, 2).
-  bool takes_over = false;
-  Seq isn_above;
-  Buffer* buffer = nullptr;  // from the header on; moved out when something takes it
-
-  bool has(uint8_t flag) const { return (flags & flag) != 0; }
-  // Behind what it takes of the sequence space.
-  Seq end() const {
-    return seq + length + (has(netstack::kTcpSyn) ? 1 : 0) + (has(netstack::kTcpFin) ? 1 : 0);
-  }
-};
-
-struct Listener : ListenerInfo {
-  bool open = false;
-  uint16_t user = 0;
-  int64_t overflowed_ns = INT64_MIN / 2;  // when a cookie was sent last
-};
-
-// One of those that share an engine.
-struct User {
-  bool here = true;
-  uint32_t streams = 0;
-  // Of its connections, those that have events.
-  uint32_t first_event = Tcb::kNone;
-  uint32_t last_event = Tcb::kNone;
-  std::vector<uint32_t> taken;  // whose kClosed was taken
-};
 
 class EngineCore {
  public:
@@ -115,7 +77,7 @@ class EngineCore {
   void Flush(int64_t now_ns);
   bool has_output() const {
     return first_output_ != Tcb::kNone || outbox_.size() != outbox_begin_ || !starving_.empty() ||
-           !searches_.empty();
+           !hungry_.empty() || !searches_.empty();
   }
 
   bool is_searching() const { return !searches_.empty(); }
@@ -199,6 +161,8 @@ class EngineCore {
   }
   void NoteGap(Tcb& tcb);
   void PruneGaps();
+  // Lists one that found no buffer to write to.
+  void NoteStarving(Tcb& tcb);
   void FeedStarving();
 
   // --- listeners.cc
@@ -218,6 +182,7 @@ class EngineCore {
   bool CheckPaws(Tcb& tcb, const Segment& segment);
   bool ResetInput(Tcb& tcb, const Segment& segment);
   bool SynReceivedInput(Tcb& tcb, Segment& segment);
+  bool CheckAck(Tcb& tcb, const Segment& segment);
   bool AckInput(Tcb& tcb, const Segment& segment);
   void CountOutcome(Tcb& tcb, const LossDetection::Outcome& outcome, bool ece);
   void UpdateWindow(Tcb& tcb, const Segment& segment);
@@ -225,12 +190,12 @@ class EngineCore {
   void ConfirmReachable(Tcb& tcb);
   // As LossDetection::Ack has it.
   int64_t EchoedNs(const Tcb& tcb, const Segment& segment) const;
-  void AckOfFin(Tcb& tcb);
-  void DataInput(Tcb& tcb, Segment& segment);
+  bool AckOfFin(Tcb& tcb);
+  bool DataInput(Tcb& tcb, Segment& segment);
   void ScheduleAck(Tcb& tcb, const ReceiveQueue::Added& added);
   void MeasureRoundTrip(Tcb& tcb, const Segment& segment);
   void EcnInput(Tcb& tcb, const Segment& segment);
-  void FinInput(Tcb& tcb);
+  bool FinInput(Tcb& tcb);
   bool TimeWaitInput(uint32_t index, Segment& segment);
   void Challenge(Tcb& tcb);
 
@@ -299,7 +264,7 @@ class EngineCore {
   void OnLossTimer(Tcb& tcb);
   void OnRetransmit(Tcb& tcb);
   void OnHandshakeTimeout(Tcb& tcb);
-  void OnKeepalive(Tcb& tcb);
+  bool OnKeepalive(Tcb& tcb);
   void Arm(Tcb& tcb);
   void ArmBy(Tcb& tcb, int64_t deadline_ns);  // the only one that may have come nearer
   void SetRetransmit(Tcb& tcb, Retransmit what);
@@ -325,14 +290,6 @@ class EngineCore {
   void FillCounts(const Tcb& tcb, int64_t now_ns, StreamInfo* info) const;
 
   // --- users.cc; also what looks through all connections, some at a turn
-  // What is looked for: connections to `remote`, whose path has become narrower, or handshakes of a
-  // listener that is no more.
-  struct Search {
-    uint32_t place = 0;  // where to go on
-    uint32_t listener = Tcb::kNone;
-    netstack::IpAddress remote;
-    uint16_t path_mtu = 0;
-  };
   static constexpr size_t kSearchesMax = 16;
   static constexpr uint32_t kPlacesSearched = 256;  // at a turn: some ten us
   void Announce(Tcb& tcb);
@@ -376,9 +333,13 @@ class EngineCore {
   std::vector<Search> searches_;    // the first one is under way
   std::vector<StreamId> gaps_;      // connections that may have gaps
   size_t gaps_max_ = 64;            // when the list is looked through
-  std::vector<StreamId> starving_;  // that wait for buffers
+  std::vector<StreamId> starving_;  // that wait for buffers, and have some
+  std::vector<StreamId> hungry_;    // that had none when they asked
   int64_t held_ = 0;                // buffers with data
   int64_t held_max_;
+  // Of the pool's buffers so many are left to connections that have nothing to send yet: one in full
+  // swing takes each that comes back before others are asked.
+  const size_t spare_;
 
   netstack::TokenBucket resets_;
   int64_t challenge_second_ = -1;

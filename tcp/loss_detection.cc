@@ -269,7 +269,7 @@ void LossDetection::DetectByTime(const Sender& sender, int64_t now_ns) {
   if (state.rack_rtt_ns == 0) return;
   const int64_t patience_ns = state.rack_rtt_ns + ReorderWindowNs(sender, now_ns);
   const auto sent_before_delivered = [&state](const SendQueue::Chunk& chunk) {
-    return chunk.sent_ns < state.rack_sent_ns;
+    return chunk.SentBefore(state.rack_sent_ns, state.rack_end);
   };
   const SendQueue::Chunk* next =
       sender.queue.MarkLostInSentOrder([&](const SendQueue::Chunk& chunk) {

@@ -179,5 +179,52 @@ TEST_F(MemoryTest, AWriterThatIsShortOfBuffersIsToldLater) {
   Forget();
 }
 
+// Of the pool, not of the engine's share of it: a device may have taken the rest.
+TEST_F(MemoryTest, AStreamInFullSwingLeavesBuffersToOthers) {
+  buffers_ = 256;
+  options_.buffers_percent_max = 100;
+  options_.send_buffer_bytes_max = 1 << 20;
+  Start();
+  std::vector<Buffer> taken;
+  Listen();
+  StreamId streams[2];
+  Seq isns[2];
+  for (uint32_t i = 0; i < 2; ++i) {
+    peer_ = netstack::IpAddress::V4(0x0b000000 + i);
+    Say("S 0 mss=1000 ws=7");
+    Hear();
+    Say("A 1 ack 1");
+    ASSERT_EQ(Event(), "accepted");
+    streams[i] = stream_;
+    isns[i] = our_isn_;
+  }
+  while (pool_->available() > 100) taken.push_back(pool_->Allocate());
+  const std::string much(1 << 20, 'x');
+  const netstack::IpAddress peers[2] = {netstack::IpAddress::V4(0x0b000000), peer_};
+  EXPECT_LT(Write(much, streams[0]), much.size());
+  uint32_t acked = 1;
+  for (int i = 0; i < 50; ++i) {
+    // What comes back goes to whoever has most to say; and yet the other one gets on.
+    EXPECT_EQ(Write("a little", streams[1]), 8u) << i;
+    Forget();
+    peer_ = peers[0];
+    our_isn_ = isns[0];
+    acked += 1000;
+    Say(absl::StrCat("A 1 ack ", acked));
+    Write(much, streams[0]);
+    peer_ = peers[1];
+    our_isn_ = isns[1];
+    Say(absl::StrCat("A 1 ack ", 1 + 8 * (i + 1)));
+    while (!Event().empty()) {
+    }
+    Write(much, streams[0]);
+  }
+  for (const StreamId stream : streams) {
+    stream_ = stream;
+    Abort();
+  }
+  Forget();
+}
+
 }  // namespace
 }  // namespace weft::tcp

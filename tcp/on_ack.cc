@@ -134,10 +134,10 @@ void LossDetection::MeasureRate(Context& c) {
   if (!rate.user_limited || measured > delivery_rate_) delivery_rate_ = measured;
 }
 
-// The second half of Karn's algorithm ("Improving Round-Trip Time Estimates", 1987, 5; RFC 6298, 5):
-// until a round trip was measured, new data is given as long as the old one had, or else a path that
-// has become slower than the timeout would never be measured. What is still to be sent again, of
-// which nothing can be measured, need not wait for so long: something got through.
+// The second half of Karn's algorithm ("Improving Round-Trip Time Estimates", 1987, 5; RFC 6298,
+// 5): until a round trip was measured, new data is given as long as the old one had, or else a path
+// that has become slower than the timeout would never be measured. What is still to be sent again,
+// of which nothing can be measured, need not wait for so long: something got through.
 void LossDetection::LeadBackoff(Context& c) {
   if (c.outcome.rtt_ns > 0) {
     backoff_ = kept_backoff_ = 0;
@@ -156,8 +156,13 @@ void LossDetection::LearnFromDelivery(Context& c) {
   c.outcome.reordered = delivery.reordered;
   if (delivery.reordered) reordering_seen_ = true;
   if (delivery.rack_sent_ns == 0) return;
-  if (state.rack_rtt_ns != 0 && delivery.rack_sent_ns <= state.rack_sent_ns) return;
+  if (state.rack_rtt_ns != 0 &&
+      (delivery.rack_sent_ns < state.rack_sent_ns ||
+       (delivery.rack_sent_ns == state.rack_sent_ns && delivery.rack_end <= state.rack_end))) {
+    return;
+  }
   state.rack_sent_ns = delivery.rack_sent_ns;
+  state.rack_end = delivery.rack_end;
   state.rack_rtt_ns = std::max<int64_t>(c.ack.now_ns - delivery.rack_sent_ns, 1);
 }
 

@@ -58,6 +58,7 @@ struct RecoveryState {
   // RACK (RFC 8985, 6): of what was delivered, what was sent last; valid if rack_rtt_ns > 0.
   int64_t rack_sent_ns = 0;
   int64_t rack_rtt_ns = 0;
+  Seq rack_end;     // its end, by which the parts of one piece are told apart
   Seq forward;      // highest sequence number delivered (RACK.fack)
   Seq dsack_round;  // valid if in_dsack_round
 

@@ -60,7 +60,11 @@ void SendQueue::Deliver(const Chunk& chunk, uint32_t bytes, Delivery& delivery) 
     // Sooner than can be: it is of an earlier sending.
     if (chunk.sent_ns > delivery.ambiguous_after_ns) return;
   }
-  delivery.rack_sent_ns = std::max(delivery.rack_sent_ns, chunk.sent_ns);
+  if (chunk.sent_ns > delivery.rack_sent_ns ||
+      (chunk.sent_ns == delivery.rack_sent_ns && end > delivery.rack_end)) {
+    delivery.rack_sent_ns = chunk.sent_ns;
+    delivery.rack_end = end;
+  }
 }
 
 // Takes `bytes` of a chunk out of the counts.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Segments to a connection (RFC 9293, 3.10.7.4), in the order of the RFC's steps.
-#include <algorithm>
 #include <cerrno>
 
 #include "weft/tcp/engine_core.h"
@@ -40,6 +39,9 @@ void EngineCore::SegmentInput(Tcb& tcb, Segment& segment) {
     // The answer to our SYN while we have answered its: as an ACK of it (RFC 9293, 3.5, figure 7).
     segment.flags &= static_cast<uint8_t>(~kTcpSyn);
     segment.seq += 1;
+    // Never scaled in a SYN (RFC 7323, 2.2).
+    const uint32_t unit = 1u << tcb.send_scale;
+    segment.window = static_cast<uint16_t>((segment.window + unit - 1) >> tcb.send_scale);
   }
   if (!CheckPaws(tcb, segment)) return;
   if (!CheckSequence(tcb, segment)) return;
@@ -56,17 +58,20 @@ void EngineCore::SegmentInput(Tcb& tcb, Segment& segment) {
     ++stats_.no_ack;
     return;
   }
+  if (tcb.is(State::kSynReceived) && !SynReceivedInput(tcb, segment)) return;
+  // What follows is believed: the peer has heard from us.
+  if (!CheckAck(tcb, segment)) return;
   tcb.last_received = Tick::AtMost(now_ns_);
   tcb.keepalive_sent = 0;
   tcb.error = 0;
-  if (tcb.is(State::kSynReceived) && !SynReceivedInput(tcb, segment)) return;
-  // RFC 7323, 4.3: of what begins before, or at, the last acknowledgement that was sent.
+  // RFC 7323, 4.3: of what begins before, or at, the last acknowledgement that was sent. A forged
+  // one from far ahead would make all that the peer sends seem old.
   if (tcb.timestamps && segment.options.has_timestamps && segment.seq <= tcb.last_ack_sent) {
     tcb.ts_recent = segment.options.timestamp_value;
     tcb.ts_recent_s = static_cast<uint32_t>(now_ns_ / 1'000'000'000);
   }
   if (!AckInput(tcb, segment)) return;
-  if (segment.length > 0 || segment.has(kTcpFin)) DataInput(tcb, segment);
+  if ((segment.length > 0 || segment.has(kTcpFin)) && !DataInput(tcb, segment)) return;
   // Without a user, the rest needs little.
   if (tcb.is(State::kFinWait2) && tcb.user_closed) EnterTimeWait(tcb, /*fin_wait_2=*/true);
 }
@@ -74,7 +79,7 @@ void EngineCore::SegmentInput(Tcb& tcb, Segment& segment) {
 // "First, check sequence number". False: it is of no use, and was answered if it has to be.
 bool EngineCore::CheckSequence(Tcb& tcb, const Segment& segment) {
   const Seq next = tcb.receive.next();
-  const Seq edge = std::max(tcb.receive.edge(), next, [](Seq a, Seq b) { return a < b; });
+  const Seq edge = Max(tcb.receive.edge(), next);
   // A little more is let through than the RFC's table has: what ends at RCV.NXT, and what begins at
   // the edge, so that acknowledgements count while the window is closed ("special allowance should
   // be made to accept valid ACKs and RSTs").
@@ -88,7 +93,8 @@ bool EngineCore::CheckSequence(Tcb& tcb, const Segment& segment) {
     tcb.ack_now = true;
     Touch(tcb);
     // What it acknowledges may be news.
-    if (tcb.synchronized() && segment.has(kTcpAck) && !segment.has(kTcpSyn)) {
+    if (tcb.synchronized() && segment.has(kTcpAck) && !segment.has(kTcpSyn) &&
+        CheckAck(tcb, segment)) {
       tcb.last_received = Tick::AtMost(now_ns_);
       AckInput(tcb, segment);
     }
@@ -123,7 +129,9 @@ bool EngineCore::CheckPaws(Tcb& tcb, const Segment& segment) {
   if (now_s - tcb.ts_recent_s > kTimestampLifeS) return true;
   ++stats_.paws_dropped;
   if (segment.length > 0 || segment.has(kTcpFin)) {
-    tcb.receive.NoteDuplicate(segment.seq, segment.seq + segment.length);
+    // Only of what is here: of anything else the peer would believe that it had arrived.
+    const Seq end = Min(segment.seq + segment.length, tcb.receive.next());
+    if (segment.seq < end) tcb.receive.NoteDuplicate(segment.seq, end);
     if (tcb.synchronized()) {
       tcb.ack_now = true;
       Touch(tcb);

@@ -71,7 +71,7 @@ bool SendQueue::Grow() {
 }
 
 absl::Span<uint8_t> SendQueue::Reserve(size_t wanted, size_t chunk_bytes_max, BufferPool& buffers,
-                                       BlockPool& memory) {
+                                       BlockPool& memory, size_t spare) {
   wanted = std::min(wanted, kBytesMax - bytes());
   if (wanted == 0) return {};
   chunk_bytes_max = std::min(chunk_bytes_max, kChunkBytesMax);
@@ -85,6 +85,7 @@ absl::Span<uint8_t> SendQueue::Reserve(size_t wanted, size_t chunk_bytes_max, Bu
     }
   }
   if (ring_ == nullptr || !ring_->reserved) {
+    if (!empty() && spare > 0 && buffers.available() <= spare) return {};
     if (!Prepare(memory)) return {};
     Buffer buffer = buffers.Allocate();
     if (!buffer) {

@@ -57,7 +57,7 @@ class SendQueue {
   // Bytes that are sent together, as one segment, or cut by the device.
   struct Chunk {
     Buffer buffer;
-    int64_t sent_ns = 0;  // the last time; no two are the same, see TimeOfSending()
+    int64_t sent_ns = 0;  // the last time; that of others only if they were one, see Split()
     Seq seq;
     uint32_t offset = 0;  // of the payload from the beginning of the buffer's memory
     uint16_t bytes = 0;
@@ -68,6 +68,10 @@ class SendQueue {
     Seq end() const { return seq + bytes; }
     bool sacked() const { return flags & kSacked; }
     bool lost() const { return flags & kLost; }
+    // Of two that are on the way (RFC 8985, 6.2: RACK_sent_after()).
+    bool SentBefore(int64_t other_sent_ns, Seq other_end) const {
+      return sent_ns < other_sent_ns || (sent_ns == other_sent_ns && end() < other_end);
+    }
     bool on_the_way() const {
       return (flags & kSacked) == 0 && (flags & (kLost | kResent)) != kLost;
     }
@@ -124,9 +128,9 @@ class SendQueue {
   // Room for up to `wanted` bytes behind what is written: in the last buffer, as long as it is
   // unsent and its chunk has less than `chunk_bytes_max` (the MSS), else in a fresh one. Empty if
   // there is no buffer, no memory or no chunk left. To be committed before anything else is written
-  // or sent; or reserved anew.
+  // or sent; or reserved anew. The last `spare` buffers are left to queues that hold nothing.
   absl::Span<uint8_t> Reserve(size_t wanted, size_t chunk_bytes_max, BufferPool& buffers,
-                              BlockPool& memory);
+                              BlockPool& memory, size_t spare = 0);
   // The first `n` bytes of it have been written; 0 gives a fresh buffer back.
   void Commit(size_t n);
 
@@ -175,6 +179,7 @@ class SendQueue {
     int64_t earliest_sent_ns = 0;  // 0: none
     int64_t latest_sent_ns = 0;
     int64_t rack_sent_ns = 0;  // of all, the one sent last (RACK); 0: none
+    Seq rack_end;              // its end
     Seq highest;               // of all, the highest end; valid if delivered_bytes > 0
     bool original = false;     // one sent once, before recovery_point (RFC 5682)
     bool reordered = false;    // one sent once, below `forward` (RFC 8985, 6.2, step 3)
@@ -262,8 +267,8 @@ class SendQueue {
                size_t headroom);
 
   // Orders what is sent at the same time by the clock: what was sent later has a later time, by
-  // nanoseconds, so that no other order is needed (RFC 8985, 6.2 takes sequence numbers, which do
-  // not tell whether what was sent again came before what was sent first).
+  // nanoseconds. RFC 8985, 6.2 takes sequence numbers, which do not tell whether what was sent again
+  // came before what was sent first; between parts of what went as one piece they do.
   int64_t TimeOfSending(int64_t now_ns) {
     return ring_->sent_ns = std::max(now_ns, ring_->sent_ns + 1);
   }

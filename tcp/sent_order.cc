@@ -38,12 +38,12 @@ void SendQueue::LinkBehind(uint32_t before, uint32_t index) {
 void SendQueue::LinkByTime(uint32_t index, const Chunk* from) {
   Chunk& chunk = At(index);
   const auto link = static_cast<uint16_t>(index);
-  if (ring_->in_sent_order == 0 || At(ring_->latest).sent_ns <= chunk.sent_ns) {
+  if (ring_->in_sent_order == 0 || At(ring_->latest).SentBefore(chunk.sent_ns, chunk.end())) {
     LinkLatest(index);
     return;
   }
   uint16_t later = from == nullptr ? ring_->earliest : from->later;
-  while (At(later).sent_ns <= chunk.sent_ns) later = At(later).later;
+  while (At(later).SentBefore(chunk.sent_ns, chunk.end())) later = At(later).later;
   chunk.later = later;
   chunk.earlier = At(later).earlier;
   if (ring_->earliest == later) {

@@ -45,13 +45,10 @@ absl::Span<uint8_t> EngineCore::Reserve(StreamId stream, size_t wanted) {
   const size_t room = std::min<size_t>(wanted, tcb->send_limit_bytes - held);
   absl::Span<uint8_t> span;
   if (MaySendMore(*tcb)) {
-    span = tcb->send.Reserve(room, ChunkBytes(*tcb), *world_.pool, blocks_);
+    span = tcb->send.Reserve(room, ChunkBytes(*tcb), *world_.pool, blocks_, spare_);
   }
   tcb->wants_room = span.size() < wanted;
-  if (span.empty() && !tcb->starving) {
-    tcb->starving = true;
-    starving_.push_back(stream);
-  }
+  if (span.empty()) NoteStarving(*tcb);
   return span;
 }
 
@@ -75,10 +72,7 @@ bool EngineCore::SendBuffer(StreamId stream, Buffer* buffer, int64_t now_ns) {
   }
   if (tcb->send.bytes() >= tcb->send_limit_bytes || !MaySendMore(*tcb)) {
     tcb->wants_room = true;
-    if (!MaySendMore(*tcb) && !tcb->starving) {
-      tcb->starving = true;
-      starving_.push_back(stream);
-    }
+    if (!MaySendMore(*tcb)) NoteStarving(*tcb);
     return false;
   }
   const uint32_t chunks_before = tcb->send.chunks();

@@ -81,6 +81,7 @@ struct Tcb {
   bool in_table : 1 = false;      // of flows
   bool in_gaps : 1 = false;       // in the engine's list of those with gaps
   bool starving : 1 = false;      // in the engine's list of those that wait for buffers
+  bool hungry : 1 = false;        // in that of those that have none
   bool announced : 1 = false;     // the user knows of it
   bool closed_told : 1 = false;   // kClosed was raised
   bool user_closed : 1 = false;   // Close(): what arrives is discarded

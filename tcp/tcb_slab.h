@@ -13,8 +13,13 @@
 #include <new>
 #include <vector>
 
+#include "absl/base/config.h"
 #include "weft/tcp/tcb.h"
 #include "weft/transports/stream_port.h"
+
+#ifdef ABSL_HAVE_ADDRESS_SANITIZER
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace weft::tcp {
 
@@ -46,6 +51,7 @@ class TcbSlab {
     if (block.used == kBlock) Unlink(first_);
     ++place.generation;
     ++size_;
+    place.Unpoison();
     return *new (place.memory) Tcb(core, on_timer, index);
   }
   void Destroy(Tcb& tcb) {
@@ -56,6 +62,7 @@ class TcbSlab {
     tcb.~Tcb();
     ++place.generation;
     place.set_next_free(block.free);
+    place.Poison();
     block.free = index % kBlock;
     --size_;
     if (block.used-- == kBlock) LinkFirst(number);
@@ -103,6 +110,16 @@ class TcbSlab {
       return next;
     }
     void set_next_free(uint32_t next) { std::memcpy(memory, &next, sizeof(next)); }
+
+    // So that AddressSanitizer sees who uses a Tcb that is gone.
+#ifdef ABSL_HAVE_ADDRESS_SANITIZER
+    static constexpr size_t kKept = 8;  // next_free(), and what a shadow byte stands for
+    void Poison() { ASAN_POISON_MEMORY_REGION(memory + kKept, sizeof(memory) - kKept); }
+    void Unpoison() { ASAN_UNPOISON_MEMORY_REGION(memory, sizeof(memory)); }
+#else
+    void Poison() {}
+    void Unpoison() {}
+#endif
   };
   static_assert(sizeof(Place) <= 504, "there may be millions of them");
 

@@ -51,10 +51,7 @@ void EngineCore::OnDue(Tcb& tcb) {
     ++stats_.delayed_acks;
     Touch(tcb);
   }
-  if (due(tcb.keepalive_at)) {
-    OnKeepalive(tcb);
-    if (tcb.is(State::kClosed)) return;
-  }
+  if (due(tcb.keepalive_at) && !OnKeepalive(tcb)) return;
   if (tcb.loss.deadline_ns(tcb.send) <= now_ns_) {
     OnLossTimer(tcb);
   }
@@ -133,7 +130,9 @@ void EngineCore::UpdateRetransmit(Tcb& tcb) {
   }
   if (want == tcb.retransmit) return;
   tcb.retries = 0;
-  if (want == Retransmit::kWindowProbe) tcb.progress = Tick::AtMost(now_ns_);
+  // Of one that has no user any more the time counts from Close(), however often the window opens
+  // by too little.
+  if (want == Retransmit::kWindowProbe && !tcb.user_closed) tcb.progress = Tick::AtMost(now_ns_);
   SetRetransmit(tcb, want);
 }
 
@@ -198,29 +197,31 @@ void EngineCore::StartKeepalive(Tcb& tcb) {
                          : Tick();
 }
 
-// RFC 9293, 3.8.4.
-void EngineCore::OnKeepalive(Tcb& tcb) {
+// RFC 9293, 3.8.4. False: the connection is over, and may be gone.
+bool EngineCore::OnKeepalive(Tcb& tcb) {
   tcb.keepalive_at = Tick();
-  if (!tcb.keepalive || !tcb.synchronized()) return;
-  const int64_t silent_ns = now_ns_ - tcb.last_received.ToNs(now_ns_);
+  if (!tcb.keepalive || !tcb.synchronized()) return true;
+  // Nobody may have asked for long, so that it may be further back than other times are.
+  const int64_t silent_ns = tcb.last_received.AgeNs(now_ns_);
   const int64_t idle_ns = tcb.keepalive_idle_s * kNsPerS;
   // What is under way finds out by itself whether the peer is there.
   if (tcb.send.in_flight_bytes() > 0 || tcb.retransmit != Retransmit::kNone) {
     tcb.keepalive_at = Tick::AtLeast(now_ns_ + idle_ns);
-    return;
+    return true;
   }
   if (tcb.keepalive_sent == 0 && silent_ns < idle_ns) {
     tcb.keepalive_at = Tick::AtLeast(now_ns_ - silent_ns + idle_ns);
-    return;
+    return true;
   }
   if (tcb.keepalive_sent >= tcb.keepalive_probes) {
     GiveUp(tcb);
-    return;
+    return false;
   }
   ++tcb.keepalive_sent;
   ++stats_.keepalive_probes;
   SendProbe(tcb);
   tcb.keepalive_at = Tick::AtLeast(now_ns_ + tcb.keepalive_interval_s * kNsPerS);
+  return true;
 }
 
 }  // namespace weft::tcp

@@ -61,6 +61,18 @@ TEST_F(CutSegmentsTest, OfALostPartOnlyThatGoesAgain) {
   EXPECT_EQ(Info().unacked_segments, 0u);
 }
 
+// RFC 8985, 6.2: what was sent at the same time has an order, too. Nothing else would show the loss
+// before the retransmission timeout.
+TEST_F(CutSegmentsTest, OfTheLastPieceALostBeginning) {
+  Accept("mss=300 sackok");
+  Write(2400);
+  EXPECT_EQ(HearAll().size(), 4u);
+  Pass(1 * kMs);
+  Say("A 1 ack 1801 sack 2101-2401");
+  Pass(20 * kMs);
+  EXPECT_EQ(Hear(), "A 1801+300 ack 1");
+}
+
 TEST_F(CutSegmentsTest, WhatIsLostTogetherGoesAgainTogether) {
   Accept("mss=300 sackok");
   Write(2400);

@@ -7,12 +7,13 @@
 //
 //    0  "WEFTPERF"
 //    8  direction: 0 up, from client to server; 1 down
-//    9  1: both ends check every byte
+//    9  1: whoever receives checks every byte
 //   10  0, 0
 //   12  how long to send, in milliseconds (down)
 //
-// Then the sender sends, and closes its direction at the end. Up, the server answers that with the
-// number of bytes that it has received, in 8 bytes, and closes too.
+// Then the sender sends, and closes its direction at the end. Up, the server answers that in 8
+// bytes with the number of those that it has received, or, if it checks them, of those in front of
+// the first that is wrong, and closes too.
 #ifndef WEFT_EXAMPLES_PERF_BULK_H_
 #define WEFT_EXAMPLES_PERF_BULK_H_
 
@@ -50,7 +51,6 @@ bool IsPattern(uint64_t offset, absl::Span<const uint8_t> bytes);
 struct BulkCounters {
   Counter sent;
   Counter received;
-  Counter wrong;  // pieces that were not what had been sent
 };
 
 // Sends as much as there is room for, until it is stopped.
@@ -73,11 +73,14 @@ class BulkReceiver {
   BulkReceiver(BulkCounters& counters, bool verify) : counters_(counters), verify_(verify) {}
   void Receive(tcp::Connection& connection);
   uint64_t bytes() const { return bytes_; }
+  // Those in front of the first piece that was wrong, if they are checked.
+  uint64_t good_bytes() const { return good_bytes_; }
 
  private:
   BulkCounters& counters_;
   const bool verify_;
   uint64_t bytes_ = 0;
+  uint64_t good_bytes_ = 0;
 };
 
 }  // namespace weft::perf

@@ -19,14 +19,13 @@ BulkClient::BulkClient(Loop& loop, BulkCounters& counters, const BulkHeader& hea
 
 void BulkClient::OnConnected(tcp::Connection& connection) {
   connection_ = &connection;
-  connection.Send(header_.Encode());  // a fresh connection has room for it
   if (header_.down) {
     receiver_.emplace(counters_, header_.verify);
-    return;
+  } else {
+    sender_.emplace(counters_);
+    loop_.timers().Schedule(end_, loop_.now_ns() + int64_t{header_.duration_ms} * 1'000'000);
   }
-  sender_.emplace(counters_);
-  loop_.timers().Schedule(end_, loop_.now_ns() + int64_t{header_.duration_ms} * 1'000'000);
-  sender_->Send(connection);
+  OnWritable(connection);
 }
 
 void BulkClient::OnData(tcp::Connection& connection) {
@@ -41,11 +40,18 @@ void BulkClient::OnData(tcp::Connection& connection) {
 }
 
 void BulkClient::OnWritable(tcp::Connection& connection) {
-  if (sender_) sender_->Send(connection);
+  // Other connections may have all the buffers.
+  const auto header = header_.Encode();
+  header_sent_ += connection.Send(absl::MakeSpan(header).subspan(header_sent_));
+  if (header_sent_ == header.size() && sender_) sender_->Send(connection);
 }
 
-void BulkClient::OnEnd(void* self, int64_t) {
+void BulkClient::OnEnd(void* self, int64_t now_ns) {
   auto& client = *static_cast<BulkClient*>(self);
+  if (client.header_sent_ < client.header_.Encode().size()) {
+    client.loop_.timers().Schedule(client.end_, now_ns + 1'000'000);
+    return;
+  }
   client.sender_->Stop();
   client.connection_->CloseWrite();
 }
@@ -54,6 +60,11 @@ void BulkClient::OnRemoteClose(tcp::Connection& connection) {
   absl::Status status;
   if (receiver_) {
     result_.received = receiver_->bytes();
+    if (receiver_->good_bytes() < receiver_->bytes()) {
+      status =
+          absl::DataLossError(absl::StrCat("of ", receiver_->bytes(), " bytes, those from ",
+                                           receiver_->good_bytes(), " on are not what was sent"));
+    }
   } else if (count_bytes_ < count_.size()) {
     status = absl::UnavailableError("the server closed before all had arrived");
   } else {
@@ -61,11 +72,9 @@ void BulkClient::OnRemoteClose(tcp::Connection& connection) {
     const uint64_t arrived = LoadBig64(count_.data());
     if (arrived != sender_->bytes()) {
       status = absl::DataLossError(
-          absl::StrCat("of ", sender_->bytes(), " bytes sent, ", arrived, " arrived"));
+          absl::StrCat("of ", sender_->bytes(), " bytes sent, ", arrived, " arrived",
+                       header_.verify ? " as they were, the next ones not" : ""));
     }
-  }
-  if (counters_.wrong.value() > 0) {
-    status.Update(absl::DataLossError("other bytes arrived than were sent"));
   }
   Finish(connection, status);
 }

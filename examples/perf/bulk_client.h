@@ -42,11 +42,12 @@ class BulkClient final : public tcp::ConnectionHandler {
   Loop& loop_;
   BulkCounters& counters_;
   const BulkHeader header_;
+  size_t header_sent_ = 0;
   Done done_;
   tcp::Connection* connection_ = nullptr;
   std::optional<BulkSender> sender_;
   std::optional<BulkReceiver> receiver_;
-  std::array<uint8_t, 8> count_;  // that the server has received
+  std::array<uint8_t, 8> count_;  // that the server has received, and found good
   size_t count_bytes_ = 0;
   BulkResult result_;
   Timer end_;  // of sending

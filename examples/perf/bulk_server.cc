@@ -51,16 +51,20 @@ void BulkServer::OnData(tcp::Connection& connection) {
 
 void BulkServer::OnWritable(tcp::Connection& connection) {
   if (sender_) sender_->Send(connection);
+  if (receiver_ && connection.remote_closed()) SendCount(connection);
 }
 
 void BulkServer::OnRemoteClose(tcp::Connection& connection) {
   if (sender_) return;  // what was asked for is still to be sent
-  if (receiver_) {
-    uint8_t count[8];
-    StoreBig64(count, receiver_->bytes());
-    connection.Send(count);
-  }
+  if (receiver_) return SendCount(connection);
   connection.Close();
+}
+
+void BulkServer::SendCount(tcp::Connection& connection) {
+  uint8_t count[8];
+  StoreBig64(count, receiver_->good_bytes());
+  count_sent_ += connection.Send(absl::MakeConstSpan(count).subspan(count_sent_));
+  if (count_sent_ == sizeof(count)) connection.Close();
 }
 
 uint64_t BulkServer::progress() const {

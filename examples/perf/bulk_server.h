@@ -30,6 +30,8 @@ class BulkServer final : public tcp::ConnectionHandler {
   static void OnEnd(void* self, int64_t now_ns);
   // False until it is complete.
   bool TakeHeader(tcp::Connection& connection);
+  // Says how many bytes were received, as far as there is room, and then closes.
+  void SendCount(tcp::Connection& connection);
   uint64_t progress() const;
 
   Loop& loop_;
@@ -39,6 +41,7 @@ class BulkServer final : public tcp::ConnectionHandler {
   size_t header_bytes_ = 0;
   std::optional<BulkSender> sender_;  // one of the two, from the header on
   std::optional<BulkReceiver> receiver_;
+  size_t count_sent_ = 0;
   uint64_t progress_ = 0;  // when the watchdog last looked
   Timer watchdog_;
   Timer end_;  // of sending

@@ -8,7 +8,6 @@ namespace {
 
 constexpr size_t kEthernetBytes = 14;
 constexpr size_t kVlanBytes = 4;
-constexpr size_t kIpv6Bytes = 40;
 constexpr size_t kUdpBytes = 8;
 constexpr size_t kIpv4Checksum = 10;
 constexpr size_t kUdpChecksum = 6;

@@ -13,6 +13,7 @@
 namespace weft::linux_transport::frame_headers {
 
 inline constexpr size_t kIpv4Bytes = 20;
+inline constexpr size_t kIpv6Bytes = 40;
 inline constexpr size_t kTcpBytes = 20;
 inline constexpr uint8_t kTcp = 6;
 inline constexpr uint8_t kUdp = 17;

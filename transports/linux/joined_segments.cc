@@ -17,6 +17,8 @@ using frame_headers::Headers;
 // TCP flags that are the last segment's, and the first one's (RFC 9293, 3.1; RFC 3168, 6.1.2).
 constexpr uint8_t kFinAndPush = 0x09;
 constexpr uint8_t kCwr = 0x80;
+// Of a VLAN: the kernel may have taken one out, which the port puts back.
+constexpr size_t kTagBytes = 4;
 
 // Of TCP, and where its header ends. False if it is not all in `frame`.
 bool FindTcp(absl::Span<const uint8_t> frame, size_t frame_bytes, Headers* found, size_t* end) {
@@ -135,7 +137,7 @@ bool JoinedSegments::WriteHeaders(absl::Span<Buffer> segments, size_t bytes) {
   // The last one first, as the first one's headers are copied.
   for (; piece.count > 0; --piece.count) {
     Buffer& segment = segments[piece.count];
-    if (segment.headroom() < header_bytes) return false;
+    if (segment.headroom() < header_bytes + kTagBytes) return false;
     piece.payload = segment.size();
     before -= piece.payload;
     piece.before = before;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TCP segments that the kernel has joined, up to 64 KiB of them behind one set of headers (TSO, GRO,
-// GSO), on their way into buffers that are smaller: the payload is read to where it is to stay, and
-// each buffer then gets headers of its own.
+// TCP segments that the kernel has joined, up to 64 KiB of them behind one set of headers (TSO,
+// GRO, GSO), on their way into buffers that are smaller: the payload is read to where it is to
+// stay, and each buffer then gets headers of its own.
 //
 //   JoinedSegments segments;
 //   segments.Prepare(pool, JoinedSegments::kAny);       // buffers to read into

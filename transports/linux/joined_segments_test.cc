@@ -177,6 +177,19 @@ TEST_P(JoinedSegmentsTest, WithoutBuffersItIsLostAndNothingLeaks) {
   EXPECT_EQ(pool_.available(), pool_.count());
 }
 
+// Their copies have to fit in front of each payload, with a tag that the port may put back.
+TEST_P(JoinedSegmentsTest, HeadersThatAreLongerThanTheHeadroomLoseIt) {
+  for (const size_t more : {size_t{3}, size_t{4}}) {
+    BufferPool pool({.count = 64, .bytes = 2048, .headroom = headers() + more});
+    JoinedSegments segments;
+    const std::string frame = FrameWith(v4(), 7, kAck, Pattern(9000));
+    segments.Prepare(pool, JoinedSegments::kAny);
+    EXPECT_EQ(segments.Copy({reinterpret_cast<const uint8_t*>(frame.data()), frame.size()},
+                            Gso(v4())),
+              more == 4);
+  }
+}
+
 TEST_P(JoinedSegmentsTest, DamagedHeadersDoNoHarm) {
   Prng random(1);
   const std::string good = FrameWith(v4(), 7, kAck, Pattern(9000));
@@ -278,6 +291,16 @@ TEST_P(SegmentJoinerTest, WhatDiffersGoesApart) {
     Buffer other = next();
     other.data()[at] ^= 4;
     EXPECT_EQ(joined_with(std::move(other)), 1u) << at;
+  }
+  // Lengths that cannot be.
+  for (int which = 0; which < 2; ++which) {
+    std::vector<Buffer> burst;
+    for (uint32_t i = 0; i < 2; ++i) {
+      burst.push_back(Frame(i * 2 * kMss, kAck, Pattern(2 * kMss)));
+      if (which == 0) burst.back().data()[tcp + 12] = 4 << 4;
+      if (which == 1) burst.back().offload().l3_bytes = 4;
+    }
+    EXPECT_EQ(Joined(burst), 1u);
   }
   Buffer plain = next();
   plain.offload() = {};

@@ -208,8 +208,8 @@ bool PacketFramePort::Deliver(Buffer& out) {
   return true;
 }
 
-// The frame at the ring's front, or a part of it: it is longer than its slot, or several segments of
-// TCP that were joined.
+// The frame at the ring's front, or a part of it: it is longer than its slot, or several segments
+// of TCP that were joined.
 bool PacketFramePort::DeliverJoined(const ReceivedPacket& packet, Buffer& out) {
   bool there = !joined_.empty();
   if (!there) {
@@ -259,9 +259,12 @@ size_t PacketFramePort::ReadQueued(const ReceivedPacket& packet, absl::Span<cons
   message.msg_iov = pieces;
   message.msg_iovlen = 1 + room.size();
   ssize_t size;
+  // An error of the socket, as of a link that went down, is told once, and the frame still waits: if
+  // it stayed there, each of the ring's would be taken for the one before it from then on.
+  int tries = 4;
   do {
     size = recvmsg(sockets_.receive.get(), &message, MSG_DONTWAIT | MSG_TRUNC);
-  } while (size < 0 && errno == EINTR);
+  } while (size < 0 && errno != EAGAIN && --tries > 0);
   if (size < static_cast<ssize_t>(sizeof(*header))) return 0;
   return static_cast<size_t>(size) - sizeof(*header);
 }

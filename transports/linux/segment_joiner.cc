@@ -94,7 +94,9 @@ void JoinedRun::Begin(absl::Span<Buffer> burst, absl::Span<iovec> pieces) {
   const Parts parts(first);
   const size_t header_bytes = parts.header_bytes(first);
   const size_t segment_bytes = offload.segment_bytes;
-  if (header_bytes > first.size() || segment_bytes == 0) return;
+  const size_t least = size_t{offload.l2_bytes} + offload.l3_bytes + frame_headers::kTcpBytes;
+  if (header_bytes < least || header_bytes > first.size() || segment_bytes == 0) return;
+  if (offload.l3_bytes < (parts.v4 ? frame_headers::kIpv4Bytes : frame_headers::kIpv6Bytes)) return;
   // One that was sent with flags of an end, or for the peer's attention, is whole.
   if (parts.tcp[13] != kAck) return;
   size_t payload = first.size() - header_bytes;

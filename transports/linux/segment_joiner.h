@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TCP segments that follow one another, in buffers of their own, on their way into the kernel as one
-// frame that it cuts again (TSO, GSO): the fewer frames it sees the cheaper they are, and buffers
-// need not hold 64 KiB for that.
+// TCP segments that follow one another, in buffers of their own, on their way into the kernel as
+// one frame that it cuts again (TSO, GSO): the fewer frames it sees the cheaper they are, and
+// buffers need not hold 64 KiB for that.
 #ifndef WEFT_TRANSPORTS_LINUX_SEGMENT_JOINER_H_
 #define WEFT_TRANSPORTS_LINUX_SEGMENT_JOINER_H_
 

@@ -176,6 +176,8 @@ TapFramePort::~TapFramePort() {
 
 bool TapFramePort::Arm() {
   AssertOwner();
+  // The rest of a frame that has been read already; nothing would wake anybody for it.
+  if (joined_ != nullptr && !joined_->empty()) return false;
   return !std::exchange(send_blocked_, false);
 }
 

@@ -210,6 +210,33 @@ TEST_F(TapFramePortTest, FramesOfAnotherPortKeepTheirChecksums) {
   }
 }
 
+// Nothing of it is left in the device, where one could wait for it.
+TEST_F(TapFramePortTest, NobodySleepsOnTheRestOfAJoinedFrame) {
+  const auto transport = OpenTap(kAddresses);
+  const auto port = ValueOrDie(transport->OpenFramePort({.joined_segments = true}));
+  ASSERT_TRUE(UntilLinkIs(*port, true));
+  const auto sender_transport =
+      OpenLinux(absl::StrCat("linux { packet { interface: '", port->device_name(),
+                             "' } } buffers { bytes: 70000 count: 64 }"));
+  if (!sender_transport->capabilities().segmentation_offload) GTEST_SKIP() << "Linux 6.2 can";
+  const auto sender = OpenFrames(*sender_transport);
+  const Packet packet = {.protocol = kProtocolTcp, .payload = std::string(50'000, 'x')};
+  Buffer frame = FrameOf(*sender, port->mac(), packet);
+  RequestSegments(packet, 1400, frame);
+  ASSERT_TRUE(SendFrame(*sender, std::move(frame)));
+  size_t pieces = 0;
+  for (size_t bytes = 0; bytes < packet.payload.size();) {
+    Buffer piece = ReceiveFrame(*port);
+    ASSERT_TRUE(piece) << bytes;
+    if (piece.size() < 1000) continue;  // the kernel's own talk
+    ++pieces;
+    bytes += piece.size() - packet.l4() - packet.l4_bytes();
+    if (bytes < packet.payload.size()) EXPECT_FALSE(port->Arm());
+  }
+  EXPECT_GT(pieces, 1u);
+  EXPECT_TRUE(port->Arm());
+}
+
 // Two kernels' TCP, with nothing but this program between them: segments are joined on the way in
 // and cut on the way out.
 TEST_F(TapFramePortTest, TcpThroughTwoDevicesWithOffload) {

@@ -17,6 +17,8 @@ using namespace frame_headers;  // NOLINT: this file is about them
 
 constexpr size_t kUdpBytes = 8;
 constexpr size_t kUdpChecksum = 6;
+constexpr size_t kTcpFlags = 13;
+constexpr uint8_t kTcpCwr = 0x80;  // RFC 3168, 6.1.2: of the first segment only
 
 void RequestChecksum(const Headers& headers, VirtioHeader* header) {
   header->flags = kVirtioNeedsChecksum;
@@ -84,6 +86,8 @@ bool ToVirtio(Buffer& frame, VirtioHeader* header, bool joined) {
   } else {
     header->gso_type = kVirtioTcpV6;
   }
+  // The kernel then does not leave it to a device that would repeat CWR in each segment.
+  if (tcp && (frame.data()[l4 + kTcpFlags] & kTcpCwr) != 0) header->gso_type |= kVirtioEcn;
   header->segment_bytes = offload.segment_bytes;
   header->header_bytes = static_cast<uint16_t>(l4 + offload.l4_bytes);
   return true;

@@ -82,6 +82,12 @@ TEST_F(VirtioHeaderTest, SegmentsAreAskedFor) {
     EXPECT_EQ(header.gso_type, test.type);
     EXPECT_EQ(header.segment_bytes, 500);
     EXPECT_EQ(header.header_bytes, test.header_bytes);
+    // Only the first one is to have CWR (RFC 3168, 6.1.2).
+    if (test.protocol == kProtocolTcp) {
+      frame.data()[test.header_bytes - 20 + 13] |= 0x80;
+      ASSERT_TRUE(ToVirtio(frame, &header));
+      EXPECT_EQ(header.gso_type, test.type | kVirtioEcn);
+    }
     // What fits one segment is not cut.
     RequestSegments(packet, 1001, frame);
     ASSERT_TRUE(ToVirtio(frame, &header));
