@@ -115,11 +115,6 @@ IpAddress IpPrefix::Network() const {
   return IpAddress::V6(bytes);
 }
 
-IpAddress IpPrefix::Broadcast() const {
-  if (!address.is_v4() || length > 30) return IpAddress();
-  return IpAddress::V4(address.v4() | (0xffffffffu >> length));
-}
-
 MacAddress MulticastMac(const IpAddress& group) {
   const uint8_t* b = group.bytes() + 12;
   if (group.is_v4()) return {0x01, 0x00, 0x5e, static_cast<uint8_t>(b[1] & 0x7f), b[2], b[3]};

@@ -112,7 +112,10 @@ struct IpPrefix {
   IpAddress Network() const;
   // All hosts of an IPv4 network (RFC 919); nobody for IPv6 and for prefixes of 31 and 32 bits (RFC
   // 3021).
-  IpAddress Broadcast() const;
+  IpAddress Broadcast() const {
+    if (!address.is_v4() || length > 30) return IpAddress();
+    return IpAddress::V4(address.v4() | (0xffffffffu >> length));
+  }
 
   friend bool operator==(const IpPrefix&, const IpPrefix&) = default;
 };

@@ -111,7 +111,7 @@ void EngineCore::ScheduleAck(Tcb& tcb, const ReceiveQueue::Added& added) {
   }
   if (!tcb.ack_at) {
     tcb.ack_at = Tick::AtLeast(now_ns_ + options_.delayed_ack_ns);
-    Arm(tcb);
+    ArmBy(tcb, tcb.ack_at.ToNs(now_ns_));
   }
 }
 

@@ -267,6 +267,7 @@ class EngineCore {
   void OnHandshakeTimeout(Tcb& tcb);
   bool OnKeepalive(Tcb& tcb);
   void Arm(Tcb& tcb);
+  void ArmBy(Tcb& tcb, int64_t deadline_ns);  // the only one that may have come nearer
   void SetRetransmit(Tcb& tcb, Retransmit what);
   // What of kFin, kWindowProbe and nothing it is now.
   void UpdateRetransmit(Tcb& tcb);

@@ -38,8 +38,8 @@ size_t EngineCore::TakeEvents(absl::Span<StreamEvent> events, uint16_t user_numb
   using Kind = StreamEvent::Kind;
   static constexpr Kind kKinds[] = {Kind::kAccepted, Kind::kConnected,    Kind::kReadable,
                                     Kind::kWritable, Kind::kRemoteClosed, Kind::kClosed};
-  FreeTaken(user_number);
   User& user = users_[user_number];
+  if (!user.taken.empty()) FreeTaken(user_number);
   size_t count = 0;
   while (user.first_event != Tcb::kNone && count < events.size()) {
     Tcb& tcb = *slab_.At(user.first_event);

@@ -51,9 +51,9 @@ uint32_t LossDetection::budget_bytes(const Sender& sender) const {
 
 LossDetection::Next LossDetection::NextToSend(const Sender& sender) const {
   const RecoveryState* state = sender.queue.recovery();
-  if (state == nullptr) return Next::kNothing;
-  const uint32_t budget = budget_bytes(sender);
   const uint32_t unsent = sender.queue.unsent_bytes();
+  if (state == nullptr || (unsent == 0 && sender.queue.lost_bytes() == 0)) return Next::kNothing;
+  const uint32_t budget = budget_bytes(sender);
   if (!state->prefer_new || unsent == 0) {
     const SendQueue::Chunk* lost = sender.queue.FirstLost();
     if (lost != nullptr) {

@@ -75,13 +75,15 @@ LossDetection::Outcome LossDetection::OnAck(const Sender& sender, const Ack& ack
   c.delivery.forward = c.state.forward;
   queue.Acknowledge(ack.ack, c.delivery);
   c.delivery.ambiguous_after_ns = min_rtt_ago_ns;
-  if (sack_) queue.ApplySacks(ack.ack, ack.sacks, c.delivery);
+  if (sack_ && !ack.sacks.empty()) queue.ApplySacks(ack.ack, ack.sacks, c.delivery);
   c.advanced = c.delivery.acked_bytes > 0;
   c.outcome.acked_bytes = c.delivery.acked_bytes;
   c.outcome.delivered_bytes = c.delivery.delivered_bytes;
   // A chunk is a segment, or several that the device has cut.
-  c.outcome.delivered_segments = std::max(
-      c.delivery.delivered_chunks, (c.delivery.delivered_bytes + sender.mss - 1) / sender.mss);
+  c.outcome.delivered_segments = c.delivery.delivered_chunks;
+  if (c.delivery.delivered_bytes > c.delivery.delivered_chunks * sender.mss) {
+    c.outcome.delivered_segments = (c.delivery.delivered_bytes + sender.mss - 1) / sender.mss;
+  }
   c.outcome.bad_sacks = c.delivery.bad_blocks;
   c.outcome.duplicate_bytes = c.delivery.duplicate_bytes;
 

@@ -179,11 +179,12 @@ uint32_t EngineCore::NextNewBytes(Tcb& tcb) {
   const int32_t usable = tcb.window_edge() - tcb.send.next();
   if (unsent == 0 || usable <= 0) return 0;
   const uint32_t mss = tcb.mss;
-  const uint32_t piece = std::min(LargestSegment(tcb), tcb.send.next_chunk_bytes());
+  const uint32_t chunk = tcb.send.next_chunk_bytes();
+  const uint32_t piece = chunk <= mss ? chunk : std::min(LargestSegment(tcb), chunk);
   uint32_t n = std::min(piece, static_cast<uint32_t>(usable));
   if (n > mss) n = std::min(n, std::max(tcb.loss.budget_bytes(SenderOf(tcb)), mss));
   if (n == piece && n >= mss && n < unsent) return n;
-  const uint32_t full = n - n % mss;
+  const uint32_t full = n < mss ? 0 : n - n % mss;
   if (n == unsent) {
     // All that there is, and its end no full segment. Corked that waits for more; by Nagle's
     // algorithm (RFC 9293, 3.7.4) for an acknowledgement; not for the end, which has been said.

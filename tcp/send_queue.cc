@@ -44,8 +44,7 @@ bool SendQueue::Prepare(BlockPool& memory) {
     if (block == nullptr) return false;
     ring_ = new (block)
         Ring{.memory = &memory, .chunks = nullptr, .sent_ns = 0, .capacity = Ring::kFirstChunks};
-    ring_->chunks = reinterpret_cast<Chunk*>(ring_->first_chunks);
-    for (uint32_t i = 0; i < Ring::kFirstChunks; ++i) new (&ring_->chunks[i]) Chunk;
+    ring_->chunks = ring_->first_chunks;
     ring_->recovery.forward = una_;
     ring_->recovery.recovery_point = una_ - 1;
     return true;

@@ -245,7 +245,7 @@ class SendQueue {
     bool reserved = false;                // a fresh buffer stands at `end`
     SeqRange known[kSackBlocksMax] = {};  // sacked without a gap: need no second look
     RecoveryState recovery = {};
-    alignas(Chunk) std::byte first_chunks[kFirstChunks * sizeof(Chunk)] = {};
+    Chunk first_chunks[kFirstChunks] = {};
   };
   static_assert(sizeof(Ring) <= 512);
 

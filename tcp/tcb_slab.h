@@ -79,9 +79,11 @@ class TcbSlab {
   // Null for one that is gone.
   Tcb* Find(StreamId stream) const {
     const auto index = static_cast<uint32_t>(stream.value);
-    if (index >= places()) return nullptr;
-    Tcb* tcb = At(index);
-    return tcb != nullptr && IdOf(*tcb).value == stream.value ? tcb : nullptr;
+    if (index / kBlock >= blocks_.size()) return nullptr;
+    const Block& block = blocks_[index / kBlock];
+    if (block.places == nullptr) return nullptr;
+    Place& place = block.places[index % kBlock];
+    return place.generation == stream.value >> 32 && place.used() ? place.tcb() : nullptr;
   }
   static StreamId IdOf(const Tcb& tcb) {
     const auto* place = reinterpret_cast<const Place*>(&tcb);

@@ -23,10 +23,13 @@ void EngineCore::Arm(Tcb& tcb) {
   for (const Tick tick : {tcb.retransmit_at, tcb.ack_at, tcb.keepalive_at}) {
     if (tick) earliest_ns = std::min(earliest_ns, tick.ToNs(now_ns_));
   }
-  earliest_ns = std::min(earliest_ns, GiveUpNs(tcb));
-  if (earliest_ns == TimerWheel::kNever) return;
-  if (tcb.timer.armed() && tcb.timer.deadline_ns() <= earliest_ns) return;
-  world_.timers->Schedule(tcb.timer, earliest_ns);
+  ArmBy(tcb, std::min(earliest_ns, GiveUpNs(tcb)));
+}
+
+void EngineCore::ArmBy(Tcb& tcb, int64_t deadline_ns) {
+  if (deadline_ns == TimerWheel::kNever) return;
+  if (tcb.timer.armed() && tcb.timer.deadline_ns() <= deadline_ns) return;
+  world_.timers->Schedule(tcb.timer, deadline_ns);
 }
 
 void EngineCore::OnTimer(void* self, int64_t now_ns) {
