@@ -10,8 +10,8 @@ namespace weft::tcp {
 using netstack::kTcpEce;
 using netstack::kTcpFin;
 
-// RFC 5961, 5: what acknowledges more than was sent, or what is older than any window, is not of the
-// peer. False: the segment is of no use, and was answered if it has to be.
+// RFC 5961, 5: what acknowledges more than was sent, or what is older than any window, is not of
+// the peer. False: the segment is of no use, and was answered if it has to be.
 bool EngineCore::CheckAck(Tcb& tcb, const Segment& segment) {
   if (segment.ack <= tcb.snd_nxt && segment.ack >= tcb.snd_una - tcb.snd_wnd_max) return true;
   ++stats_.bad_acks;
