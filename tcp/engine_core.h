@@ -338,8 +338,8 @@ class EngineCore {
   std::vector<StreamId> hungry_;    // that had none when they asked
   int64_t held_ = 0;                // buffers with data
   int64_t held_max_;
-  // Of the pool's buffers so many are left to connections that have nothing to send yet: one in full
-  // swing takes each that comes back before others are asked.
+  // Of the pool's buffers so many are left to connections that have nothing to send yet: one in
+  // full swing takes each that comes back before others are asked.
   const size_t spare_;
 
   netstack::TokenBucket resets_;

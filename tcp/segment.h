@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Segment: one that has arrived, taken apart, on its way through the files that know what to do with
-// it (RFC 9293, 3.10.7). Part of the engine.
+// Segment: one that has arrived, taken apart, on its way through the files that know what to do
+// with it (RFC 9293, 3.10.7). Part of the engine.
 #ifndef WEFT_TCP_SEGMENT_H_
 #define WEFT_TCP_SEGMENT_H_
 

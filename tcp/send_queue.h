@@ -267,8 +267,8 @@ class SendQueue {
                size_t headroom);
 
   // Orders what is sent at the same time by the clock: what was sent later has a later time, by
-  // nanoseconds. RFC 8985, 6.2 takes sequence numbers, which do not tell whether what was sent again
-  // came before what was sent first; between parts of what went as one piece they do.
+  // nanoseconds. RFC 8985, 6.2 takes sequence numbers, which do not tell whether what was sent
+  // again came before what was sent first; between parts of what went as one piece they do.
   int64_t TimeOfSending(int64_t now_ns) {
     return ring_->sent_ns = std::max(now_ns, ring_->sent_ns + 1);
   }

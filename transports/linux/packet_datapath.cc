@@ -259,8 +259,8 @@ size_t PacketFramePort::ReadQueued(const ReceivedPacket& packet, absl::Span<cons
   message.msg_iov = pieces;
   message.msg_iovlen = 1 + room.size();
   ssize_t size;
-  // An error of the socket, as of a link that went down, is told once, and the frame still waits: if
-  // it stayed there, each of the ring's would be taken for the one before it from then on.
+  // An error of the socket, as of a link that went down, is told once, and the frame still waits:
+  // if it stayed there, each of the ring's would be taken for the one before it from then on.
   int tries = 4;
   do {
     size = recvmsg(sockets_.receive.get(), &message, MSG_DONTWAIT | MSG_TRUNC);
