@@ -30,7 +30,7 @@ namespace weft::benchmarks {
 namespace {
 
 constexpr absl::Duration kPatience = absl::Seconds(10);
-constexpr int kIdleTurns = 8;                            // before an end sleeps
+constexpr int kIdleTurns = 8;  // before an end sleeps
 // Where nothing can be waited for, the longer the longer nothing comes: the other end may not have
 // its core at present.
 constexpr absl::Duration kNapShortest = absl::Microseconds(100);
@@ -67,8 +67,7 @@ bool BulkMeter::Add(size_t bytes) {
   }
   if (now_ns < end_ns_ || bytes_ == 0) return false;
   end_ns_ = -1;
-  cpu_ns_per_byte_ =
-      static_cast<double>(ProcessCpuNs() - cpu_ns_) / static_cast<double>(bytes_);
+  cpu_ns_per_byte_ = static_cast<double>(ProcessCpuNs() - cpu_ns_) / static_cast<double>(bytes_);
   return true;
 }
 

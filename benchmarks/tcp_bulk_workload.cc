@@ -78,8 +78,8 @@ absl::Status RunEnd(Peer& peer) {
                        .peer_ip = peer.arguments()[8],
                        .duration_ns = peer.Number(4)};
   if (peer.Number(1) == 0) return RunKernelEnd(peer, end);
-  const auto transport = FramesOver(cable, peer.arguments()[3],
-                                    static_cast<size_t>(peer.Number(5)), end.peer_ip);
+  const auto transport =
+      FramesOver(cable, peer.arguments()[3], static_cast<size_t>(peer.Number(5)), end.peer_ip);
   return RunWeftEnd(peer, end, transport, peer.Number(6) != 0,
                     /*report_before_open=*/cable == BulkCable::kVhost);
 }
@@ -116,8 +116,8 @@ absl::StatusOr<double> RunPair(const TcpBulkWorkload& workload, const Place& sen
   const bool sender_first = workload.cable == BulkCable::kTap && workload.weft_sends;
   std::unique_ptr<PeerProcess> peers[2];
   for (const bool sends : {sender_first, !sender_first}) {
-    auto peer = Start(workload, sends, sends ? sender : receiver, sends ? receiver : sender,
-                      options);
+    auto peer =
+        Start(workload, sends, sends ? sender : receiver, sends ? receiver : sender, options);
     if (!peer.ok()) return peer.status();
     peers[sends ? 0 : 1] = *std::move(peer);
     const bool weft = sends ? workload.weft_sends : workload.weft_receives;
@@ -160,7 +160,8 @@ absl::StatusOr<double> RunOverVeth(const TcpBulkWorkload& workload,
   if (!near.ok()) return absl::UnimplementedError(near.status().message());
   absl::Status status = testnet::MakeVeth(*near, kReceiverDevice, *far, kSenderDevice);
   const bool weft[] = {workload.weft_receives, workload.weft_sends};
-  const Place places[] = {{kReceiverDevice, kReceiverIp, &*near}, {kSenderDevice, kSenderIp, &*far}};
+  const Place places[] = {{kReceiverDevice, kReceiverIp, &*near},
+                          {kSenderDevice, kSenderIp, &*far}};
   for (int i = 0; i < 2 && status.ok(); ++i) {
     const Place& place = places[i];
     if (!weft[i]) {

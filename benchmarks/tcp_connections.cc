@@ -78,8 +78,8 @@ struct Head {
   Order order = Order::kSegments;  // to the server
   uint32_t segments = 0;
   int64_t now_ns = 0;
-  bool more = false;          // from the server: it has more to say
-  int64_t next_ns = 0;        // from the server: when something is due there
+  bool more = false;    // from the server: it has more to say
+  int64_t next_ns = 0;  // from the server: when something is due there
 };
 
 // In answer to an order.
@@ -171,9 +171,7 @@ class Side {
 const IpAddress kServerIp = IpAddress::V4(0x0a000001);
 constexpr uint16_t kServerPort = 80;
 
-IpAddress ClientIp(uint32_t i) {
-  return IpAddress::V4(0x0b000000 + i / kConnectionsOfAnAddress);
-}
+IpAddress ClientIp(uint32_t i) { return IpAddress::V4(0x0b000000 + i / kConnectionsOfAnAddress); }
 
 // Echoes, closes what the client has closed, and says what it has cost.
 class Server {

@@ -88,8 +88,8 @@ class Program {
           options.ack_loss = loss;
           options.rtt_ns = static_cast<int64_t>(rtt_ms * kNsPerMs);
           options.warm_up_ns = Ns(2);
-          const double ratio = Lose(options, absl::StrFormat("%s, %g %% loss, %g ms", algorithm,
-                                                             loss * 100, rtt_ms));
+          const double ratio = Lose(
+              options, absl::StrFormat("%s, %g %% loss, %g ms", algorithm, loss * 100, rtt_ms));
           if (!bar) continue;
           bars_.AtLeast(absl::StrFormat("cubic, 1 %% loss, %g ms: goodput / RFC 9438", rtt_ms),
                         ratio, kBarGoodput);

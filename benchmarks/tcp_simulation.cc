@@ -188,8 +188,8 @@ class Simulation {
       *ecn = kEcnCe;
     }
     free_ns_ = std::max(free_ns_, now_ns_) +
-               static_cast<int64_t>(static_cast<double>(bytes) * kBitsPerByte /
-                                    options_.rate_bps * kNsPerS);
+               static_cast<int64_t>(static_cast<double>(bytes) * kBitsPerByte / options_.rate_bps *
+                                    kNsPerS);
     *leaves_ns = free_ns_;
     return true;
   }

@@ -20,14 +20,14 @@ namespace weft::benchmarks {
 struct TcpSimulationOptions {
   std::string congestion_control = "cubic";
   size_t flows = 1;
-  double loss = 0;               // of each packet of data, at random
-  double ack_loss = 0;           // of each the other way
-  int64_t rtt_ns = 10'000'000;   // without queues
-  double rate_bps = 0;           // of the link; 0: as fast as you like
-  double queue_bytes = 0;        // it holds, beside the packet that is being sent
-  double mark_above_bytes = 0;   // packets that find more in it are marked (ECN); 0: none
-  int64_t start_apart_ns = 0;    // each flow begins so much after the one before
-  int64_t warm_up_ns = 0;        // after the last has begun, until it is measured
+  double loss = 0;              // of each packet of data, at random
+  double ack_loss = 0;          // of each the other way
+  int64_t rtt_ns = 10'000'000;  // without queues
+  double rate_bps = 0;          // of the link; 0: as fast as you like
+  double queue_bytes = 0;       // it holds, beside the packet that is being sent
+  double mark_above_bytes = 0;  // packets that find more in it are marked (ECN); 0: none
+  int64_t start_apart_ns = 0;   // each flow begins so much after the one before
+  int64_t warm_up_ns = 0;       // after the last has begun, until it is measured
   int64_t measured_ns = 30'000'000'000;
   uint64_t seed = 1;
 };
@@ -40,7 +40,7 @@ struct TcpSimulationResult {
   uint64_t dropped = 0;             // of these, by the queue or by chance
   uint64_t retransmissions = 0;
   uint64_t timeouts = 0;
-  uint32_t mss = 0;                 // bytes of payload of a full packet
+  uint32_t mss = 0;  // bytes of payload of a full packet
 };
 
 TcpSimulationResult SimulateTcp(const TcpSimulationOptions& options);

@@ -215,8 +215,7 @@ TEST(TcpCommandsTest, ShowConnectionsAndCounters) {
     absl::SleepFor(absl::Milliseconds(20));
   }
   const auto expect = [&](const std::string& arguments, const std::string& says, int status = 0) {
-    const CommandResult result =
-        own->Run(absl::StrCat(Runfile("cli/weft"), " tcp ", arguments));
+    const CommandResult result = own->Run(absl::StrCat(Runfile("cli/weft"), " tcp ", arguments));
     EXPECT_EQ(result.status, status) << arguments << "\n" << result.output;
     EXPECT_TRUE(absl::StrContains(result.output, says)) << arguments << "\n" << result.output;
   };

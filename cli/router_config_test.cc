@@ -96,10 +96,9 @@ TEST_F(RouterConfigTest, PlainTextIsChosenForServersThatJoin) {
 TEST_F(RouterConfigTest, ErrorsNameTheFileOrTheOption) {
   const std::string path = Write("router {\n  listen: '127.0.0.1:1'\n  policy: 'jbs'\n}");
   const std::string all = absl::StrJoin(r2p2::PolicyNames(), ", ");
-  EXPECT_EQ(ErrorOf({.config = path}),
-            path +
-                ":3:3: router.policy: unknown policy 'jbs'; did you mean 'jbsq'? There are " +
-                all);
+  EXPECT_EQ(
+      ErrorOf({.config = path}),
+      path + ":3:3: router.policy: unknown policy 'jbs'; did you mean 'jbsq'? There are " + all);
   EXPECT_EQ(ErrorOf({.listen = "127.0.0.1:1", .policy = "fc"}),
             "--policy: unknown policy 'fc'; known are " + all);
   EXPECT_EQ(ErrorOf({.listen = "127.0.0.1:1", .servers = "127.0.0.1:2,127.0.0.1:x"}),

@@ -191,8 +191,9 @@ TEST_F(HostNetTest, ShowsItsTcp) {
   std::thread looker([&] {
     while (up < host->workers()) std::this_thread::yield();
     auto silent = (*peer_)->Start("sleep 60 | nc -p 7777 10.0.0.2 80");
-    const char* const both = "/tcp?state=ESTABLISHED,close-wait&local=10.0.0.0/24:80"
-                             "&remote=10.0.0.1:7777";
+    const char* const both =
+        "/tcp?state=ESTABLISHED,close-wait&local=10.0.0.0/24:80"
+        "&remote=10.0.0.1:7777";
     for (int i = 0; i < 1000 && !absl::StrContains(Get(*host, both).body, ":7777\""); ++i) {
     }
     const std::string seen = Get(*host, both).body;
@@ -219,8 +220,8 @@ TEST_F(HostNetTest, ShowsItsTcp) {
     };
     expect("state=OPEN", "state: 'OPEN' is no state of TCP, such as ESTABLISHED");
     expect("limit=10001", "limit: '10001' is not a whole number from 0 to 10000");
-    for (const char* end : {"", "x", "10.0.0.0/33", "10.0.0.1:", "10.0.0.1:65536", "[fd00::1", "[]:1",
-                            "[fd00::1]80", ":0", "10.0.0.1:80:80"}) {
+    for (const char* end : {"", "x", "10.0.0.0/33", "10.0.0.1:", "10.0.0.1:65536", "[fd00::1",
+                            "[]:1", "[fd00::1]80", ":0", "10.0.0.1:80:80"}) {
       expect(absl::StrCat("local=", end).c_str(), "is none of ADDRESS, NETWORK/LENGTH, :PORT");
     }
     host->Stop();

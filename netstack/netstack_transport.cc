@@ -145,9 +145,8 @@ absl::StatusOr<std::shared_ptr<Stack>> NetstackTransport::OpenStack() {
 
 absl::StatusOr<std::shared_ptr<Stack>> NetstackTransport::OpenStackAt(int queue) {
   // What is handed to the kernel has to fit its device.
-  auto device = frames_->OpenFramePort({.queue = queue,
-                                        .queues = siblings_->count(),
-                                        .joined_segments = kernel_ == nullptr});
+  auto device = frames_->OpenFramePort(
+      {.queue = queue, .queues = siblings_->count(), .joined_segments = kernel_ == nullptr});
   if (!device.ok()) return device.status();
   auto exception = OpenException(queue, (*device)->mac());
   if (!exception.ok()) return exception.status();

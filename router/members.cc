@@ -91,8 +91,7 @@ void Members::Resolve(Member& member) {
 }
 
 void Members::ResolveOn(bool control, Member& member) {
-  const absl::StatusOr<Peer> peer =
-      (control ? *control_ : listen_).Resolve(member.server.address);
+  const absl::StatusOr<Peer> peer = (control ? *control_ : listen_).Resolve(member.server.address);
   if (!peer.ok()) return;  // it is not there
   const auto own = std::ranges::find(member.peers, control, &Member::Known::control);
   const Peer former = own != member.peers.end() ? own->peer : Peer();

@@ -38,11 +38,9 @@ class SluicePort final : public DatagramPort {
     for (size_t i = 0; i < n; ++i) {
       burst[i].peer = BurstPort::PeerOf(Address::Ipv4({10, 0, 2, 1}, 1000));
       burst[i].buffer = pool().Allocate();
-      r2p2::WriteHeader({.policy = r2p2::Policy::kLbRoute,
-                         .first = true,
-                         .last = true,
-                         .request_id = next_++},
-                        burst[i].buffer.Append(r2p2::kHeaderBytes));
+      r2p2::WriteHeader(
+          {.policy = r2p2::Policy::kLbRoute, .first = true, .last = true, .request_id = next_++},
+          burst[i].buffer.Append(r2p2::kHeaderBytes));
     }
     arriving_ -= static_cast<int>(n);
     return n;

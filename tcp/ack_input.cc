@@ -108,8 +108,7 @@ void EngineCore::NoteClosedWindow(Tcb& tcb) {
 
 // RFC 9293, 3.10.7.4: SND.WND follows segments that are not older than the last one it came from.
 void EngineCore::UpdateWindow(Tcb& tcb, const Segment& segment) {
-  if (!(tcb.snd_wl1 < segment.seq ||
-        (tcb.snd_wl1 == segment.seq && tcb.snd_wl2 <= segment.ack))) {
+  if (!(tcb.snd_wl1 < segment.seq || (tcb.snd_wl1 == segment.seq && tcb.snd_wl2 <= segment.ack))) {
     return;
   }
   const uint32_t window = uint32_t{segment.window} << tcb.send_scale;

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The heap is not asked for anything while data goes to and fro.
-#include "weft/core/allocation_counter.h"
-
 #include <cstring>
 #include <memory>
 #include <utility>
 
 #include "gtest/gtest.h"
+#include "weft/core/allocation_counter.h"
 #include "weft/core/buffer.h"
 #include "weft/core/timer_wheel.h"
 #include "weft/tcp/engine.h"

@@ -106,8 +106,8 @@ bool EngineCore::SendControl(Tcb& tcb, Seq seq, uint8_t flags) {
   SegmentOptions options;
   FillOptions(tcb, &options);
   if (tcb.sack && tcb.receive.has_sack()) {
-    options.sack_count = static_cast<uint8_t>(tcb.receive.ReportSack(
-        absl::MakeSpan(options.sacks).first(SackRoom(tcb.timestamps))));
+    options.sack_count = static_cast<uint8_t>(
+        tcb.receive.ReportSack(absl::MakeSpan(options.sacks).first(SackRoom(tcb.timestamps))));
   }
   if (tcb.ecn_echo) flags |= kTcpEce;
   netstack::TcpFields fields;
@@ -126,9 +126,7 @@ bool EngineCore::SendControl(Tcb& tcb, Seq seq, uint8_t flags) {
   return true;
 }
 
-bool EngineCore::SendAck(Tcb& tcb) {
-  return SendControl(tcb, tcb.next_taken_by_peer(), kTcpAck);
-}
+bool EngineCore::SendAck(Tcb& tcb) { return SendControl(tcb, tcb.next_taken_by_peer(), kTcpAck); }
 
 bool EngineCore::SendProbe(Tcb& tcb) { return SendControl(tcb, tcb.snd_una - 1, kTcpAck); }
 
@@ -244,21 +242,19 @@ bool EngineCore::SendCookie(const Segment& segment) {
     kept.has_window_scale = options_.window_scaling && peer.has_window_scale;
     kept.window_scale = peer.window_scale;
     kept.sack_permitted = options_.sack && peer.sack_permitted;
-    kept.ecn =
-        options_.ecn != EcnMode::kOff && segment.has(kTcpEce) && segment.has(kTcpCwr);
+    kept.ecn = options_.ecn != EcnMode::kOff && segment.has(kTcpEce) && segment.has(kTcpCwr);
     options.has_window_scale = kept.has_window_scale;
     options.window_scale = window_scale_;
     options.sack_permitted = kept.sack_permitted;
     options.has_timestamps = true;
-    options.timestamp_value =
-        CookieTimestamp(TsNow(now_ns_, 0), kept) +
-        secret_.TimestampOffset(segment.flow.local, segment.flow.remote);
+    options.timestamp_value = CookieTimestamp(TsNow(now_ns_, 0), kept) +
+                              secret_.TimestampOffset(segment.flow.local, segment.flow.remote);
     options.timestamp_echo = peer.timestamp_value;
     if (kept.ecn) fields.flags |= kTcpEce;
   }
-  fields.sequence = MakeSynCookie(secret_, segment.flow, segment.seq, std::min(peer_mss, own_mss),
-                                  now_ns_)
-                        .value();
+  fields.sequence =
+      MakeSynCookie(secret_, segment.flow, segment.seq, std::min(peer_mss, own_mss), now_ns_)
+          .value();
   fields.acknowledgment = (segment.seq + 1).value();
   fields.window = static_cast<uint16_t>(std::min(options_.receive_buffer_bytes, kFieldMax));
   return SendPlain(segment.flow, fields, options);

@@ -14,8 +14,7 @@ constexpr int64_t kReuseAfterNs = 1'000'000'000;
 
 }  // namespace
 
-absl::StatusOr<StreamId> EngineCore::Connect(const Flow& wanted, int64_t now_ns,
-                                             uint16_t user) {
+absl::StatusOr<StreamId> EngineCore::Connect(const Flow& wanted, int64_t now_ns, uint16_t user) {
   now_ns_ = now_ns;
   if (wanted.remote_port == 0 || wanted.remote.is_multicast() || wanted.remote.is_unspecified() ||
       wanted.remote.is_limited_broadcast() || wanted.local.is_unspecified() ||
@@ -34,20 +33,20 @@ absl::StatusOr<StreamId> EngineCore::Connect(const Flow& wanted, int64_t now_ns,
     if (rests == TimeWaitTable::kNone) return true;
     const TimeWaitEntry& entry = time_wait_[rests];
     const int64_t since_ns = now_ns - (entry.expires.ToNs(now_ns) - time_wait_.rest_ns());
-    return options_.timestamps && entry.timestamps && !entry.fin_wait_2 &&
-           since_ns > kReuseAfterNs;
+    return options_.timestamps && entry.timestamps && !entry.fin_wait_2 && since_ns > kReuseAfterNs;
   };
   if (flow.local_port == 0) {
     // RFC 6056, 3.3.3: from an offset that the secret gives each destination, up. Of the ports,
     // those that are this worker's.
-    const uint32_t count = (world_.port_max - world_.port_min + 1u + world_.workers - 1 -
-                            world_.worker) / world_.workers;
+    const uint32_t count =
+        (world_.port_max - world_.port_min + 1u + world_.workers - 1 - world_.worker) /
+        world_.workers;
     const uint32_t offset = secret_.PortOffset(flow);
     bool found = false;
     for (uint32_t i = 0; i < count && !found; ++i) {
       const uint32_t nth = (offset + port_counter_++) % count;
-      flow.local_port = static_cast<uint16_t>(world_.port_min + nth * world_.workers +
-                                              world_.worker);
+      flow.local_port =
+          static_cast<uint16_t>(world_.port_min + nth * world_.workers + world_.worker);
       found = !listeners_of_port_.contains(flow.local_port) &&
               !(world_.is_listened_at && world_.is_listened_at(flow.local_port)) && usable();
     }
@@ -57,9 +56,9 @@ absl::StatusOr<StreamId> EngineCore::Connect(const Flow& wanted, int64_t now_ns,
           "no port is free to connect to ", flow.remote.ToString(), " port ", flow.remote_port));
     }
   } else if (!usable()) {
-    return absl::AlreadyExistsError(absl::StrCat("a connection from port ", flow.local_port,
-                                                 " to ", flow.remote.ToString(), " port ",
-                                                 flow.remote_port, " is there, or rests"));
+    return absl::AlreadyExistsError(absl::StrCat("a connection from port ", flow.local_port, " to ",
+                                                 flow.remote.ToString(), " port ", flow.remote_port,
+                                                 " is there, or rests"));
   }
   Tcb* tcb = NewTcb(flow, HashOf(flow, table_secret_), now_ns);
   if (tcb == nullptr) return absl::ResourceExhaustedError("tcp.connections_max is reached");

@@ -108,7 +108,7 @@ class ConnectionTable {
   void MoveSome();
 
   Slots now_;
-  Slots before_;     // while entries are moved out of it
+  Slots before_;      // while entries are moved out of it
   size_t moved_ = 0;  // places of before_ that were looked at
   size_t size_ = 0;
 };

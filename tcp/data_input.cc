@@ -42,8 +42,8 @@ bool EngineCore::DataInput(Tcb& tcb, Segment& segment) {
     PruneGaps();
     room = RoomToReceive();
   }
-  const ReceiveQueue::Added added = tcb.receive.Add(segment.seq, std::move(*segment.buffer),
-                                                    segment.has(kTcpFin), room);
+  const ReceiveQueue::Added added =
+      tcb.receive.Add(segment.seq, std::move(*segment.buffer), segment.has(kTcpFin), room);
   Hold(added.buffers);
   tcb.bytes_received += added.bytes;
   stats_.bytes_received += added.bytes;

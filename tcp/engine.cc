@@ -33,8 +33,7 @@ absl::Status Check(const World& world) {
 Engine::Engine(std::unique_ptr<EngineCore> core) : core_(std::move(core)) {}
 Engine::~Engine() = default;
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const Options& options,
-                                                       const World& world) {
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const Options& options, const World& world) {
   if (absl::Status status = Check(world); !status.ok()) return status;
   const auto algorithm = FindCongestionAlgorithm(options.congestion_control);
   if (!algorithm.ok()) {
@@ -86,9 +85,7 @@ void Engine::Consume(StreamId stream, size_t n, int64_t now_ns) {
 absl::Span<uint8_t> Engine::Reserve(StreamId stream, size_t wanted) {
   return core_->Reserve(stream, wanted);
 }
-void Engine::Commit(StreamId stream, size_t n, int64_t now_ns) {
-  core_->Commit(stream, n, now_ns);
-}
+void Engine::Commit(StreamId stream, size_t n, int64_t now_ns) { core_->Commit(stream, n, now_ns); }
 bool Engine::SendBuffer(StreamId stream, Buffer* buffer, int64_t now_ns) {
   return core_->SendBuffer(stream, buffer, now_ns);
 }
@@ -113,9 +110,8 @@ bool Engine::Look(Scan* scan, size_t places, int64_t now_ns,
                   absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> show) const {
   return core_->Look(scan, places, now_ns, wanted, show);
 }
-void Engine::ForEach(
-    int64_t now_ns,
-    absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> show) const {
+void Engine::ForEach(int64_t now_ns,
+                     absl::FunctionRef<void(StreamId, const Flow&, const StreamInfo&)> show) const {
   constexpr size_t kPlaces = 4096;
   const auto all = [](const Flow&, StreamInfo::State) { return true; };
   Scan scan;

@@ -96,8 +96,7 @@ struct ListenerInfo {
 class Engine {
  public:
   // InvalidArgument: a congestion control that does not exist, a world that is not complete.
-  static absl::StatusOr<std::unique_ptr<Engine>> Create(const Options& options,
-                                                        const World& world);
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const Options& options, const World& world);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;

@@ -225,9 +225,7 @@ ReceiveQueue::Room EngineCore::RoomToReceive() {
 }
 
 // A connection with nothing to send may always take a buffer, so that each gets on.
-bool EngineCore::MaySendMore(const Tcb& tcb) const {
-  return held_ < held_max_ || tcb.send.empty();
-}
+bool EngineCore::MaySendMore(const Tcb& tcb) const { return held_ < held_max_ || tcb.send.empty(); }
 
 // Lists a connection as one that has gaps. Those that have none any more, or are gone, leave the
 // list when it has doubled.

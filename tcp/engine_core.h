@@ -201,9 +201,7 @@ class EngineCore {
   void Challenge(Tcb& tcb);
 
   // --- output.cc
-  Sender SenderOf(Tcb& tcb) {
-    return {tcb.send, tcb.rtt, tcb.congestion, loss_options_, tcb.mss};
-  }
+  Sender SenderOf(Tcb& tcb) { return {tcb.send, tcb.rtt, tcb.congestion, loss_options_, tcb.mss}; }
   void Touch(Tcb& tcb);  // it may have something to send
   void Untouch(Tcb& tcb);
   Sending Output(Tcb& tcb);
@@ -230,9 +228,7 @@ class EngineCore {
   RareCounts& Rare(Tcb& tcb) { return rare_.Get(&tcb.rare); }
   // Units of 1.05 ms: in 32 bits, 52 days.
   static constexpr int kLimitShift = 20;
-  static uint32_t LimitTime(int64_t now_ns) {
-    return static_cast<uint32_t>(now_ns >> kLimitShift);
-  }
+  static uint32_t LimitTime(int64_t now_ns) { return static_cast<uint32_t>(now_ns >> kLimitShift); }
   bool OutboxHasRoom() const { return outbox_.size() - outbox_begin_ < world_.outbox_segments; }
   // For what is not of a connection: there is a little more room.
   bool OutboxTakesOne() const {
@@ -330,7 +326,7 @@ class EngineCore {
   uint32_t first_output_ = Tcb::kNone;
   uint32_t last_output_ = Tcb::kNone;
   std::vector<User> users_ = std::vector<User>(1);
-  StreamId reported_;  // what the last ICMP error was about
+  StreamId reported_;               // what the last ICMP error was about
   std::vector<Search> searches_;    // the first one is under way
   std::vector<StreamId> gaps_;      // connections that may have gaps
   size_t gaps_max_ = 64;            // when the list is looked through

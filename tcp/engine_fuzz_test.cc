@@ -203,8 +203,7 @@ class Fuzzed {
     Check(engine_->SendBuffer(stream_, &buffer, now_ns_) != static_cast<bool>(buffer));
   }
   void Read() {
-    for (auto view = engine_->ReadView(stream_); !view.empty();
-         view = engine_->ReadView(stream_)) {
+    for (auto view = engine_->ReadView(stream_); !view.empty(); view = engine_->ReadView(stream_)) {
       Check(std::count(view.begin(), view.end(), 'p') == static_cast<ptrdiff_t>(view.size()));
       engine_->Consume(stream_, view.size(), now_ns_);
     }

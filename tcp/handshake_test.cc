@@ -338,8 +338,8 @@ TEST_F(HandshakeTest, ConnectionsMax) {
   EXPECT_EQ(Hear(), "SA 0 ack 1");
   Connect();
   EXPECT_EQ(Hear(), "S 0");
-  EXPECT_TRUE(absl::IsResourceExhausted(
-      engine_->Connect({us_, peer_, 0, kPeerPort}, now_ns_).status()));
+  EXPECT_TRUE(
+      absl::IsResourceExhausted(engine_->Connect({us_, peer_, 0, kPeerPort}, now_ns_).status()));
   EXPECT_EQ(engine_->stats().connections_refused, 1u);
 }
 

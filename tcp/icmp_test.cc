@@ -57,9 +57,7 @@ TEST_F(IcmpTest, EstablishedConnectionsOutliveThem) {
   Forget();
 }
 
-TEST_F(IcmpTest, NobodysErrorIsNobodys) {
-  EXPECT_FALSE(Report(Kind::kPortUnreachable, 0));
-}
+TEST_F(IcmpTest, NobodysErrorIsNobodys) { EXPECT_FALSE(Report(Kind::kPortUnreachable, 0)); }
 
 TEST_F(IcmpTest, ANarrowerPathTakesShorterSegments) {
   Accept("mss=1460");

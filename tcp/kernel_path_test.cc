@@ -80,7 +80,8 @@ TEST_P(KernelPathTest, BecomesNarrowerInTheMiddle) {
   auto [listener, port] = network_.Listener();
   // So that it cannot have taken everything before the path changes.
   constexpr int kBufferBytes = 65536;
-  ASSERT_EQ(setsockopt(listener.get(), SOL_SOCKET, SO_RCVBUF, &kBufferBytes, sizeof kBufferBytes), 0);
+  ASSERT_EQ(setsockopt(listener.get(), SOL_SOCKET, SO_RCVBUF, &kBufferBytes, sizeof kBufferBytes),
+            0);
   KernelEcho server(std::move(listener));
   const auto stream = port_->Connect(network_.theirs(port));
   ASSERT_TRUE(stream.ok()) << stream.status();

@@ -62,8 +62,7 @@ absl::Status EngineCore::StopListening(const netstack::IpAddress& local, uint16_
       return absl::OkStatus();
     }
   }
-  return absl::NotFoundError(
-      absl::StrCat("nobody listens at ", local.ToString(), " port ", port));
+  return absl::NotFoundError(absl::StrCat("nobody listens at ", local.ToString(), " port ", port));
 }
 
 // The one of exactly this address comes before that of all of its family, and this before "::",

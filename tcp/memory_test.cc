@@ -99,8 +99,8 @@ TEST_F(MemoryTest, FloodsTakeNoMoreThanTheirLimits) {
     Forget();
     our_isn_ = isn;  // of this connection, not of what strangers were answered
   };
-  for (const absl::string_view text :
-       {"S 0 mss=1460 ts=1", "A $0 ack 77", "PA $0+5 ack 77", "R $0", "FA $0 ack 77", "SA 0 ack $0"}) {
+  for (const absl::string_view text : {"S 0 mss=1460 ts=1", "A $0 ack 77", "PA $0+5 ack 77", "R $0",
+                                       "FA $0 ack 77", "SA 0 ack $0"}) {
     flood(text, /*stranger=*/true);
   }
   const int64_t before = live_bytes;
@@ -168,8 +168,8 @@ TEST_F(MemoryTest, AWriterThatIsShortOfBuffersIsToldLater) {
     uint32_t next = 0;
     while (!outbox_.empty()) {
       Hear();
-      next = static_cast<uint32_t>(last_.seq - our_isn_) +
-             static_cast<uint32_t>(last_.payload.size());
+      next =
+          static_cast<uint32_t>(last_.seq - our_isn_) + static_cast<uint32_t>(last_.payload.size());
     }
     if (next > 0) Say(absl::StrCat("A 1 ack ", next));
   }

@@ -124,8 +124,8 @@ void LossDetection::MeasureRate(Context& c) {
   if (!rate.open || c.queue.una() < rate.end) return;
   rate.open = false;
   rate.first_sent_ns = rate.sent_ns;
-  const int64_t taken_ns = std::max(rate.sent_ns - rate.sent_before_ns,
-                                    c.ack.now_ns - rate.delivered_before_ns);
+  const int64_t taken_ns =
+      std::max(rate.sent_ns - rate.sent_before_ns, c.ack.now_ns - rate.delivered_before_ns);
   // Faster than light: several acknowledgements that came at once.
   const int64_t least_ns = c.sender.rtt.min_rtt_ns(c.sender.options.rtt, c.ack.now_ns);
   if (taken_ns <= 0 || taken_ns < least_ns) return;
@@ -212,9 +212,8 @@ void LossDetection::EndProbe(Context& c) {
   RecoveryState& state = c.state;
   if (!state.probing || c.queue.una() < state.probe_end) return;
   // A duplicate that says nothing else is of a peer without DSACK that got both.
-  const bool both =
-      c.delivery.duplicate_bytes > 0 ||
-      (!c.advanced && c.ack.may_be_duplicate && c.delivery.delivered_bytes == 0);
+  const bool both = c.delivery.duplicate_bytes > 0 ||
+                    (!c.advanced && c.ack.may_be_duplicate && c.delivery.delivered_bytes == 0);
   if (!state.probe_resent || both) {
     state.probing = false;
     return;

@@ -48,9 +48,8 @@ SynCookieMode ModeOf(config::Tcp::SynCookies cookies) {
 
 absl::Status Check(const config::Tcp& config) {
   if (config.mss_max() != 0 && config.mss_max() < kMssMaxLeast) {
-    return absl::InvalidArgumentError(absl::StrCat("tcp.mss_max: ", config.mss_max(),
-                                                   " is too small; give 0 or at least ",
-                                                   kMssMaxLeast));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "tcp.mss_max: ", config.mss_max(), " is too small; give 0 or at least ", kMssMaxLeast));
   }
   absl::Status status =
       CheckAtMost("rto_min_us", config.rto_min_us(), "rto_max_us", config.rto_max_us());

@@ -11,9 +11,8 @@ size_t OutOfOrder::FindEndingFrom(Seq seq) const {
   if (!ranges_.empty() && ranges_.back().seq.begin <= seq) {
     return ranges_.back().seq.end >= seq ? ranges_.size() - 1 : ranges_.size();
   }
-  const auto found = std::partition_point(ranges_.begin(), ranges_.end(), [&](const Range& range) {
-    return range.seq.end < seq;
-  });
+  const auto found = std::partition_point(ranges_.begin(), ranges_.end(),
+                                          [&](const Range& range) { return range.seq.end < seq; });
   return static_cast<size_t>(found - ranges_.begin());
 }
 

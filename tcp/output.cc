@@ -195,8 +195,8 @@ uint32_t EngineCore::NextNewBytes(Tcb& tcb) {
   if (full > 0) {
     // A window ends within a piece that is to be cut: the rest would have to be copied. What is in
     // flight brings an acknowledgement at once (RFC 9293, 3.8.6.3), and with it more room.
-    const bool wait = tcb.send.in_flight_bytes() >= 2 * mss &&
-                      tcb.loss.phase(tcb.send) == RecoveryPhase::kOpen;
+    const bool wait =
+        tcb.send.in_flight_bytes() >= 2 * mss && tcb.loss.phase(tcb.send) == RecoveryPhase::kOpen;
     return wait ? 0 : full;
   }
   // The window ends within the segment (RFC 9293, 3.8.6.2.1): only if it is half of the largest
@@ -256,9 +256,9 @@ bool EngineCore::SendTailProbe(Tcb& tcb) {
   const size_t headroom = world_.headroom + netstack::kTcpHeaderBytesMax;
   const uint32_t chunks_before = tcb.send.chunks();
   const uint32_t bytes = std::min<uint32_t>(NextNewBytes(tcb), tcb.mss);
-  SendQueue::Piece piece =
-      bytes > 0 ? tcb.send.SendNext(bytes, now_ns_, *world_.pool, headroom)
-                : tcb.send.ResendLast(tcb.mss, now_ns_, *world_.pool, headroom);
+  SendQueue::Piece piece = bytes > 0
+                               ? tcb.send.SendNext(bytes, now_ns_, *world_.pool, headroom)
+                               : tcb.send.ResendLast(tcb.mss, now_ns_, *world_.pool, headroom);
   Hold(static_cast<int64_t>(tcb.send.chunks()) - chunks_before);
   if (!piece.buffer) return false;
   ++stats_.tail_loss_probes;

@@ -55,8 +55,8 @@ void EngineCore::Receive(absl::Span<netstack::ReceivedSegment> burst, int64_t no
 
 // False: it is nobody's here.
 bool EngineCore::Dispatch(Segment& segment) {
-  const uint32_t index = table_.Find(
-      segment.hash, [&](uint32_t i) { return slab_.At(i)->flow == segment.flow; });
+  const uint32_t index =
+      table_.Find(segment.hash, [&](uint32_t i) { return slab_.At(i)->flow == segment.flow; });
   if (index != ConnectionTable::kNone) {
     Tcb& tcb = *slab_.At(index);
     ++tcb.segments_received;

@@ -117,8 +117,8 @@ void ReceiveQueue::AddBeyond(Seq begin, Buffer data, bool fin, const Room& room,
     const OutOfOrder::Result result =
         beyond_->Add(begin, std::move(data), room.ranges_max, &duplicate);
     if (!duplicate.empty()) NoteDuplicate(duplicate.begin, duplicate.end);
-    added->out_of_order = result == OutOfOrder::Result::kKept ||
-                          result == OutOfOrder::Result::kCopied;
+    added->out_of_order =
+        result == OutOfOrder::Result::kKept || result == OutOfOrder::Result::kCopied;
     added->coalesced = result == OutOfOrder::Result::kCopied;
     added->duplicate = result == OutOfOrder::Result::kDuplicate;
     added->dropped = result == OutOfOrder::Result::kDropped;
@@ -180,8 +180,8 @@ void ReceiveQueue::Tune(Tick now, uint32_t round_trip_ticks, uint32_t mss, uint3
     constexpr uint32_t kSegmentsMore = 16;  // so that the first round trips double it, too
     const uint64_t wanted = 2 * uint64_t{consumed_} + uint64_t{kSegmentsMore} * mss;
     if (wanted > limit_bytes_) {
-      limit_bytes_ = static_cast<uint32_t>(std::min<uint64_t>(
-          std::max<uint64_t>(limit_max, limit_bytes_), wanted));
+      limit_bytes_ = static_cast<uint32_t>(
+          std::min<uint64_t>(std::max<uint64_t>(limit_max, limit_bytes_), wanted));
     }
   }
   tuned_ = now;

@@ -127,10 +127,10 @@ TEST_F(ReceiveQueueTest, DuplicatesAreReportedOnceAndFirst) {
 
 TEST_F(ReceiveQueueTest, OverlapsGiveEachByteOnce) {
   Add(5, "fgh");
-  Add(2, "cdefg");           // over its begin
-  Add(7, "hij");             // over its end
+  Add(2, "cdefg");  // over its begin
+  Add(7, "hij");    // over its end
   Add(20, "u");
-  Add(15, "pqrstuvwxyz");    // over all of it
+  Add(15, "pqrstuvwxyz");     // over all of it
   Add(0, "abcdefghijklmno");  // over all that is beyond the gap, and up to the next range
   EXPECT_EQ(Read(), "abcdefghijklmnopqrstuvwxyz");
 }
@@ -290,9 +290,8 @@ TEST_F(ReceiveQueueTest, RandomPiecesGiveTheStream) {
     for (int i = 0; i < 100'000 && !fin; ++i) {
       const size_t at = random.Below(stream.size());
       const size_t n = std::min<size_t>(random.Below(700) + 1, stream.size() - at);
-      const auto added =
-          queue.Add(start + static_cast<uint32_t>(at), BufferOf(stream.substr(at, n)),
-                    at + n == stream.size(), room_);
+      const auto added = queue.Add(start + static_cast<uint32_t>(at),
+                                   BufferOf(stream.substr(at, n)), at + n == stream.size(), room_);
       fin = added.fin;
       SeqRange blocks[4];
       for (size_t k = queue.ReportSack(absl::MakeSpan(blocks)); k > 0; --k) {

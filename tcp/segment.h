@@ -23,9 +23,9 @@ struct Segment {
   Seq seq;
   Seq ack;
   uint8_t flags = 0;
-  uint8_t ecn = 0;       // of the IP header
-  uint16_t window = 0;   // as it stands there
-  uint32_t length = 0;   // of the payload
+  uint8_t ecn = 0;      // of the IP header
+  uint16_t window = 0;  // as it stands there
+  uint32_t length = 0;  // of the payload
   size_t header_bytes = 0;
   SegmentOptions options;
   // Of a SYN that takes over a flow at rest: the answer's number is above it (RFC 6191, 2).

@@ -20,8 +20,8 @@ constexpr uint32_t kTimestampLifeS = 24 * 24 * 3600;
 }  // namespace
 
 void EngineCore::SegmentInput(Tcb& tcb, Segment& segment) {
-  if (tcb.is(State::kSynReceived) && !tcb.passive && segment.has(kTcpSyn) &&
-      segment.has(kTcpAck) && segment.seq != tcb.irs && segment.ack == tcb.snd_nxt) {
+  if (tcb.is(State::kSynReceived) && !tcb.passive && segment.has(kTcpSyn) && segment.has(kTcpAck) &&
+      segment.seq != tcb.irs && segment.ack == tcb.snd_nxt) {
     // The SYN that this seemed to be begun by at the same time proved nothing; this one knows ours.
     tcb.state = State::kSynSent;
     tcb.syn_due = tcb.window_scaling = false;

@@ -168,15 +168,15 @@ class SendQueue {
     Seq recovery_point;
     Seq forward;  // highest sequence number delivered before
     // Found.
-    uint32_t acked_bytes = 0;      // by the cumulative acknowledgement
-    uint32_t delivered_bytes = 0;  // for the first time, by either
-    uint32_t delivered_chunks = 0; // of these, the chunks whose last byte it was
-    uint32_t sacked_bytes = 0;     // of these, by SACK blocks
-    uint32_t duplicate_bytes = 0;  // the peer had them already (DSACK, RFC 2883)
-    SeqRange duplicate;            // the block that says so
-    uint32_t bad_blocks = 0;       // that cannot be; ignored
-    uint32_t old_blocks = 0;       // below the acknowledgement and no DSACK; ignored
-    int64_t earliest_sent_ns = 0;  // 0: none
+    uint32_t acked_bytes = 0;       // by the cumulative acknowledgement
+    uint32_t delivered_bytes = 0;   // for the first time, by either
+    uint32_t delivered_chunks = 0;  // of these, the chunks whose last byte it was
+    uint32_t sacked_bytes = 0;      // of these, by SACK blocks
+    uint32_t duplicate_bytes = 0;   // the peer had them already (DSACK, RFC 2883)
+    SeqRange duplicate;             // the block that says so
+    uint32_t bad_blocks = 0;        // that cannot be; ignored
+    uint32_t old_blocks = 0;        // below the acknowledgement and no DSACK; ignored
+    int64_t earliest_sent_ns = 0;   // 0: none
     int64_t latest_sent_ns = 0;
     int64_t rack_sent_ns = 0;  // of all, the one sent last (RACK); 0: none
     Seq rack_end;              // its end

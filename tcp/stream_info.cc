@@ -43,8 +43,7 @@ StreamInfo::Recovery RecoveryOf(const Tcb& tcb) {
 
 }  // namespace
 
-absl::Status EngineCore::SetOptions(StreamId stream, const StreamOptions& options,
-                                    int64_t now_ns) {
+absl::Status EngineCore::SetOptions(StreamId stream, const StreamOptions& options, int64_t now_ns) {
   now_ns_ = now_ns;
   Tcb* tcb = Find(stream);
   if (tcb == nullptr || tcb->is(State::kClosed)) return Gone();
@@ -78,8 +77,8 @@ absl::Status EngineCore::SetOptions(StreamId stream, const StreamOptions& option
     Arm(*tcb);
   }
   if (options.send_buffer_bytes) {
-    tcb->send_limit_bytes = std::clamp(*options.send_buffer_bytes, kBufferBytesLeast,
-                                       options_.send_buffer_bytes_max);
+    tcb->send_limit_bytes =
+        std::clamp(*options.send_buffer_bytes, kBufferBytesLeast, options_.send_buffer_bytes_max);
     RaiseWritable(*tcb);
   }
   if (options.receive_buffer_bytes) {

@@ -57,9 +57,9 @@ struct Tcb {
   Timer timer;
   EngineCore* core;
   Flow flow;
-  uint32_t index;  // its place in the slab, which knows the generation, too
-  uint32_t listener = kNone;    // of one that was not accepted yet
-  uint32_t next_event = kNone;  // in the list of those with events
+  uint32_t index;                // its place in the slab, which knows the generation, too
+  uint32_t listener = kNone;     // of one that was not accepted yet
+  uint32_t next_event = kNone;   // in the list of those with events
   uint32_t next_output = kNone;  // in the list of those with something to send
   uint32_t previous_output = kNone;
 
@@ -69,7 +69,7 @@ struct Tcb {
   uint8_t retries = 0;  // of `retransmit`, in a row
   uint8_t keepalive_sent = 0;
   uint8_t quick_acks = 0;  // acknowledgements that are not held back
-  uint8_t send_scale = 0;     // window scales (RFC 7323, 2)
+  uint8_t send_scale = 0;  // window scales (RFC 7323, 2)
   uint8_t receive_scale = 0;
   uint8_t dscp = 0;
   uint8_t ttl = 0;
@@ -119,16 +119,16 @@ struct Tcb {
   uint32_t snd_wnd_max = 0;
   uint16_t peer_mss = 0;  // as announced
   uint16_t path_mtu = 0;
-  uint16_t mss = 0;  // payload of a full segment: all options of it taken off
+  uint16_t mss = 0;          // payload of a full segment: all options of it taken off
   uint16_t receive_mss = 0;  // of the peer's segments, as seen
   Tick progress;             // when the peer last acknowledged something, or had nothing to
 
   // --- Receive sequence space; RCV.NXT and the window are the queue's.
   Seq irs;
   Seq last_ack_sent;
-  uint32_t ts_recent = 0;     // RFC 7323, 4.3
-  uint32_t ts_recent_s = 0;   // when that came
-  uint32_t ts_offset = 0;     // of our own
+  uint32_t ts_recent = 0;    // RFC 7323, 4.3
+  uint32_t ts_recent_s = 0;  // when that came
+  uint32_t ts_offset = 0;    // of our own
   uint32_t receive_rtt_ticks = 0;
   Tick last_received;
   Tick last_challenge;
@@ -146,8 +146,9 @@ struct Tcb {
   uint16_t keepalive_interval_s = 0;
   uint8_t keepalive_probes = 0;
 
-  uint8_t reachable_s = 0;      // when the stack was last told that the peer answers, modulo 256
-  uint16_t raise_mtu_min = 0;  // the minute when a narrow path may be so no more; 0: it is not narrow
+  uint8_t reachable_s = 0;  // when the stack was last told that the peer answers, modulo 256
+  uint16_t raise_mtu_min =
+      0;  // the minute when a narrow path may be so no more; 0: it is not narrow
 
   // --- Counts.
   uint64_t bytes_acked = 0;

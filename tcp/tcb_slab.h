@@ -99,7 +99,7 @@ class TcbSlab {
   struct Place {
     Tcb* tcb() { return std::launder(reinterpret_cast<Tcb*>(memory)); }
     alignas(Tcb) unsigned char memory[sizeof(Tcb)];  // first, so that a Tcb is where its place is
-    uint32_t generation;  // odd while it is used; the first one is 1
+    uint32_t generation;                             // odd while it is used; the first one is 1
 
     bool used() const { return generation % 2 != 0; }
 
@@ -127,7 +127,7 @@ class TcbSlab {
     std::unique_ptr<Place[]> places;  // null: given back
     uint32_t free = kNone;            // linked within the block
     uint32_t used = 0;
-    uint32_t generation = 0;  // of the next places: none that they had
+    uint32_t generation = 0;    // of the next places: none that they had
     uint32_t previous = kNone;  // of the blocks with free places
     uint32_t next = kNone;      // the same; of one that was given back: the next of these
   };

@@ -42,8 +42,7 @@ void EngineCore::EnterTimeWait(Tcb& tcb, bool fin_wait_2) {
 bool EngineCore::TimeWaitInput(uint32_t index, Segment& segment) {
   TimeWaitEntry& entry = time_wait_[index];
   const bool ts = entry.timestamps && segment.options.has_timestamps;
-  const auto age =
-      ts ? static_cast<int32_t>(segment.options.timestamp_value - entry.ts_recent) : 0;
+  const auto age = ts ? static_cast<int32_t>(segment.options.timestamp_value - entry.ts_recent) : 0;
   if (segment.has(kTcpReset)) {
     // In TIME-WAIT it would only undo the rest's purpose (RFC 1337, 3).
     if (entry.fin_wait_2 && segment.seq == entry.rcv_nxt) {

@@ -83,9 +83,7 @@ TEST_F(TimeWaitStateTest, ALaterTimestampTakesOver) {
 }
 
 TEST_F(TimeWaitStateTest, OursMayBeginAnewByTimestamps) {
-  const auto connect = [&] {
-    return engine_->Connect({us_, peer_, 1234, kPeerPort}, now_ns_);
-  };
+  const auto connect = [&] { return engine_->Connect({us_, peer_, 1234, kPeerPort}, now_ns_); };
   stream_ = *connect();
   Turn();
   EXPECT_EQ(Hear(), "S 0");

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kNsPerS = 1'000'000'000;
-constexpr uint8_t kRetriesMax = 30;  // what counts for the backoff
+constexpr uint8_t kRetriesMax = 30;          // what counts for the backoff
 constexpr int64_t kCorkNsMax = 200'000'000;  // as Linux
 
 }  // namespace
@@ -174,9 +174,9 @@ void EngineCore::OnRetransmit(Tcb& tcb) {
       // The window is small rather than closed, and nothing else has come (3.8.6.2.1, "override
       // timeout").
       const uint32_t chunks_before = tcb.send.chunks();
-      SendQueue::Piece piece = tcb.send.SendNext(
-          std::min<uint32_t>(static_cast<uint32_t>(usable), tcb.mss), now_ns_, *world_.pool,
-          world_.headroom + netstack::kTcpHeaderBytesMax);
+      SendQueue::Piece piece =
+          tcb.send.SendNext(std::min<uint32_t>(static_cast<uint32_t>(usable), tcb.mss), now_ns_,
+                            *world_.pool, world_.headroom + netstack::kTcpHeaderBytesMax);
       Hold(static_cast<int64_t>(tcb.send.chunks()) - chunks_before);
       if (piece.buffer) {
         tcb.progress = Tick::AtMost(now_ns_);

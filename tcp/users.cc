@@ -77,8 +77,8 @@ void EngineCore::SearchSome() {
     if (tcb != nullptr) Found(search, *tcb);
   }
   const bool all_found =
-      search.listener != Tcb::kNone && (listeners_[search.listener].half_open == 0 ||
-                                        listeners_[search.listener].open);
+      search.listener != Tcb::kNone &&
+      (listeners_[search.listener].half_open == 0 || listeners_[search.listener].open);
   if (search.place >= slab_.places() || all_found) searches_.erase(searches_.begin());
 }
 

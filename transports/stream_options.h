@@ -90,11 +90,11 @@ struct StreamInfo {
   std::string congestion_control = {};
 
   // Round trips (RFC 6298).
-  uint32_t rtt_us = 0;      // smoothed
-  uint32_t rttvar_us = 0;   // its variation
-  uint32_t min_rtt_us = 0;  // lowest of late
-  uint32_t rto_us = 0;      // retransmission timeout, with backoff
-  uint32_t backoff = 0;     // times that it has been doubled
+  uint32_t rtt_us = 0;          // smoothed
+  uint32_t rttvar_us = 0;       // its variation
+  uint32_t min_rtt_us = 0;      // lowest of late
+  uint32_t rto_us = 0;          // retransmission timeout, with backoff
+  uint32_t backoff = 0;         // times that it has been doubled
   uint32_t receive_rtt_us = 0;  // as the receiver sees it, by the data that comes
 
   // What is being done about losses (tcpi_ca_state).

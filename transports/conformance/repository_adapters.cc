@@ -204,10 +204,9 @@ ConformanceAdapter OverFrames(const ConformanceAdapter& frames, bool v4, const O
   for (size_t n = 0; n < ends; ++n) {
     const std::string ip = absl::StrCat(v4 ? "10.77.0." : "fd77::", n + 1);
     ConformanceEnd end;
-    end.open =
-        [device = frames.ends[n % frames.ends.size()].open, open, frames,
-         address = absl::StrCat(ip, v4 ? "/24" : "/64")](
-            const config::Buffers& buffers) -> absl::StatusOr<std::unique_ptr<Transport>> {
+    end.open = [device = frames.ends[n % frames.ends.size()].open, open, frames,
+                address = absl::StrCat(ip, v4 ? "/24" : "/64")](
+                   const config::Buffers& buffers) -> absl::StatusOr<std::unique_ptr<Transport>> {
       auto opened = device(buffers);
       if (!opened.ok()) return opened.status();
       return open(*std::move(opened), address, frames);
@@ -244,7 +243,7 @@ std::vector<ConformanceAdapter> RepositoryAdapters() {
   };
 }
 
-std::vector<ConformanceAdapter> AdaptersOverFrames(bool Capabilities::* contract,
+std::vector<ConformanceAdapter> AdaptersOverFrames(bool Capabilities::*contract,
                                                    const std::function<void()>& work,
                                                    const OpenStacked& open) {
   std::vector<ConformanceAdapter> adapters;

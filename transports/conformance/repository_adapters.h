@@ -24,7 +24,7 @@ using OpenStacked = std::function<absl::StatusOr<std::unique_ptr<Transport>>(
 
 // Adapters of what is stacked on each transport of frames, over IPv4 and over IPv6, every end with
 // an address of its own. `work` is that of ConformanceAdapter.
-std::vector<ConformanceAdapter> AdaptersOverFrames(bool Capabilities::* contract,
+std::vector<ConformanceAdapter> AdaptersOverFrames(bool Capabilities::*contract,
                                                    const std::function<void()>& work,
                                                    const OpenStacked& open);
 

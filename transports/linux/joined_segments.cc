@@ -79,14 +79,14 @@ void JoinedSegments::Prepare(BufferPool& pool, const Layout& layout, size_t byte
     if (!buffer) buffer = pool.Allocate();
     if (!buffer) {
       // The last of those that were kept.
-      Buffer* const kept = std::find_if(std::rbegin(buffers_), std::rend(buffers_),
-                                        [](const Buffer& other) { return bool{other}; })
-                               .base();
+      Buffer* const kept =
+          std::find_if(std::rbegin(buffers_), std::rend(buffers_), [](const Buffer& other) {
+            return bool{other};
+          }).base();
       if (kept <= &buffer) return;
       buffer = std::move(kept[-1]);
     }
-    const size_t n =
-        std::min(count_ == 0 ? layout.first : layout.other, buffer.tailroom());
+    const size_t n = std::min(count_ == 0 ? layout.first : layout.other, buffer.tailroom());
     room_[count_] = {buffer.data(), n};
     room += n;
   }

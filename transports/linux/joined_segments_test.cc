@@ -90,8 +90,8 @@ class JoinedSegmentsTest : public testing::TestWithParam<bool> {
       uint8_t flags = kAck;
       if (last) flags |= kPush;
       if (*count == 0) flags |= kCwr;
-      std::string expected = FrameWith(
-          v4(), sequence + static_cast<uint32_t>(stream.size()), flags, payload);
+      std::string expected =
+          FrameWith(v4(), sequence + static_cast<uint32_t>(stream.size()), flags, payload);
       if (v4()) {
         auto* const ip = reinterpret_cast<uint8_t*>(expected.data()) + 14;
         StoreBig16(ip + 4, static_cast<uint16_t>(*count));
@@ -116,8 +116,8 @@ TEST_P(JoinedSegmentsTest, ALongFrameFillsBuffers) {
   // Around the wrap of sequence numbers.
   const std::string frame = FrameWith(v4(), 0xffff'f000, kAck | kPush | kCwr, payload);
   segments_.Prepare(pool_, JoinedSegments::kAny);
-  ASSERT_TRUE(segments_.Copy({reinterpret_cast<const uint8_t*>(frame.data()), frame.size()},
-                             Gso(v4())));
+  ASSERT_TRUE(
+      segments_.Copy({reinterpret_cast<const uint8_t*>(frame.data()), frame.size()}, Gso(v4())));
   size_t count;
   EXPECT_EQ(TakeAll(segments_, 0xffff'f000, &count), payload);
   EXPECT_EQ(count, (frame.size() + 1919) / 1920);
@@ -184,9 +184,9 @@ TEST_P(JoinedSegmentsTest, HeadersThatAreLongerThanTheHeadroomLoseIt) {
     JoinedSegments segments;
     const std::string frame = FrameWith(v4(), 7, kAck, Pattern(9000));
     segments.Prepare(pool, JoinedSegments::kAny);
-    EXPECT_EQ(segments.Copy({reinterpret_cast<const uint8_t*>(frame.data()), frame.size()},
-                            Gso(v4())),
-              more == 4);
+    EXPECT_EQ(
+        segments.Copy({reinterpret_cast<const uint8_t*>(frame.data()), frame.size()}, Gso(v4())),
+        more == 4);
   }
 }
 
@@ -216,14 +216,13 @@ class SegmentJoinerTest : public JoinedSegmentsTest {
     Buffer frame = large_.Allocate();
     std::memcpy(frame.Append(text.size()), text.data(), text.size());
     const bool cut = payload.size() > kMss;
-    frame.offload() = {
-        .flags = static_cast<uint16_t>(
-            FrameOffload::kTcp | (v4() ? FrameOffload::kIpv4 : FrameOffload::kIpv6) |
-            (cut ? FrameOffload::kSegment : FrameOffload::kSendL4Checksum)),
-        .l2_bytes = 14,
-        .l4_bytes = static_cast<uint8_t>(cut ? 32 : 0),
-        .l3_bytes = static_cast<uint16_t>(v4() ? 20 : 40),
-        .segment_bytes = static_cast<uint16_t>(cut ? kMss : 0)};
+    frame.offload() = {.flags = static_cast<uint16_t>(
+                           FrameOffload::kTcp | (v4() ? FrameOffload::kIpv4 : FrameOffload::kIpv6) |
+                           (cut ? FrameOffload::kSegment : FrameOffload::kSendL4Checksum)),
+                       .l2_bytes = 14,
+                       .l4_bytes = static_cast<uint8_t>(cut ? 32 : 0),
+                       .l3_bytes = static_cast<uint16_t>(v4() ? 20 : 40),
+                       .segment_bytes = static_cast<uint16_t>(cut ? kMss : 0)};
     return frame;
   }
   size_t Joined(std::vector<Buffer>& burst) {

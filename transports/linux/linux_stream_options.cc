@@ -2,8 +2,8 @@
 //
 // LinuxStreamPort: what can be set for a stream and what is known of it, by setsockopt(2) and
 // TCP_INFO (tcp(7)).
-#include <linux/tcp.h>  // and not <netinet/tcp.h>, whose tcp_info is that of an older kernel
 #include <linux/sockios.h>
+#include <linux/tcp.h>  // and not <netinet/tcp.h>, whose tcp_info is that of an older kernel
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>

@@ -214,10 +214,10 @@ bool PacketFramePort::DeliverJoined(const ReceivedPacket& packet, Buffer& out) {
   bool there = !joined_.empty();
   if (!there) {
     const absl::Span<const uint8_t> begin(packet.data, packet.size);
-    joined_.Prepare(pool_,
-                    keeps_joined_ ? JoinedSegments::kAny
-                                  : JoinedSegments::Segments(begin, packet.virtio),
-                    packet.wire_size);
+    joined_.Prepare(
+        pool_,
+        keeps_joined_ ? JoinedSegments::kAny : JoinedSegments::Segments(begin, packet.virtio),
+        packet.wire_size);
     if (packet.wire_size <= packet.size) {
       there = joined_.Copy(begin, packet.virtio);
     } else {

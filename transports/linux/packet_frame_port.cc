@@ -193,8 +193,7 @@ PacketFramePort::PacketFramePort(const BufferPoolOptions& buffers, const Capabil
     : KernelFramePort(capabilities, buffers, interface, std::move(link), std::move(wait_fd)),
       interface_index_(interface.index),
       sockets_(std::move(sockets)),
-      ring_(std::move(ring)) {
-}
+      ring_(std::move(ring)) {}
 
 PacketFramePort::~PacketFramePort() {
   sockets_ = {};

@@ -153,8 +153,8 @@ TEST_F(PacketFramePortTest, SegmentsThatTheKernelHasJoinedAreCutApart) {
   std::unique_ptr<FramePort> far;
   {
     const testnet::ScopedNamespace place(*there_);
-    far_transport = OpenLinux(
-        "linux { packet { interface: 'far0' } } buffers { bytes: 70000 count: 64 }");
+    far_transport =
+        OpenLinux("linux { packet { interface: 'far0' } } buffers { bytes: 70000 count: 64 }");
     far = OpenFrames(*far_transport);
   }
   const auto transport = OpenPacket();

@@ -108,8 +108,8 @@ void JoinedRun::Begin(absl::Span<Buffer> burst, absl::Span<iovec> pieces) {
     Buffer& next = burst[frames_];
     if (!Continues(first, header_bytes, next, sequence + static_cast<uint32_t>(payload))) break;
     const size_t more = next.size() - header_bytes;
-    if (total + more > kIpBytesMax || (next.offload().segment_bytes != segment_bytes &&
-                                       more > segment_bytes)) {
+    if (total + more > kIpBytesMax ||
+        (next.offload().segment_bytes != segment_bytes && more > segment_bytes)) {
       break;
     }
     pieces[frames_++] = {next.data() + header_bytes, more};

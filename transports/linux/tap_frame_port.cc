@@ -137,8 +137,8 @@ absl::StatusOr<std::unique_ptr<FramePort>> TapFramePort::Open(TapDevice* device,
       if (device != nullptr) device->Release();
     }
   } releaser{device};
-  const bool joined =
-      options.joined_segments && JoinedSegments::Fit(buffers.count, buffers.bytes - buffers.headroom);
+  const bool joined = options.joined_segments &&
+                      JoinedSegments::Fit(buffers.count, buffers.bytes - buffers.headroom);
   if (device->config().offload() &&
       ioctl(fd->get(), TUNSETOFFLOAD, ReceiveOffload(buffers.bytes - buffers.headroom, joined)) !=
           0) {
