@@ -18,7 +18,9 @@ TEST_P(IncastTest, NoCollapseAndNobodyStarves) {
   const absl::StatusOr<IncastResult> result = RunIncast(GetParam());
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_GE(result->goodput, 0.9);
-  if (GetParam().queue_packets >= 1024) EXPECT_GE(result->fairness, 0.9);
+  if (GetParam().queue_packets >= 1024) {
+    EXPECT_GE(result->fairness, 0.9);
+  }
   EXPECT_EQ(result->failures, 0u);
 }
 

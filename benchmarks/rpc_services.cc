@@ -50,7 +50,7 @@ struct Plan {
   bool quick = false;
   RpcOptions rpc;
   absl::Duration heat;
-  std::string directory;  // for certificates and traces
+  std::string directory = {};  // for certificates and traces
 };
 
 absl::StatusOr<Plan> MakePlan() {

@@ -214,7 +214,9 @@ class KernelOptionsTest : public KernelFixture, public testing::WithParamInterfa
     const auto info = port_->Info(stream);
     ASSERT_TRUE(info.ok()) << info.status();
     const auto expect = [](Has expected, bool has, const char* what) {
-      if (expected != Has::kEither) EXPECT_EQ(has, expected == Has::kYes) << what;
+      if (expected != Has::kEither) {
+        EXPECT_EQ(has, expected == Has::kYes) << what;
+      }
     };
     expect(GetParam().timestamps, info->timestamps, "timestamps");
     expect(GetParam().sack, info->sack, "SACK");
@@ -244,7 +246,9 @@ TEST_P(KernelOptionsTest, BytesArriveBothWays) {
   if (*row.kernel_counter != '\0') {
     EXPECT_NE(KernelCounter(row.kernel_counter), 0) << row.kernel_counter;
   }
-  if (row.counter != nullptr) EXPECT_GT((stats().*row.counter).value(), 0u);
+  if (row.counter != nullptr) {
+    EXPECT_GT((stats().*row.counter).value(), 0u);
+  }
   EXPECT_EQ(stats().malformed.value(), 0u);
   EXPECT_EQ(stats().bad_sacks.value(), 0u);
   EXPECT_TRUE(Until([](const StreamEvent&) {}, [&] { return stats().connections.value() == 0; }));

@@ -156,7 +156,9 @@ TEST_P(KernelStatesTest, ResetsAreHeardInEachState) {
         Fill(pair);
       }
       if (way.we_end && way.state != State::kClosing) port_->CloseWrite(pair.weft);
-      if (way.kernel_ends) EXPECT_EQ(shutdown(pair.kernel.get(), SHUT_WR), 0);
+      if (way.kernel_ends) {
+        EXPECT_EQ(shutdown(pair.kernel.get(), SHUT_WR), 0);
+      }
       if (way.state == State::kClosing) {
         // Before the kernel's end is seen.
         EXPECT_EQ(StateOf(pair.weft), State::kEstablished);

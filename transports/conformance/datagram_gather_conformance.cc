@@ -36,7 +36,9 @@ INSTANTIATE_TEST_SUITE_P(Datagrams, DatagramGatherConformance,
 TEST_P(DatagramGatherConformance, PortsSayWhatTheirTransportSays) {
   EXPECT_EQ(OpenPort(0)->capabilities().gather, gathers());
   // What a decorator sees are whole messages.
-  if (GetParam().decorated) EXPECT_FALSE(gathers());
+  if (GetParam().decorated) {
+    EXPECT_FALSE(gathers());
+  }
 }
 
 TEST_P(DatagramGatherConformance, TailsFollowTheBufferInEverySize) {
@@ -129,7 +131,9 @@ TEST_P(DatagramGatherConformance, WhatIsNotAcceptedKeepsItsTail) {
       ASSERT_EQ(static_cast<bool>(burst[i].buffer), i >= n);
       ASSERT_EQ(burst[i].tail.data(), i < n ? nullptr : BytesOf(tail).data());
       ASSERT_EQ(burst[i].tail.size(), i < n ? 0 : tail.size());
-      if (i >= n) ASSERT_EQ(TextOf(burst[i].buffer), head);
+      if (i >= n) {
+        ASSERT_EQ(TextOf(burst[i].buffer), head);
+      }
     }
     burst.erase(burst.begin(), burst.begin() + static_cast<ptrdiff_t>(n));
   }

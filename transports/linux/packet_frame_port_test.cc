@@ -178,7 +178,9 @@ TEST_F(PacketFramePortTest, SegmentsThatTheKernelHasJoinedAreCutApart) {
                           segment.data()[Packet::kL3 + (ipv4 ? 9 : 6)] == kProtocolTcp;
         if (!ours) continue;  // the kernel's own talk
         ++frames;
-        if (!joined) EXPECT_LE(segment.size(), headers + 1400);
+        if (!joined) {
+          EXPECT_LE(segment.size(), headers + 1400);
+        }
         EXPECT_TRUE(HasGoodChecksums(segment));
         received.append(reinterpret_cast<const char*>(segment.data()) + headers,
                         segment.size() - headers);
