@@ -12,6 +12,7 @@
 #ifndef WEFT_BENCHMARKS_REPORT_H_
 #define WEFT_BENCHMARKS_REPORT_H_
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -71,6 +72,11 @@ class Bars {
   }
   void AtLeast(std::string what, double is, double limit) {
     lines_.push_back({std::move(what), is, limit, is >= limit, ">="});
+  }
+
+  // True if there are none.
+  bool all_met() const {
+    return std::all_of(lines_.begin(), lines_.end(), [](const Line& line) { return line.met; });
   }
 
   // A line for each in the order they were added, below a heading; empty if there are none.

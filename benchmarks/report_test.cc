@@ -67,8 +67,10 @@ TEST(ReportTest, UnwritableFileIsAnError) {
 TEST(BarsTest, SayWhetherTheyAreMet) {
   Bars bars;
   EXPECT_EQ(bars.Table(), "");
-  bars.AtMost("latency", 1.2, 1.15);
   bars.AtLeast("throughput", 3.5, 3);
+  EXPECT_TRUE(bars.all_met());
+  bars.AtMost("latency", 1.2, 1.15);
+  EXPECT_FALSE(bars.all_met());
   const std::string table = bars.Table();
   EXPECT_NE(table.find("1.200  <=  1.15  MISSED\n"), std::string::npos) << table;
   EXPECT_NE(table.find("3.500  >=  3.00  met\n"), std::string::npos) << table;

@@ -279,22 +279,21 @@ void EngineCore::NoteStarving(Tcb& tcb) {
 void EngineCore::FeedStarving() {
   if (hungry_.empty() && starving_.empty()) return;
   const size_t available = world_.pool->available();
-  std::vector<StreamId> fed;
-  if (available >= std::max<size_t>(spare_ / 2, 1)) fed.swap(hungry_);
-  for (const StreamId id : fed) {
-    Tcb* tcb = slab_.Find(id);
-    if (tcb == nullptr) continue;
-    tcb->hungry = false;
-    RaiseWritable(*tcb);
+  const auto feed = [this](std::vector<StreamId>* list, auto forget) {
+    std::vector<StreamId> fed;
+    fed.swap(*list);
+    for (const StreamId id : fed) {
+      Tcb* tcb = slab_.Find(id);
+      if (tcb == nullptr) continue;
+      forget(*tcb);
+      RaiseWritable(*tcb);
+    }
+  };
+  if (available >= std::max<size_t>(spare_ / 2, 1)) {
+    feed(&hungry_, [](Tcb& tcb) { tcb.hungry = false; });
   }
-  if (held_ >= held_max_ / 8 * 7 || available < std::max<size_t>(2 * spare_, 1)) return;
-  fed.clear();
-  fed.swap(starving_);
-  for (const StreamId id : fed) {
-    Tcb* tcb = slab_.Find(id);
-    if (tcb == nullptr) continue;
-    tcb->starving = false;
-    RaiseWritable(*tcb);
+  if (held_ < held_max_ / 8 * 7 && available >= std::max<size_t>(2 * spare_, 1)) {
+    feed(&starving_, [](Tcb& tcb) { tcb.starving = false; });
   }
 }
 
