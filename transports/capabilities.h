@@ -13,6 +13,7 @@ struct Capabilities {
   bool datagrams = false;
   bool streams = false;
   bool frames = false;
+  bool remote_memory = false;
 
   // Datagrams: largest payload of one message, not counting any header of the layers below.
   size_t max_payload_bytes = 0;
@@ -34,6 +35,10 @@ struct Capabilities {
   bool gather = false;
   // A datagram can be sent on under the address of its first sender: DatagramPort::Forward().
   bool keeps_foreign_source = false;
+  // Datagrams: messages at least this long are better fetched by their receiver from where they lie
+  // (BulkTransfers in bulk_transfers.h) than cut into datagrams; 0: there is no such way. A figure
+  // that was measured, not one of the device's limits.
+  size_t bulk_min_bytes = 0;
   // Ports have a wait_fd(), so that an idle loop can sleep.
   bool can_wait = false;
   // Time is virtual (Transport::virtual_time).
@@ -42,6 +47,14 @@ struct Capabilities {
   // Frames: what the device does when a buffer asks for it.
   bool checksum_offload = false;
   bool segmentation_offload = false;
+
+  // Remote memory: longest read or write of one operation.
+  size_t max_operation_bytes = 0;
+  // Any memory of the process can be registered, not only what RemoteMemory::Allocate() gave.
+  bool registers_any_memory = false;
+  // Atomic operations of peers are atomic with those of this process's processors as well, and not
+  // only with each other.
+  bool atomic_with_processor = false;
 };
 
 }  // namespace weft

@@ -35,6 +35,7 @@
 #include "absl/types/span.h"
 #include "weft/core/buffer.h"
 #include "weft/transports/address.h"
+#include "weft/transports/bulk_transfers.h"
 #include "weft/transports/port.h"
 
 namespace weft {
@@ -119,6 +120,9 @@ class DatagramPort : public Port {
     stats_.send_failed += burst.size();
     return burst.size();
   }
+
+  // Where capabilities().bulk_min_bytes is not 0: the way of long messages. Null elsewhere.
+  virtual BulkTransfers* bulk() { return nullptr; }
 
   // Fills a prefix of `burst` and returns its length, without waiting. What the elements held
   // before is released. Fewer than burst.size() does not mean that nothing is left.

@@ -38,11 +38,16 @@ absl::StatusOr<std::unique_ptr<FramePort>> Transport::OpenFramePort(const PortOp
   return NotOffered(*this, "frames");
 }
 
+absl::StatusOr<std::unique_ptr<RemoteMemory>> Transport::OpenRemoteMemory(const PortOptions&) {
+  return NotOffered(*this, "remote memory");
+}
+
 std::string ContractNames(const Capabilities& capabilities) {
   std::vector<absl::string_view> names;
   if (capabilities.datagrams) names.push_back("datagrams");
   if (capabilities.streams) names.push_back("streams");
   if (capabilities.frames) names.push_back("frames");
+  if (capabilities.remote_memory) names.push_back("remote memory");
   return names.empty() ? "nothing" : absl::StrJoin(names, ", ");
 }
 

@@ -15,6 +15,7 @@
 #include "weft/transports/capabilities.h"
 #include "weft/transports/datagram_port.h"
 #include "weft/transports/frame_port.h"
+#include "weft/transports/remote_memory.h"
 #include "weft/transports/stream_port.h"
 
 namespace weft {
@@ -49,6 +50,8 @@ class Transport {
       const PortOptions& options);
   virtual absl::StatusOr<std::unique_ptr<StreamPort>> OpenStreamPort(const PortOptions& options);
   virtual absl::StatusOr<std::unique_ptr<FramePort>> OpenFramePort(const PortOptions& options);
+  virtual absl::StatusOr<std::unique_ptr<RemoteMemory>> OpenRemoteMemory(
+      const PortOptions& options);
 
   // The clock this transport's world runs on, null for real time. Loops that use its ports must be
   // made over it and run, all on one thread, by RunVirtual().

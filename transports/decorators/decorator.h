@@ -48,6 +48,7 @@ class DatagramDecorator : public DatagramPort {
       : DatagramPort(inner->capabilities(), *inner), inner_(std::move(inner)) {
     // What a decorator sees and changes are whole messages.
     capabilities_.gather = false;
+    capabilities_.bulk_min_bytes = 0;
   }
   // As Send(), of messages without tails.
   virtual size_t SendWhole(absl::Span<Datagram> burst) { return inner_->Send(burst); }
