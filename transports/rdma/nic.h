@@ -162,6 +162,9 @@ class RcQueue {
   // without a completion (one that waits to be polled may still come), and windows bound to this
   // queue stay bound.
   virtual absl::Status Connect(const QueueAddress& to) = 0;
+  // Whether it is in its error state, where mistakes of the other end bring it, too. May ask the
+  // device: for when something is set up.
+  virtual bool failed() const = 0;
   // A prefix; less when its slots are in use. One doorbell.
   virtual size_t Post(absl::Span<const RcRequest> requests) = 0;
 };
