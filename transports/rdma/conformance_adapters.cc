@@ -63,8 +63,12 @@ class OpenPorts {
 // A port as it is, in the list while it is open.
 class ListedPort final : public DatagramDecorator {
  public:
-  explicit ListedPort(std::unique_ptr<RdmaDatagramPort> port)
-      : ListedPort(port.get(), std::move(port)) {}
+  // Owns `port`.
+  explicit ListedPort(RdmaDatagramPort* port)
+      : DatagramDecorator(std::unique_ptr<DatagramPort>(port)), port_(port) {
+    capabilities_ = inner().capabilities();
+    OpenPorts::Add(port);
+  }
   ~ListedPort() override { OpenPorts::Remove(port_); }
   void BindToThisThread() override {
     DatagramDecorator::BindToThisThread();
@@ -72,11 +76,6 @@ class ListedPort final : public DatagramDecorator {
   }
 
  private:
-  ListedPort(RdmaDatagramPort* raw, std::unique_ptr<DatagramPort> port)
-      : DatagramDecorator(std::move(port)), port_(raw) {
-    capabilities_ = inner().capabilities();
-    OpenPorts::Add(raw);
-  }
   RdmaDatagramPort* const port_;
 };
 
@@ -101,8 +100,7 @@ class ListingTransport final : public Transport {
       const PortOptions& options) override {
     auto port = inner_->OpenDatagramPort(options);
     if (!port.ok()) return port;
-    return std::make_unique<ListedPort>(std::unique_ptr<RdmaDatagramPort>(
-        static_cast<RdmaDatagramPort*>(port->release())));
+    return std::make_unique<ListedPort>(static_cast<RdmaDatagramPort*>(port->release()));
   }
 
  private:
