@@ -5,6 +5,7 @@
 #include <infiniband/verbs.h>
 #include <net/if.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -44,23 +45,37 @@ bool IsSoftware(const std::string& name) {
   return absl::StrContains(target, "/virtual/");
 }
 
-absl::Status CannotOpen(const DeviceInfo& device, int error) {
+// The device that programs open for it, "/dev/infiniband/uverbs0"; empty if the kernel makes none.
+std::string NodeOf(const std::string& name) {
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator("/sys/class/infiniband_verbs", error)) {
+    std::ifstream file(entry.path() / "ibdev");
+    std::string of;
+    if (file >> of && of == name) {
+      return absl::StrCat("/dev/infiniband/", entry.path().filename().string());
+    }
+  }
+  return "";
+}
+
+// libibverbs waits for seconds for a device that cannot be opened, and does not say why.
+absl::Status CheckAccess(const DeviceInfo& device) {
+  if (device.node.empty()) {
+    return absl::UnavailableError(
+        absl::StrCat(device.name, " is not open to programs; as root run: modprobe ib_uverbs"));
+  }
+  if (access(device.node.c_str(), R_OK | W_OK) == 0) return absl::OkStatus();
+  const int error = errno;
   const std::string what =
       absl::StrCat("cannot open ", device.node, " of ", device.name, ": ", std::strerror(error));
-  switch (error) {
-    case EACCES:
-    case EPERM:
-      return absl::PermissionDeniedError(
-          absl::StrCat(what, "; its owner is root, who may run: chmod 666 ", device.node,
-                       " (or a udev rule does, as rdma-core has one)"));
-    case ENOENT:
-    case ENXIO:
-      return absl::UnavailableError(absl::StrCat(
-          what,
-          "; run: modprobe ib_uverbs; a container is to be given it: --device=", device.node));
-    default:
-      return absl::UnavailableError(what);
+  if (error == ENOENT) {
+    return absl::UnavailableError(absl::StrCat(
+        what, "; udev makes it, and a container is to be given it: --device=", device.node));
   }
+  return absl::PermissionDeniedError(
+      absl::StrCat(what, "; as root run: chmod 666 ", device.node,
+                   " (rdma-core has a udev rule for it; a container is to be given it)"));
 }
 
 PortInfo ReadPort(uint8_t number, const ibv_port_attr& attributes,
@@ -132,17 +147,19 @@ absl::Status ReadPorts(ibv_context* context, DeviceInfo& device) {
 
 absl::Status Read(ibv_device* found, DeviceInfo& device) {
   if (found == nullptr) {
-    return absl::UnavailableError(
-        absl::StrCat(device.name, " is not open to programs; run: modprobe ib_uverbs"));
+    return absl::UnavailableError(absl::StrCat("libibverbs has no driver for ", device.name,
+                                               "; install the package ibverbs-providers"));
   }
-  device.node = absl::StrCat("/dev/infiniband/", found->dev_name);
   if (found->transport_type != IBV_TRANSPORT_IB) {
     return absl::UnimplementedError(
         absl::StrCat(device.name, " has no datagrams (it is not InfiniBand or RoCE)"));
   }
   const std::unique_ptr<ibv_context, int (*)(ibv_context*)> context(ibv_open_device(found),
                                                                     &ibv_close_device);
-  if (context == nullptr) return CannotOpen(device, errno);
+  if (context == nullptr) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot open ", device.node, " of ", device.name, ": ", std::strerror(errno)));
+  }
   return ReadPorts(context.get(), device);
 }
 
@@ -156,17 +173,26 @@ absl::StatusOr<std::vector<DeviceInfo>> ListDevices() {
         "its NIC, or make one in software over an interface: modprobe rdma_rxe && rdma link add "
         "rxe0 type rxe netdev eth0");
   }
-  int count = 0;
-  const std::unique_ptr<ibv_device*, void (*)(ibv_device**)> found(ibv_get_device_list(&count),
-                                                                   &ibv_free_device_list);
   std::vector<DeviceInfo> devices;
+  bool any = false;
   for (const std::string& name : names) {
     DeviceInfo& device = devices.emplace_back();
     device.name = name;
     device.is_software = IsSoftware(name);
+    device.node = NodeOf(name);
+    device.status = CheckAccess(device);
+    any = any || device.status.ok();
+  }
+  if (!any) return devices;
+
+  int count = 0;
+  const std::unique_ptr<ibv_device*, void (*)(ibv_device**)> found(ibv_get_device_list(&count),
+                                                                   &ibv_free_device_list);
+  for (DeviceInfo& device : devices) {
+    if (!device.status.ok()) continue;
     ibv_device* same = nullptr;
     for (int i = 0; found != nullptr && i < count; ++i) {
-      if (name == ibv_get_device_name(found.get()[i])) same = found.get()[i];
+      if (device.name == ibv_get_device_name(found.get()[i])) same = found.get()[i];
     }
     device.status = Read(same, device);
   }

@@ -32,7 +32,7 @@ inline bool Eventually(const std::function<bool()>& done) {
   return true;
 }
 
-inline bool Run(const std::string& command) {
+inline bool Shell(const std::string& command) {
   return std::system(command.c_str()) == 0;  // NOLINT(concurrency-mt-unsafe)
 }
 
