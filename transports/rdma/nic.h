@@ -45,6 +45,9 @@ struct QueueAddress {
   uint32_t qpn = 0;   // 24 bits
   uint32_t qkey = 0;  // of datagrams
   uint32_t psn = 0;   // of connections: the first packet's, 24 bits
+  // Of connections: the longest packet's payload that its end takes; both use the lesser. 0: not
+  // known, which counts as that of this end.
+  uint16_t path_mtu_bytes = 0;
 };
 
 struct NicLimits {
@@ -107,8 +110,9 @@ class UdQueue {
   // How many sends have been completed since this was last called, in the order of Send().
   virtual size_t TakeSent() = 0;
 
-  // Gives a prefix of empty `buffers`, registered and with at least 40 bytes of headroom for the
-  // GRH, to the device; taken are null. Less than all: `receive_slots` are in use.
+  // Gives a prefix of empty `buffers`, registered, with at least 40 bytes of headroom for the GRH
+  // and room for path_mtu_bytes, to the device; taken are null. Less than all: `receive_slots` are
+  // in use.
   virtual size_t PostReceives(absl::Span<Buffer> buffers) = 0;
   virtual size_t Receive(absl::Span<UdReceived> received) = 0;
 
@@ -170,6 +174,7 @@ struct RcCompletion {
 
 struct NicEvent {
   enum class Kind : uint8_t { kPortDown, kPortUp, kDeviceRemoved, kQueueFailed } kind;
+  uint32_t qpn = 0;  // kQueueFailed: of the queue pair
 };
 
 // Where completions of connections arrive, and what wakes a sleeping loop. One for each port.
