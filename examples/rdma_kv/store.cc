@@ -6,16 +6,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "weft/transports/address.h"
+#include "weft/examples/rdma_kv/reachable.h"
 
 namespace rdma_kv {
 namespace {
 
 using weft::Task;
 using weft::rpc::ServerContext;
-
-// Between two looks whether the way to a client's memory port is there.
-constexpr absl::Duration kGrantAgain = absl::Milliseconds(1);
 
 absl::Status NoSuchKey(const std::string& key) {
   return absl::NotFoundError(absl::StrCat("there is no key '", key, "'"));
@@ -28,12 +25,24 @@ uint64_t RandomSeed() {
 
 }  // namespace
 
-Store::Store(weft::RemoteMemory* memory, const StoreOptions& options)
-    : memory_(memory), options_(options), ids_(options.seed ? *options.seed : RandomSeed()) {}
+Store::Store(weft::MemoryClient* memory, const StoreOptions& options)
+    : memory_(memory), options_(options), ids_(options.seed ? *options.seed : RandomSeed()) {
+  if (memory == nullptr) return;
+  memory->set_events([this](const weft::PortEvent& event) {
+    // A client that has gone, and its key with it.
+    if (event.kind == weft::PortEvent::Kind::kPeerUnreachable ||
+        event.kind == weft::PortEvent::Kind::kPeerClosed) {
+      keys_.erase(event.peer);
+    }
+  });
+}
 
-Store::~Store() { Free(room_); }
+Store::~Store() {
+  if (memory_ != nullptr) memory_->set_events({});
+  Free(room_);
+}
 
-absl::StatusOr<std::unique_ptr<Store>> Store::Create(weft::RemoteMemory* memory,
+absl::StatusOr<std::unique_ptr<Store>> Store::Create(weft::MemoryClient* memory,
                                                      const StoreOptions& options) {
   std::unique_ptr<Store> store(new Store(memory, options));
   const TableShape shape = store->NextShape(options.buckets);
@@ -48,10 +57,10 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Create(weft::RemoteMemory* memory,
                                                    " bytes, more than the limit of ",
                                                    options.table_bytes_max));
   }
-  if (memory != nullptr && shape.bucket_bytes() > memory->capabilities().max_operation_bytes) {
+  if (memory != nullptr && shape.bucket_bytes() > memory->memory().capabilities().max_operation_bytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("buckets of ", shape.bucket_bytes(), " bytes, where one operation reads ",
-                     memory->capabilities().max_operation_bytes, ": give shorter slots"));
+                     memory->memory().capabilities().max_operation_bytes, ": give shorter slots"));
   }
   absl::StatusOr<Room> room = store->Allocate(shape.bytes());
   if (!room.ok()) return room.status();
@@ -67,7 +76,7 @@ absl::StatusOr<Store::Room> Store::Allocate(size_t bytes) {
     room.bytes = {reinterpret_cast<uint8_t*>(room.own.data()), bytes};
     return room;
   }
-  absl::StatusOr<weft::MemoryRegion> region = memory_->Allocate(bytes);
+  absl::StatusOr<weft::MemoryRegion> region = memory_->memory().Allocate(bytes);
   if (!region.ok()) return region.status();
   room.region = *region;
   room.bytes = region->bytes.subspan(0, bytes);
@@ -76,7 +85,7 @@ absl::StatusOr<Store::Room> Store::Allocate(size_t bytes) {
 
 void Store::Free(const Room& room) {
   // Revokes its keys.
-  if (room.region.id != 0) memory_->Deregister(room.region);
+  if (room.region.id != 0) memory_->memory().Deregister(room.region);
 }
 
 TableShape Store::NextShape(uint32_t buckets) {
@@ -108,51 +117,59 @@ absl::Status Store::Grow() {
 }
 
 void Store::RevokeAll() {
-  for (const auto& [peer, key] : keys_) memory_->Revoke(key);
+  for (const auto& [peer, key] : keys_) memory_->memory().Revoke(key);
   keys_.clear();
 }
 
-void Store::OnPeerGone(const weft::Peer& peer) { keys_.erase(peer); }
+absl::StatusOr<weft::Peer> Store::ResolveMemory(const ServerContext& context,
+                                                const std::string& address) {
+  absl::StatusOr<weft::Address> memory = weft::Address::Parse(address);
+  if (!memory.ok()) return memory.status();
+  if (memory->is_any() && options_.address_of) {
+    const absl::StatusOr<weft::Address> caller = options_.address_of(context.peer());
+    if (!caller.ok()) return caller.status();
+    memory = ReachableAt(*memory, *caller);
+  }
+  return memory_->memory().Resolve(*memory);
+}
 
-absl::StatusOr<weft::RemoteKey> Store::Grant(const weft::Peer& peer) {
-  // One that attaches again has no use for the key that it had.
-  if (const auto old = keys_.find(peer); old != keys_.end()) {
-    memory_->Revoke(old->second);
-    keys_.erase(old);
+Task<absl::StatusOr<weft::RemoteKey>> Store::Grant(weft::Peer peer) {
+  while (true) {
+    const TableShape shape = table_->shape();
+    absl::StatusOr<weft::RemoteKey> key =
+        co_await memory_->Grant(peer, room_.region, 0, shape.bytes(), weft::MemoryAccess::kRead,
+                                options_.attach_timeout);
+    if (table_->shape().id != shape.id) continue;  // it has moved meanwhile, and the key has ended
+    if (!key.ok()) co_return key;
+    // One that attaches again has no use for the key that it had.
+    if (const auto old = keys_.find(peer); old != keys_.end()) {
+      memory_->memory().Revoke(old->second);
+      keys_.erase(old);
+    }
+    if (keys_.size() >= options_.clients_max) {
+      memory_->memory().Revoke(*key);
+      co_return absl::ResourceExhaustedError(
+          absl::StrCat(options_.clients_max, " clients read the table already"));
+    }
+    keys_[peer] = *key;
+    co_return key;
   }
-  if (keys_.size() >= options_.clients_max) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(options_.clients_max, " clients read the table already"));
-  }
-  absl::StatusOr<weft::RemoteKey> key =
-      memory_->Grant(peer, room_.region, 0, table_->shape().bytes(), weft::MemoryAccess::kRead);
-  if (key.ok()) keys_[peer] = *key;
-  return key;
 }
 
 Task<absl::Status> Store::Attach(ServerContext& context, const AttachRequest& request,
                                  AttachResponse* response) {
   if (memory_ == nullptr) {
-    co_return absl::UnimplementedError("this server has no memory that peers can read");
+    co_return absl::UnimplementedError("the server has no memory for one-sided reads");
   }
-  const absl::StatusOr<weft::Address> address = weft::Address::Parse(request.memory_address());
-  if (!address.ok()) co_return address.status();
-  const absl::StatusOr<weft::Peer> peer = memory_->Resolve(*address);
-  if (!peer.ok()) co_return peer.status();
-  // The connection is made with the first Grant(), which does not wait for it.
-  const int64_t last_ns =
-      context.loop().now_ns() + absl::ToInt64Nanoseconds(options_.attach_timeout);
-  absl::StatusOr<weft::RemoteKey> key = Grant(*peer);
-  while (absl::IsUnavailable(key.status()) && context.loop().now_ns() < last_ns) {
-    co_await context.loop().Sleep(kGrantAgain);
-    key = Grant(*peer);
-  }
+  const absl::StatusOr<weft::Peer> peer = ResolveMemory(context, request.memory_address());
+  absl::StatusOr<weft::RemoteKey> key = peer.status();
+  if (peer.ok()) key = co_await Grant(*peer);
   if (!key.ok()) {
     ++stats_.attach_failed;
     co_return key.status();
   }
   ++stats_.attached;
-  response->set_memory_address(memory_->local_address().ToString());
+  response->set_memory_address(memory_->memory().local_address().ToString());
   response->set_key(std::string(key->bytes.begin(), key->bytes.end()));
   const TableShape& shape = table_->shape();
   response->set_table_id(shape.id);

@@ -10,8 +10,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -22,7 +24,8 @@
 #include "weft/core/task.h"
 #include "weft/examples/rdma_kv/store.weft.h"
 #include "weft/examples/rdma_kv/table.h"
-#include "weft/transports/remote_memory.h"
+#include "weft/transports/address.h"
+#include "weft/transports/remote_memory/memory_client.h"
 
 namespace rdma_kv {
 
@@ -34,6 +37,9 @@ struct StoreOptions {
   size_t clients_max = 4096;  // that may read the table
   // How long Attach() waits for the way to a client's memory port.
   absl::Duration attach_timeout = absl::Seconds(2);
+  // Where a peer of the RPC server is, for clients whose memory is at any address of their machine.
+  // Not called by Create().
+  std::function<absl::StatusOr<weft::Address>(const weft::Peer&)> address_of = nullptr;
   // Makes the ids of tables foreseeable, so that a simulation can be repeated; none: random.
   std::optional<uint64_t> seed = std::nullopt;
 };
@@ -47,12 +53,12 @@ struct StoreStats {
   uint64_t moves = 0;
 };
 
-// One thread, that of its server's loop and of `memory`, which is polled by somebody else.
-class Store final : public StoreService {
+// One thread, that of its server's loop and of `memory`.
+class Store final : public KeyValueService {
  public:
-  // `memory` outlives the store; null: nobody reads the table by himself. InvalidArgument for
-  // options that cannot be; else the errors of RemoteMemory::Allocate().
-  static absl::StatusOr<std::unique_ptr<Store>> Create(weft::RemoteMemory* memory,
+  // `memory` outlives the store, which takes its events; null: nobody reads the table by himself.
+  // InvalidArgument for options that cannot be; else the errors of RemoteMemory::Allocate().
+  static absl::StatusOr<std::unique_ptr<Store>> Create(weft::MemoryClient* memory,
                                                        const StoreOptions& options);
   ~Store() override;
 
@@ -67,15 +73,13 @@ class Store final : public StoreService {
 
   // Nobody whom the table was shown to can read it any more; he may attach again.
   void RevokeAll();
-  // Whoever is at `peer` has gone, and his key with him.
-  void OnPeerGone(const weft::Peer& peer);
 
   const Table& table() const { return *table_; }
   const StoreStats& stats() const { return stats_; }
   size_t clients() const { return keys_.size(); }
 
  private:
-  Store(weft::RemoteMemory* memory, const StoreOptions& options);
+  Store(weft::MemoryClient* memory, const StoreOptions& options);
 
   // The memory of a table: a region, or a vector where there is no RemoteMemory.
   struct Room {
@@ -90,9 +94,11 @@ class Store final : public StoreService {
   // Moves to a table with more buckets. ResourceExhausted: it has as much as it may, or as there is.
   absl::Status Grow();
   absl::Status CheckKey(const std::string& key) const;
-  absl::StatusOr<weft::RemoteKey> Grant(const weft::Peer& peer);
+  absl::StatusOr<weft::Peer> ResolveMemory(const weft::rpc::ServerContext& context,
+                                           const std::string& address);
+  weft::Task<absl::StatusOr<weft::RemoteKey>> Grant(weft::Peer peer);
 
-  weft::RemoteMemory* const memory_;
+  weft::MemoryClient* const memory_;
   const StoreOptions options_;
   weft::Prng ids_;
   Room room_;
