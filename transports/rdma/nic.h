@@ -126,7 +126,9 @@ class UdQueue {
   virtual Counts counts() const = 0;
 };
 
-// A key that lets the other end of one connection at a stretch of registered memory.
+// A key that lets the other end of one connection at a stretch of registered memory. Ends, and the
+// key with it, when it is destroyed: nobody is let at the memory once that has returned. It ends
+// before the connection that it is bound to.
 class Window {
  public:
   virtual ~Window() = default;
@@ -156,7 +158,13 @@ class RcQueue {
   virtual ~RcQueue() = default;  // flushes: no completion of its comes any more
   virtual QueueAddress address() const = 0;
   // To ready-to-send, with the other end. Both ends do it, in any order, before either posts.
+  // Again, in whatever state the queue is, with the same or another end: what is unfinished vanishes
+  // without a completion (one that waits to be polled may still come), and windows bound to this
+  // queue stay bound.
   virtual absl::Status Connect(const QueueAddress& to) = 0;
+  // Whether it is in its error state, where mistakes of the other end bring it, too. May ask the
+  // device: for when something is set up.
+  virtual bool failed() const = 0;
   // A prefix; less when its slots are in use. One doorbell.
   virtual size_t Post(absl::Span<const RcRequest> requests) = 0;
 };

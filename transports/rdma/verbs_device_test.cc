@@ -22,6 +22,8 @@
 namespace weft::rdma {
 namespace {
 
+constexpr char kFirst[] = "10.77.0.1:0";
+
 using ::testing::HasSubstr;
 
 absl::Status Open(absl::string_view address, const config::Rdma& settings = {}) {
@@ -64,7 +66,7 @@ TEST(VerbsDevicesTest, BothAreFound) {
     EXPECT_EQ(port.state, PortInfo::State::kActive);
     EXPECT_FALSE(port.is_infiniband);
     EXPECT_EQ(port.mtu_bytes, 4096u);
-    ASSERT_EQ(port.gids.size(), 2u);
+    ASSERT_GE(port.gids.size(), 2u);
     EXPECT_EQ(port.gids[1].index, 1u);
     EXPECT_EQ(port.gids[1].type, GidType::kRoceV2);
     EXPECT_EQ(GidText(port.gids[1].gid), "10.77.0." + std::to_string(i + 1));
@@ -185,9 +187,7 @@ TEST(VerbsEventsTest, AllSubscribersSeeThePortGoAndComeBack) {
   EXPECT_EQ(down.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(down.message()), HasSubstr("port 1 of rxe0 is down"));
 
-  ASSERT_TRUE(
-      Shell("ip link set rv0 up && "
-            "ip route replace 10.77.0.2/32 dev rv0 src 10.77.0.1 table 77"));
+  ASSERT_TRUE(Shell("ip link set rv0 up"));
   EXPECT_TRUE(Comes(*first, NicEvent::Kind::kPortUp));
   EXPECT_TRUE(Comes(*second, NicEvent::Kind::kPortDown));
   EXPECT_TRUE(Comes(*second, NicEvent::Kind::kPortUp));

@@ -18,6 +18,9 @@
 namespace weft::rdma {
 namespace {
 
+const std::string kFirst = AddressOfEnd(0);
+const std::string kSecond = AddressOfEnd(1);
+
 using Kind = RcRequest::Kind;
 using Result = RcCompletion::Result;
 
@@ -96,16 +99,21 @@ void ExchangesOver(absl::string_view first, absl::string_view second) {
 TEST(VerbsUdTest, ExchangesOverIpv4) { ExchangesOver(kFirst, kSecond); }
 
 TEST(VerbsUdTest, ExchangesOverIpv6) {
-  std::vector<std::string> addresses;
   const auto devices = ListDevices();
-  for (const DeviceInfo& device : *devices) {
-    for (const GidEntry& gid : device.ports[0].gids) {
-      if (IsIpv4(gid.gid)) continue;
-      addresses.push_back("[" + GidText(gid.gid) + "%" + gid.interface + "]:0");
+  ASSERT_TRUE(devices.ok()) << devices.status();
+  for (const bool link_local : {true, false}) {
+    std::vector<std::string> addresses;
+    for (const DeviceInfo& device : *devices) {
+      for (const GidEntry& gid : device.ports[0].gids) {
+        if (IsIpv4(gid.gid) || (gid.gid.bytes[0] == 0xfe) != link_local) continue;
+        addresses.push_back("[" + GidText(gid.gid) + (link_local ? "%" + gid.interface : "") +
+                            "]:0");
+      }
     }
+    if (addresses.empty()) continue;
+    SCOPED_TRACE(addresses.front() + " " + addresses.back());
+    ExchangesOver(addresses.front(), addresses.back());
   }
-  ASSERT_EQ(addresses.size(), 2u);
-  ExchangesOver(addresses[0], addresses[1]);
 }
 
 TEST(VerbsUdTest, ABurstRingsOneDoorbellAndIsSignalledOnce) {

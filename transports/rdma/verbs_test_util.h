@@ -12,7 +12,9 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "weft/core/buffer.h"
 #include "weft/transports/rdma/nic.h"
@@ -20,8 +22,14 @@
 
 namespace weft::rdma {
 
-constexpr char kFirst[] = "10.77.0.1:0";
-constexpr char kSecond[] = "10.77.0.2:0";
+// Addresses of the two ends: of the machine's, "10.77.0.1:0" and "10.77.0.2:0", if nobody names
+// others.
+inline std::string AddressOfEnd(size_t index) {
+  const char* const given = std::getenv("WEFT_RDMA_ADDRESSES");  // NOLINT(concurrency-mt-unsafe)
+  const std::vector<std::string> addresses =
+      absl::StrSplit(given == nullptr ? "10.77.0.1 10.77.0.2" : given, ' ');
+  return addresses[index % addresses.size()] + ":0";
+}
 
 // Whether `done` comes true before a generous deadline; asks again and again.
 inline bool Eventually(const std::function<bool()>& done) {
