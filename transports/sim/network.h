@@ -37,6 +37,7 @@
 #include "absl/types/span.h"
 #include "weft/core/prng.h"
 #include "weft/core/virtual_time.h"
+#include "weft/transports/sim/bulk_space.h"
 #include "weft/transports/sim/event_queue.h"
 
 namespace weft::sim {
@@ -45,8 +46,8 @@ namespace weft::sim {
 using NodeId = uint32_t;
 
 // Packets of different channels never meet, as with protocols over IP.
-enum class Channel : uint8_t { kDatagrams, kStreams, kFrames };
-inline constexpr size_t kChannels = 3;
+enum class Channel : uint8_t { kDatagrams, kStreams, kFrames, kMemory };
+inline constexpr size_t kChannels = 4;
 
 // What a wire does to packets. Probabilities hold for each packet, independent of each other.
 struct LinkOptions {
@@ -85,6 +86,7 @@ struct Packet {
   uint32_t from_queue = 0;
   uint32_t flow = 0;  // arrives at the queue with this number, modulo their count
   NodeId at = 0;      // who sends it: `from`, or one who sends it on
+  bool reliable = false;
   std::vector<uint8_t> bytes;
 };
 using PacketPtr = std::unique_ptr<Packet>;
@@ -161,6 +163,11 @@ class Network final : public VirtualTime {
   // name of `from`, whom errors return to.
   void Forward(NodeId at, NodeId from, NodeId to, Channel channel, absl::Span<const uint8_t> bytes,
                absl::Span<const uint8_t> more = {});
+  // Sends as a device does that repeats what is lost, until it gives up: loss, damage and full
+  // queues cost time only, and what was sent with the same `*last_ns` (0 at first) arrives in order.
+  // A partition loses it for good.
+  void SendReliably(NodeId from, NodeId to, Channel channel, absl::Span<const uint8_t> bytes,
+                    absl::Span<const uint8_t> more, int64_t* last_ns);
   // Sends a copy to every other node that somebody is attached to on this channel, once over the
   // uplink.
   void Broadcast(NodeId from, Channel channel, uint32_t flow, absl::Span<const uint8_t> bytes);
@@ -181,6 +188,15 @@ class Network final : public VirtualTime {
   // moderates interrupts. With thousands of busy endpoints it saves polling all of them for every
   // packet.
   void set_tick_ns(int64_t tick_ns) { tick_ns_ = tick_ns; }
+
+  // Of the way from `from` to `to`.
+  const LinkOptions& OptionsOf(NodeId from, NodeId to) const {
+    const auto link = links_.find(uint64_t{from} << 32 | to);
+    return link != links_.end() ? link->second.options : defaults_;
+  }
+  // Whether no partition separates them.
+  bool Reaches(NodeId a, NodeId b) const { return !Separated(a, b); }
+  BulkSpace& bulk() { return bulk_; }
 
   // Packets from the switch to `node` that wait for its wire or are on it.
   size_t QueuedFor(NodeId node) const;
@@ -228,6 +244,7 @@ class Network final : public VirtualTime {
   std::optional<int64_t> Transmit(const LinkOptions& options, size_t bytes, Wire* wire);
   void Travel(int64_t start_ns, const LinkOptions& options, bool direct, PacketPtr packet);
   void Fly(int64_t start_ns, const LinkOptions& options, bool direct, PacketPtr packet);
+  void Arrive(int64_t arrival_ns, bool direct, PacketPtr packet);
   void EnterDownlink(PacketPtr packet);
   void Deliver(PacketPtr packet);
   void ReturnToSender(PacketPtr packet);
@@ -245,6 +262,7 @@ class Network final : public VirtualTime {
   uint64_t last_unique_ = 0;
   uint64_t digest_;
   NetworkStats stats_;
+  BulkSpace bulk_;
 
   std::deque<Node> nodes_;
   absl::flat_hash_map<std::string, NodeId> by_name_;
