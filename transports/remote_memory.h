@@ -16,14 +16,17 @@
 //   if (memory->Post({&get, 1}) == 0) ...     // full: again later
 //   for (size_t n = memory->Poll(done); ...)  // {context 7, ok}
 //
+// An address is one port's: PortOptions::queues other than 1 is InvalidArgument.
+//
 // Order: operations to one peer take effect in the order in which they were posted; those to
 // different peers in any. Writes of up to 8 bytes, aligned to their size, are never seen half done;
 // of longer ones a reader may see some bytes new and others old, in any order.
 //
 // Failure: a key that is wrong, revoked, for somebody else or too narrow ends the operation with
 // PermissionDenied, and does not say which. Operations to the same peer that were posted behind one
-// that fails may end with Aborted: they were not executed, and may be posted again. What was
-// Unavailable may have been executed. Every operation that Post() took ends, once.
+// that fails may end with Aborted: they were not executed, and may be posted again. Operations to a
+// peer that has gone end with Unavailable; those may have been executed. Every operation that Post()
+// took ends, once.
 //
 // Sources: the verbs of the InfiniBand Architecture Specification, volume 1, chapters 9 to 11; of
 // keys scoped to a peer, its memory windows of type 2 (10.6.7.2.2).
@@ -85,7 +88,7 @@ struct MemoryOperation {
   uint64_t offset = 0;
   // Of kRead and kWrite: 1 to max_operation_bytes within a region of this port (or its pool()'s
   // buffers). Must stay, and of a write not change, until the operation has ended.
-  absl::Span<uint8_t> local;
+  absl::Span<uint8_t> local = {};
   uint64_t compare = 0;
   uint64_t operand = 0;
   uint64_t context = 0;  // the caller's
@@ -119,10 +122,11 @@ class RemoteMemory : public Port {
   virtual absl::StatusOr<Peer> Resolve(const Address& address) = 0;
   virtual absl::StatusOr<Address> AddressOf(const Peer& peer) const = 0;
 
-  // Lets `peer`, and nobody else, at `bytes` of `region` from `offset` on. For when a connection is
-  // set up, not for each operation. Does not wait: Unavailable while there is no connection to the
-  // peer, which the first call begins to make, so call again after some Poll(); kPeerUnreachable
-  // says that it has failed. InvalidArgument for a range that is not the region's, NotFound for an
+  // Lets `peer`, and nobody else, at `bytes` (1 or more) of `region` from `offset` on. For when a
+  // connection is set up, not for each operation. Does not wait: Unavailable while there is no
+  // connection to the peer, which the first call begins to make, so call again after some Poll();
+  // kPeerUnreachable says that it has failed. InvalidArgument for a range that is not the region's,
+  // or a region that is not this port's; NotFound for an
   // unknown peer, ResourceExhausted for too many keys.
   virtual absl::StatusOr<RemoteKey> Grant(const Peer& peer, const MemoryRegion& region,
                                           size_t offset, size_t bytes, MemoryAccess access) = 0;

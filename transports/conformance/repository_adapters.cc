@@ -54,7 +54,8 @@ ConformanceAdapter Shm() {
 
 ConformanceAdapter Sim() {
   ConformanceAdapter adapter =
-      AdapterFor("sim", {&Capabilities::datagrams, &Capabilities::streams, &Capabilities::frames});
+      AdapterFor("sim", {&Capabilities::datagrams, &Capabilities::streams, &Capabilities::frames,
+                         &Capabilities::remote_memory});
   config::Transport config;
   config.set_name("sim");
   config.mutable_sim()->set_network("conformance");

@@ -29,8 +29,8 @@ TEST_P(TransportConformance, RegistrationAndTransportAgree) {
     EXPECT_NE(std::find(plugin->address_kinds.begin(), plugin->address_kinds.end(), local.kind()),
               plugin->address_kinds.end());
   }
-  for (const auto contract :
-       {&Capabilities::datagrams, &Capabilities::streams, &Capabilities::frames}) {
+  for (const auto contract : {&Capabilities::datagrams, &Capabilities::streams,
+                              &Capabilities::frames, &Capabilities::remote_memory}) {
     EXPECT_LE(capabilities.*contract, plugin->capabilities.*contract);
   }
   EXPECT_EQ(capabilities.virtual_time, plugin->capabilities.virtual_time);
@@ -44,6 +44,7 @@ TEST_P(TransportConformance, CapabilitiesMakeSense) {
   EXPECT_FALSE(capabilities.virtual_time && capabilities.can_wait);
   EXPECT_EQ(capabilities.datagrams, capabilities.max_payload_bytes > 0);
   EXPECT_EQ(capabilities.frames, capabilities.max_frame_bytes > 0);
+  EXPECT_EQ(capabilities.remote_memory, capabilities.max_operation_bytes > 0);
   EXPECT_GT(capabilities.max_burst, 0u);
 }
 
@@ -63,6 +64,7 @@ TEST_P(TransportConformance, MissingContractsAreErrorsThatNameTheOthers) {
   check(transport().OpenDatagramPort({}).status(), offered.datagrams, "datagrams");
   check(transport().OpenStreamPort({}).status(), offered.streams, "streams");
   check(transport().OpenFramePort({}).status(), offered.frames, "frames");
+  check(transport().OpenRemoteMemory({}).status(), offered.remote_memory, "remote memory");
 }
 
 TEST_P(TransportConformance, QueuesThatDoNotExistAreRefused) {

@@ -90,6 +90,11 @@ class DecoratedTransport final : public Transport {
                                    }),
                      "), which wrap datagrams and frames only; remove transport.decorators"));
   }
+  // As it is: what decorators look at and disturb are packets.
+  absl::StatusOr<std::unique_ptr<RemoteMemory>> OpenRemoteMemory(
+      const PortOptions& options) override {
+    return plain_->OpenRemoteMemory(options);
+  }
 
  private:
   template <typename Port>

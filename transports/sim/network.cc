@@ -112,12 +112,13 @@ void Network::Detach(NodeId node, Channel channel, uint32_t queue) {
 
 void Network::Send(NodeId from, NodeId to, Channel channel, uint32_t from_queue, uint32_t flow,
                    absl::Span<const uint8_t> bytes, absl::Span<const uint8_t> more) {
-  Depart(NewPacket({from, to, channel, from_queue, flow, from, {}}, bytes), more);
+  Depart(NewPacket({from, to, channel, from_queue, flow, from, false, {}}, bytes), more);
 }
 
 void Network::Forward(NodeId at, NodeId from, NodeId to, Channel channel,
                       absl::Span<const uint8_t> bytes, absl::Span<const uint8_t> more) {
-  Depart(NewPacket({from, to, channel, /*from_queue=*/0, /*flow=*/from, at, {}}, bytes), more);
+  Depart(NewPacket({from, to, channel, /*from_queue=*/0, /*flow=*/from, at, false, {}}, bytes),
+         more);
 }
 
 void Network::Depart(PacketPtr packet, absl::Span<const uint8_t> more) {
@@ -131,6 +132,30 @@ void Network::Depart(PacketPtr packet, absl::Span<const uint8_t> more) {
   Travel(*departed, options, link != nullptr, std::move(packet));
 }
 
+void Network::SendReliably(NodeId from, NodeId to, Channel channel, absl::Span<const uint8_t> bytes,
+                           absl::Span<const uint8_t> more, int64_t* last_ns) {
+  constexpr int kMaxRepeats = 7;
+  constexpr int64_t kRepeatNs = 100'000;
+  PacketPtr packet = NewPacket({from, to, channel, 0, /*flow=*/from, from, true, {}}, bytes);
+  ++stats_.sent;
+  packet->bytes.insert(packet->bytes.end(), more.begin(), more.end());
+  Link* link = FindLink(from, to);
+  LinkOptions options = link != nullptr ? link->options : defaults_;
+  options.queue_packets = UINT32_MAX;
+  Wire* const wire = link != nullptr ? &link->wire : &nodes_[from].up;
+  int64_t arrival_ns = *Transmit(options, packet->bytes.size(), wire) + options.latency_ns;
+  if (Separated(from, to)) return Drop(std::move(packet), &stats_.partitioned);
+  for (int n = 0; random_.Chance(options.loss) || random_.Chance(options.corrupt); ++n) {
+    if (n == kMaxRepeats) return Drop(std::move(packet), &stats_.lost);
+    arrival_ns += 2 * options.latency_ns + kRepeatNs;
+  }
+  if (options.jitter_ns > 0) {
+    arrival_ns += static_cast<int64_t>(random_.Below(options.jitter_ns + 1));
+  }
+  *last_ns = arrival_ns = std::max(arrival_ns, *last_ns);
+  Arrive(arrival_ns, link != nullptr, std::move(packet));
+}
+
 void Network::Broadcast(NodeId from, Channel channel, uint32_t flow,
                         absl::Span<const uint8_t> bytes) {
   const auto departed = Transmit(defaults_, bytes.size(), &nodes_[from].up);
@@ -141,7 +166,7 @@ void Network::Broadcast(NodeId from, Channel channel, uint32_t flow,
       continue;
     }
     ++stats_.sent;
-    PacketPtr packet = NewPacket({from, to, channel, 0, flow, from, {}}, bytes);
+    PacketPtr packet = NewPacket({from, to, channel, 0, flow, from, false, {}}, bytes);
     if (departed.has_value()) {
       Travel(*departed, defaults_, /*direct=*/false, std::move(packet));
     } else {
@@ -200,6 +225,10 @@ void Network::Fly(int64_t start_ns, const LinkOptions& options, bool direct, Pac
     arrival_ns += static_cast<int64_t>(1 + random_.Below(options.reorder_delay_ns));
     ++stats_.reordered;
   }
+  Arrive(arrival_ns, direct, std::move(packet));
+}
+
+void Network::Arrive(int64_t arrival_ns, bool direct, PacketPtr packet) {
   // Two pointers at most in each closure: that much is kept without an allocation.
   if (direct) {
     events_.At(arrival_ns, [this, p = std::move(packet)]() mutable { Deliver(std::move(p)); });
@@ -210,7 +239,9 @@ void Network::Fly(int64_t start_ns, const LinkOptions& options, bool direct, Pac
 }
 
 void Network::EnterDownlink(PacketPtr packet) {
-  const auto received = Transmit(defaults_, packet->bytes.size(), &nodes_[packet->to].down);
+  LinkOptions options = defaults_;
+  if (packet->reliable) options.queue_packets = UINT32_MAX;
+  const auto received = Transmit(options, packet->bytes.size(), &nodes_[packet->to].down);
   if (!received.has_value()) return Drop(std::move(packet), &stats_.queue_dropped);
   if (*received == NowNs()) return Deliver(std::move(packet));
   events_.At(*received, [this, p = std::move(packet)]() mutable { Deliver(std::move(p)); });
@@ -292,6 +323,7 @@ PacketPtr Network::NewPacket(const Packet& envelope, absl::Span<const uint8_t> b
   packet->from_queue = envelope.from_queue;
   packet->flow = envelope.flow;
   packet->at = envelope.at;
+  packet->reliable = envelope.reliable;
   packet->bytes.assign(bytes.begin(), bytes.end());
   ++in_flight_;
   return packet;

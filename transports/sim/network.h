@@ -45,8 +45,8 @@ namespace weft::sim {
 using NodeId = uint32_t;
 
 // Packets of different channels never meet, as with protocols over IP.
-enum class Channel : uint8_t { kDatagrams, kStreams, kFrames };
-inline constexpr size_t kChannels = 3;
+enum class Channel : uint8_t { kDatagrams, kStreams, kFrames, kMemory };
+inline constexpr size_t kChannels = 4;
 
 // What a wire does to packets. Probabilities hold for each packet, independent of each other.
 struct LinkOptions {
@@ -85,6 +85,7 @@ struct Packet {
   uint32_t from_queue = 0;
   uint32_t flow = 0;  // arrives at the queue with this number, modulo their count
   NodeId at = 0;      // who sends it: `from`, or one who sends it on
+  bool reliable = false;
   std::vector<uint8_t> bytes;
 };
 using PacketPtr = std::unique_ptr<Packet>;
@@ -161,6 +162,11 @@ class Network final : public VirtualTime {
   // name of `from`, whom errors return to.
   void Forward(NodeId at, NodeId from, NodeId to, Channel channel, absl::Span<const uint8_t> bytes,
                absl::Span<const uint8_t> more = {});
+  // Sends as a device does that repeats what is lost, until it gives up: loss, damage and full
+  // queues cost time only, and what was sent with the same `*last_ns` (0 at first) arrives in order.
+  // A partition loses it for good.
+  void SendReliably(NodeId from, NodeId to, Channel channel, absl::Span<const uint8_t> bytes,
+                    absl::Span<const uint8_t> more, int64_t* last_ns);
   // Sends a copy to every other node that somebody is attached to on this channel, once over the
   // uplink.
   void Broadcast(NodeId from, Channel channel, uint32_t flow, absl::Span<const uint8_t> bytes);
@@ -228,6 +234,7 @@ class Network final : public VirtualTime {
   std::optional<int64_t> Transmit(const LinkOptions& options, size_t bytes, Wire* wire);
   void Travel(int64_t start_ns, const LinkOptions& options, bool direct, PacketPtr packet);
   void Fly(int64_t start_ns, const LinkOptions& options, bool direct, PacketPtr packet);
+  void Arrive(int64_t arrival_ns, bool direct, PacketPtr packet);
   void EnterDownlink(PacketPtr packet);
   void Deliver(PacketPtr packet);
   void ReturnToSender(PacketPtr packet);

@@ -13,6 +13,7 @@
 #include "weft/config/config.h"
 #include "weft/transports/registry.h"
 #include "weft/transports/sim/sim_ports.h"
+#include "weft/transports/sim/sim_remote_memory.h"
 #include "weft/transports/sim/sim_stream_port.h"
 
 namespace weft::sim {
@@ -27,11 +28,15 @@ Capabilities Offered(const BufferPoolOptions& buffers) {
   offered.datagrams = true;
   offered.streams = true;
   offered.frames = true;
+  offered.remote_memory = true;
   offered.max_payload_bytes = std::min(kMaxPayloadBytes, room);
   offered.max_frame_bytes = std::min(kMaxFrameBytes, room);
   offered.gather = true;
   offered.keeps_foreign_source = true;
   offered.virtual_time = true;
+  offered.max_operation_bytes = SimRemoteMemory::kMaxOperationBytes;
+  offered.registers_any_memory = true;
+  offered.atomic_with_processor = true;  // one thread is all there is
   return offered;
 }
 
@@ -53,6 +58,10 @@ class SimTransport final : public Transport {
   }
   absl::StatusOr<std::unique_ptr<FramePort>> OpenFramePort(const PortOptions& options) override {
     return SimFramePort::Open(network_.get(), options, capabilities_, buffers_);
+  }
+  absl::StatusOr<std::unique_ptr<RemoteMemory>> OpenRemoteMemory(
+      const PortOptions& options) override {
+    return SimRemoteMemory::Open(network_.get(), options, capabilities_, buffers_);
   }
 
  private:

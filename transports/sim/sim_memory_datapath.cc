@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What happens for each operation, with its user and with the owner of the memory.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "weft/transports/sim/sim_remote_memory.h"
+
+namespace weft::sim {
+
+static_assert(std::is_trivially_copyable_v<MemoryPacket>);
+
+size_t SimRemoteMemory::Post(absl::Span<const MemoryOperation> operations) {
+  AssertOwner();
+  size_t taken = 0;
+  // Each that is under way has a slot, and each that has ended a place among those that are free.
+  for (; taken < operations.size() && done_.size() < free_slots_.size(); ++taken) {
+    const MemoryOperation& operation = operations[taken];
+    const uint32_t slot = free_slots_.back();
+    free_slots_.pop_back();
+    slots_[slot] = operation;
+    if (!network_->IsNode(operation.peer.words[0] - 1) ||
+        CheckOperation(operation, kMaxOperationBytes, regions_) != absl::StatusCode::kOk) {
+      Complete(slot, absl::StatusCode::kInvalidArgument);
+      continue;
+    }
+    Remote& remote = RemoteAt(static_cast<NodeId>(operation.peer.words[0] - 1));
+    if (remote.state == Remote::State::kIdle) Ask(remote);
+    if (remote.under_way.empty()) StartTimer(remote);
+    remote.under_way.push_back(slot);
+    if (remote.state == Remote::State::kOpen) SendOperation(remote, slot);
+  }
+  return taken;
+}
+
+size_t SimRemoteMemory::Poll(absl::Span<MemoryCompletion> completions) {
+  AssertOwner();
+  const size_t n = std::min(completions.size(), done_.size());
+  std::copy_n(done_.begin(), n, completions.begin());
+  done_.erase(done_.begin(), done_.begin() + static_cast<ptrdiff_t>(n));
+  return n;
+}
+
+void SimRemoteMemory::Complete(uint32_t slot, absl::StatusCode code, uint64_t old_value) {
+  done_.push_back({slots_[slot].context, code, old_value});
+  free_slots_.push_back(slot);
+}
+
+void SimRemoteMemory::SendOperation(Remote& remote, uint32_t slot) {
+  const MemoryOperation& operation = slots_[slot];
+  const bool writes = operation.kind == MemoryOperation::Kind::kWrite;
+  Send(remote,
+       {.kind = MemoryPacket::Kind::kOperation,
+        .operation = operation.kind,
+        .slot = slot,
+        .session = remote.session,
+        .attempt = remote.attempt,
+        .offset = operation.offset,
+        .bytes = writes ? 0 : operation.local.size(),
+        .compare = operation.compare,
+        .operand = operation.operand,
+        .key = operation.key},
+       writes ? operation.local : absl::Span<const uint8_t>());
+}
+
+void SimRemoteMemory::Send(Remote& remote, MemoryPacket packet, absl::Span<const uint8_t> payload) {
+  packet.incarnation = incarnation_;
+  network_->SendReliably(attachment_.node(), remote.node, Channel::kMemory,
+                         {reinterpret_cast<const uint8_t*>(&packet), sizeof(packet)}, payload,
+                         &remote.last_ns);
+}
+
+void SimRemoteMemory::OnPacket(PacketPtr arrived) {
+  MemoryPacket packet;
+  const absl::Span<const uint8_t> bytes = arrived->bytes;
+  if (bytes.size() < sizeof(packet)) {
+    ++stats_.receive_malformed;
+    return network_->Recycle(std::move(arrived));
+  }
+  std::memcpy(&packet, bytes.data(), sizeof(packet));
+  Remote& remote = RemoteAt(arrived->from);
+  switch (packet.kind) {
+    case MemoryPacket::Kind::kAsk:
+      OnAsk(remote, packet);
+      break;
+    case MemoryPacket::Kind::kAnswer:
+      OnAnswer(remote, packet);
+      break;
+    case MemoryPacket::Kind::kOperation:
+      OnOperation(remote, packet, bytes.subspan(sizeof(packet)));
+      break;
+    case MemoryPacket::Kind::kReply:
+      OnReply(remote, packet, bytes.subspan(sizeof(packet)));
+      break;
+    case MemoryPacket::Kind::kBye:
+      if (packet.incarnation == remote.incarnation) {
+        Lose(remote, PortEvent::Kind::kPeerClosed, 0);
+      }
+      break;
+  }
+  network_->Recycle(std::move(arrived));
+}
+
+void SimRemoteMemory::OnUnreachable(PacketPtr returned) {
+  MemoryPacket packet;
+  std::memcpy(&packet, returned->bytes.data(), sizeof(packet));
+  Remote& remote = RemoteAt(returned->to);
+  network_->Recycle(std::move(returned));
+  const bool ours =
+      (packet.kind == MemoryPacket::Kind::kAsk || packet.kind == MemoryPacket::Kind::kOperation) &&
+      packet.incarnation == incarnation_ && packet.session == remote.session;
+  if (ours) Lose(remote, PortEvent::Kind::kPeerUnreachable, ECONNREFUSED);
+}
+
+void SimRemoteMemory::OnAsk(Remote& remote, const MemoryPacket& packet) {
+  if (remote.incarnation != 0 && remote.incarnation != packet.incarnation) {
+    Lose(remote, PortEvent::Kind::kPeerUnreachable, ECONNRESET);
+  }
+  remote.incarnation = packet.incarnation;
+  remote.its_session = packet.session;
+  remote.denied_attempt = 0;
+  Send(remote, {.kind = MemoryPacket::Kind::kAnswer, .session = packet.session});
+}
+
+void SimRemoteMemory::OnAnswer(Remote& remote, const MemoryPacket& packet) {
+  if (packet.session != remote.session || remote.state != Remote::State::kAsking) return;
+  if (remote.incarnation != 0 && remote.incarnation != packet.incarnation) {
+    return Lose(remote, PortEvent::Kind::kPeerUnreachable, ECONNRESET);
+  }
+  remote.incarnation = packet.incarnation;
+  remote.state = Remote::State::kOpen;
+  if (remote.under_way.empty()) {
+    network_->events().Cancel(remote.timer);
+  } else {
+    StartTimer(remote);
+  }
+  for (const uint32_t slot : remote.under_way) SendOperation(remote, slot);
+}
+
+void SimRemoteMemory::OnOperation(Remote& remote, const MemoryPacket& packet,
+                                  absl::Span<const uint8_t> payload) {
+  MemoryPacket reply = packet;
+  reply.kind = MemoryPacket::Kind::kReply;
+  absl::Span<const uint8_t> read;
+  absl::StatusCode code = absl::StatusCode::kUnavailable;
+  if (packet.incarnation == remote.incarnation && packet.session == remote.its_session) {
+    code = packet.attempt == remote.denied_attempt
+               ? absl::StatusCode::kAborted
+               : Perform(remote.node, packet, payload, &reply.operand, &read);
+    if (code == absl::StatusCode::kPermissionDenied) remote.denied_attempt = packet.attempt;
+  }
+  reply.code = static_cast<uint16_t>(code);
+  Send(remote, reply, read);
+}
+
+absl::StatusCode SimRemoteMemory::Perform(NodeId user, const MemoryPacket& packet,
+                                          absl::Span<const uint8_t> payload, uint64_t* old_value,
+                                          absl::Span<const uint8_t>* read) {
+  uint64_t words[2];
+  std::memcpy(words, packet.key.bytes.data(), sizeof(words));
+  const auto known = keys_.find(words[0]);
+  if (known == keys_.end() || known->second.secret != words[1] || known->second.node != user) {
+    return absl::StatusCode::kPermissionDenied;
+  }
+  const Key& key = known->second;
+  using Kind = MemoryOperation::Kind;
+  const bool reads = packet.operation == Kind::kRead;
+  const bool writes = packet.operation == Kind::kWrite;
+  const MemoryAccess needed = reads    ? MemoryAccess::kRead
+                              : writes ? MemoryAccess::kWrite
+                                       : MemoryAccess::kAtomic;
+  const uint64_t bytes = reads ? packet.bytes : writes ? payload.size() : 8;
+  if (!Includes(key.access, needed) || !RangeFits(packet.offset, bytes, key.bytes.size())) {
+    return absl::StatusCode::kPermissionDenied;
+  }
+  uint8_t* const at = key.bytes.data() + packet.offset;
+  if (reads) {
+    *read = {at, bytes};
+  } else if (writes) {
+    std::memcpy(at, payload.data(), bytes);
+  } else if (reinterpret_cast<uintptr_t>(at) % 8 != 0) {
+    return absl::StatusCode::kPermissionDenied;
+  } else {
+    std::memcpy(old_value, at, 8);
+    const uint64_t value = packet.operation == Kind::kFetchAdd ? *old_value + packet.operand
+                           : *old_value == packet.compare      ? packet.operand
+                                                               : *old_value;
+    std::memcpy(at, &value, 8);
+  }
+  return absl::StatusCode::kOk;
+}
+
+void SimRemoteMemory::OnReply(Remote& remote, const MemoryPacket& packet,
+                              absl::Span<const uint8_t> payload) {
+  if (packet.session != remote.session || remote.under_way.empty()) return;
+  auto code = static_cast<absl::StatusCode>(packet.code);
+  if (code == absl::StatusCode::kUnavailable) {
+    // Another port than the one that was asked.
+    return Lose(remote, PortEvent::Kind::kPeerUnreachable, ECONNRESET);
+  }
+  // Replies come in the order of the operations.
+  const uint32_t slot = remote.under_way.front();
+  if (slot != packet.slot) return;
+  remote.under_way.pop_front();
+  if (code == absl::StatusCode::kPermissionDenied && packet.attempt == remote.attempt) {
+    ++remote.attempt;
+  }
+  const MemoryOperation& operation = slots_[slot];
+  if (code == absl::StatusCode::kOk && operation.kind == MemoryOperation::Kind::kRead) {
+    // The region may have been deregistered, against the rules.
+    if (payload.size() == operation.local.size() && regions_.Contains(operation.local)) {
+      std::memcpy(operation.local.data(), payload.data(), payload.size());
+    } else {
+      code = absl::StatusCode::kInvalidArgument;
+    }
+  }
+  Complete(slot, code, packet.operand);
+  if (remote.under_way.empty()) {
+    network_->events().Cancel(remote.timer);
+  } else {
+    StartTimer(remote);
+  }
+}
+
+}  // namespace weft::sim
