@@ -21,7 +21,7 @@
 #include "weft/core/virtual_time.h"
 #include "weft/examples/rdma_kv/store_test_util.h"
 #include "weft/transports/registry.h"
-// #include "weft/transports/remote_memory/open.h"
+#include "weft/transports/remote_memory/open.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/seeds.h"
 #include "weft/transports/sim/sim_transport.h"
@@ -305,7 +305,6 @@ TEST(StoreSimulationTest, AGetMayBeGivenUp) {
   EXPECT_GT(store.stats().gets_by_read, 0u);
 }
 
-#if 0
 // With real threads: a server, and a client that writes and one that reads.
 class StoreThreadsTest : public ::testing::TestWithParam<std::string> {
  protected:
@@ -374,7 +373,6 @@ TEST_P(StoreThreadsTest, EveryGetFindsWhatWasThere) {
 
 INSTANTIATE_TEST_SUITE_P(Transports, StoreThreadsTest, ::testing::Values("shm", "linux"),
                          [](const auto& info) { return info.param; });
-#endif
 
 }  // namespace
 }  // namespace rdma_kv
