@@ -27,7 +27,7 @@
 namespace weft::rdma {
 namespace {
 
-constexpr uint64_t kSeeds = 40;
+constexpr uint64_t kSeeds = 15;
 
 // Remote memory over a network of its own, each port on a device of its own.
 class MemoryWorld {
@@ -65,6 +65,7 @@ class BulkEnd final : public BulkPath::Peers {
                             .worker = 0,
                             .asking = nullptr});
     queue_ = *nic_->OpenCompletionQueue();
+    news_ = nic_->Subscribe();
     bulk_ = *BulkPath::Open(nic_.get(), queue_.get(), rendezvous_.get(), this, options);
   }
   ~BulkEnd() override {
@@ -77,6 +78,9 @@ class BulkEnd final : public BulkPath::Peers {
   }
   void Poll() {
     rendezvous_->Poll(network_->NowNs());
+    NicEvent events[4];
+    const size_t news = news_->Take(absl::MakeSpan(events));
+    for (size_t i = 0; i < news; ++i) bulk_->OnQueueFailed(events[i].qpn);
     bulk_->Poll(network_->NowNs());
     BulkTransfers::Fetched fetched[4];
     for (size_t n; (n = bulk_->TakeFetched(absl::MakeSpan(fetched))) > 0;) {
@@ -110,6 +114,7 @@ class BulkEnd final : public BulkPath::Peers {
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<Rendezvous> rendezvous_;
   std::unique_ptr<CompletionQueue> queue_;
+  std::unique_ptr<Nic::Subscription> news_;
   std::unique_ptr<BulkPath> bulk_;
   std::map<uint64_t, BulkTransfers::Fetched> done_;
 };
@@ -366,7 +371,6 @@ TEST_F(BulkPathTest, AFailedQueuePairAndARemovedDeviceEndEverything) {
   const BulkKey key = Expose(a, 'b', message);
   ASSERT_TRUE(Fetch(b, 'a', key, 100'000, 1));
   b.nic().Remove();
-  b.bulk().OnQueueFailed(0);
   EXPECT_EQ(Result(b, 1), std::nullopt);
   Buffer room = b.bulk().Allocate(10);
   EXPECT_FALSE(b.bulk().Fetch(BulkEnd::PeerOf('a'), key, 10, room, 2));
