@@ -161,7 +161,7 @@ Check CheckPort(const DeviceInfo& device, const PortInfo& port, std::vector<std:
   const auto choice = rdma::ChoosePort(absl::MakeConstSpan(&device, 1), settings, Address());
   Check check{absl::StrCat(device.name, " port ", port.number), choice.ok(), ""};
   if (!choice.ok()) {
-    check.text = choice.status().message();
+    check.text = std::string(choice.status().message());
     return check;
   }
   const std::string address = rdma::GidText(choice->gid.gid);

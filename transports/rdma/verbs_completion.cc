@@ -112,7 +112,10 @@ void VerbsCompletionQueue::Remove(VerbsRcQueue* queue, uint32_t connection, uint
   ++entry.generation;
   free_connections_.push_back(static_cast<uint16_t>(connection % kConnectionsMax));
   slots_in_use_ -= slots;
-  // Its last completions give their entries back.
+  TakeAll();  // its last ones, which are dropped, give their entries back
+}
+
+void VerbsCompletionQueue::TakeAll() {
   for (;;) {
     RcCompletion completions[kBurst];
     const size_t count = PollDevice(completions);

@@ -85,6 +85,8 @@ class VerbsCompletionQueue final : public CompletionQueue {
     return uint64_t{connection} << 32 | sequence;
   }
 
+  // Takes all completions that are there off the device, for Poll().
+  void TakeAll();
   // By the queues' destructors.
   void Remove(VerbsRcQueue* queue, uint32_t connection, uint32_t slots);
   void Remove(VerbsUdQueue* queue);
@@ -109,7 +111,7 @@ class VerbsCompletionQueue final : public CompletionQueue {
   std::vector<Connection> rc_queues_;
   std::vector<uint16_t> free_connections_;
   std::vector<VerbsUdQueue*> ud_queues_;
-  std::vector<RcCompletion> kept_;  // taken when a connection ended, of the others; oldest first
+  std::vector<RcCompletion> kept_;  // by TakeAll(); oldest first
 };
 
 }  // namespace weft::rdma

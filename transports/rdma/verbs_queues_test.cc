@@ -462,6 +462,32 @@ TEST(VerbsRcTest, APeerThatHasGoneIsLost) {
   EXPECT_EQ(Wait(*pair.a.completions, 4), Result::kOk);
 }
 
+TEST(VerbsRcTest, ConnectsAgainAndItsWindowsStay) {
+  RcPair pair;
+  Exposed exposed(pair, 1024, 1);
+  const Buffer room = Room(pair.a, 1024);
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_FALSE(pair.to_b->failed());
+    EXPECT_FALSE(pair.to_a->failed());
+    // A mistake of one end brings both into their error state.
+    RcRequest wrong = exposed.Request(Kind::kRead, pair.a.PieceOf(room), 3);
+    wrong.remote_key ^= 0x5;
+    ASSERT_EQ(pair.to_b->Post({wrong, wrong}), 2u);
+    EXPECT_EQ(Wait(*pair.a.completions, 3), Result::kDenied);
+    EXPECT_TRUE(pair.to_b->failed());
+    EXPECT_TRUE(Eventually([&] { return pair.to_a->failed(); }));
+    if (round == 1) pair.to_b = *pair.a.completions->OpenRcQueue({});  // with another end
+    ASSERT_TRUE(pair.to_a->Connect(pair.to_b->address()).ok());
+    ASSERT_TRUE(pair.to_b->Connect(pair.to_a->address()).ok());
+    ASSERT_EQ(pair.to_b->Post({exposed.Request(Kind::kRead, pair.a.PieceOf(room), 4)}), 1u);
+    // The other wrong one was flushed, unless the queue has ended.
+    if (round != 1) {
+      EXPECT_EQ(Wait(*pair.a.completions, 3), Result::kFlushed);
+    }
+    EXPECT_EQ(Wait(*pair.a.completions, 4), Result::kOk) << round;
+  }
+}
+
 TEST(VerbsRcTest, AWindowWandersBetweenConnections) {
   RcPair pair;
   Exposed exposed(pair, 1024, 1);

@@ -79,6 +79,10 @@ absl::Status VerbsRcQueue::Prepare() {
   address_ = device_.AddressOf(pair_.get());
   address_.psn = RandomBits() & kPsnMask;
 
+  return ToInitialized();
+}
+
+absl::Status VerbsRcQueue::ToInitialized() {
   ibv_qp_attr attributes = {};
   attributes.qp_state = IBV_QPS_INIT;
   attributes.port_num = device_.port();
@@ -89,6 +93,28 @@ absl::Status VerbsRcQueue::Prepare() {
                     IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
   if (error == 0) return absl::OkStatus();
   return VerbsError("cannot initialize a connection", error);
+}
+
+absl::Status VerbsRcQueue::Reset() {
+  ibv_qp_attr attributes = {};
+  attributes.qp_state = IBV_QPS_RESET;
+  const int error = ibv_modify_qp(pair_.get(), &attributes, IBV_QP_STATE);
+  if (error != 0) return VerbsError("cannot reset a connection", error);
+  // What is complete is told under the old numbers; what is not never will be.
+  completions_.TakeAll();
+  for (VerbsWindow* window : windows_) window->is_bound = !HasLetGo(*window);
+  completed_ = posted_;
+  unsignalled_ = 0;
+  has_failed_ = is_connected_ = false;
+  return ToInitialized();
+}
+
+bool VerbsRcQueue::failed() const {
+  if (has_failed_ || !is_connected_) return has_failed_;
+  ibv_qp_attr attributes;
+  ibv_qp_init_attr init;
+  return ibv_query_qp(pair_.get(), &attributes, IBV_QP_STATE, &init) != 0 ||
+         attributes.qp_state == IBV_QPS_ERR || attributes.qp_state == IBV_QPS_SQE;
 }
 
 bool VerbsWindow::Renew() {
@@ -131,6 +157,10 @@ VerbsRcQueue::~VerbsRcQueue() {
 }
 
 absl::Status VerbsRcQueue::Connect(const QueueAddress& to) {
+  if (is_connected_ || has_failed_) {
+    if (absl::Status status = Reset(); !status.ok()) return status;
+  }
+  is_connected_ = true;  // or half so, which a reset cures as well
   const NicLimits& limits = device_.limits();
   size_t mtu_bytes = limits.path_mtu_bytes;
   if (to.path_mtu_bytes != 0) mtu_bytes = std::min<size_t>(mtu_bytes, to.path_mtu_bytes);

@@ -31,6 +31,7 @@ class VerbsRcQueue final : public RcQueue {
 
   QueueAddress address() const override { return address_; }
   absl::Status Connect(const QueueAddress& to) override;
+  bool failed() const override;
   size_t Post(absl::Span<const RcRequest> requests) override;
 
   // Gives back the slots that `completion` tells of. False: nobody wants to know of it.
@@ -46,6 +47,9 @@ class VerbsRcQueue final : public RcQueue {
 
   VerbsRcQueue(VerbsCompletionQueue& completions, uint32_t number, uint32_t slots);
   absl::Status Prepare();
+  absl::Status ToInitialized();
+  // From any state; forgets what is unfinished.
+  absl::Status Reset();
   // Puts a prefix of `requests` together, as long as they may be posted in one go, and posts it.
   size_t PostBurst(absl::Span<const RcRequest> requests, bool* refused);
   bool Fill(const RcRequest& request, ibv_send_wr& work, ibv_sge& piece);
@@ -68,6 +72,7 @@ class VerbsRcQueue final : public RcQueue {
   std::vector<Slot> slots_in_use_;  // request number n: entry n modulo the size, a power of two
   std::array<ibv_send_wr, kBurst> work_ = {};
   std::array<ibv_sge, kBurst> pieces_ = {};
+  bool is_connected_ = false;
   bool has_failed_ = false;            // a request has
   std::vector<VerbsWindow*> windows_;  // whose home this is
   VerbsDevice::Memory memory_;         // that the last window was bound to
