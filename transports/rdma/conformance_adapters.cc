@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/transports/rdma/conformance_adapters.h"
 
-#include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -9,6 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "weft/transports/decorators/decorator.h"
 #include "weft/transports/rdma/rdma_transport.h"
 #include "weft/transports/rdma/sim_nic.h"
@@ -137,6 +140,8 @@ ConformanceAdapter SimAdapter() {
   return adapter;
 }
 
+namespace {
+
 ConformanceAdapter DeviceAdapter(const std::string& name,
                                  const std::vector<std::string>& addresses) {
   ConformanceAdapter adapter = AdapterFor("rdma", {&Capabilities::datagrams, &Capabilities::remote_memory});
@@ -153,6 +158,29 @@ ConformanceAdapter DeviceAdapter(const std::string& name,
     adapter.ends.push_back(std::move(end));
   }
   return adapter;
+}
+
+}  // namespace
+
+std::vector<ConformanceAdapter> DeviceAdapters() {
+  const char* const given = std::getenv("WEFT_RDMA_ADDRESSES");
+  std::vector<std::string> addresses;
+  for (const auto ip : absl::StrSplit(given == nullptr ? "" : given, ' ', absl::SkipEmpty())) {
+    addresses.push_back(absl::StrCat(ip, ":0"));
+  }
+  const bool missing = addresses.empty();
+  if (missing) addresses = {"127.0.0.1:0"};
+  std::vector<ConformanceAdapter> adapters = {
+      DeviceAdapter("rdma", addresses),
+      DeviceAdapter("rdma_one_device", {addresses[0]}),
+  };
+  for (ConformanceAdapter& adapter : adapters) {
+    if (!missing) continue;
+    adapter.prepare = [] {
+      return absl::UnavailableError("WEFT_RDMA_ADDRESSES names no devices to test");
+    };
+  }
+  return adapters;
 }
 
 }  // namespace weft::rdma

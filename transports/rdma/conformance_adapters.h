@@ -4,7 +4,6 @@
 #ifndef WEFT_TRANSPORTS_RDMA_CONFORMANCE_ADAPTERS_H_
 #define WEFT_TRANSPORTS_RDMA_CONFORMANCE_ADAPTERS_H_
 
-#include <string>
 #include <vector>
 
 #include "weft/transports/conformance/adapters.h"
@@ -14,9 +13,9 @@ namespace weft::rdma {
 // Over a simulated device, in virtual time.
 ConformanceAdapter SimAdapter();
 
-// Over devices of this machine: an end for each of these IP addresses. Whoever links it links the
-// plugin.
-ConformanceAdapter DeviceAdapter(const std::string& name, const std::vector<std::string>& addresses);
+// Over devices of this machine: an end at each of the IP addresses in WEFT_RDMA_ADDRESSES, separated
+// by spaces, and all at the first; tests are skipped without them. Whoever uses it links the plugin.
+std::vector<ConformanceAdapter> DeviceAdapters();
 
 }  // namespace weft::rdma
 
