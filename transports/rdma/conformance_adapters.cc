@@ -134,7 +134,7 @@ absl::StatusOr<std::unique_ptr<Transport>> OpenSimulated(const config::Buffers& 
 ConformanceAdapter SimAdapter() {
   ConformanceAdapter adapter;
   adapter.name = "rdma_sim";
-  adapter.contracts = {&Capabilities::datagrams};
+  adapter.contracts = {&Capabilities::datagrams, &Capabilities::remote_memory};
   adapter.address_kinds = {Address::Kind::kSim};
   adapter.ends = {{.open = &OpenSimulated, .local = Numbered(&Address::Sim)}};
   adapter.work = &OpenPorts::Attend;
@@ -164,7 +164,7 @@ config::Transport DeviceConfig(const config::Buffers& buffers, const std::string
 
 ConformanceAdapter DeviceAdapter() {
   ConformanceAdapter adapter =
-      AdapterFor("rdma", {&Capabilities::datagrams});
+      AdapterFor("rdma", {&Capabilities::datagrams, &Capabilities::remote_memory});
   adapter.work = &OpenPorts::Attend;
   const std::vector<std::string> devices = Listed("WEFT_RDMA_DEVICES");
   const std::vector<std::string> addresses = Listed("WEFT_RDMA_ADDRESSES");

@@ -195,6 +195,7 @@ size_t RdmaDatagramPort::Receive(absl::Span<Datagram> burst) {
   }
   n += ReceiveInto(burst.subspan(n));
   if (!to_flush_.empty()) [[unlikely]] Flush();
+  if (bulk_ != nullptr) bulk_->Poll(now_ns_);
   LookIfDue(n < burst.size());
   return n;
 }
