@@ -84,8 +84,8 @@ class NetTest : public testing::TestWithParam<Frames> {
     if (!absl::StrContains(here.output, "\"available\": true")) GTEST_SKIP() << here.output;
     if (!GetParam().tap) {
       ASSERT_TRUE(MakeVeth(own(), "weft0", **kernel_, "kernel0", {.ipv6 = true}).ok());
-      ASSERT_TRUE(kernel().Ip("addr add 10.0.0.1/24 dev kernel0").ok());
-      ASSERT_TRUE(kernel().Ip("addr add fd00::1/64 dev kernel0").ok());
+      ASSERT_TRUE(kernel().AddAddress("kernel0", "10.0.0.1/24").ok());
+      ASSERT_TRUE(kernel().AddAddress("kernel0", "fd00::1/64").ok());
       const CommandResult prepared = kernel().Run(GetParam().prepare);
       if (!prepared.ok()) GTEST_SKIP() << prepared.output;
     }
@@ -199,7 +199,7 @@ TEST(TcpCommandsTest, ShowConnectionsAndCounters) {
   const auto own = Namespace::Make();
   if (!own.ok()) GTEST_SKIP() << own.status();
   ASSERT_TRUE(MakeVeth(*own, "weft0", *kernel, "kernel0").ok());
-  ASSERT_TRUE(kernel->Ip("addr add 10.0.0.1/24 dev kernel0").ok());
+  ASSERT_TRUE(kernel->AddAddress("kernel0", "10.0.0.1/24").ok());
   const std::string config = WriteFile(
       "tcp.textproto",
       "transport { name: 'linux' linux { packet { interface: 'weft0' } } buffers { bytes: 16384 } }"

@@ -178,7 +178,7 @@ class Buffer {
   }
 
   // Another handle to the same slot; see above. Not of null.
-  Buffer Share() {
+  Buffer Share() const {
     slot_->shares.fetch_add(1, std::memory_order_relaxed);
     return Buffer(slot_);
   }

@@ -71,8 +71,8 @@ class HostNetTest : public testing::Test {
     if (!own_->ok()) return;
     const absl::Status made = MakeVeth(**own_, "weft0", **peer_, "kernel0", {.ipv6 = true});
     ASSERT_TRUE(made.ok()) << made;
-    ASSERT_TRUE((*peer_)->Ip("addr add 10.0.0.1/24 dev kernel0").ok());
-    ASSERT_TRUE((*peer_)->Ip("addr add fd00::1/64 dev kernel0").ok());
+    ASSERT_TRUE((*peer_)->AddAddress("kernel0", "10.0.0.1/24").ok());
+    ASSERT_TRUE((*peer_)->AddAddress("kernel0", "fd00::1/64").ok());
   }
   void SetUp() override {
     if (!own_->ok()) GTEST_SKIP() << own_->status();

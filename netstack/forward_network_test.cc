@@ -55,15 +55,19 @@ struct Network {
     const auto ip = [&made](const Namespace& place, const std::string& arguments) {
       if (made.ok()) made = place.Ip(arguments);
     };
-    ip(*router, "addr add 10.9.8.1/24 dev own0");
-    ip(*router, "addr add fd09::1/64 dev own0");
+    const auto address = [&made](const Namespace& place, const std::string& device,
+                                 const std::string& ip) {
+      if (made.ok()) made = place.AddAddress(device, ip);
+    };
+    address(*router, "own0", "10.9.8.1/24");
+    address(*router, "own0", "fd09::1/64");
     // From which the kernel asks for neighbours in the name of others (RFC 4291, 2.1).
-    ip(*router, "addr add fe80::1/64 dev own0");
+    address(*router, "own0", "fe80::1/64");
     for (const auto& [device, place, host] :
          {std::tuple{"near0", &*client, 2}, std::tuple{"far0", &*server, 3}}) {
       ip(*router, absl::StrCat("link set ", device, " netns ", place->path()));
-      ip(*place, absl::StrCat("addr add 10.9.8.", host, "/24 dev ", device));
-      ip(*place, absl::StrCat("addr add fd09::", host, "/64 dev ", device));
+      address(*place, device, absl::StrCat("10.9.8.", host, "/24"));
+      address(*place, device, absl::StrCat("fd09::", host, "/64"));
       ip(*place, absl::StrCat("link set ", device, " up"));
       if (made.ok()) made = testnet::WaitForLink(*place, device, true);
     }
@@ -309,9 +313,7 @@ TEST_P(ForwardNetworkTest, WhatAFullSocketDoesNotTakeStays) {
   for (size_t i = 0; i < 40; ++i) ASSERT_EQ(static_cast<bool>(burst[i].buffer), i >= done);
   // Now it is there.
   ASSERT_TRUE(
-      Network::Get()
-          .server->Ip(absl::StrCat("addr add ", ip, v4() ? "/24" : "/64 nodad", " dev far0"))
-          .ok());
+      Network::Get().server->AddAddress("far0", absl::StrCat(ip, v4() ? "/24" : "/64")).ok());
   for (int i = 0; i < kPolls && done < 40; ++i) {
     done += forward_rest();
     poll(nullptr, 0, 1);

@@ -69,7 +69,7 @@ class TcpNetworkTest : public testing::TestWithParam<std::tuple<Device, bool>> {
     handler_ = std::make_unique<TestHandler>(stack_.get());
     const std::string name = device() == Device::kPacket ? "far0" : stack_->device().device_name();
     for (const char* ip : {"10.9.8.2/24", "fd09::2/64"}) {
-      ASSERT_EQ(there().Ip(absl::StrCat("addr add ", ip, " dev ", name)), absl::OkStatus());
+      ASSERT_EQ(there().AddAddress(name, ip), absl::OkStatus());
     }
     ASSERT_EQ(there().Ip(absl::StrCat("link set ", name, " up")), absl::OkStatus());
     ASSERT_EQ(testnet::WaitForLink(there(), name, true), absl::OkStatus());

@@ -7,6 +7,11 @@ namespace weft::r2p2 {
 namespace internal {
 
 bool IsConsistent(const ExtendedHeader& h) {
+  if (h.kind == ControlKind::kAnnouncement) {
+    // A message of one packet is not worth it.
+    return (h.type == MessageType::kRequest || h.type == MessageType::kResponse) && h.first &&
+           !h.last && h.packet_order > 1;
+  }
   if ((h.type == MessageType::kAck) != (h.kind != ControlKind::kNone)) return false;
   // It uses packet_order and the flags for its own ends.
   if (h.kind == ControlKind::kProgress) return h.first;
@@ -41,6 +46,18 @@ bool ReadHello(absl::Span<const uint8_t> body, Hello* hello) {
     return false;
   }
   *hello = read;
+  return true;
+}
+
+void WriteAnnouncement(const Announcement& announcement, uint8_t* out) {
+  StoreBig64(out, announcement.bytes);
+  std::memcpy(out + 8, announcement.key.data(), announcement.key.size());
+}
+
+bool ReadAnnouncement(absl::Span<const uint8_t> body, Announcement* announcement) {
+  if (body.size() < kAnnouncementBytes || LoadBig64(body.data()) == 0) return false;
+  announcement->bytes = LoadBig64(body.data());
+  std::memcpy(announcement->key.data(), &body[8], announcement->key.size());
   return true;
 }
 

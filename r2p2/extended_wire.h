@@ -9,6 +9,7 @@
 #ifndef WEFT_R2P2_EXTENDED_WIRE_H_
 #define WEFT_R2P2_EXTENDED_WIRE_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -23,7 +24,8 @@ inline constexpr size_t kExtendedHeaderBytes = 44;
 inline constexpr size_t kExtendedPacketsMax = 65535;
 inline constexpr uint16_t kExtendedVersion = 1;
 
-// What a packet of type kAck says.
+// What a packet of type kAck says; and, of types kRequest and kResponse, that it announces its
+// message.
 enum class ControlKind : uint8_t {
   kNone = 0,
   kHello = 1,     // client: opens a session, again until it is answered
@@ -42,8 +44,11 @@ enum class ControlKind : uint8_t {
   kJoinAck = 13,  // router
   kLeave = 14,    // server: wants no more
   kLeaveAck = 15,
+  // Both: in place of the packets of a long message, where it lies and may be fetched. The header is
+  // that of its first packet, and tells into how many it would be cut.
+  kAnnouncement = 16,
 };
-inline constexpr ControlKind kControlKindMax = ControlKind::kLeaveAck;
+inline constexpr ControlKind kControlKindMax = ControlKind::kAnnouncement;
 
 // Why a request, or a session, was refused: the code of a DROP.
 enum class DropReason : uint8_t {
@@ -191,6 +196,30 @@ struct Hello {
 inline constexpr size_t kHelloBytes = 24;
 void WriteHello(const Hello& hello, uint8_t* out);  // kHelloBytes
 bool ReadHello(absl::Span<const uint8_t> body, Hello* hello);
+
+// Behind the fields of HELLO and of HELLO_ACK, and the number of the pool: what else its sender can
+// do. Those who know nothing of it send zeros there (HELLO), or nothing (HELLO_ACK), and ignore it.
+inline constexpr uint32_t kFeatureBulk = 1 << 0;  // fetches messages that are announced to it
+inline constexpr size_t kHelloFeaturesAt = kHelloBytes + 4;
+inline constexpr size_t kHelloFeaturesBytes = 4;
+inline void WriteHelloFeatures(uint32_t features, uint8_t* body) {
+  StoreBig32(body + kHelloFeaturesAt, features);
+}
+inline uint32_t ReadHelloFeatures(absl::Span<const uint8_t> body) {
+  return body.size() >= kHelloFeaturesAt + kHelloFeaturesBytes ? LoadBig32(&body[kHelloFeaturesAt])
+                                                               : 0;
+}
+
+// The body of a kAnnouncement packet.
+struct Announcement {
+  uint64_t bytes = 0;                // of the message; at least 1
+  std::array<uint8_t, 32> key = {};  // by which it is fetched: the transport's, opaque
+
+  friend bool operator==(const Announcement&, const Announcement&) = default;
+};
+inline constexpr size_t kAnnouncementBytes = 40;
+void WriteAnnouncement(const Announcement& announcement, uint8_t* out);  // kAnnouncementBytes
+bool ReadAnnouncement(absl::Span<const uint8_t> body, Announcement* announcement);
 
 // The body of a kProgress packet. Its header's packet_order is the number of packets that are here
 // from the first on without a gap, and its flag `last` says whether a request (set) or a response

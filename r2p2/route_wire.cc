@@ -142,6 +142,8 @@ bool ReadAnycast(absl::Span<const uint8_t> datagram, ExtendedHeader* header, Any
   std::memcpy(plain, datagram.data(), kExtendedHeaderBytes);
   plain[1] = kExtendedHeaderBytes;
   if (!ReadExtendedHeader(plain, header)) return false;
+  // Whoever is picked could not fetch what was announced to nobody.
+  if (header->kind == ControlKind::kAnnouncement) return false;
   if ((header->type != MessageType::kRequest && header->kind != ControlKind::kCancel) ||
       header->session != 0 || header->key != 0 || header->from_session == 0 || !header->first ||
       header->request_id >> 16 == 0) {

@@ -107,7 +107,14 @@ absl::StatusOr<CallId> Client::Begin(const Target& target, Payload&& request, bo
   return begun;
 }
 
+Buffer Client::Allocate(size_t bytes) {
+  if (Buffer buffer = base_.bulk.Allocate(bytes)) return buffer;
+  BufferPool& pool = base_.port->pool();
+  return bytes <= pool.payload_bytes() ? pool.Allocate() : Buffer();
+}
+
 absl::StatusOr<Payload> Client::CopyOfRequest(absl::Span<const uint8_t> request) {
+  if (Buffer buffer = base_.bulk.CopyOf(request)) return Payload(std::move(buffer));
   BufferPool& pool = base_.port->pool();
   const size_t piece_bytes = pool.payload_bytes();
   BufferChain copy;
@@ -149,9 +156,13 @@ size_t Client::Poll() {
   if (base_.port->has_events() || !base_.port->status().ok()) [[unlikely]] {
     work += OnEvents();
   }
+  size_t fetched = 0;
   const size_t n = base_.port->Receive(absl::MakeSpan(received_).first(burst_));
   base_.more_to_receive = n == burst_;
-  if (n == 0) return work;
+  if (base_.bulk.fetching() > 0) [[unlikely]] {
+    fetched = sessions_.TakeFetched();
+  }
+  if (n + fetched == 0) return work;
   for (size_t i = 0; i < n; ++i) {
     Datagram& datagram = received_[i];
     if (IsExtended(datagram.buffer.bytes())) {
@@ -164,7 +175,7 @@ size_t Client::Poll() {
   sessions_.EndBurst();
   base_.gatherers.Flush();
   base_.sending.Flush(*base_.port);
-  return work + n;
+  return work + n + fetched;
 }
 
 size_t Client::OnEvents() {
@@ -191,6 +202,9 @@ size_t Client::OnEvents() {
 
 Client::CallAwaiter Client::Call(const Target& target, absl::Span<const uint8_t> request,
                                  const CallOptions& options) {
+  if (Buffer buffer = base_.bulk.CopyOf(request)) {
+    return CallAwaiter(*this, target, Payload(std::move(buffer)), options);
+  }
   return CallAwaiter(*this, target, Payload::External(request), options);
 }
 

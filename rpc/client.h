@@ -17,6 +17,10 @@
 // (`message_bytes_max`). To a server that speaks the original R2P2 format only, nothing is sent
 // again, and a message has at most `message_packets_max` packets. ClientOptions::wire chooses.
 //
+// Over a port with a way for long messages (DatagramPort::bulk()), the two sides fetch them from each
+// other's memory. Such a reply comes in one buffer, of which the port has few: whoever keeps it for
+// long keeps other messages from that way, and copies it instead.
+//
 // A call ends once, with the reply or with an error:
 //   DeadlineExceeded    no complete reply within the timeout or before the deadline
 //   ResourceExhausted   refused: by the server, which may say when to try again (RetryAfter()), or
@@ -90,6 +94,10 @@ class Client : public Pollable {
 
   // A buffer that a request of one packet can be written into; null when the pool is empty.
   Buffer Allocate() { return base_.port->pool().Allocate(); }
+  // A buffer that a request of `bytes` can be written into. Over a port that has a way for them, a
+  // long one is then fetched by the server from where it is, and neither cut nor copied. Null when
+  // there is none so long, or none left: a Payload of anything else goes in packets.
+  Buffer Allocate(size_t bytes);
 
   // Begins a call; an error means that it did not begin and `callback` is not going to run. Bytes
   // are copied; a Payload stays where it is until the server has it.
@@ -115,7 +123,8 @@ class Client : public Pollable {
   void CountResent(CallId id, uint32_t* count) { sessions_.CountResent(id, count); }
 
   // `co_await` gives absl::StatusOr<BufferChain>. The call begins when it is awaited; `request`
-  // must live until it has ended, as its bytes are not copied. A coroutine that is destroyed while
+  // must live until it has ended, as its bytes are not copied, unless they are many and the server
+  // can fetch them from a copy. A coroutine that is destroyed while
   // it waits cancels its call.
   CallAwaiter Call(const Target& target, absl::Span<const uint8_t> request,
                    const CallOptions& options = {});

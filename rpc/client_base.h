@@ -10,6 +10,7 @@
 
 #include "weft/core/loop.h"
 #include "weft/core/metrics.h"
+#include "weft/rpc/bulk_way.h"
 #include "weft/rpc/gatherer.h"
 #include "weft/rpc/options.h"
 #include "weft/rpc/packet_queue.h"
@@ -38,6 +39,9 @@ struct ClientStats {
   Counter fallbacks;         // servers taken to speak the original format only
   Counter routed;            // packets to a router that picks the server: requests, CANCELs of them
   Counter members_opened;    // sessions with servers behind a router begun
+  Counter bulk_sent;         // requests announced, for the server to fetch
+  Counter bulk_received;     // replies fetched
+  Counter bulk_failed;       // messages that were announced, and then went in packets
 
   // Extended format: refused calls, and those whose deadline the server saw pass, by DropReason.
   std::array<Counter, kDropReasonMax + 1> drops_by_reason;
@@ -48,12 +52,14 @@ struct ClientBase {
       : loop(loop),
         port(std::move(port_to_use)),
         options(options),
+        bulk(*port),
         sending(port->pool().count(), &stats.send_overflows) {}
 
   Loop& loop;
   const std::unique_ptr<DatagramPort> port;
   const ClientOptions options;
   ClientStats stats;
+  BulkWay bulk;
   PacketQueue sending;
   Gatherers gatherers;
   bool more_to_receive = false;  // perhaps: the last burst was full

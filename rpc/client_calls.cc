@@ -413,7 +413,9 @@ void ClientSessions::ReleaseRequest(ClientCall& call) {
     base_.sending.Withdraw(call.request);
   }
   call.request.Clear();
-  if (call.transfer != nullptr && call.transfer->request.active()) {
+  if (call.transfer == nullptr) return;
+  call.transfer->announced.End(base_.bulk);
+  if (call.transfer->request.active()) {
     const Payload sent = call.transfer->request.Release();
     if (call.tail_epoch == base_.sending.epoch()) base_.sending.Withdraw(sent);
   }

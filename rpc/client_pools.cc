@@ -45,6 +45,7 @@ void ClientSessions::OpenPool(ClientSession& session, const ExtendedHeader& head
     session.servers->nonce = RandomWord();
     session.pooled = true;
   }
+  session.bulk = false;  // a request finds its server by what it says itself
   session.remote_number = header.from_session;
   session.key = static_cast<uint32_t>(hello.incarnation);
   session.packet_payload_bytes =

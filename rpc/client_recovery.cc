@@ -119,11 +119,11 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
       break;
     case ClientCall::State::kSending:
       OnTransferTimeout(call, now_ns);
-      wait_ns = RtoOf(session.rtt, call.tries);
+      wait_ns = TransferRtoOf(call);
       break;
     case ClientCall::State::kReceiving:
       SendProgress(call, /*resent=*/true);
-      wait_ns = RtoOf(session.rtt, call.tries);
+      wait_ns = TransferRtoOf(call);
       break;
     case ClientCall::State::kCancelling:
       if (call.tries > kCancels) return Discard(call);

@@ -13,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "weft/core/rtt_estimator.h"
 #include "weft/core/timer_wheel.h"
+#include "weft/rpc/bulk_way.h"
 #include "weft/rpc/call.h"
 #include "weft/rpc/outgoing_message.h"
 #include "weft/rpc/payload.h"
@@ -50,6 +51,12 @@ struct ClientTransfer {
   bool acknowledge = false;         // packets have come since the last PROGRESS
   uint32_t echo = 0;                // timestamp of the latest of them
   int64_t echo_arrived_ns = 0;
+
+  // Where messages are fetched (client_bulk.cc).
+  AnnouncedMessage announced;  // the request, until the server has it or wants packets
+  size_t fetch_bytes = 0;      // of the reply, while it is being fetched
+  uint16_t fetch_packets = 0;  // that it would take
+  bool in_packets = false;     // the reply: it could not be fetched
 };
 
 // A call. Its memory is used again for other calls and never freed before the client.
@@ -162,6 +169,7 @@ struct ClientSession : SendFlow {
   bool own = false;      // opened by the application, not for a peer's calls
   bool pumping = false;  // Pump() is running
   bool pooled = false;   // is_pool(), or `pool` is not null
+  bool bulk = false;     // both sides can fetch messages
   uint16_t credits = 1;
   Peer peer;
   uint32_t remote_number = 0;

@@ -227,6 +227,7 @@ void ClientSessions::SendHello(ClientSession& session) {
                 .timeout_us =
                     static_cast<uint32_t>(std::clamp<int64_t>(timeout_ns_ / 1000, 1, UINT32_MAX))},
                out + kExtendedHeaderBytes);
+    if (base_.bulk.exists()) WriteHelloFeatures(kFeatureBulk, out + kExtendedHeaderBytes);
     if (session.pool != nullptr) {
       WriteHelloPool(session.pool->number, out + kExtendedHeaderBytes + kHelloBytes);
     }
@@ -265,6 +266,7 @@ void ClientSessions::OnHelloAck(const ExtendedHeader& header, absl::Span<const u
                            "have been executed"));
     if (session.generation != generation) return;
   }
+  session.bulk = base_.bulk.exists() && (ReadHelloFeatures(body) & kFeatureBulk) != 0;
   OpenSession(session, header, hello);
 }
 

@@ -4,9 +4,10 @@
 // (docs/protocols/r2p2_extended.md). Not for users: `Client` (client.h) is.
 //
 // client_sessions.cc opens and watches sessions, client_session_end.cc ends them. client_calls.cc
-// sends requests and receives replies, client_recovery.cc sends again and cancels, and
-// client_transfers.cc does what messages of several packets need beyond. client_pools.cc is about
-// sessions with routers, and with the servers behind them.
+// sends requests and receives replies, client_recovery.cc sends again and cancels.
+// client_transfers.cc does what messages of several packets need beyond, and client_bulk.cc what
+// those need that are fetched instead. client_pools.cc is about sessions with routers, and with the
+// servers behind them.
 #ifndef WEFT_RPC_CLIENT_SESSIONS_H_
 #define WEFT_RPC_CLIENT_SESSIONS_H_
 
@@ -55,6 +56,8 @@ class ClientSessions {
   // A datagram with an extended header; EndBurst() after the last of those received together.
   void OnDatagram(const Peer& peer, Buffer&& datagram);
   void EndBurst();
+  // While fetches are under way, each round. Returns how many have ended.
+  size_t TakeFetched();
 
   void OnPeerEvent(const Peer& peer, const absl::Status& error);
   void FailAll(const absl::Status& error);
@@ -217,6 +220,20 @@ class ClientSessions {
   void FinishRequest(ClientCall& call);
   bool MakeRoom(ClientCall& call, const ExtendedHeader& header);
   void EndTransfer(ClientCall& call);
+
+  // --- client_bulk.cc
+  // How long to wait for an answer to what was last said of a request or reply of several packets.
+  int64_t TransferRtoOf(const ClientCall& call) const;
+  // False: the request is to go in packets.
+  bool Announce(ClientCall& call);
+  void SendAnnouncement(ClientCall& call, bool resent, int64_t now_ns);
+  void OnAnnouncedProgress(ClientCall& call, const ExtendedHeader& header,
+                           const Progress& progress);
+  void OnAnnouncement(ClientCall& call, const ExtendedHeader& header,
+                      absl::Span<const uint8_t> body);
+  void AcknowledgeLater(ClientCall& call);
+  void OnFetched(ClientCall& call, BulkTransfers::Fetched&& fetched);
+  void SendComplete(const ClientCall& call);
 
   // --- client_pools.cc
   void OpenPool(ClientSession& session, const ExtendedHeader& header, const Hello& hello);

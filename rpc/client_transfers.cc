@@ -37,6 +37,7 @@ absl::Status ClientSessions::CheckSize(const ClientSession& session, const Paylo
 void ClientSessions::StartTransfer(ClientCall& call) {
   ClientSession& session = *call.session;
   if (call.transfer == nullptr) call.transfer = std::make_unique<ClientTransfer>(&call);
+  if (session.bulk && Announce(call)) return;
   OutgoingMessage& request = call.transfer->request;
   // A router sees the first packet only, so that no more may go before the server has answered.
   const bool routed = session.pooled && call.member == nullptr;
@@ -109,6 +110,7 @@ void ClientSessions::OnProgress(ClientSession& session, const ExtendedHeader& he
     return Pump(session);
   }
   if (call->state != ClientCall::State::kSending) return;
+  if (call->transfer->announced.active()) return OnAnnouncedProgress(*call, header, progress);
 
   const int64_t now_ns = base_.loop.now_ns();
   const OutgoingMessage::Acked acked =
@@ -141,6 +143,9 @@ void ClientSessions::FinishRequest(ClientCall& call) {
 
 void ClientSessions::OnTransferTimeout(ClientCall& call, int64_t now_ns) {
   ClientSession& session = *call.session;
+  if (call.transfer->announced.active()) {
+    return SendAnnouncement(call, /*resent=*/true, base_.loop.clock().NowNs());
+  }
   OutgoingMessage& request = call.transfer->request;
   const size_t before = request.in_flight();
   SlowDown(call, now_ns, RtoOf(session.rtt, call.tries - 1));
@@ -185,6 +190,13 @@ void ClientSessions::OnReplyPacket(ClientCall& call, const ExtendedHeader& heade
   ReleaseRequest(call);
   if (call.transfer == nullptr) call.transfer = std::make_unique<ClientTransfer>(&call);
   ClientTransfer& transfer = *call.transfer;
+  if (header.kind == ControlKind::kAnnouncement) {
+    return OnAnnouncement(call, header, payload.bytes());
+  }
+  if (transfer.fetch_bytes > 0) [[unlikely]] {
+    ++base_.stats.unexpected;  // nobody has asked for packets
+    return;
+  }
   const CallId id = IdOf(call);
   const bool room = MakeRoom(call, header);
   // Without the length of the reply nothing can be said to it: it would look like a refusal.
@@ -192,10 +204,7 @@ void ClientSessions::OnReplyPacket(ClientCall& call, const ExtendedHeader& heade
 
   transfer.echo = header.timestamp;
   transfer.echo_arrived_ns = base_.loop.now_ns();
-  if (!transfer.acknowledge) {
-    transfer.acknowledge = true;
-    to_acknowledge_.push_back(id);
-  }
+  AcknowledgeLater(call);
   if (!room) return;
   if (std::max(header.total(), header.index() + 1) > transfer.room.held()) [[unlikely]] {
     ++base_.stats.malformed;  // longer than it said at first
@@ -260,8 +269,8 @@ void ClientSessions::EndBurst() {
       continue;
     }
     SendProgress(*call, /*resent=*/false);
-    call->tries = 0;
-    Arm(*call, base_.loop.now_ns(), RtoOf(call->session->rtt));
+    if (call->transfer->fetch_bytes == 0) call->tries = 0;
+    Arm(*call, base_.loop.now_ns(), TransferRtoOf(*call));
   }
   to_acknowledge_.clear();
 }
@@ -270,6 +279,8 @@ void ClientSessions::EndTransfer(ClientCall& call) {
   if (call.state == ClientCall::State::kSending) FinishRequest(call);
   call.transfer->reply.Reset();
   call.transfer->acknowledge = false;
+  call.transfer->fetch_bytes = 0;
+  call.transfer->in_packets = false;
   call.transfer->room.Reset();
 }
 

@@ -26,6 +26,10 @@ constexpr Named<ClientStats> kClientCounters[] = {
      &ClientStats::routed},
     {"members_opened", "Sessions begun with servers behind a router.",
      &ClientStats::members_opened},
+    {"bulk_sent", "Requests announced, for the server to fetch.", &ClientStats::bulk_sent},
+    {"bulk_received", "Replies fetched from the server.", &ClientStats::bulk_received},
+    {"bulk_failed", "Messages that were announced, and then went in packets.",
+     &ClientStats::bulk_failed},
 };
 
 constexpr Named<ServerStats> kServerCounters[] = {
@@ -89,6 +93,10 @@ constexpr Named<ServerStats> kServerCounters[] = {
     {"deadlines", "Requests whose deadline passed before there was a reply.",
      &ServerStats::deadlines},
     {"retransmissions", "Packets of replies sent again.", &ServerStats::retransmitted},
+    {"bulk_sent", "Replies announced, for the client to fetch.", &ServerStats::bulk_sent},
+    {"bulk_received", "Requests fetched from the client.", &ServerStats::bulk_received},
+    {"bulk_failed", "Messages that were announced, and then went in packets.",
+     &ServerStats::bulk_failed},
 };
 
 constexpr Named<ServerStats, Gauge> kServerGauges[] = {

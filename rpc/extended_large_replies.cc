@@ -19,7 +19,6 @@ using State = ServerSlot::State;
 
 absl::Status ExtendedServer::ReplyInSeveral(const Place& place, Payload payload) {
   ServerSession& session = *place.session;
-  ServerSlot& slot = *place.slot;
   const size_t bytes = payload.size();
   const size_t packets = OutgoingMessage::PacketsOf(payload, session.payload_bytes());
   if (bytes > core_.options.session.message_bytes_max || packets > kExtendedPacketsMax) {
@@ -28,23 +27,31 @@ absl::Status ExtendedServer::ReplyInSeveral(const Place& place, Payload payload)
                      " packets; message_bytes_max allows ", core_.options.session.message_bytes_max,
                      " bytes, and a message has at most ", kExtendedPacketsMax, " packets"));
   }
+  if (session.bulk && AnnounceReply(place, payload, packets)) return absl::OkStatus();
   if (cache_.full()) {
     MakeRoomForReplies();
     if (cache_.full()) return core_.NoRoom(packets);
   }
   cache_.Charge(static_cast<int64_t>(bytes));
   LargeReply* const reply = replies_.Take().release();
-  reply->name = {session.number, session.key, slot.request_id};
-  reply->heard_ms = CoarseTime(NowNs());
+  reply->charged = bytes;
   reply->message.Start(std::move(payload), session.payload_bytes(),
                        std::max<size_t>(session.client_credits, 1));
+  BeginReply(place, reply);
+  PumpReplies(session);
+  return absl::OkStatus();
+}
+
+void ExtendedServer::BeginReply(const Place& place, LargeReply* reply) {
+  ServerSession& session = *place.session;
+  ServerSlot& slot = *place.slot;
+  reply->name = {session.number, session.key, slot.request_id};
+  reply->heard_ms = CoarseTime(NowNs());
   Replied(session, slot, State::kReplying);
   slot.reply = reply;
   ++session.large;
   ++replies_under_way_;
   FlowOf(session).PushBack(*reply);
-  PumpReplies(session);
-  return absl::OkStatus();
 }
 
 void ExtendedServer::PumpReplies(ServerSession& session) {
@@ -127,6 +134,7 @@ void ExtendedServer::OnProgress(ServerSession& session, Datagram& datagram,
     return;
   }
   LargeReply& reply = *slot.reply;
+  if (reply.announced.active()) return OnAnnouncedProgress(session, slot, header, progress);
   ReplyFlow& flow = *session.flow;
   const OutgoingMessage::Acked acked =
       flow.OnProgress(reply.message, header, progress, now_ns_, rtt_options_);
@@ -151,6 +159,10 @@ void ExtendedServer::RecoverReply(ServerSession& session, LargeReply& reply) {
   const int64_t patience_ns =
       flow.rtt.has_sample() ? flow.rtt.srtt_ns() : rtt_options_.rto_initial_ns;
   if (now_ns - reply.sent_ns < patience_ns) return;
+  if (reply.announced.active()) {
+    ServerSlot& slot = session.slots[static_cast<uint16_t>(reply.name.request_id)];
+    return SendAnnouncement(session, slot, /*resent=*/true);
+  }
   const size_t in_flight = flow.in_flight;
   const size_t before = message.in_flight();
   message.OnTimeout();
@@ -170,7 +182,8 @@ void ExtendedServer::EndReply(ServerSession& session, ServerSlot& slot) {
   --replies_under_way_;
   session.flow->in_flight -= reply->message.in_flight();
   session.flow->Remove(*reply);
-  cache_.Charge(-static_cast<int64_t>(reply->message.bytes()));
+  cache_.Charge(-static_cast<int64_t>(std::exchange(reply->charged, 0)));
+  reply->announced.End(core_.bulk);
   const Payload sent = reply->message.Release();
   if (reply->tail_epoch == core_.sending.epoch()) core_.sending.Withdraw(sent);
   replies_.Return(std::move(reply));

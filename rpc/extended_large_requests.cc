@@ -32,7 +32,15 @@ void ExtendedServer::BeginRequest(ServerSession& session, ServerSlot& slot, bool
 void ExtendedServer::OnRequestPacket(ServerSession& session, ServerSlot& slot, Datagram& datagram,
                                      const ExtendedHeader& header) {
   LargeRequest& request = *slot.request;
+  if (header.kind == ControlKind::kAnnouncement) {
+    return OnAnnouncement(session, slot, datagram, header);
+  }
   slot.echo_base = header.timestamp - static_cast<uint32_t>(now_ns_);
+  if (request.fetch != 0) [[unlikely]] {
+    ++core_.stats.unexpected;  // nobody has asked for packets
+    return AcknowledgeLater(request);
+  }
+  request.in_packets = true;
   if (header.first && !request.admitted) {
     if (core_.admission && !core_.admission(datagram.peer, datagram.buffer.bytes())) {
       EndRequest(session, slot);
@@ -44,10 +52,7 @@ void ExtendedServer::OnRequestPacket(ServerSession& session, ServerSlot& slot, D
     // Without its length there is no knowing whether there will be room, so nothing to be said.
     return;
   }
-  if (!request.acknowledge) {
-    request.acknowledge = true;
-    to_acknowledge_.push_back(request.name);
-  }
+  AcknowledgeLater(request);
   if (request.room.held() == 0 && !MakeRoom(session, slot, header.total())) return;
   if (std::max(header.total(), header.index() + 1) > request.room.held()) [[unlikely]] {
     ++core_.stats.malformed;  // longer than it said at first
@@ -167,6 +172,8 @@ void ExtendedServer::EndRequest(ServerSession& session, ServerSlot& slot) {
   request->bytes = 0;
   request->admitted = false;
   request->acknowledge = false;
+  request->fetch = 0;
+  request->in_packets = false;
   request->room.Reset();  // others may go on
   requests_.Return(std::move(request));
 }

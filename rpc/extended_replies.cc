@@ -46,7 +46,7 @@ absl::Status ExtendedServer::Reply(const ServerCall& call, absl::Span<const uint
   const Place place = Find(call);
   if (place.slot == nullptr) return NobodyWaits();
   if (reply.size() > place.session->payload_bytes()) {
-    return ReplyInSeveral(place, Payload::Copy(reply));
+    return ReplyInSeveral(place, CopyOfReply(*place.session, reply));
   }
   return ReplyWithPacket(place, reply, CopyOf(core_.port->pool(), reply));
 }

@@ -52,7 +52,8 @@ void ExtendedServer::OnRequest(ServerSession& session, Datagram& datagram,
     return Refuse(session, slot, reason, Recycle(datagram));
   }
   if (!header.first || !header.last) [[unlikely]] {
-    BeginRequest(session, slot, /*admitted=*/header.first);
+    const bool announced = header.kind == ControlKind::kAnnouncement;
+    BeginRequest(session, slot, /*admitted=*/header.first && !announced);
     return OnRequestPacket(session, slot, datagram, header);
   }
   Execute(session, slot, header, BufferChain(std::move(datagram.buffer)), 1);
@@ -72,7 +73,9 @@ DropReason ExtendedServer::ReasonToRefuse(const ServerSession& session, const Da
   if (!whole && session.large >= core_.options.messages_per_peer_max) {
     return DropReason::kOverloaded;
   }
-  if (header.first && core_.admission && !core_.admission(datagram.peer, datagram.buffer.bytes())) {
+  // Of what is only announced there is nothing to be seen yet.
+  if (core_.admission && header.first && header.kind == ControlKind::kNone &&
+      !core_.admission(datagram.peer, datagram.buffer.bytes())) {
     return DropReason::kRefused;
   }
   return DropReason::kNone;

@@ -11,6 +11,7 @@
 //   extended_replies.cc   RESPONSE and DROP; what is kept of them and for how long
 //   extended_large_requests.cc, extended_large_replies.cc
 //                         PROGRESS; messages of several packets
+//   extended_bulk.cc      messages that are fetched instead
 #ifndef WEFT_RPC_EXTENDED_SERVER_H_
 #define WEFT_RPC_EXTENDED_SERVER_H_
 
@@ -70,6 +71,8 @@ class ExtendedServer {
   size_t incomplete() const { return incomplete_; }
   // Goes on with replies that found no room in the sending queue; false: nothing was sent.
   bool SendWaiting() { return !waiting_.empty() && Resume(); }
+  // While fetches are under way, each round. Returns how many have ended.
+  size_t TakeFetched();
 
   // For ServerCall.
   bool IsExecuting(const ServerCall& call) { return Find(call).slot != nullptr; }
@@ -178,8 +181,25 @@ class ExtendedServer {
   void AcknowledgeRequest(ServerSession& session, ServerSlot& slot);
   void EndRequest(ServerSession& session, ServerSlot& slot);
 
+  // --- Requests that are announced.
+  void OnAnnouncement(ServerSession& session, ServerSlot& slot, Datagram& datagram,
+                      const ExtendedHeader& header);
+  void AcknowledgeLater(LargeRequest& request);
+  void OnFetched(ServerSession& session, ServerSlot& slot, Buffer message);
+  void OnFetchFailed(ServerSession& session, ServerSlot& slot, Buffer room);
+
+  // --- Replies that are announced.
+  Payload CopyOfReply(const ServerSession& session, absl::Span<const uint8_t> reply);
+  // False: it is to go in packets.
+  bool AnnounceReply(const Place& place, Payload& payload, size_t packets);
+  void SendAnnouncement(ServerSession& session, ServerSlot& slot, bool resent);
+  void OnAnnouncedProgress(ServerSession& session, ServerSlot& slot, const ExtendedHeader& header,
+                           const Progress& progress);
+
   // --- Replies of several packets.
   absl::Status ReplyInSeveral(const Place& place, Payload reply);
+  // The slot's request has been answered by that reply, which is on its way from now on.
+  void BeginReply(const Place& place, LargeReply* reply);
   void OnProgress(ServerSession& session, Datagram& datagram, const ExtendedHeader& header);
   // Sends what may be sent.
   void PumpReplies(ServerSession& session);
@@ -221,6 +241,7 @@ class ExtendedServer {
   size_t arrived_ = 0;  // buffers of requests that have come in part
   ObjectPool<LargeRequest> requests_;
   ObjectPool<LargeReply> replies_;
+  FetchTable<RequestName> fetches_;
   size_t incomplete_ = 0;
   size_t replies_under_way_ = 0;
   std::vector<RequestName> to_acknowledge_;  // in this burst

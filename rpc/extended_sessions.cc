@@ -87,6 +87,8 @@ ServerSession* ExtendedServer::OpenSession(const Datagram& datagram,
                 std::max(core_.port->MaxPayloadTo(datagram.peer), kExtendedPacketBytesMin)}));
   const int64_t timeout_ns = std::min(timeout_ns_, int64_t{hello.timeout_us} * 1000);
   session->timeout_ms = CoarseTime(timeout_ns) + 1;
+  const uint32_t features = ReadHelloFeatures(datagram.buffer.bytes());
+  session->bulk = core_.bulk.exists() && (features & kFeatureBulk) != 0;
   CountSessions();
   if (!half_open_timer_.armed()) {
     core_.loop.timers().Schedule(half_open_timer_, now_ns_ + half_open_ns_);
@@ -164,14 +166,19 @@ void ExtendedServer::SendHelloAck(ServerSession& session, Datagram& datagram,
   ack.from_session = session.number;
   ack.timestamp = static_cast<uint32_t>(now_ns_);
   ack.credits = core_.credits;
-  std::array<uint8_t, kHelloBytes> body;
+  std::array<uint8_t, kHelloFeaturesAt + kHelloFeaturesBytes> body = {};
   WriteHello({.slots = session.slots_max,
               .packet_bytes = session.packet_bytes,
               .incarnation = incarnation_,
               .timeout_us = static_cast<uint32_t>(timeout_ns_ / 1000),
               .key = session.key},
              body.data());
-  Send(session.peer, ack, body, Recycle(datagram));
+  absl::Span<const uint8_t> said = absl::MakeSpan(body).first(kHelloBytes);
+  if (session.bulk) {
+    WriteHelloFeatures(kFeatureBulk, body.data());
+    said = body;
+  }
+  Send(session.peer, ack, said, Recycle(datagram));
 }
 
 void ExtendedServer::OnClose(ServerSession& session, Datagram& datagram,

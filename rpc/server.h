@@ -184,6 +184,8 @@ class Server : public Pollable {
   size_t OnEvents();
   // Of `n` datagrams of core_.burst.
   void OnBurst(size_t n);
+  // Long requests that have been fetched.
+  size_t TakeFetched();
   bool TakeRoute(size_t index);
   void BeginDrain();
   bool has_feedback() const { return core_.routers != nullptr && core_.routers->has_feedback(); }

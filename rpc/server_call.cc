@@ -43,6 +43,12 @@ void ServerCall::Park() {
 
 Buffer ServerCall::Allocate() { return core_->port->pool().Allocate(); }
 
+Buffer ServerCall::Allocate(size_t bytes) {
+  if (Buffer buffer = core_->bulk.Allocate(bytes)) return buffer;
+  BufferPool& pool = core_->port->pool();
+  return bytes <= pool.payload_bytes() ? pool.Allocate() : Buffer();
+}
+
 absl::Status ServerCall::Reply(absl::Span<const uint8_t> reply) {
   assert(core_ != nullptr);
   return Finish(extended() ? core_->extended->Reply(*this, reply)

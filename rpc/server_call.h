@@ -11,6 +11,7 @@
 #ifndef WEFT_RPC_SERVER_CALL_H_
 #define WEFT_RPC_SERVER_CALL_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 
@@ -89,6 +90,12 @@ class ServerCall {
   // A buffer that a reply of one packet can be written into, to be sent without a copy; null when
   // the pool is empty.
   Buffer Allocate();
+  // A buffer that a reply of `bytes` can be written into. Over a port that has a way for them
+  // (DatagramPort::bulk()), a long one is then fetched by the client from where it is, and neither
+  // cut nor copied. Null when there is none so long, or none left: a Payload of anything else goes
+  // in packets. A long request comes in such a buffer too, and may go back in it. There are few of
+  // them: whoever keeps one for long keeps other messages from that way, and copies it instead.
+  Buffer Allocate(size_t bytes);
 
   // Sends the reply; afterwards the call is over and only to be destroyed. Bytes of a span are
   // copied. Buffers of a reply of one piece and one packet are sent as they are.

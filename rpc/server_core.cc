@@ -19,6 +19,7 @@ ServerCore::ServerCore(Loop& loop, std::unique_ptr<DatagramPort> port, const Ser
     : loop(loop),
       port(std::move(port)),
       options(options),
+      bulk(*this->port),
       sending(this->port->pool().count(), &stats.send_overflows),
       period_began_ns_(loop.now_ns()) {
   BeginBurst();

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "weft/core/loop.h"
+#include "weft/rpc/bulk_way.h"
 #include "weft/rpc/gatherer.h"
 #include "weft/rpc/handler_tasks.h"
 #include "weft/rpc/options.h"
@@ -97,6 +98,7 @@ struct ServerCore {
   const std::unique_ptr<DatagramPort> port;
   const ServerOptions options;
   ServerStats stats;
+  BulkWay bulk;
   PacketQueue sending;
   Admission admission;
   std::unique_ptr<Authorisation> authorisation;  // null: everybody, or the handler knows

@@ -78,7 +78,8 @@ struct alignas(64) ServerSession {
   uint64_t client_id = 0;
   int64_t opened_ns = 0;  // half-open: when its HELLO came
   uint32_t nonce = 0;
-  uint32_t timeout_ms = 0;      // CoarseTime
+  uint32_t timeout_ms : 31 = 0;  // CoarseTime
+  uint32_t bulk : 1 = 0;         // both sides can fetch messages
   uint16_t slots_max = 0;       // as agreed
   uint16_t blocks = 0;          // slots that have a block
   uint16_t large = 0;           // slots in kReceiving and kReplying

@@ -59,6 +59,9 @@ struct ServerStats {
   Counter cancelled;            // requests that their client gave up
   Counter deadlines;            // requests whose deadline passed before there was a reply
   Counter retransmitted;        // packets of replies sent again
+  Counter bulk_sent;            // replies announced, for the client to fetch
+  Counter bulk_received;        // requests fetched
+  Counter bulk_failed;          // messages that were announced, and then went in packets
   Gauge kept_reply_bytes;       // of replies kept in case that they are lost
 };
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "weft/core/timer_wheel.h"
+#include "weft/rpc/bulk_way.h"
 #include "weft/rpc/outgoing_message.h"
 #include "weft/rpc/reassembly.h"
 #include "weft/rpc/receive_budget.h"
@@ -39,6 +40,13 @@ struct LargeRequest {
   uint32_t progress_ms = 0;         // CoarseTime of the last packet that was new
   bool admitted = false;            // the application has seen its first packet
   bool acknowledge = false;         // packets have come since the last PROGRESS
+
+  // Of one that was announced (extended_bulk.cc).
+  uint64_t fetch = 0;          // while it is being fetched: which fetch; else 0
+  uint16_t fetch_packets = 0;  // that it would take
+  bool in_packets = false;     // it could not be fetched, or was never announced
+  Policy policy = Policy::kFixedRoute;
+  int64_t deadline_ns = 0;
 };
 
 // A reply that is on its way.
@@ -48,6 +56,9 @@ struct LargeReply {
   uint64_t tail_epoch = 0;  // of the sending queue when a view of the message was last put there
   int64_t sent_ns = 0;      // the last packet
   uint32_t heard_ms = 0;    // CoarseTime of the client's last word about it
+  size_t charged = 0;       // to the reply cache
+  AnnouncedMessage announced;  // instead of `message`, until the client has it or wants packets
+  uint16_t packets = 0;        // announced: that it would take
   // In the list of its session's flow.
   LargeReply* previous = nullptr;
   LargeReply* next = nullptr;

@@ -176,7 +176,7 @@ class KernelNetwork {
     }
     const std::string name = is_veth() || has_wire_ ? "far0" : (*opened)->device().device_name();
     for (const char* ip : {"10.9.8.2/24", "fd09::2/64"}) {
-      EXPECT_EQ(next().Ip(absl::StrCat("addr add ", ip, " dev ", name)), absl::OkStatus());
+      EXPECT_EQ(next().AddAddress(name, ip), absl::OkStatus());
     }
     EXPECT_EQ(next().Ip(absl::StrCat("link set ", name, " up")), absl::OkStatus());
     EXPECT_EQ(testnet::WaitForLink(next(), name, true), absl::OkStatus());
@@ -243,13 +243,14 @@ class KernelNetwork {
   absl::Status AddRouter() {
     absl::Status status = testnet::MakeVeth(*here_, "near1", *kernel_, "far1", {.ipv6 = true});
     for (const auto& [place, commands] :
-         {std::pair{&*here_,
-                    "addr add 10.9.7.1/24 dev near1 && ip addr add fd07::1/64 dev near1 && "
-                    "ip addr add fe80::1/64 dev near1 && "  // as who forwards needs to solicit
-                    "echo 1 > /proc/sys/net/ipv4/ip_forward && "
-                    "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"},
+         {std::pair{
+              &*here_,
+              "addr add 10.9.7.1/24 dev near1 && ip addr add fd07::1/64 dev near1 nodad && "
+              "ip addr add fe80::1/64 dev near1 nodad && "  // as who forwards needs to solicit
+              "echo 1 > /proc/sys/net/ipv4/ip_forward && "
+              "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"},
           {&*kernel_,
-           "addr add 10.9.7.2/24 dev far1 && ip addr add fd07::2/64 dev far1 && "
+           "addr add 10.9.7.2/24 dev far1 && ip addr add fd07::2/64 dev far1 nodad && "
            "ip route add default via 10.9.7.1 && ip -6 route add default via fd07::1"}}) {
       if (status.ok()) status = place->Ip(commands);
     }

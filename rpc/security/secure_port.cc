@@ -24,6 +24,7 @@ Capabilities CapabilitiesOver(const DatagramPort& below, size_t max_payload_byte
   // A tail is encrypted into the buffer.
   capabilities.gather = true;
   capabilities.keeps_foreign_source = false;
+  capabilities.bulk_min_bytes = 0;  // a peer's device would read plain text
   capabilities.streams = false;
   capabilities.frames = false;
   return capabilities;

@@ -98,6 +98,11 @@ absl::Status Namespace::Ip(const std::string& arguments) const {
   return Shell(*this, absl::StrCat("ip ", arguments));
 }
 
+absl::Status Namespace::AddAddress(const std::string& device, const std::string& address) const {
+  const bool is_ipv6 = address.find(':') != std::string::npos;
+  return Ip(absl::StrCat("addr add ", address, " dev ", device, is_ipv6 ? " nodad" : ""));
+}
+
 std::string Namespace::path() const { return absl::StrCat("/proc/", getpid(), "/fd/", fd_.get()); }
 
 ScopedNamespace::ScopedNamespace(const Namespace& there) : before_(OpenNamespace()) {

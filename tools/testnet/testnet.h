@@ -7,7 +7,7 @@
 //   static absl::StatusOr<Namespace> own = Namespace::Make();  // the thread is in this one now
 //   if (!own.ok()) GTEST_SKIP() << own.status();
 //   ASSERT_TRUE(MakeVeth(*own, "near0", *peer, "far0", {.mtu = 9000}).ok());
-//   ASSERT_TRUE(peer->Ip("addr add 10.0.0.2/24 dev far0").ok());
+//   ASSERT_TRUE(peer->AddAddress("far0", "10.0.0.2/24").ok());
 //   EXPECT_TRUE(own->Run("ping -c 1 10.0.0.2").ok());
 //
 // A thread is in one namespace, its children inherit it, and sockets and devices stay for good in
@@ -32,7 +32,7 @@ namespace weft::testnet {
 class Namespace {
  public:
   // Makes one, with loopback up, and moves the calling thread to it. In it devices get no IPv6
-  // addresses by themselves, and those that are given are usable at once. The error says why this
+  // addresses by themselves. The error says why this
   // user on this machine cannot: skip the test with it.
   static absl::StatusOr<Namespace> Make();
 
@@ -44,6 +44,11 @@ class Namespace {
   Process Start(const std::string& command) const { return Process::Start(command, fd_.get()); }
   // `ip ARGUMENTS`; the error has its output.
   absl::Status Ip(const std::string& arguments) const;
+
+  // Gives `device` an address with the length of its prefix, as in "fd00::2/64", which sockets may
+  // be bound to at once. (By `ip addr add` an IPv6 address is tentative until a work queue of the
+  // kernel has come round, even where no duplicates are looked for.)
+  absl::Status AddAddress(const std::string& device, const std::string& address) const;
 
   // For programs, as in `ip link set eth0 netns PATH`; good while this object lives.
   std::string path() const;

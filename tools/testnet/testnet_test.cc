@@ -38,8 +38,8 @@ TEST_F(TestnetTest, NamespacesAreJoinedByVeth) {
     EXPECT_NE(if_nametoindex("far0"), 0u);
   }
   EXPECT_NE(if_nametoindex("near0"), 0u);
-  ASSERT_TRUE(here_->Ip("addr add 10.0.0.1/24 dev near0").ok());
-  ASSERT_TRUE(there_->Ip("addr add 10.0.0.2/24 dev far0").ok());
+  ASSERT_TRUE(here_->AddAddress("near0", "10.0.0.1/24").ok());
+  ASSERT_TRUE(there_->AddAddress("far0", "10.0.0.2/24").ok());
   const CommandResult ping = here_->Run("ping -c 1 -M do -s 3900 10.0.0.2");
   EXPECT_TRUE(ping.ok()) << ping.output;
   EXPECT_TRUE(absl::StrContains(there_->Run("ip -d link show far0").output, "numrxqueues 2"));
@@ -51,17 +51,17 @@ TEST_F(TestnetTest, ASwitchJoinsItsEnds) {
   const absl::Status made = MakeSwitch(*here_, "switch0", {"end0", "end1"}, {.ipv6 = true});
   ASSERT_TRUE(made.ok()) << made;
   ASSERT_TRUE(here_->Ip(absl::StrCat("link set end1 netns ", there_->path())).ok());
-  ASSERT_TRUE(here_->Ip("addr add fd00::1/64 dev end0").ok());
+  ASSERT_TRUE(here_->AddAddress("end0", "fd00::1/64").ok());
   ASSERT_TRUE(there_->Ip("link set end1 up").ok());
-  ASSERT_TRUE(there_->Ip("addr add fd00::2/64 dev end1").ok());
+  ASSERT_TRUE(there_->AddAddress("end1", "fd00::2/64").ok());
   const CommandResult ping = here_->Run("ping -c 1 fd00::2");
   EXPECT_TRUE(ping.ok()) << ping.output;
 }
 
 TEST_F(TestnetTest, SocketsOfTwoNamespacesTalk) {
   ASSERT_TRUE(MakeVeth(*here_, "near0", *there_, "far0").ok());
-  ASSERT_TRUE(here_->Ip("addr add 10.0.0.1/24 dev near0").ok());
-  ASSERT_TRUE(there_->Ip("addr add 10.0.0.2/24 dev far0").ok());
+  ASSERT_TRUE(here_->AddAddress("near0", "10.0.0.1/24").ok());
+  ASSERT_TRUE(there_->AddAddress("far0", "10.0.0.2/24").ok());
   const auto near = UdpSocket::Bind(*here_, "10.0.0.1", 0);
   const auto far = UdpSocket::Bind(*there_, "10.0.0.2", 7000);
   ASSERT_TRUE(near.ok() && far.ok()) << near.status() << far.status();
@@ -72,6 +72,16 @@ TEST_F(TestnetTest, SocketsOfTwoNamespacesTalk) {
   EXPECT_EQ(near->Receive(), "pong");
   EXPECT_EQ(near->Receive(absl::Milliseconds(1)), std::nullopt);
   EXPECT_FALSE(UdpSocket::Bind(*here_, "10.0.0.2", 0).ok());
+}
+
+// As a test that binds a socket to it would otherwise fail on a busy machine alone.
+TEST_F(TestnetTest, AddressesCanBeBoundAtOnce) {
+  ASSERT_TRUE(MakeVeth(*here_, "near0", *there_, "far0", {.ipv6 = true}).ok());
+  for (int i = 1; i <= 30; ++i) {
+    const std::string ip = absl::StrCat("fd00::", i);
+    ASSERT_TRUE(here_->AddAddress("near0", absl::StrCat(ip, "/64")).ok());
+    ASSERT_TRUE(UdpSocket::Bind(*here_, ip, 0).ok()) << ip;
+  }
 }
 
 TEST_F(TestnetTest, CommandsGiveTheirOutputAndStatus) {

@@ -62,7 +62,8 @@ class AfxdpFilterTest : public VethTest, public testing::WithParamInterface<cons
   void Open(const std::string& afxdp) {
     MakePair({.ipv6 = true});
     if (IsSkipped()) return;
-    ASSERT_TRUE(Shell("ip addr add 10.1.0.1/24 dev near0 && ip addr add fd01::1/64 dev near0"));
+    ASSERT_TRUE(
+        Shell("ip addr add 10.1.0.1/24 dev near0 && ip addr add fd01::1/64 dev near0 nodad"));
     near_ = OpenEnd("near0", absl::StrCat("mode: ", GetParam(), " ", afxdp));
     far_ = There([] { return OpenEnd("far0"); });
     kernel_ = std::make_unique<KernelsView>();
@@ -269,7 +270,7 @@ TEST_P(AfxdpFilterTest, TheKernelIsNotCutOffFromItsOwnAddress) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("10.1.0.1"));
   EXPECT_FALSE(IsTaken(kIpv4Type, Ipv4To("10.1.0.1", kTcp, TcpTo(22))));
   // A link-local address that both make from the MAC address is left to it.
-  ASSERT_TRUE(Shell("ip addr add fe80::1/64 dev near0"));
+  ASSERT_TRUE(Shell("ip addr add fe80::1/64 dev near0 nodad"));
   Address::Ipv6Bytes link_local = {0xfe, 0x80};
   link_local[15] = 1;
   ASSERT_TRUE(near_.port()

@@ -78,6 +78,7 @@ ConformanceAdapter Decorated(ConformanceAdapter adapter) {
   adapter.name += "_decorated";
   adapter.decorated = true;
   std::erase(adapter.contracts, &Capabilities::streams);
+  std::erase(adapter.contracts, &Capabilities::remote_memory);
   for (ConformanceEnd& end : adapter.ends) {
     end.open = [open = std::move(end.open), config](
                    const config::Buffers& buffers) -> absl::StatusOr<std::unique_ptr<Transport>> {

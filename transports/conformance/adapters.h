@@ -93,7 +93,7 @@ std::vector<Address> Numbered(Address (*make)(absl::string_view));
 // A directory for as long as the program runs; short, as the paths of sockets must be.
 const std::string& TemporaryDirectory();
 // The same with decorators around it that change nothing, so that it must keep what the contracts
-// promise; without streams, as they take none.
+// promise; without streams, as they take none, and remote memory, which they pass on as it is.
 ConformanceAdapter Decorated(ConformanceAdapter adapter);
 
 }  // namespace weft

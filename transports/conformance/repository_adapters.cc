@@ -41,8 +41,8 @@ ConformanceAdapter LinuxForeignSource(const std::string& name, const char* local
 }
 
 ConformanceAdapter Shm() {
-  ConformanceAdapter adapter =
-      AdapterFor("shm", {&Capabilities::datagrams, &Capabilities::streams});
+  ConformanceAdapter adapter = AdapterFor(
+      "shm", {&Capabilities::datagrams, &Capabilities::streams, &Capabilities::remote_memory});
   config::Transport config;
   config.set_name("shm");
   config.mutable_shm()->set_directory(TemporaryDirectory());

@@ -34,10 +34,10 @@ class LinuxNetworkTest : public testing::Test {
     here_ = &*here;
     absl::Status status =
         testnet::MakeVeth(*here, "near0", *there, "far0", {.mtu = 1280, .ipv6 = true});
-    if (status.ok()) status = here->Ip("addr add 10.9.8.1/24 dev near0");
-    if (status.ok()) status = here->Ip("addr add fe80::1/64 dev near0");
-    if (status.ok()) status = there->Ip("addr add 10.9.8.2/24 dev far0");
-    if (status.ok()) status = there->Ip("addr add fe80::2/64 dev far0");
+    if (status.ok()) status = here->AddAddress("near0", "10.9.8.1/24");
+    if (status.ok()) status = here->AddAddress("near0", "fe80::1/64");
+    if (status.ok()) status = there->AddAddress("far0", "10.9.8.2/24");
+    if (status.ok()) status = there->AddAddress("far0", "fe80::2/64");
     return status;
   }
 

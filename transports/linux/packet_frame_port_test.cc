@@ -47,7 +47,8 @@ class PacketFramePortTest : public testing::Test {
     const std::string near_mac = ToString(FindInterface("near0")->mac);
     for (const std::string& command :
          {absl::StrCat("link set far0 address ", ToString(kFarMac)),
-          std::string("addr add 10.0.0.2/24 dev far0"), std::string("addr add fd00::2/64 dev far0"),
+          std::string("addr add 10.0.0.2/24 dev far0"),
+          std::string("addr add fd00::2/64 dev far0 nodad"),
           absl::StrCat("neigh add 10.0.0.1 lladdr ", near_mac, " dev far0"),
           absl::StrCat("neigh add fd00::1 lladdr ", near_mac, " dev far0")}) {
       const absl::Status status = there_->Ip(command);

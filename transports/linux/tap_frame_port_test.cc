@@ -194,8 +194,8 @@ TEST_F(TapFramePortTest, FramesOfAnotherPortKeepTheirChecksums) {
   absl::StatusOr<Namespace> there = Namespace::Make();
   ASSERT_TRUE(there.ok() && here_->Enter().ok());
   ASSERT_TRUE(testnet::MakeVeth(*here_, "near0", *there, "far0", {.ipv6 = true}).ok());
-  ASSERT_TRUE(there->Ip("addr add 10.0.0.2/24 dev far0").ok());
-  ASSERT_TRUE(there->Ip("addr add fd00::2/64 dev far0").ok());
+  ASSERT_TRUE(there->AddAddress("far0", "10.0.0.2/24").ok());
+  ASSERT_TRUE(there->AddAddress("far0", "fd00::2/64").ok());
   const auto nic_transport = OpenLinux("linux { packet { interface: 'near0' } }");
   const auto nic = OpenFrames(*nic_transport);
   ASSERT_TRUE(UntilLinkIs(*tap, true));

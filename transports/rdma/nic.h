@@ -45,6 +45,9 @@ struct QueueAddress {
   uint32_t qpn = 0;   // 24 bits
   uint32_t qkey = 0;  // of datagrams
   uint32_t psn = 0;   // of connections: the first packet's, 24 bits
+  // Of connections: the longest packet's payload that its end takes; both use the lesser. 0: not
+  // known, which counts as that of this end.
+  uint16_t path_mtu_bytes = 0;
 };
 
 struct NicLimits {
@@ -107,8 +110,9 @@ class UdQueue {
   // How many sends have been completed since this was last called, in the order of Send().
   virtual size_t TakeSent() = 0;
 
-  // Gives a prefix of empty `buffers`, registered and with at least 40 bytes of headroom for the
-  // GRH, to the device; taken are null. Less than all: `receive_slots` are in use.
+  // Gives a prefix of empty `buffers`, registered, with at least 40 bytes of headroom for the GRH
+  // and room for path_mtu_bytes, to the device; taken are null. Less than all: `receive_slots` are
+  // in use.
   virtual size_t PostReceives(absl::Span<Buffer> buffers) = 0;
   virtual size_t Receive(absl::Span<UdReceived> received) = 0;
 
@@ -122,7 +126,9 @@ class UdQueue {
   virtual Counts counts() const = 0;
 };
 
-// A key that lets the other end of one connection at a stretch of registered memory.
+// A key that lets the other end of one connection at a stretch of registered memory. Ends, and the
+// key with it, when it is destroyed: nobody is let at the memory once that has returned. It ends
+// before the connection that it is bound to.
 class Window {
  public:
   virtual ~Window() = default;
@@ -152,7 +158,13 @@ class RcQueue {
   virtual ~RcQueue() = default;  // flushes: no completion of its comes any more
   virtual QueueAddress address() const = 0;
   // To ready-to-send, with the other end. Both ends do it, in any order, before either posts.
+  // Again, in whatever state the queue is, with the same or another end: what is unfinished vanishes
+  // without a completion (one that waits to be polled may still come), and windows bound to this
+  // queue stay bound.
   virtual absl::Status Connect(const QueueAddress& to) = 0;
+  // Whether it is in its error state, where mistakes of the other end bring it, too. May ask the
+  // device: for when something is set up.
+  virtual bool failed() const = 0;
   // A prefix; less when its slots are in use. One doorbell.
   virtual size_t Post(absl::Span<const RcRequest> requests) = 0;
 };
@@ -170,6 +182,7 @@ struct RcCompletion {
 
 struct NicEvent {
   enum class Kind : uint8_t { kPortDown, kPortUp, kDeviceRemoved, kQueueFailed } kind;
+  uint32_t qpn = 0;  // kQueueFailed: of the queue pair
 };
 
 // Where completions of connections arrive, and what wakes a sleeping loop. One for each port.

@@ -89,8 +89,19 @@ absl::StatusOr<Directory> Directory::FromConfig(const config::Shm& config) {
 }
 
 std::string Directory::SocketPath(const std::string& name, Contract contract) const {
-  return absl::StrCat(path_, "/", name,
-                      contract == Contract::kDatagrams ? ".datagrams" : ".streams");
+  absl::string_view kind;
+  switch (contract) {
+    case Contract::kDatagrams:
+      kind = ".datagrams";
+      break;
+    case Contract::kStreams:
+      kind = ".streams";
+      break;
+    case Contract::kMemory:
+      kind = ".memory";
+      break;
+  }
+  return absl::StrCat(path_, "/", name, kind);
 }
 
 absl::Status Directory::PrepareToListen() const {

@@ -16,23 +16,23 @@
 namespace weft::shm {
 namespace {
 
-absl::Status SendHello(int socket, const Hello& hello, int memfd) {
-  iovec data = {const_cast<Hello*>(&hello), sizeof(hello)};
+// With a descriptor unless that is negative.
+bool SendMessage(int socket, const void* bytes, size_t size, int descriptor) {
+  iovec data = {const_cast<void*>(bytes), size};
   alignas(cmsghdr) char space[CMSG_SPACE(sizeof(int))] = {};
   msghdr message = {};
   message.msg_iov = &data;
   message.msg_iovlen = 1;
-  message.msg_control = space;
-  message.msg_controllen = sizeof(space);
-  cmsghdr* rights = CMSG_FIRSTHDR(&message);
-  rights->cmsg_level = SOL_SOCKET;
-  rights->cmsg_type = SCM_RIGHTS;
-  rights->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(rights), &memfd, sizeof(memfd));
-  if (sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(hello)) {
-    return absl::ErrnoToStatus(errno, "cannot send the handshake");
+  if (descriptor >= 0) {
+    message.msg_control = space;
+    message.msg_controllen = sizeof(space);
+    cmsghdr* rights = CMSG_FIRSTHDR(&message);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(rights), &descriptor, sizeof(descriptor));
   }
-  return absl::OkStatus();
+  return sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == static_cast<ssize_t>(size);
 }
 
 // The first descriptor that came with `message`; any others are closed.
@@ -51,6 +51,21 @@ UniqueFd TakeDescriptor(msghdr* message) {
   return first;
 }
 
+// As recv(), with the descriptor that came along; `*flags` says what did not fit.
+ssize_t ReceiveMessage(int socket, void* bytes, size_t size, UniqueFd* descriptor, int* flags) {
+  iovec data = {bytes, size};
+  alignas(cmsghdr) char space[CMSG_SPACE(sizeof(int))];
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = space;
+  message.msg_controllen = sizeof(space);
+  const ssize_t got = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (got >= 0) *descriptor = TakeDescriptor(&message);
+  *flags = message.msg_flags;
+  return got;
+}
+
 // 0, or the errno that says why no session can come of it.
 int CheckHello(const Hello& hello, Contract contract, uint32_t ring_bytes_max) {
   if (hello.magic != Hello::kMagic) return EPROTO;
@@ -67,10 +82,10 @@ int CheckHello(const Hello& hello, Contract contract, uint32_t ring_bytes_max) {
 
 uint8_t OwnFlags() { return BarrierRegistered() ? Hello::kIssuesBarrier : 0; }
 
-void SendNotice(int socket, const Notice& notice) {
+bool SendNotice(int socket, const Notice& notice, int descriptor) {
   // A full buffer means that the other side has notices enough to look at; a closed one is found
   // out by reading.
-  send(socket, &notice, sizeof(notice), MSG_DONTWAIT | MSG_NOSIGNAL);
+  return SendMessage(socket, &notice, sizeof(notice), descriptor);
 }
 
 Received ReceiveNotice(int socket, Notice* notice) {
@@ -81,6 +96,18 @@ Received ReceiveNotice(int socket, Notice* notice) {
     size = recv(socket, notice, sizeof(*notice), MSG_DONTWAIT | MSG_TRUNC);
   }
   if (size == sizeof(*notice)) return Received::kNotice;
+  if (size > 0) return Received::kGarbage;
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return Received::kNothing;
+  return Received::kEnd;
+}
+
+Received ReceiveNotice(int socket, Notice* notice, UniqueFd* descriptor) {
+  int flags = 0;
+  ssize_t size = ReceiveMessage(socket, notice, sizeof(*notice), descriptor, &flags);
+  if (size < 0 && errno == ECONNRESET) {
+    size = ReceiveMessage(socket, notice, sizeof(*notice), descriptor, &flags);
+  }
+  if (size == sizeof(*notice) && (flags & MSG_TRUNC) == 0) return Received::kNotice;
   if (size > 0) return Received::kGarbage;
   if (size < 0 && (errno == EAGAIN || errno == EINTR)) return Received::kNothing;
   return Received::kEnd;
@@ -136,8 +163,8 @@ absl::StatusOr<Session> Connect(const std::string& path, Contract contract,
                  .name_size = static_cast<uint8_t>(own_name.size()),
                  .name = {}};
   std::memcpy(hello.name, own_name.data(), own_name.size());
-  if (absl::Status status = SendHello(session.socket.get(), hello, memfd.get()); !status.ok()) {
-    return status;
+  if (!SendMessage(session.socket.get(), &hello, sizeof(hello), memfd.get())) {
+    return absl::ErrnoToStatus(errno, "cannot send the handshake");
   }
   return session;
 }
@@ -145,21 +172,15 @@ absl::StatusOr<Session> Connect(const std::string& path, Contract contract,
 absl::StatusOr<Session> ReceiveHello(UniqueFd* socket, Contract contract, uint32_t ring_bytes_max,
                                      int* error) {
   Hello hello;
-  iovec data = {&hello, sizeof(hello)};
-  alignas(cmsghdr) char space[CMSG_SPACE(sizeof(int))];
-  msghdr message = {};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = space;
-  message.msg_controllen = sizeof(space);
-  const ssize_t size = recvmsg(socket->get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  UniqueFd memfd;
+  int flags = 0;
+  const ssize_t size = ReceiveMessage(socket->get(), &hello, sizeof(hello), &memfd, &flags);
   if (size < 0) {
     *error = errno == EINTR ? EAGAIN : errno;
     return absl::ErrnoToStatus(*error, "no handshake");
   }
-  const UniqueFd memfd = TakeDescriptor(&message);
   *error = EPROTO;
-  if (size != sizeof(hello) || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || !memfd) {
+  if (size != sizeof(hello) || (flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || !memfd) {
     return absl::InvalidArgumentError("not a handshake");
   }
   *error = CheckHello(hello, contract, ring_bytes_max);

@@ -20,7 +20,7 @@
 
 namespace weft::shm {
 
-enum class Contract : uint8_t { kDatagrams = 1, kStreams = 2 };
+enum class Contract : uint8_t { kDatagrams = 1, kStreams = 2, kMemory = 3 };
 
 inline constexpr size_t kMaxNameBytes = 64;
 
@@ -42,21 +42,32 @@ static_assert(sizeof(Hello) == 80);
 
 // Every other message.
 struct Notice {
-  enum class Kind : uint8_t { kWelcome = 1, kRefused, kWake, kGoodbye };
+  enum class Kind : uint8_t {
+    kWelcome = 1,
+    kRefused,
+    kWake,
+    kGoodbye,
+    kRegion,  // with the descriptor of pages that keys may be granted of
+    kForget,  // those pages are not needed any more
+  };
+  static constexpr uint8_t kWritable = 1;  // flag of kRegion
   Kind kind;
   uint8_t flags = 0;  // kWelcome: as in Hello
   uint16_t zero = 0;
-  int32_t error = 0;  // kRefused: an errno
+  int32_t error = 0;  // kRefused: an errno; kRegion, kForget: the number of the mapping
 };
 static_assert(sizeof(Notice) == 8);
 
 // The flags this process sends.
 uint8_t OwnFlags();
 
-void SendNotice(int socket, const Notice& notice);
+// With `descriptor`, if it is not negative. Waits for nothing: false if it could not be sent.
+bool SendNotice(int socket, const Notice& notice, int descriptor = -1);
 
 enum class Received { kNotice, kNothing, kEnd, kGarbage };
 Received ReceiveNotice(int socket, Notice* notice);
+// The same where descriptors are welcome; null if none came.
+Received ReceiveNotice(int socket, Notice* notice, UniqueFd* descriptor);
 
 // One side of a connection.
 struct Session {

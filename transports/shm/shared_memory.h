@@ -32,7 +32,8 @@ struct SideControl {
   alignas(128) std::atomic<uint32_t> wake_on;
   // How far this side has read the other's ring.
   alignas(128) std::atomic<uint64_t> consumed;
-  // Streams: how far this side has written its own ring, and kFin or kReset.
+  // Streams: how far this side has written its own ring, and kFin or kReset. Remote memory: odd
+  // while this side is within an operation; see grant_table.h.
   alignas(128) std::atomic<uint64_t> produced;
 };
 

@@ -13,6 +13,7 @@
 #include "weft/transports/shm/barrier.h"
 #include "weft/transports/shm/record_ring.h"
 #include "weft/transports/shm/shm_datagram_port.h"
+#include "weft/transports/shm/shm_remote_memory.h"
 #include "weft/transports/shm/shm_stream_port.h"
 
 namespace weft::shm {
@@ -22,6 +23,7 @@ Capabilities Offered() {
   Capabilities capabilities;
   capabilities.datagrams = true;
   capabilities.streams = true;
+  capabilities.remote_memory = true;
   capabilities.reliable = true;
   capabilities.ordered = true;
   // Small, so that the other side works on the first messages of a burst while this one makes the
@@ -30,6 +32,8 @@ Capabilities Offered() {
   capabilities.gather = true;
   capabilities.can_wait = true;
   capabilities.max_payload_bytes = config::Shm().max_message_bytes();
+  capabilities.max_operation_bytes = ShmRemoteMemory::kMaxOperationBytes;
+  capabilities.atomic_with_processor = true;
   return capabilities;
 }
 
@@ -118,6 +122,12 @@ absl::StatusOr<std::unique_ptr<StreamPort>> ShmTransport::OpenStreamPort(
     const PortOptions& options) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
   return ShmStreamPort::Open(this, settings_, options);
+}
+
+absl::StatusOr<std::unique_ptr<RemoteMemory>> ShmTransport::OpenRemoteMemory(
+    const PortOptions& options) {
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  return ShmRemoteMemory::Open(this, settings_, options);
 }
 
 }  // namespace weft::shm

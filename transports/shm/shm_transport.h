@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// "shm": datagrams and streams between the processes of one machine, through memory that they
+// "shm": datagrams, streams and remote memory between the processes of one machine, through memory that they
 // share. README.md says what it promises and whom it trusts; docs/protocols/shm.md draws its bytes.
 #ifndef WEFT_TRANSPORTS_SHM_SHM_TRANSPORT_H_
 #define WEFT_TRANSPORTS_SHM_SHM_TRANSPORT_H_
@@ -37,6 +37,8 @@ class ShmTransport final : public Transport {
   absl::StatusOr<std::unique_ptr<DatagramPort>> OpenDatagramPort(
       const PortOptions& options) override;
   absl::StatusOr<std::unique_ptr<StreamPort>> OpenStreamPort(const PortOptions& options) override;
+  absl::StatusOr<std::unique_ptr<RemoteMemory>> OpenRemoteMemory(
+      const PortOptions& options) override;
 
   // The listener for `name`, shared by the ports that open its queues, with `queue` taken. Called
   // by ports, on any thread.

@@ -37,6 +37,7 @@
 #include "absl/types/span.h"
 #include "weft/core/prng.h"
 #include "weft/core/virtual_time.h"
+#include "weft/transports/sim/bulk_space.h"
 #include "weft/transports/sim/event_queue.h"
 
 namespace weft::sim {
@@ -188,6 +189,15 @@ class Network final : public VirtualTime {
   // packet.
   void set_tick_ns(int64_t tick_ns) { tick_ns_ = tick_ns; }
 
+  // Of the way from `from` to `to`.
+  const LinkOptions& OptionsOf(NodeId from, NodeId to) const {
+    const auto link = links_.find(uint64_t{from} << 32 | to);
+    return link != links_.end() ? link->second.options : defaults_;
+  }
+  // Whether no partition separates them.
+  bool Reaches(NodeId a, NodeId b) const { return !Separated(a, b); }
+  BulkSpace& bulk() { return bulk_; }
+
   // Packets from the switch to `node` that wait for its wire or are on it.
   size_t QueuedFor(NodeId node) const;
 
@@ -252,6 +262,7 @@ class Network final : public VirtualTime {
   uint64_t last_unique_ = 0;
   uint64_t digest_;
   NetworkStats stats_;
+  BulkSpace bulk_;
 
   std::deque<Node> nodes_;
   absl::flat_hash_map<std::string, NodeId> by_name_;

@@ -30,11 +30,12 @@ absl::StatusOr<Attachment> AttachPort(Network* network, const PortOptions& optio
 
 absl::StatusOr<std::unique_ptr<SimDatagramPort>> SimDatagramPort::Open(
     Network* network, const PortOptions& options, const Capabilities& capabilities,
-    const BufferPoolOptions& buffers) {
+    const BufferPoolOptions& buffers, const BulkOptions& bulk) {
   std::unique_ptr<SimDatagramPort> port(new SimDatagramPort(network, capabilities, buffers));
   auto attachment = AttachPort(network, options, Channel::kDatagrams, port.get());
   if (!attachment.ok()) return attachment.status();
   port->attachment_ = *std::move(attachment);
+  if (bulk.count > 0) port->bulk_.emplace(network, bulk).Attach(port->attachment_.node());
   return port;
 }
 

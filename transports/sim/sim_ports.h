@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <deque>
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -14,6 +15,7 @@
 #include "weft/transports/datagram_port.h"
 #include "weft/transports/frame_port.h"
 #include "weft/transports/sim/network.h"
+#include "weft/transports/sim/sim_bulk.h"
 #include "weft/transports/transport.h"
 
 namespace weft::sim {
@@ -50,7 +52,8 @@ class SimDatagramPort final : public DatagramPort, private Receiver {
   static absl::StatusOr<std::unique_ptr<SimDatagramPort>> Open(Network* network,
                                                                const PortOptions& options,
                                                                const Capabilities& capabilities,
-                                                               const BufferPoolOptions& buffers);
+                                                               const BufferPoolOptions& buffers,
+                                                               const BulkOptions& bulk);
 
   Address local_address() const override;
   absl::StatusOr<Peer> Resolve(const Address& address) override;
@@ -58,9 +61,11 @@ class SimDatagramPort final : public DatagramPort, private Receiver {
   size_t Send(absl::Span<Datagram> burst) override;
   size_t Forward(absl::Span<Datagram> burst, absl::Span<const Peer> sources) override;
   size_t Receive(absl::Span<Datagram> burst) override;
+  BulkTransfers* bulk() override { return bulk_.has_value() ? &*bulk_ : nullptr; }
   void BindToThisThread() override {
     Port::BindToThisThread();
     network_->BindToThisThread();
+    if (bulk_.has_value()) bulk_->BindToThisThread();
   }
 
  private:
@@ -78,6 +83,7 @@ class SimDatagramPort final : public DatagramPort, private Receiver {
   Network* const network_;
   Inbox inbox_;
   std::deque<PortEvent> events_;
+  std::optional<SimBulk> bulk_;
   Attachment attachment_;  // last, so that nothing arrives once the rest is going
 };
 

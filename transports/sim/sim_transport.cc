@@ -22,7 +22,7 @@ namespace {
 constexpr size_t kMaxPayloadBytes = 1472;  // of UDP over IPv4 in an Ethernet frame
 constexpr size_t kMaxFrameBytes = 1514;    // an MTU of 1500 and the header
 
-Capabilities Offered(const BufferPoolOptions& buffers) {
+Capabilities Offered(const BufferPoolOptions& buffers, const BulkOptions& bulk) {
   const size_t room = buffers.bytes - std::min(buffers.headroom, buffers.bytes);
   Capabilities offered;
   offered.datagrams = true;
@@ -37,13 +37,18 @@ Capabilities Offered(const BufferPoolOptions& buffers) {
   offered.max_operation_bytes = SimRemoteMemory::kMaxOperationBytes;
   offered.registers_any_memory = true;
   offered.atomic_with_processor = true;  // one thread is all there is
+  if (bulk.count > 0) offered.bulk_min_bytes = bulk.min_bytes;
   return offered;
 }
 
 class SimTransport final : public Transport {
  public:
-  SimTransport(std::shared_ptr<Network> network, const BufferPoolOptions& buffers)
-      : network_(std::move(network)), buffers_(buffers), capabilities_(Offered(buffers)) {}
+  SimTransport(std::shared_ptr<Network> network, const BufferPoolOptions& buffers,
+               const BulkOptions& bulk)
+      : network_(std::move(network)),
+        buffers_(buffers),
+        bulk_(bulk),
+        capabilities_(Offered(buffers, bulk)) {}
 
   absl::string_view name() const override { return "sim"; }
   const Capabilities& capabilities() const override { return capabilities_; }
@@ -51,7 +56,7 @@ class SimTransport final : public Transport {
 
   absl::StatusOr<std::unique_ptr<DatagramPort>> OpenDatagramPort(
       const PortOptions& options) override {
-    return SimDatagramPort::Open(network_.get(), options, capabilities_, buffers_);
+    return SimDatagramPort::Open(network_.get(), options, capabilities_, buffers_, bulk_);
   }
   absl::StatusOr<std::unique_ptr<StreamPort>> OpenStreamPort(const PortOptions& options) override {
     return SimStreamPort::Open(network_.get(), options, capabilities_, buffers_);
@@ -67,6 +72,7 @@ class SimTransport final : public Transport {
  private:
   const std::shared_ptr<Network> network_;
   const BufferPoolOptions buffers_;
+  const BulkOptions bulk_;
   const Capabilities capabilities_;
 };
 
@@ -120,23 +126,27 @@ absl::StatusOr<std::unique_ptr<Transport>> Open(const config::Transport& config)
   BufferPoolOptions buffers;
   buffers.count = config.buffers().count();
   buffers.bytes = config::EthernetBytes(config.buffers());
-  return std::make_unique<SimTransport>(*std::move(network), buffers);
+  const BulkOptions bulk = {.count = config.sim().bulk_count(),
+                            .bytes = config.sim().bulk_bytes(),
+                            .min_bytes = config.sim().bulk_min_bytes()};
+  return std::make_unique<SimTransport>(*std::move(network), buffers, bulk);
 }
 
 const TransportRegistrar registrar({
     .name = "sim",
     .summary = "a simulated network within one process, on a virtual clock",
     .address_kinds = {Address::Kind::kSim},
-    .capabilities = Offered({}),
+    .capabilities = Offered({}, {}),
     .probe = [] { return absl::OkStatus(); },
     .open = &Open,
 });
 
 }  // namespace
 
-std::unique_ptr<Transport> OpenTransport(Network* network, const BufferPoolOptions& buffers) {
-  return std::make_unique<SimTransport>(std::shared_ptr<Network>(network, [](Network*) {}),
-                                        buffers);
+std::unique_ptr<Transport> OpenTransport(Network* network, const BufferPoolOptions& buffers,
+                                         const BulkOptions& bulk) {
+  return std::make_unique<SimTransport>(std::shared_ptr<Network>(network, [](Network*) {}), buffers,
+                                        bulk);
 }
 
 }  // namespace weft::sim

@@ -16,12 +16,15 @@
 
 #include "weft/core/buffer.h"
 #include "weft/transports/sim/network.h"
+#include "weft/transports/sim/sim_bulk.h"
 #include "weft/transports/transport.h"
 
 namespace weft::sim {
 
-// A transport over `network`, which must outlive it. `buffers` are those of each port.
-std::unique_ptr<Transport> OpenTransport(Network* network, const BufferPoolOptions& buffers = {});
+// A transport over `network`, which must outlive it. `buffers` are those of each port, and `bulk` is
+// what its datagram ports have for long messages: nothing, unless it says otherwise.
+std::unique_ptr<Transport> OpenTransport(Network* network, const BufferPoolOptions& buffers = {},
+                                         const BulkOptions& bulk = {});
 
 }  // namespace weft::sim
 
