@@ -188,7 +188,9 @@ void ExtendedServer::OnAnnouncedProgress(ServerSession& session, ServerSlot& slo
     return;
   }
   ++core_.stats.bulk_failed;
-  reply.message.Start(reply.announced.End(core_.bulk), session.payload_bytes(), progress.granted);
+  reply.message.Start(reply.announced.End(core_.bulk), session.payload_bytes(), /*granted=*/0);
+  // So that what was said earlier and comes later is known to be old.
+  session.flow->OnProgress(reply.message, header, progress, now_ns_, rtt_options_);
   PumpReplies(session);
 }
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "weft/tools/testnet/testnet.h"
 #include "weft/transports/conformance/adapters.h"
+#include "weft/transports/rdma/conformance_adapters.h"
 
 namespace weft {
 namespace {
@@ -221,7 +222,7 @@ ConformanceAdapter OverFrames(const ConformanceAdapter& frames, bool v4, const O
 }  // namespace
 
 std::vector<ConformanceAdapter> RepositoryAdapters() {
-  return {
+  std::vector<ConformanceAdapter> adapters = {
       Linux("linux_ipv4", "127.0.0.1:0"),
       Linux("linux_ipv6", "[::1]:0"),
       Decorated(Linux("linux", "127.0.0.1:0")),
@@ -242,6 +243,8 @@ std::vector<ConformanceAdapter> RepositoryAdapters() {
       Decorated(Afxdp("afxdp", config::Afxdp::AUTO)),
       Dpdk(),
   };
+  for (ConformanceAdapter& rdma : rdma::DeviceAdapters()) adapters.push_back(std::move(rdma));
+  return adapters;
 }
 
 std::vector<ConformanceAdapter> AdaptersOverFrames(bool Capabilities::*contract,

@@ -142,7 +142,7 @@ struct RcRequest {
   bool fence = false;     // behind all reads and atomics before it
   uint64_t context = 0;
   // kRead into, kWrite from; of atomics 8 bytes for the old value; kBind: what the key is for.
-  Piece local;
+  Piece local = {};
   uint64_t remote_address = 0;
   uint32_t remote_key = 0;
   uint64_t compare = 0;
