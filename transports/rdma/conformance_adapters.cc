@@ -133,7 +133,7 @@ absl::StatusOr<std::unique_ptr<Transport>> OpenSimulated(const config::Buffers& 
 ConformanceAdapter SimAdapter() {
   ConformanceAdapter adapter;
   adapter.name = "rdma_sim";
-  adapter.contracts = {&Capabilities::datagrams};
+  adapter.contracts = {&Capabilities::datagrams, &Capabilities::remote_memory};
   adapter.address_kinds = {Address::Kind::kSim};
   adapter.ends = {{.open = &OpenSimulated, .local = Numbered(&Address::Sim)}};
   adapter.work = &OpenPorts::Attend;
@@ -144,7 +144,7 @@ namespace {
 
 ConformanceAdapter DeviceAdapter(const std::string& name,
                                  const std::vector<std::string>& addresses) {
-  ConformanceAdapter adapter = AdapterFor("rdma", {&Capabilities::datagrams});
+  ConformanceAdapter adapter = AdapterFor("rdma", {&Capabilities::datagrams, &Capabilities::remote_memory});
   adapter.name = name;
   adapter.work = &OpenPorts::Attend;
   for (const std::string& address : addresses) {

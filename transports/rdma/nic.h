@@ -48,6 +48,7 @@ struct QueueAddress {
   // Of connections: the longest packet's payload that its end takes; both use the lesser. 0: not
   // known, which counts as that of this end.
   uint16_t path_mtu_bytes = 0;
+  friend bool operator==(const QueueAddress&, const QueueAddress&) = default;
 };
 
 struct NicLimits {
