@@ -114,7 +114,7 @@ class EmulatedMemory final : public RemoteMemory {
   void ArmTimer();
 
   // emulated_memory.cc.
-  absl::StatusCode Check(const MemoryOperation& operation) const;
+  absl::StatusCode Check(const MemoryOperation& operation, const PeerRecord* record) const;
   void ReceiveAll(int64_t now_ns);
   void OnDatagram(const Peer& from, Buffer* buffer, int64_t now_ns);
   void OnSessionPacket(const Peer& from, const Packet& packet, Buffer* buffer, int64_t now_ns);

@@ -23,8 +23,8 @@ absl::Status MustChoose(const Address& local) {
 absl::StatusOr<std::unique_ptr<RemoteMemory>> OpenRemoteMemory(Transport& transport,
                                                                const PortOptions& port,
                                                                const RemoteMemoryOptions& options) {
-  if (port.queues != 1) {
-    return absl::InvalidArgumentError("remote memory has an address of its own: queues must be 1");
+  if (port.queue != 0 || port.queues != 1) {
+    return absl::InvalidArgumentError("an address is one port's: queues must be 1, and queue 0");
   }
   const bool guarded = options.beyond_machine || options.protect != nullptr ||
                        transport.virtual_time() != nullptr;

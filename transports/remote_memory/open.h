@@ -32,7 +32,7 @@ struct RemoteMemoryOptions {
   // emulated, over such a port: a device's own does not encrypt.
   std::function<absl::StatusOr<std::unique_ptr<DatagramPort>>(std::unique_ptr<DatagramPort>)>
       protect = nullptr;
-  EmulatedMemoryOptions emulated;  // but for its beyond_machine, and keepalive in virtual time
+  EmulatedMemoryOptions emulated = {};  // but for its beyond_machine, and keepalive in virtual time
 };
 
 // Errors: those of the transport, which must have remote memory or datagrams; of `protect`; of
