@@ -75,8 +75,7 @@ RdmaDatagramPort::RdmaDatagramPort(const config::Rdma& settings, const BufferPoo
       peers_(std::min<uint32_t>(PeerTable::kMaxPeers, 2 * settings.max_peers())),
       shares_(ReceiveSlots(settings, pool_.count()), settings.max_peers()),
       calls_between_looks_(parts.time != nullptr ? 0 : kCallsBetweenLooks),
-      max_waiting_(std::min(pool_.count() / 8, std::max(kMaxWaiting, pool_.count() / 16))),
-      max_waiting_all_(pool_.count() / 8) {
+      max_waiting_(pool_.count() / 8) {
   owed_credits_.reserve(peers_.size());
   to_flush_.reserve(peers_.size());
 }

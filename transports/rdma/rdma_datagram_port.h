@@ -5,8 +5,9 @@
 // and credits (credits.h), so that no receive queue overruns. docs/protocols/rdma.md has the whole.
 //
 // A peer is asked for when the first datagram goes to it. Until it has answered, and while it has
-// given no credit, datagrams wait: at most kMaxWaiting for each peer, and an eighth of the port's
-// buffers in all; what comes beyond is dropped and counted as send_failed. What waits for a peer
+// given no credit, datagrams wait: an eighth of the port's buffers in all, and for each peer at most
+// half of what the others have left, and kMaxWaiting. Beyond they are dropped and counted as
+// send_failed. What waits for a peer
 // that cannot be reached is dropped then, and counted as send_failed as well as sent. Send() stops
 // short only while the device's send queue is full.
 //
@@ -56,7 +57,7 @@ struct RdmaPortParts {
 
 class RdmaDatagramPort final : public DatagramPort, private Rendezvous::Handler {
  public:
-  static constexpr size_t kMaxWaiting = 256;  // datagrams of a peer, and a 16th of the pool, if more
+  static constexpr size_t kMaxWaiting = 256;  // datagrams of a peer
   static constexpr size_t kMaxEvents = 256;
   static constexpr size_t kMaxBurst = 16;
   static constexpr size_t kHeadroomBytes = 128;
@@ -215,8 +216,7 @@ class RdmaDatagramPort final : public DatagramPort, private Rendezvous::Handler 
   // Peers that are owed something, by index.
   std::vector<uint32_t> owed_credits_;
   std::vector<uint32_t> to_flush_;
-  const size_t max_waiting_;      // of a peer
-  const size_t max_waiting_all_;
+  const size_t max_waiting_;  // of all peers
   size_t waiting_ = 0;
 
   int64_t now_ns_ = 0;           // when the clock was last read

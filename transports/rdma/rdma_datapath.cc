@@ -129,7 +129,10 @@ void RdmaDatagramPort::Reclaim() {
 }
 
 void RdmaDatagramPort::Wait(PeerEntry& entry, Datagram& datagram) {
-  if (entry.waiting.pieces() >= max_waiting_ || waiting_ >= max_waiting_all_) return Drop(datagram);
+  // Half of what is left, so that several who do not answer leave something for others.
+  if (entry.waiting.pieces() >= std::min(kMaxWaiting, (max_waiting_ - waiting_ + 1) / 2)) {
+    return Drop(datagram);
+  }
   ++stats_.sent;
   stats_.sent_bytes += datagram.buffer.size();
   ++counts_.waited;
@@ -228,7 +231,7 @@ bool RdmaDatagramPort::Handle(UdReceived& received, Datagram* out) {
     ++counts_.stray;
     return false;
   }
-  entry->heard = true;
+  entry->heard_at = entry->out.next;
   if (header.edge != entry->out.limit) OnEdge(*entry, header.edge);
   if (header.kind != Header::Kind::kData) [[unlikely]] {
     ++counts_.credits_received;

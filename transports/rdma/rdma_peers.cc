@@ -153,8 +153,7 @@ absl::Status RdmaDatagramPort::Connect(PeerEntry& entry, const Offer& offer) {
   entry.out = {.limit = offer.credits};
   entry.max_payload = static_cast<uint16_t>(
       std::min<size_t>(capabilities_.max_payload_bytes, offer.path_mtu_bytes - kHeaderBytes));
-  entry.heard = true;
-  entry.confirmed = 0;
+  entry.heard_at = entry.heard_at_tick = 0;
   entry.quiet_ticks = 0;
   entry.limit_at_tick = 0;
   entry.why = absl::OkStatus();
@@ -197,7 +196,6 @@ bool RdmaDatagramPort::IsCurrent(const PeerEntry& entry, const Offer& offer) con
 // What both sides tell each other about a connection that is there: how far they may go, and how
 // far they are.
 bool RdmaDatagramPort::TakeResumed(PeerEntry& entry, const Offer& offer) {
-  entry.heard = true;
   entry.quiet_ticks = 0;
   const bool honest =
       entry.out.Raise(offer.credits) && shares_.OnNext(&entry.in, offer.sequence);
@@ -241,7 +239,7 @@ void RdmaDatagramPort::OnAnswer(uint64_t context, const Offer& answer) {
   }
   entry->resuming = false;
   if (IsCurrent(*entry, answer)) {
-    entry->confirmed = entry->asked_at;
+    entry->heard_at = entry->asked_at;
     TakeResumed(*entry, answer);
   } else {
     OnFailed(context, absl::NotFoundError(""));
@@ -283,10 +281,7 @@ void RdmaDatagramPort::Tick() {
 // Whether it is to be looked after again.
 bool RdmaDatagramPort::LookAfter(PeerEntry& entry) {
   if (entry.state != State::kConnected) return false;
-  if (std::exchange(entry.heard, false)) {
-    entry.confirmed = entry.out.next;
-    entry.quiet_ticks = 0;
-  }
+  if (std::exchange(entry.heard_at_tick, entry.heard_at) != entry.heard_at) entry.quiet_ticks = 0;
   const bool stuck = entry.waiting.pieces() != 0 && entry.out.left() == 0;
   const uint32_t limit_before = std::exchange(entry.limit_at_tick, entry.out.limit);
   if (stuck) {
@@ -294,7 +289,7 @@ bool RdmaDatagramPort::LookAfter(PeerEntry& entry) {
     if (limit_before == entry.out.limit) Resume(entry);
     return true;
   }
-  if (entry.confirmed == entry.out.next) return false;
+  if (entry.heard_at == entry.out.next) return false;
   if (++entry.quiet_ticks >= kQuietTicks) {
     entry.quiet_ticks = 0;
     Resume(entry);
