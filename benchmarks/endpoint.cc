@@ -71,7 +71,7 @@ std::string ListenAddress(const std::string& transport) {
 
 std::string ServerAddress(const std::string& listen, double port_number) {
   if (absl::StartsWith(listen, "shm:")) return listen;
-  return absl::StrCat("127.0.0.1:", static_cast<int>(port_number));
+  return absl::StrCat(listen.substr(0, listen.rfind(':') + 1), static_cast<int>(port_number));
 }
 
 }  // namespace weft::benchmarks

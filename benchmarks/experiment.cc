@@ -31,6 +31,10 @@ void Experiment::AtMostMore(std::string figure, std::string other, double limit)
   comparisons_.push_back({std::move(figure), std::move(other), Form::kAtMostMore, limit});
 }
 
+void Experiment::AtMost(std::string figure, double limit) {
+  comparisons_.push_back({std::move(figure), "", Form::kAtMost, limit});
+}
+
 void Experiment::Run(int runs) {
   for (int run = 0; run < runs; ++run) {
     for (Series& series : series_) {
@@ -73,10 +77,13 @@ Report Experiment::ToReport() const {
   return report;
 }
 
-std::string Experiment::BarTable() const {
+Bars Experiment::ToBars() const {
   Bars bars;
   for (const Comparison& comparison : comparisons_) {
     const Series* const figure = Find(comparison.figure);
+    if (figure != nullptr && comparison.other.empty()) {
+      bars.AtMost(comparison.figure, Median(figure->runs), comparison.limit);
+    }
     const Series* const other = Find(comparison.other);
     if (figure == nullptr || other == nullptr) continue;
     const std::string what = absl::StrCat(comparison.figure, " / ", comparison.other);
@@ -102,7 +109,7 @@ std::string Experiment::BarTable() const {
       }
     }
   }
-  return bars.Table();
+  return bars;
 }
 
 bool Experiment::failed() const {

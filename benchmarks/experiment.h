@@ -38,6 +38,8 @@ class Experiment {
   void AtLeast(std::string figure, std::string other, double limit);     // figure / other
   void TimesLower(std::string figure, std::string other, double limit);  // other / figure
   void AtMostMore(std::string figure, std::string other, double limit);  // figure - other
+  // Holds the median of a figure itself against the bar.
+  void AtMost(std::string figure, double limit);
 
   // Shows its progress on standard error.
   void Run(int runs);
@@ -45,7 +47,9 @@ class Experiment {
   Report ToReport() const;
 
   // A line for each comparison of figures that there are.
-  std::string BarTable() const;
+  std::string BarTable() const { return ToBars().Table(); }
+  // True if there are none.
+  bool bars_met() const { return ToBars().all_met(); }
 
   bool failed() const;
 
@@ -60,12 +64,13 @@ class Experiment {
   enum class Form { kAtMost, kAtLeast, kTimesLower, kAtMostMore };
   struct Comparison {
     std::string figure;
-    std::string other;
+    std::string other;  // empty: none
     Form form;
     double limit;
   };
 
   const Series* Find(const std::string& figure) const;  // null if it is not there or failed
+  Bars ToBars() const;
 
   std::vector<Series> series_;
   std::vector<Comparison> comparisons_;

@@ -25,6 +25,8 @@ int NetShow(Arguments arguments);
 int NetArp(Arguments arguments);
 int NetStats(Arguments arguments);
 int NetPing(Arguments arguments);
+int RdmaCheck(Arguments arguments);
+int RdmaDevices(Arguments arguments);
 int RouterAdd(Arguments arguments);
 int RouterDrain(Arguments arguments);
 int RouterRemove(Arguments arguments);

@@ -32,6 +32,19 @@ void Bodies(absl::Span<const uint8_t> body) {
     for (size_t bit = 0; bit < Progress::kBitsMax + 8; ++bit) here += progress.has(bit);
     Check(here <= progress.bits);
   }
+  Announcement announcement;
+  if (ReadAnnouncement(body, &announcement)) {
+    uint8_t written[kAnnouncementBytes];
+    WriteAnnouncement(announcement, written);
+    Check(announcement.bytes > 0);
+    Check(std::memcmp(written, body.data(), kAnnouncementBytes) == 0);
+  }
+  if (const uint32_t features = ReadHelloFeatures(body); features != 0) {
+    uint8_t written[kHelloFeaturesAt + kHelloFeaturesBytes];
+    WriteHelloFeatures(features, written);
+    Check(std::memcmp(written + kHelloFeaturesAt, &body[kHelloFeaturesAt], kHelloFeaturesBytes) ==
+          0);
+  }
   if (body.size() >= kDropBytes) {
     uint8_t written[kDropBytes];
     WriteDrop(ReadDrop(body), written);
@@ -56,6 +69,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (header.kind != ControlKind::kProgress) {
     Check(header.total() == 0 || header.index() < header.total());
   }
+  if (header.kind == ControlKind::kAnnouncement) Check(header.total() > 1);
   Bodies(datagram.subspan(kExtendedHeaderBytes));
   return 0;
 }

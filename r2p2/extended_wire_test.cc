@@ -112,6 +112,23 @@ INSTANTIATE_TEST_SUITE_P(
                 .code = DropReason::kOverloaded},
                "CC2C41C0 00010001 00000000 00000000 00000000 00000000"
                "0000000000020001 00000000 00000000 0000 00 02"},
+        Golden{"AnnouncedRequest",
+               {.first = true,
+                .packet_order = 735,
+                .session = 7,
+                .request_id = 0x10005,
+                .kind = ControlKind::kAnnouncement},
+               "CC2C0180 000502DF 00000007 00000000 00000000 00000000"
+               "0000000000010005 00000000 00000000 0000 10 00"},
+        Golden{"AnnouncedReplySentAgain",
+               {.type = MessageType::kResponse,
+                .first = true,
+                .resent = true,
+                .packet_order = 2,
+                .request_id = 0x10005,
+                .kind = ControlKind::kAnnouncement},
+               "CC2C11A0 00050002 00000000 00000000 00000000 00000000"
+               "0000000000010005 00000000 00000000 0000 10 00"},
         Golden{"Hello", Control(ControlKind::kHello),
                "CC2C31C0 00000001 01020304 05060708 0A0B0C0D 00000000"
                "0000000000000000 11121314 00000000 0000 01 00"},
@@ -230,7 +247,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"OnlyOneButNotLast", ControlKind::kNone, 6, "0001"},
                     Bad{"SlotUnlikeTheRequestId", ControlKind::kNone, 4, "0006"},
                     Bad{"KindOfARequest", ControlKind::kNone, 42, "03"},
-                    Bad{"KindUnknown", ControlKind::kPing, 42, "10"},
+                    Bad{"KindUnknown", ControlKind::kPing, 42, "11"},
+                    Bad{"AnnouncementThatIsNeitherRequestNorReply", ControlKind::kPing, 42, "10"},
                     Bad{"NoKind", ControlKind::kPing, 42, "00"},
                     Bad{"CodeUnknown", ControlKind::kClose, 43, "0E"},
                     Bad{"ControlOfTwoPackets", ControlKind::kPing, 6, "0002"},
@@ -274,6 +292,55 @@ TEST(HelloTest, RefusesWhatCannotBe) {
     EXPECT_FALSE(ReadHello(Bytes(bad), &hello)) << bad;
   }
   EXPECT_EQ(hello, before);
+}
+
+TEST(HelloTest, FeaturesStandBehindAllThatWasThereBefore) {
+  std::vector<uint8_t> bytes(kHelloFeaturesAt + kHelloFeaturesBytes);
+  WriteHello({.packet_bytes = 1472, .timeout_us = 1}, bytes.data());
+  EXPECT_EQ(ReadHelloFeatures(bytes), 0u) << "zeros, of one that knows none";
+  EXPECT_EQ(ReadHelloFeatures(absl::MakeConstSpan(bytes).first(kHelloBytes)), 0u);
+  WriteHelloFeatures(kFeatureBulk, bytes.data());
+  EXPECT_EQ(ReadHelloFeatures(bytes), kFeatureBulk);
+  EXPECT_EQ(bytes[31], 1);
+  Hello hello;
+  ASSERT_TRUE(ReadHello(bytes, &hello));
+  EXPECT_EQ(hello.packet_bytes, 1472u);
+  EXPECT_EQ(ReadHelloFeatures(absl::MakeConstSpan(bytes).first(bytes.size() - 1)), 0u);
+}
+
+TEST(AnnouncementTest, GoldenBytes) {
+  Announcement announcement = {.bytes = 0x0102030405060708};
+  for (size_t i = 0; i < 32; ++i) announcement.key[i] = static_cast<uint8_t>(0xE0 + i);
+  std::vector<uint8_t> bytes(kAnnouncementBytes);
+  WriteAnnouncement(announcement, bytes.data());
+  EXPECT_EQ(bytes, Bytes("0102030405060708 E0E1E2E3E4E5E6E7 E8E9EAEBECEDEEEF F0F1F2F3F4F5F6F7 "
+                         "F8F9FAFBFCFDFEFF"));
+  Announcement read;
+  ASSERT_TRUE(ReadAnnouncement(bytes, &read));
+  EXPECT_EQ(read, announcement);
+}
+
+TEST(AnnouncementTest, RefusesWhatCannotBe) {
+  const std::vector<uint8_t> nothing(kAnnouncementBytes);
+  Announcement read;
+  EXPECT_FALSE(ReadAnnouncement(nothing, &read)) << "a message of no bytes";
+  std::vector<uint8_t> one = nothing;
+  one[7] = 1;
+  EXPECT_TRUE(ReadAnnouncement(one, &read));
+  one.pop_back();
+  EXPECT_FALSE(ReadAnnouncement(one, &read));
+  // Of one packet, in the middle or at the end of a message.
+  for (const absl::string_view flags_and_order :
+       {"C0 0005 0001", "80 0005 0001", "40 0005 0002", "00 0005 0002"}) {
+    std::vector<uint8_t> bytes = Written({.first = true,
+                                          .packet_order = 2,
+                                          .request_id = 0x10005,
+                                          .kind = ControlKind::kAnnouncement});
+    const std::vector<uint8_t> changed = Bytes(flags_and_order);
+    std::copy(changed.begin(), changed.end(), bytes.begin() + 3);
+    ExtendedHeader header;
+    EXPECT_FALSE(ReadExtendedHeader(bytes, &header)) << flags_and_order;
+  }
 }
 
 TEST(ProgressTest, GoldenBytes) {

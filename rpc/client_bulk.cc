@@ -63,8 +63,11 @@ void ClientSessions::OnAnnouncedProgress(ClientCall& call, const ExtendedHeader&
     Arm(call, now_ns, TransferRtoOf(call));
   } else {
     ++base_.stats.bulk_failed;
-    call.transfer->request.Start(call.transfer->announced.End(base_.bulk),
-                                 session.packet_payload_bytes, progress.granted);
+    OutgoingMessage& request = call.transfer->request;
+    request.Start(call.transfer->announced.End(base_.bulk), session.packet_payload_bytes,
+                  /*granted=*/0);
+    // So that what was said earlier and comes later is known to be old.
+    session.OnProgress(request, header, progress, now_ns, rtt_);
     call.tries = 0;
     Arm(call, now_ns, RtoOf(session.rtt));
   }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A client whose server says anything at any time. The input is a list of steps of eight bytes:
-// the first of them is the wire mode, the others are calls, packets of the session, right or bent,
-// and time that passes. Each call that is not cancelled ends exactly once, by its deadline, and all
-// buffers come back.
+// A client whose server says anything at any time. The input is a list of steps of eight bytes: the
+// first of them is the wire mode, the others are calls, packets of the session, right or bent, what
+// becomes of fetches, and time that passes. Each call that is not cancelled ends exactly once, by
+// its deadline, and all buffers come back.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -25,6 +25,8 @@ namespace {
 // Learns of the session and its calls from what the client says.
 class ServerPort final : public FuzzPort {
  public:
+  ServerPort() : FuzzPort(/*bulk=*/true) {}
+
   uint32_t number = 0;
   uint32_t key = 0;
   uint64_t ids[4] = {};
@@ -76,12 +78,13 @@ class Run {
       case 0:
         return Begin(s[1] % 3 == 0 ? s[2] * 70u : s[2], s[3]);
       case 1: {
-        uint8_t body[kHelloBytes];
+        uint8_t body[kHelloFeaturesAt + kHelloFeaturesBytes] = {};
         WriteHello({.slots = s[1],
                     .packet_bytes = 100u + 8 * s[2],
                     .timeout_us = (s[3] + 1u) * 4000,
                     .key = s[4]},
                    body);
+        WriteHelloFeatures(s[6], body);
         return Packet({.type = MessageType::kAck,
                        .first = true,
                        .last = true,
@@ -92,6 +95,8 @@ class Run {
       case 2: {
         static constexpr uint8_t kZeros[900] = {};
         const uint16_t order = s[3] == 0 ? s[4] : s[3];
+        if ((s[7] & 0x30) == 0x30) return Announce(s, id);
+        if ((s[7] & 0x30) == 0x20) port_->bulk()->EndAll(/*ok=*/(s[7] & 0x40) != 0);
         return Packet({.type = MessageType::kResponse,
                        .first = s[3] == 0 || (s[7] & 4) != 0,
                        .last = (s[7] & 1) != 0,
@@ -186,6 +191,8 @@ class Run {
 
   void End() {
     again_ = false;
+    loop_.RunOnce();  // what came last
+    port_->bulk()->EndAll(/*ok=*/true);
     for (int i = 0; i < 100; ++i) {
       clock_.Advance(100'000'000);
       loop_.RunOnce();
@@ -195,6 +202,7 @@ class Run {
       if (call->ended != (call->cancelled ? 0 : 1)) std::abort();
     }
     if (port_->pool().available() != port_->pool().count()) std::abort();
+    if (!port_->bulk()->IsIdle()) std::abort();
   }
 
  private:
@@ -204,11 +212,34 @@ class Run {
     bool cancelled = false;
   };
 
-  void Begin(size_t bytes, uint8_t what) {
+  void Announce(const uint8_t* s, uint64_t id) {
+    port_->bulk()->fate = static_cast<FuzzBulk::Fate>(s[4] & 3);
+    port_->bulk()->exposes = (s[4] & 4) == 0;
+    uint8_t body[kAnnouncementBytes];
+    WriteAnnouncement({.bytes = s[6] * 100u}, body);
+    Packet({.type = MessageType::kResponse,
+            .first = true,
+            .resent = (s[4] & 8) != 0,
+            .packet_order = std::max<uint16_t>(s[3], 2),
+            .request_id = id,
+            .credits = s[5],
+            .kind = ControlKind::kAnnouncement},
+           body, (s[4] & 0x70) == 0x70 ? 8 : sizeof(body));
+  }
+
+  // Some in a buffer that can be fetched.
+  Payload RequestOf(size_t bytes, bool bulk) {
     static const std::vector<uint8_t> request(256 * 70);
+    Buffer buffer = bulk ? client_->Allocate(bytes) : Buffer();
+    if (!buffer) return Payload::External({request.data(), bytes});
+    std::memset(buffer.Append(bytes), 0, bytes);
+    return Payload(std::move(buffer));
+  }
+
+  void Begin(size_t bytes, uint8_t what) {
     calls_.push_back(std::make_unique<Outcome>());
     Outcome* const outcome = calls_.back().get();
-    absl::StatusOr<CallId> id = client_->Call(Peer{{1}}, Payload::External({request.data(), bytes}),
+    absl::StatusOr<CallId> id = client_->Call(Peer{{1}}, RequestOf(bytes, (what & 0x10) != 0),
                                               [this, outcome, what](absl::StatusOr<BufferChain>) {
                                                 if (++outcome->ended > 1 || outcome->cancelled)
                                                   std::abort();

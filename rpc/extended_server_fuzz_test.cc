@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A server and clients that say anything at any time. The input is a list of steps of eight bytes:
-// packets of a session, right or bent, time that passes, and what the application does with the
-// calls that it holds. Whatever happens, nothing is lost: once the server has gone, all buffers are
-// back.
+// packets of a session, right or bent, time that passes, what becomes of fetches, and what the
+// application does with the calls that it holds. Whatever happens, nothing is lost: once the server
+// has gone, all buffers are back.
 
 #include <algorithm>
 #include <cstddef>
@@ -28,6 +28,8 @@ namespace {
 // Learns of the session from what the server says.
 class ClientPort final : public FuzzPort {
  public:
+  ClientPort() : FuzzPort(/*bulk=*/true) {}
+
   absl::StatusOr<Peer> Resolve(const Address& address) override {
     return Peer{{address == Address::Sim("router") ? 1u : 2u}};
   }
@@ -97,6 +99,7 @@ class Run {
                     .timeout_us = 2'000'000},
                    body.data());
         WriteHelloPool(s[6] & 3u, body.data() + kHelloBytes);
+        WriteHelloFeatures(s[7], body.data());
         return Packet({.type = MessageType::kAck,
                        .first = true,
                        .last = true,
@@ -205,6 +208,8 @@ class Run {
       }
       case 10:
         if (s[1] == 0xFF && !server_->draining()) server_->Drain([] {});
+        if ((s[7] & 3) == 0) return Announce(s, id);
+        if ((s[7] & 3) == 1) port_->bulk()->EndAll(/*ok=*/(s[3] & 1) != 0);
         break;
       default:
         loop_.RunOnce();
@@ -220,6 +225,7 @@ class Run {
       if (info.executing > info.slots) std::abort();
     });
     const size_t count = pool.count();
+    port.bulk()->EndAll(/*ok=*/true);
     // All requests end, and all sessions.
     for (int i = 0; i < 100; ++i) {
       clock_.Advance(100'000'000);
@@ -228,7 +234,8 @@ class Run {
     }
     loop_.RunOnce();  // sends the last JOIN
     if (server_->stats().sessions.value() != 0 || server_->stats().executing.value() != 0 ||
-        server_->stats().kept_reply_bytes.value() != 0 || pool.available() != count) {
+        server_->stats().kept_reply_bytes.value() != 0 || pool.available() != count ||
+        !port.bulk()->IsIdle()) {
       std::abort();
     }
     server_.reset();
@@ -237,6 +244,20 @@ class Run {
  private:
   static inline const std::vector<uint8_t> reply_bytes_ = std::vector<uint8_t>(40 * 256);
   static inline const absl::Span<const uint8_t> kReply = reply_bytes_;
+
+  void Announce(const uint8_t* s, uint64_t id) {
+    port_->bulk()->fate = static_cast<FuzzBulk::Fate>(s[3] & 3);
+    port_->bulk()->exposes = (s[3] & 4) == 0;
+    uint8_t body[kAnnouncementBytes];
+    WriteAnnouncement({.bytes = s[4] * 100u}, body);
+    InSession({.first = true,
+               .resent = (s[3] & 8) != 0,
+               .packet_order = std::max<uint16_t>(s[5], 2),
+               .deadline_us = s[6] * 100u,
+               .request_id = id,
+               .kind = ControlKind::kAnnouncement},
+              body, (s[3] & 0x70) == 0x70 ? 8 : sizeof(body));
+  }
 
   void ReplyToHeld(size_t index, size_t bytes) {
     std::swap(held_[index], held_.back());

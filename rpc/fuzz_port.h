@@ -13,14 +13,18 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "weft/rpc/fuzz_bulk.h"
 #include "weft/transports/datagram_port.h"
 
 namespace weft::rpc {
 
 class FuzzPort : public DatagramPort {
  public:
-  FuzzPort()
-      : DatagramPort({.datagrams = true, .max_payload_bytes = 1472},
+  // `bulk`: with a way for long messages.
+  explicit FuzzPort(bool bulk = false)
+      : DatagramPort({.datagrams = true,
+                      .max_payload_bytes = 1472,
+                      .bulk_min_bytes = bulk ? FuzzBulk::kMinBytes : 0},
                      BufferPoolOptions{.count = 64}) {}
 
   // Is received as from that peer; lost if there is no buffer left.
@@ -31,6 +35,7 @@ class FuzzPort : public DatagramPort {
     arriving_.push_back({{{peer}}, std::move(buffer)});
   }
 
+  FuzzBulk* bulk() override { return capabilities_.bulk_min_bytes != 0 ? &bulk_ : nullptr; }
   Address local_address() const override { return Address::Sim("fuzz"); }
   absl::StatusOr<Peer> Resolve(const Address&) override { return Peer{{1}}; }
   absl::StatusOr<Address> AddressOf(const Peer&) const override { return local_address(); }
@@ -55,6 +60,7 @@ class FuzzPort : public DatagramPort {
   size_t DoTakeEvents(absl::Span<PortEvent>) override { return 0; }
 
   std::vector<Datagram> arriving_;
+  FuzzBulk bulk_;
 };
 
 }  // namespace weft::rpc

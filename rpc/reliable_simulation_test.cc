@@ -3,7 +3,8 @@
 // Sessions over a simulated network that does not behave: calls of all sizes, some cancelled, some
 // with little time, while packets are lost, doubled, overtaken and damaged, wires are narrow, nodes
 // are cut off and servers restart. To servers, and through a router to those behind it, which
-// restarts as well, and whose servers come and go. A weather and a seed fix everything that happens:
+// restarts as well, and whose servers come and go. Long messages go in packets, or are fetched as
+// far as that works. A weather and a seed fix everything that happens:
 //
 //   bazel test //rpc:reliable_simulation_test               some hundred runs
 //   bazel test //rpc:reliable_simulation_long_test          some ten thousand
@@ -32,12 +33,16 @@ namespace weft::rpc {
 namespace {
 
 constexpr uint64_t kSeeds = 12;
+constexpr uint64_t kBulkSeeds = 4;
 
 constexpr size_t kServers = 2;
 constexpr size_t kClients = 2;
-constexpr size_t kCalls = 30;  // of each client
+constexpr size_t kCalls = 30;        // of each client
+constexpr size_t kBulkBuffers = 12;  // of each port: not enough for all
 constexpr int64_t kCallTimeNs = 4'000'000'000;
 constexpr int64_t kExpiryNs = 1'500'000'000;  // longer than ServerOptions::reassembly_timeout
+// Replies that lie in a bulk buffer are kept there as long as others: reply_cache_time.
+constexpr int64_t kBulkExpiryNs = 3'000'000'000;
 
 struct Weather {
   const char* name;
@@ -50,6 +55,7 @@ struct Weather {
   bool join = false;        // one more server comes, and another one gets no more requests
   double refuse = 0;        // requests that the router has no server for
   int64_t hold_ns_max = 0;  // of requests at the router
+  bool bulk = false;        // long messages are fetched, as far as that works
 
   // Whether every call must succeed that is not given up.
   bool survivable() const {
@@ -98,6 +104,13 @@ std::vector<Weather> Weathers() {
   return weathers;
 }
 
+// All of it once more, with messages that are fetched, and fetches that fail.
+std::vector<Weather> BulkWeathers() {
+  std::vector<Weather> weathers = Weathers();
+  for (Weather& weather : weathers) weather.bulk = true;
+  return weathers;
+}
+
 // The first bytes of a request say which it is, and how long the reply is to be.
 struct Request {
   uint32_t number;
@@ -122,8 +135,14 @@ class SimulatedRun {
       : weather_(weather),
         random_(seed),
         network_(seed, weather.link),
-        transport_(sim::OpenTransport(&network_, {.count = 2048})),
+        transport_(sim::OpenTransport(
+            &network_, {.count = 2048},
+            {.count = weather.bulk ? kBulkBuffers : 0, .bytes = 150'000, .min_bytes = 2500})),
         loop_({}, network_) {
+    // With every other seed all goes well.
+    if (seed % 2 == 0) {
+      network_.bulk().faults = {.fail = 0.2, .no_buffer = 0.1, .no_way = 0.1, .set_up_ns = 100'000};
+    }
     for (size_t i = 0; i < kServers; ++i) StartServer(i);
     if (weather.router) StartRouter();
     for (size_t i = 0; i < kClients; ++i) {
@@ -162,7 +181,7 @@ class SimulatedRun {
       network_.events().At(begin_ns + 30'000'000, [this] { StartServer(0); });
     }
     // What a damaged packet began to be, of a request that nobody sends, has to expire.
-    RunUntil(begin_ns + 60'000'000 + kCallTimeNs + kExpiryNs);
+    RunUntil(begin_ns + 60'000'000 + kCallTimeNs + (weather_.bulk ? kBulkExpiryNs : kExpiryNs));
     Check();
     return network_.digest();
   }
@@ -306,13 +325,27 @@ class SimulatedRun {
     }
     for (const auto& client : clients_) {
       EXPECT_EQ(client->outstanding(), 0u);
-      EXPECT_EQ(client->port().pool().available(), client->port().pool().count());
+      CheckPort(client->port());
     }
     for (const auto& server : servers_) {
       EXPECT_EQ(server->stats().executing.value(), 0);
       EXPECT_EQ(server->incomplete(), 0u);
-      EXPECT_EQ(server->port().pool().available(), server->port().pool().count());
+      CheckPort(server->port());
     }
+    EXPECT_EQ(network_.bulk().exposures.size(), 0u) << "messages that nobody wants any more";
+    EXPECT_EQ(network_.bulk().changed, 0u) << "messages that changed while they could be fetched";
+    if (weather_.bulk && !weather_.router) {
+      EXPECT_GT(network_.bulk().fetched, 0u);
+    }
+  }
+
+  // Everything has come back to it.
+  void CheckPort(DatagramPort& port) {
+    EXPECT_EQ(port.pool().available(), port.pool().count());
+    if (!weather_.bulk) return;
+    const auto& bulk = static_cast<sim::SimBulk&>(*port.bulk());
+    EXPECT_EQ(bulk.available(), kBulkBuffers);
+    EXPECT_EQ(bulk.fetching(), 0u);
   }
 
   const Weather weather_;
@@ -326,19 +359,28 @@ class SimulatedRun {
   std::vector<std::unique_ptr<Client>> clients_;
 };
 
-TEST(ReliableSimulationTest, EveryCallEndsOnceAndRunsAtMostOnce) {
-  for (const Weather& weather : Weathers()) {
-    for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {
-      SCOPED_TRACE(absl::StrCat(weather.name, weather.router ? ", router" : "", ", seed ", seed));
+void RunAll(const std::vector<Weather>& weathers, uint64_t seeds) {
+  for (const Weather& weather : weathers) {
+    for (const uint64_t seed : sim::SeedsToRun(seeds)) {
+      SCOPED_TRACE(absl::StrCat(weather.name, weather.router ? ", router" : "",
+                                weather.bulk ? ", bulk" : "", ", seed ", seed));
       SimulatedRun(weather, seed).Go();
-      if (HasFailure()) return;
+      if (testing::Test::HasFailure()) return;
     }
   }
 }
 
+TEST(ReliableSimulationTest, EveryCallEndsOnceAndRunsAtMostOnce) { RunAll(Weathers(), kSeeds); }
+
+TEST(ReliableSimulationTest, SoItIsWithMessagesThatAreFetched) {
+  RunAll(BulkWeathers(), kBulkSeeds);
+}
+
 TEST(ReliableSimulationTest, TheSameSeedIsTheSameRun) {
   const uint64_t seed = sim::SeedsToRun(kSeeds).front();
-  for (const Weather& weather : Weathers()) {
+  std::vector<Weather> weathers = Weathers();
+  weathers.push_back(BulkWeathers().back());
+  for (const Weather& weather : weathers) {
     const uint64_t once = SimulatedRun(weather, seed).Go();
     EXPECT_EQ(SimulatedRun(weather, seed).Go(), once) << weather.name;
     EXPECT_NE(SimulatedRun(weather, seed + 1).Go(), once) << weather.name;

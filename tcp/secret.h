@@ -12,10 +12,10 @@
 
 #include <cstdint>
 
+#include "weft/core/siphash.h"
 #include "weft/netstack/ip_address.h"
 #include "weft/tcp/flow.h"
 #include "weft/tcp/seq.h"
-#include "weft/tcp/siphash.h"
 
 namespace weft::tcp {
 

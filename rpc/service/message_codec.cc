@@ -63,10 +63,7 @@ class ChainStream final : public google::protobuf::io::ZeroCopyInputStream {
 EncodedMessage AllocateMessage(BufferPool& pool, size_t size) {
   EncodedMessage encoded;
   if (size <= pool.payload_bytes()) [[likely]] {
-    if (Buffer buffer = pool.Allocate()) {
-      encoded.head = buffer.Append(size);
-      encoded.payload = Payload(std::move(buffer));
-    }
+    if (Buffer buffer = pool.Allocate()) encoded = EncodedIn(std::move(buffer), size);
     return encoded;
   }
   auto block = std::make_unique_for_overwrite<uint8_t[]>(size);

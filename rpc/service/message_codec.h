@@ -45,6 +45,14 @@ struct EncodedMessage {
   uint8_t* head = nullptr;
 };
 
+// `size` bytes of `buffer`, which is empty and has room for them.
+inline EncodedMessage EncodedIn(Buffer buffer, size_t size) {
+  EncodedMessage encoded;
+  encoded.head = buffer.Append(size);
+  encoded.payload = Payload(std::move(buffer));
+  return encoded;
+}
+
 // Room for `size` bytes: a buffer of `pool` when it fits one, else a block of memory of its own.
 // `head` is null when the pool is empty.
 EncodedMessage AllocateMessage(BufferPool& pool, size_t size);

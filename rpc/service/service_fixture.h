@@ -33,7 +33,9 @@ inline absl::Span<const uint8_t> BytesOf(absl::string_view text) {
 
 class ServiceFixture {
  public:
-  ServiceFixture() : transport_(sim::OpenTransport(&network_)) {}
+  // `bulk`: what ports have for long messages.
+  explicit ServiceFixture(const sim::BulkOptions& bulk = {})
+      : transport_(sim::OpenTransport(&network_, {}, bulk)) {}
 
   std::unique_ptr<DatagramPort> OpenPort(const std::string& name) {
     auto port = transport_->OpenDatagramPort({.local = Address::Sim(name)});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Unary methods through generated code, over a simulated network, in both formats.
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -69,7 +70,8 @@ class ServiceTest : public ::testing::TestWithParam<Wire> {
     co_return co_await client_->Call(channel_->target(), BytesOf(request));
   }
 
-  ServiceFixture net_;
+  // Messages of 16 KiB and more are fetched, in the extended format.
+  ServiceFixture net_{sim::BulkOptions{.count = 8, .min_bytes = 16'384}};
   EchoServer echo_;
   std::unique_ptr<ServiceServer> server_;
   std::unique_ptr<Client> client_;
@@ -85,6 +87,7 @@ TEST_P(ServiceTest, MessagesOfEverySize) {
     ASSERT_TRUE(Echo(request, &response).ok()) << size;
     EXPECT_EQ(response.text(), request.text());
   }
+  EXPECT_EQ(net_.network().bulk().fetched, GetParam() == Wire::kExtended ? 2u : 0u);
 }
 
 TEST_P(ServiceTest, ResponsesDoNotKeepWhatWasThereBefore) {
@@ -167,6 +170,24 @@ TEST_P(ServiceTest, RawBytesOfEverySize) {
     ASSERT_TRUE(net_.Run(MirrorOnce(Payload(std::move(response)), &response)).ok()) << size;
     EXPECT_EQ(response.ToString(), text);
   }
+}
+
+// The bytes that an application fills in, and gets and gives back, stay where they are.
+TEST_P(ServiceTest, RawBytesThatAreFetched) {
+  Start();
+  BufferChain response;
+  EXPECT_TRUE(net_.Run(MirrorOnce(Payload(), &response)).ok());
+  const std::string text(200'000, 'x');
+  Buffer request = client_->Allocate(text.size());
+  ASSERT_TRUE(request);
+  std::memcpy(request.Append(text.size()), text.data(), text.size());
+  ASSERT_TRUE(net_.Run(MirrorOnce(Payload(std::move(request)), &response)).ok());
+  EXPECT_EQ(response.ToString(), text);
+  if (GetParam() != Wire::kExtended) return;
+  EXPECT_EQ(net_.network().bulk().fetched, 2u);
+  EXPECT_EQ(response.pieces(), 1u);
+  ASSERT_TRUE(net_.Run(MirrorOnce(Payload(std::move(response)), &response)).ok());
+  EXPECT_EQ(net_.network().bulk().fetched, 4u);
 }
 
 TEST_P(ServiceTest, RawOnOneSideOnly) {

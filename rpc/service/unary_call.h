@@ -169,7 +169,10 @@ class [[nodiscard]] UnaryCall : public UnaryCallBase {
       WriteHead(head.get());
       return EncodeRaw(pool, {head.get(), head_bytes}, std::move(request_));
     } else {
-      EncodedMessage encoded = AllocateMessage(pool, size);
+      // A long one may be fetched from where it is written.
+      Buffer whole = size > pool.payload_bytes() ? channel_.client().Allocate(size) : Buffer();
+      EncodedMessage encoded =
+          whole ? EncodedIn(std::move(whole), size) : AllocateMessage(pool, size);
       if (encoded.head == nullptr) return Payload();
       WriteHead(encoded.head);
       request_.SerializeWithCachedSizesToArray(encoded.head + head_bytes);

@@ -101,6 +101,10 @@ class UnaryMethod final : public TypedMethod<Request, Response> {
     return call.Reply(std::move(buffer));
   }
   absl::Status ReplyInBlock(ServerCall& call, size_t size, const Response& response) {
+    // One that is fetched from where it is written, perhaps.
+    if (Buffer whole = call.Allocate(size)) {
+      return ReplyInBuffer(call, std::move(whole), size, response);
+    }
     EncodedMessage encoded = AllocateMessage(*core_.buffers, size);
     if (encoded.head != nullptr) {
       WriteReplyHead({}, RequestKind::kUnary, encoded.head);

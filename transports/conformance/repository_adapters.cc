@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "weft/tools/testnet/testnet.h"
 #include "weft/transports/conformance/adapters.h"
+#include "weft/transports/rdma/conformance_adapters.h"
 
 namespace weft {
 namespace {
@@ -241,6 +242,7 @@ std::vector<ConformanceAdapter> RepositoryAdapters() {
       Afxdp("afxdp_generic", config::Afxdp::GENERIC),
       Decorated(Afxdp("afxdp", config::Afxdp::AUTO)),
       Dpdk(),
+      rdma::DeviceAdapter(),
   };
 }
 

@@ -55,12 +55,12 @@ struct PortInfo {
 absl::string_view StateName(PortInfo::State state);
 
 struct DeviceInfo {
-  std::string name;
-  std::string node;          // "/dev/infiniband/uverbs0"
+  std::string name = {};
+  std::string node = {};     // "/dev/infiniband/uverbs0"
   bool is_software = false;  // Soft-RoCE
   // Not ok: why it cannot be used at all, and what to do. Then it has no ports here.
-  absl::Status status;
-  std::vector<PortInfo> ports;
+  absl::Status status = {};
+  std::vector<PortInfo> ports = {};
 };
 
 // All devices that the kernel knows, usable or not, by name. Unavailable when there are none: why,
@@ -70,8 +70,14 @@ absl::StatusOr<std::vector<DeviceInfo>> ListDevices();
 // Ok when a device has a port that is up; otherwise the first obstacle.
 absl::Status ProbeDevices();
 
+// How much memory this process may lock for devices, RLIMIT_MEMLOCK; SIZE_MAX when nothing limits
+// it. And a sentence on how to raise it.
+size_t LockedMemoryBytesMax();
+std::string LockedMemoryCure();
+
 struct PortChoice {
   std::string device;
+  bool is_software = false;
   uint8_t port = 1;
   GidEntry gid;
 };

@@ -51,6 +51,11 @@ ConnectionId RcConnections::IdOf(const Connection& connection) const {
   return {by_peer_.at({connection.peer, connection.role}), connection.generation};
 }
 
+// Of its question.
+uint64_t RcConnections::ContextOf(const Connection& connection) const {
+  return uint64_t{IdOf(connection).index} << 32 | connection.attempt;
+}
+
 RcConnections::Connection* RcConnections::Find(ConnectionId id) {
   if (id.index >= connections_.size()) return nullptr;
   Connection& connection = connections_[id.index];
@@ -122,11 +127,9 @@ bool RcConnections::EndIdle(int64_t unused_since_ns) {
 }
 
 void RcConnections::Forget(Connection& connection) {
+  CancelAsk(connection);
   const auto place = by_peer_.find({connection.peer, connection.role});
   const uint32_t index = place->second;
-  if (connection.state == State::kConnecting) {
-    rendezvous_->Cancel(options_.service, uint64_t{index} << 32 | connection.attempt);
-  }
   by_peer_.erase(place);
   const uint32_t generation = connection.generation + 1;
   const auto epoch = static_cast<uint16_t>(connection.epoch + 1);
@@ -140,7 +143,13 @@ absl::StatusOr<ConnectionId> RcConnections::Get(const RcPeer& peer, Role role, i
   absl::StatusOr<Connection*> connection = FindOrAdd(peer, role, now_ns);
   if (!connection.ok()) return connection.status();
   (*connection)->used_ns = now_ns;
-  if ((*connection)->state == State::kNone) Begin(**connection, now_ns);
+  if ((*connection)->state == State::kNone) {
+    if (now_ns >= (*connection)->retry_ns) {
+      Begin(**connection, now_ns);
+    } else {
+      AskLater(**connection);
+    }
+  }
   return IdOf(**connection);
 }
 
@@ -162,15 +171,25 @@ Offer RcConnections::OfferOf(const Connection& connection) const {
   return offer;
 }
 
+void RcConnections::CancelAsk(Connection& connection) {
+  if (connection.state != State::kConnecting) return;
+  connection.state = State::kNone;
+  rendezvous_->Cancel(options_.service, ContextOf(connection));
+}
+
+void RcConnections::AskLater(Connection& connection) {
+  if (std::exchange(connection.asks_later, true)) return;
+  again_.push_back(IdOf(connection).index);
+}
+
 void RcConnections::Begin(Connection& connection, int64_t now_ns) {
-  if (now_ns < connection.retry_ns) return;
   absl::Status status = OpenQueue(connection);
   if (status.ok()) {
     connection.attempt = ++last_attempt_ & 0x7fff'ffff;
     connection.state = State::kConnecting;
     ++stats_.asked;
-    const uint64_t context = uint64_t{IdOf(connection).index} << 32 | connection.attempt;
-    status = rendezvous_->Ask(connection.peer.address, OfferOf(connection), context, now_ns);
+    status = rendezvous_->Ask(connection.peer.address, OfferOf(connection),
+                              ContextOf(connection), now_ns);
   }
   if (!status.ok()) Break(connection, Loss::kUnreachable, status);
 }
@@ -188,6 +207,7 @@ absl::Status RcConnections::Join(Connection& connection, const Offer& offer) {
   } else if (connection.state == State::kUp) {
     Break(connection, Loss::kBroken, absl::UnavailableError("the peer connects anew"));
   }
+  CancelAsk(connection);  // its own, or one that the handler has begun just now
   absl::Status status = OpenQueue(connection);
   if (status.ok()) status = connection.queue->Connect(offer.queue);
   if (!status.ok()) {
@@ -222,11 +242,6 @@ absl::StatusOr<Offer> RcConnections::OnAsk(const Address& from, const Offer& off
     return absl::FailedPreconditionError("this question is out of date");
   }
   PollCompletions();  // what was done before the peer broke with it
-  if (connection.state == State::kConnecting) {
-    rendezvous_->Cancel(options_.service,
-                        uint64_t{IdOf(connection).index} << 32 | connection.attempt);
-    connection.state = State::kNone;
-  }
   if (absl::Status status = Join(connection, offer); !status.ok()) {
     ++stats_.refused;
     return status;
@@ -234,14 +249,20 @@ absl::StatusOr<Offer> RcConnections::OnAsk(const Address& from, const Offer& off
   return OfferOf(connection);
 }
 
-void RcConnections::OnAnswer(uint64_t context, const Offer& answer) {
+// The one that a question is about.
+RcConnections::Connection* RcConnections::Asking(uint64_t context) {
   const auto index = static_cast<uint32_t>(context >> 32);
-  if (index >= connections_.size()) return;
+  if (index >= connections_.size()) return nullptr;
   Connection& connection = connections_[index];
-  if (connection.state != State::kConnecting ||
-      connection.attempt != static_cast<uint32_t>(context)) {
-    return;
-  }
+  const bool current = connection.state == State::kConnecting &&
+                       connection.attempt == static_cast<uint32_t>(context);
+  return current ? &connection : nullptr;
+}
+
+void RcConnections::OnAnswer(uint64_t context, const Offer& answer) {
+  Connection* found = Asking(context);
+  if (found == nullptr) return;
+  Connection& connection = *found;
   if (answer.worker != connection.peer.worker ||
       RoleIn(answer.peer_number) == connection.role) {
     Break(connection, Loss::kUnreachable,
@@ -252,18 +273,12 @@ void RcConnections::OnAnswer(uint64_t context, const Offer& answer) {
 }
 
 void RcConnections::OnFailed(uint64_t context, const absl::Status& status) {
-  const auto index = static_cast<uint32_t>(context >> 32);
-  if (index >= connections_.size()) return;
-  Connection& connection = connections_[index];
-  if (connection.state != State::kConnecting ||
-      connection.attempt != static_cast<uint32_t>(context)) {
-    return;
-  }
-  Break(connection, Loss::kUnreachable, status);
+  if (Connection* connection = Asking(context)) Break(*connection, Loss::kUnreachable, status);
 }
 
 void RcConnections::OnBye(const Address& from, uint64_t incarnation) {
-  for (Connection& connection : connections_) {
+  for (size_t i = 0; i < connections_.size(); ++i) {  // a handler may add some
+    Connection& connection = connections_[i];
     if (!connection.used || connection.peer_incarnation != incarnation ||
         connection.peer.address != from) {
       continue;
@@ -282,9 +297,7 @@ void RcConnections::BackOff(Connection& connection) {
 
 void RcConnections::Break(Connection& connection, Loss loss, const absl::Status& why) {
   const ConnectionId id = IdOf(connection);
-  if (connection.state == State::kConnecting) {
-    rendezvous_->Cancel(options_.service, uint64_t{id.index} << 32 | connection.attempt);
-  }
+  CancelAsk(connection);
   connection.state = State::kNone;
   connection.why = why;
   connection.head = connection.tail = connection.silent = 0;
@@ -295,9 +308,9 @@ void RcConnections::Break(Connection& connection, Loss loss, const absl::Status&
     case Loss::kDenied:
       // The first time at once: the owner's end waits for it.
       ++stats_.denied;
-      connection.retry_ns = now_ns_ + connection.backoff_ns;
+      connection.retry_ns = now_ns_ + std::min(connection.backoff_ns, kDeniedBackoffNs);
       BackOff(connection);
-      again_.push_back(id.index);
+      AskLater(connection);
       break;
     case Loss::kBroken:
       ++stats_.broken;
@@ -332,7 +345,8 @@ bool RcConnections::CheckFailed(ConnectionId id, int64_t now_ns) {
 
 void RcConnections::OnQueueFailed(uint32_t qpn) {
   PollCompletions();
-  for (Connection& connection : connections_) {
+  for (size_t i = 0; i < connections_.size(); ++i) {  // a handler may add some
+    Connection& connection = connections_[i];
     if (!connection.used || connection.state != State::kUp) continue;
     // The news may be of before it was connected anew.
     if (qpn == 0 || (connection.queue->address().qpn == qpn && connection.queue->failed())) {
@@ -432,15 +446,24 @@ size_t RcConnections::PollCompletions() {
   return total;
 }
 
+int64_t RcConnections::NextNs() const {
+  int64_t next_ns = INT64_MAX;
+  for (const uint32_t index : again_) {
+    next_ns = std::min(next_ns, connections_[index].retry_ns);
+  }
+  return next_ns;
+}
+
 size_t RcConnections::Poll(int64_t now_ns) {
   now_ns_ = now_ns;
   size_t work = PollCompletions();
   for (size_t i = again_.size(); i-- > 0;) {
     Connection& connection = connections_[again_[i]];
-    const bool wanted = connection.used && connection.state == State::kNone;
+    const bool wanted = connection.asks_later && connection.state == State::kNone;
     if (wanted && now_ns < connection.retry_ns) continue;
     again_[i] = again_.back();
     again_.pop_back();
+    connection.asks_later = false;
     if (wanted) Begin(connection, now_ns);
     ++work;
   }

@@ -19,8 +19,9 @@
 // answered with: whoever is asked connects the queue pair that he has, and his own question falls
 // away. A later attempt of the same peer replaces what there was; an earlier one is out of date.
 //
-// After kDenied a user asks again at once. After a loss, somebody has to want the connection, no
-// sooner than a time which doubles with every failure that no success came between.
+// After kDenied a user asks again by itself, the first time at once. After a loss, somebody has to
+// want the connection. There is a time between, which doubles with every failure that no success
+// came between.
 //
 // Threads: one, the port's.
 #ifndef WEFT_TRANSPORTS_RDMA_RC_CONNECTIONS_H_
@@ -65,6 +66,7 @@ class RcConnections final : private Rendezvous::Handler {
   static constexpr size_t kMaxConnections = 65'535;
   static constexpr int64_t kFirstBackoffNs = 1'000'000;
   static constexpr int64_t kLastBackoffNs = 1'000'000'000;
+  static constexpr int64_t kDeniedBackoffNs = 8'000'000;  // at most, after being denied
 
   enum class Role : uint8_t { kOwner, kUser };
   enum class State : uint8_t {
@@ -98,7 +100,6 @@ class RcConnections final : private Rendezvous::Handler {
     int64_t idle_ns = 60'000'000'000;      // unused so long, one ends
   };
 
-  // Now; nothing here looks back further than the port's lifetime.
   struct Stats {
     uint64_t asked = 0, made = 0, refused = 0;
     uint64_t denied = 0, broken = 0, peer_lost = 0, unreachable = 0, peer_gone = 0;
@@ -111,8 +112,8 @@ class RcConnections final : private Rendezvous::Handler {
                 Handler* handler);
   ~RcConnections() override;
 
-  // The connection, asked for if there is none and it may be tried again. ResourceExhausted beyond
-  // max_connections when all are in use.
+  // The connection; if there is none it is asked for, as soon as that may be tried again.
+  // ResourceExhausted beyond max_connections when all are in use.
   absl::StatusOr<ConnectionId> Get(const RcPeer& peer, Role role, int64_t now_ns);
   // kNone for one that has been forgotten.
   State state(ConnectionId id) const;
@@ -147,6 +148,9 @@ class RcConnections final : private Rendezvous::Handler {
   // Peers that had a connection, for whoever says good-bye.
   std::vector<Address> Peers() const;
 
+  // When Poll() has something to do even if nothing completes; INT64_MAX for never.
+  int64_t NextNs() const;
+
   size_t size() const { return by_peer_.size(); }
   size_t held() const;
   const Stats& stats() const { return stats_; }
@@ -165,7 +169,8 @@ class RcConnections final : private Rendezvous::Handler {
     RcPeer peer;
     Role role = Role::kOwner;
     State state = State::kNone;
-    bool used = false;  // this place is
+    bool used = false;        // this place is
+    bool asks_later = false;  // stands in again_
     uint16_t epoch = 0;  // of queue pairs and connections of this place: told in completions
     uint32_t generation = 1;
     std::unique_ptr<RcQueue> queue;
@@ -189,12 +194,16 @@ class RcConnections final : private Rendezvous::Handler {
     return const_cast<RcConnections*>(this)->Find(id);
   }
   ConnectionId IdOf(const Connection& connection) const;
+  uint64_t ContextOf(const Connection& connection) const;
+  Connection* Asking(uint64_t context);
   absl::StatusOr<Connection*> FindOrAdd(const RcPeer& peer, Role role, int64_t now_ns);
   bool EndIdle(int64_t unused_since_ns);
   void Forget(Connection& connection);
 
   absl::Status OpenQueue(Connection& connection);
   void Begin(Connection& connection, int64_t now_ns);
+  void AskLater(Connection& connection);
+  void CancelAsk(Connection& connection);
   absl::Status Join(Connection& connection, const Offer& offer);
   Offer OfferOf(const Connection& connection) const;
   bool IsCurrent(const Connection& connection, const Offer& offer) const;

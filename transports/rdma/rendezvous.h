@@ -9,7 +9,7 @@
 //   ... each round: rendezvous.Poll(now_ns);
 //
 // A question is asked again after 1, 2, 4 ... 100 ms until it is answered, refused, or `timeout_ns`
-// have passed. The same question, asked again, gets the same answer, without the handler. Bytes that
+// have passed; one refused with ResourceExhausted is asked until then. The same question, asked again, gets the same answer, without the handler. Bytes that
 // no honest peer sends are counted and dropped. docs/protocols/rdma.md has the layout.
 //
 // Threads: that of its port. Handlers are called by Poll() and may ask, cancel and say bye.
@@ -21,38 +21,22 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <vector>
+#include <tuple>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "weft/transports/datagram_port.h"
-#include "weft/transports/rdma/nic.h"
+#include "weft/transports/rdma/rendezvous_wire.h"
 
 namespace weft::rdma {
-
-// What one side has, for the other. Fields that a service has no use for are carried as they are.
-struct Offer {
-  enum class Service : uint8_t { kDatagrams, kBulk, kMemory };
-  Service service = Service::kDatagrams;
-  uint8_t worker = 0;           // of several that share an address: set by Rendezvous
-  uint16_t path_mtu_bytes = 0;  // longest datagram, its header included
-  QueueAddress queue;
-  uint32_t peer_number = 0;  // datagrams: what the other side is called here, in every header
-  uint32_t credits = 0;      // datagrams: the sequence number up to which the other side may send
-  uint32_t sequence = 0;     // datagrams: that of the next one from here
-  uint64_t incarnation = 0;  // of who offers: set by Rendezvous
-  friend bool operator==(const Offer&, const Offer&) = default;
-};
-inline constexpr size_t kServices = 3;
 
 class Rendezvous {
  public:
   static constexpr size_t kMaxAsks = 16'384;    // under way; one more fails at once
   static constexpr size_t kMaxAnswers = 1'024;  // remembered; the oldest are forgotten
-  static constexpr size_t kMaxReasonBytes = 200;
-  static constexpr size_t kMaxMessageBytes = 400;
   static constexpr int64_t kFirstRetryNs = 1'000'000;
   static constexpr int64_t kLastRetryNs = 100'000'000;
 
@@ -94,6 +78,9 @@ class Rendezvous {
     handlers_[static_cast<size_t>(service)] = handler;
   }
 
+  // Whether questions can go to such an address; InvalidArgument if not.
+  absl::Status Check(const Address& to) const { return asking().Resolve(to).status(); }
+
   // Ends in OnAnswer() or OnFailed() of the service's handler, with `context`, unless it is
   // canceled; one context at a time of a service. InvalidArgument for an address of another kind,
   // ResourceExhausted beyond kMaxAsks.
@@ -126,35 +113,33 @@ class Rendezvous {
     int64_t retry_ns = 0;  // when to ask again
     int64_t wait_ns = 0;   // between the last time and then
     int64_t end_ns = 0;
+    absl::Status refusal = {};  // what it was put off with; ok when it was not
   };
-  // An answer as it was sent.
-  struct Answer {
-    Address to;
-    uint64_t incarnation = 0;
-    uint64_t id = 0;
-    std::vector<uint8_t> bytes;
-  };
-  struct Message;
+  // Whose question, of which life of his: what makes it the same one.
+  using AskKey = std::tuple<Address, uint64_t, uint64_t>;
 
-  DatagramPort& asking() { return options_.asking != nullptr ? *options_.asking : *port_; }
-  size_t PollPort(DatagramPort& port, int64_t now_ns);
+  DatagramPort& asking() const { return options_.asking != nullptr ? *options_.asking : *port_; }
+  size_t PollPort(DatagramPort& port);
   void OnMessage(DatagramPort& port, const Peer& from, absl::Span<const uint8_t> bytes);
-  void OnAskMessage(const Peer& from, const Address& reached, const Message& message);
-  void OnReply(const Message& message, const Address& from);
+  void OnAskMessage(const Peer& from, const Address& who, const RendezvousMessage& message);
+  void OnReply(const Address& from, const RendezvousMessage& message);
   void OnUnreachable(const Address& to);
   size_t RetryDue(int64_t now_ns);
   void SendAsk(const Pending& pending);
   void Fail(uint64_t id, const absl::Status& status);
-  bool Transmit(DatagramPort& port, const Peer& to, absl::Span<const uint8_t> bytes);
-  void Remember(Answer answer);
+  // Takes a question off the list of those under way.
+  Pending Remove(uint64_t id);
+  void Transmit(DatagramPort& port, const Peer& to, const RendezvousMessage& message);
+  void Remember(const AskKey& key, const RendezvousMessage& answer);
 
   const std::unique_ptr<DatagramPort> port_;
   const Options options_;
   const Address local_;
   std::array<Handler*, kServices> handlers_ = {};
   absl::flat_hash_map<uint64_t, Pending> pending_;  // by id
-  absl::flat_hash_map<uint64_t, Answer> answers_;   // by a hash of whom and what
-  std::deque<uint64_t> oldest_answers_;
+  absl::flat_hash_map<std::pair<Offer::Service, uint64_t>, uint64_t> ids_;  // by context
+  absl::flat_hash_map<AskKey, RendezvousMessage> answers_;
+  std::deque<AskKey> oldest_answers_;
   uint64_t last_id_ = 0;
   int64_t next_ns_ = INT64_MAX;
   Stats stats_;

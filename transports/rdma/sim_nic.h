@@ -21,7 +21,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -57,7 +56,7 @@ struct SimNicOptions {
                       .atomic_with_processor = false,
                       .is_software = true};
   int64_t work_request_ns = 300;  // that the device takes for each
-  size_t max_paths = 32'768;      // address handles
+  size_t max_paths = 32'768;      // address handles of a queue pair
 };
 
 class SimNic final : public Nic, private sim::Receiver {
@@ -95,19 +94,26 @@ class SimNic final : public Nic, private sim::Receiver {
   const Gid& gid() const { return gid_; }
   bool removed() const { return removed_; }
   size_t queue_pairs() const { return queue_pairs_.size(); }
+  size_t registrations() const { return registrations_.size(); }
 
-  // For queue pairs. A new one gets a number that was not in use for long.
+  // For queue pairs.
+  Stats& mutable_stats() { return stats_; }
+  void CountUdSent() { ++stats_.ud_sent; }
+  int64_t work_request_ns() const { return options_.work_request_ns; }
+  size_t max_paths() const { return options_.max_paths; }
+  // A new one gets a number that was not in use for long.
   uint32_t AddQueuePair(SimQueuePair* queue_pair);
   void RemoveQueuePair(uint32_t qpn) { queue_pairs_.erase(qpn); }
   void Transmit(const Gid& to, uint32_t to_qpn, uint32_t from_qpn, uint32_t qkey,
                 absl::Span<const uint8_t> body);
-  // Memory by its key: that of a registration which holds all of the piece; null otherwise.
-  uint8_t* MemoryAt(const Piece& piece);
+  // Memory of a piece, if the registration with its key holds all of it; null otherwise.
+  uint8_t* MemoryAt(const Piece& piece) const;
+  // Whether some registration holds all of it.
+  bool IsRegistered(const uint8_t* data, size_t bytes) const;
 
  private:
   friend class SimRegistration;
   friend class SimSubscription;
-  friend class SimUdQueue;
 
   SimNic(sim::Network* network, const SimNicOptions& options)
       : network_(network), options_(options) {}
@@ -126,7 +132,6 @@ class SimNic final : public Nic, private sim::Receiver {
   absl::flat_hash_map<uint32_t, SimQueuePair*> queue_pairs_;             // by number
   absl::flat_hash_map<uint32_t, absl::Span<uint8_t>> registrations_;  // by key
   std::vector<std::vector<NicEvent>*> subscribers_;
-  size_t paths_ = 0;  // address handles in use
   sim::Attachment attachment_;
 };
 

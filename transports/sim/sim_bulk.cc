@@ -105,7 +105,8 @@ bool SimBulk::Fetch(const Peer& peer, const BulkKey& key, size_t bytes, Buffer& 
   const LinkOptions& link = network_->OptionsOf(free->owner, node_);
   int64_t wire_ns = 0;
   if (link.bandwidth_bps != 0) {
-    wire_ns = static_cast<int64_t>(bytes * 8 * 1'000'000 / (link.bandwidth_bps / 1000 + 1));
+    wire_ns = static_cast<int64_t>(uint64_t{bytes} * 8 * 1'000'000 /
+                                   std::max<uint64_t>(link.bandwidth_bps / 1000, 1));
   }
   wire_free_ns_ = std::max(wire_free_ns_, network_->NowNs() + 2 * link.latency_ns) + wire_ns;
   int64_t end_ns = wire_free_ns_;

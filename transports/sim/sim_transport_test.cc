@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -319,6 +320,135 @@ uint64_t RunCrowd(uint64_t seed) {
 
 TEST(SimTransportTest, FiveThousandEndpointsExchangeMessagesReproducibly) {
   EXPECT_EQ(RunCrowd(1), RunCrowd(1));
+}
+
+// --- Long messages that are fetched
+
+class BulkTest : public testing::Test {
+ protected:
+  // What one Fetch() of `bytes` comes to.
+  enum class Outcome { kRefused, kFailed, kOk };
+  Outcome Fetch(const BulkKey& key, size_t bytes) {
+    Buffer room = reader_->bulk()->Allocate(bytes);
+    if (!reader_->bulk()->Fetch(owner_peer_, key, bytes, room, /*context=*/7)) {
+      EXPECT_TRUE(room) << "it stays the caller's";
+      return Outcome::kRefused;
+    }
+    EXPECT_FALSE(room);
+    RunToEnd(&network_);
+    BulkTransfers::Fetched fetched[2];
+    EXPECT_EQ(reader_->bulk()->TakeFetched(absl::MakeSpan(fetched)), 1u);
+    EXPECT_EQ(fetched[0].context, 7u);
+    EXPECT_TRUE(fetched[0].buffer);
+    text_ = TextOf(fetched[0].buffer);
+    return fetched[0].ok ? Outcome::kOk : Outcome::kFailed;
+  }
+  Buffer Message(const std::string& text) {
+    Buffer buffer = owner_->bulk()->Allocate(text.size());
+    std::memcpy(buffer.Append(text.size()), text.data(), text.size());
+    return buffer;
+  }
+
+  Network network_{1, {.latency_ns = 10'000, .bandwidth_bps = 8'000'000'000}};
+  std::unique_ptr<Transport> transport_ =
+      OpenTransport(&network_, {}, {.count = 2, .bytes = 100'000, .min_bytes = 1000});
+  PortPtr owner_ = OpenDatagrams(transport_.get(), "owner");
+  PortPtr reader_ = OpenDatagrams(transport_.get(), "reader");
+  Peer owner_peer_ = *reader_->Resolve(Address::Sim("owner"));
+  Peer reader_peer_ = *owner_->Resolve(Address::Sim("reader"));
+  std::string text_;
+};
+
+TEST_F(BulkTest, OffUnlessAsked) {
+  EXPECT_EQ(transport_->capabilities().bulk_min_bytes, 1000u);
+  const auto plain = OpenTransport(&network_);
+  EXPECT_EQ(plain->capabilities().bulk_min_bytes, 0u);
+  EXPECT_EQ(OpenDatagrams(plain.get(), "plain")->bulk(), nullptr);
+}
+
+TEST_F(BulkTest, FetchesInTheNetworksTime) {
+  const std::string text(80'000, 'x');
+  const Buffer message = Message(text);
+  const std::optional<BulkKey> key = owner_->bulk()->Expose(reader_peer_, message);
+  ASSERT_TRUE(key.has_value());
+  EXPECT_EQ(Fetch(*key, text.size()), Outcome::kOk);
+  EXPECT_TRUE(text_ == text);
+  EXPECT_EQ(network_.NowNs(), 2 * 10'000 + 80'000) << "two latencies, and a nanosecond a byte";
+  EXPECT_EQ(Fetch(*key, 10), Outcome::kOk);
+  EXPECT_EQ(text_, text.substr(0, 10));
+  owner_->bulk()->Conceal(*key);
+  owner_->bulk()->Conceal(*key);
+  EXPECT_EQ(Fetch(*key, 10), Outcome::kFailed);
+  EXPECT_TRUE(network_.bulk().exposures.empty());
+  EXPECT_EQ(network_.bulk().fetched, 2u);
+  EXPECT_EQ(network_.bulk().failed, 1u);
+}
+
+TEST_F(BulkTest, WhatIsNotForThisPeerOrNotThereFails) {
+  const Buffer message = Message(std::string(5000, 'y'));
+  const BulkKey key = *owner_->bulk()->Expose(reader_peer_, message);
+  EXPECT_EQ(Fetch(key, 5001), Outcome::kFailed);
+  EXPECT_EQ(Fetch(BulkKey(), 10), Outcome::kFailed);
+  BulkKey bent = key;
+  bent.bytes[9] ^= 1;
+  EXPECT_EQ(Fetch(bent, 10), Outcome::kFailed);
+  const PortPtr other = OpenDatagrams(transport_.get(), "other");
+  owner_peer_ = *reader_->Resolve(Address::Sim("other"));
+  EXPECT_EQ(Fetch(key, 10), Outcome::kFailed) << "of another owner";
+  owner_peer_ = *reader_->Resolve(Address::Sim("owner"));
+  EXPECT_EQ(Fetch(key, 10), Outcome::kOk);
+  ASSERT_TRUE(network_.Partition({{*network_.AddNode("reader")}}).ok());
+  EXPECT_EQ(Fetch(key, 10), Outcome::kFailed);
+  network_.Heal();
+  EXPECT_EQ(Fetch(key, 10), Outcome::kOk);
+  owner_.reset();
+  EXPECT_EQ(Fetch(key, 10), Outcome::kFailed);
+  EXPECT_TRUE(network_.bulk().exposures.empty()) << "they end with their port";
+}
+
+TEST_F(BulkTest, BuffersAreFewAndPortsMayEndInTheMidst) {
+  Buffer a = owner_->bulk()->Allocate(100'000);
+  const Buffer b = owner_->bulk()->Allocate(1);
+  EXPECT_TRUE(a && b);
+  EXPECT_FALSE(owner_->bulk()->Allocate(1));
+  EXPECT_TRUE(owner_->bulk()->Owns(a));
+  EXPECT_FALSE(reader_->bulk()->Owns(a));
+  a.Reset();
+  EXPECT_FALSE(owner_->bulk()->Allocate(100'001)) << "too long";
+  const Buffer message = Message("0123456789");
+  const BulkKey key = *owner_->bulk()->Expose(reader_peer_, message);
+  Buffer room = reader_->bulk()->Allocate(10);
+  ASSERT_TRUE(reader_->bulk()->Fetch(owner_peer_, key, 10, room, 1));
+  reader_.reset();
+  RunToEnd(&network_);
+  EXPECT_EQ(network_.bulk().fetched, 0u);
+}
+
+TEST_F(BulkTest, SeesWhatChangesWhileItIsExposed) {
+  Buffer message = Message("0123456789");
+  const BulkKey key = *owner_->bulk()->Expose(reader_peer_, message);
+  message.data()[3] = 'x';
+  owner_->bulk()->Conceal(key);
+  EXPECT_EQ(network_.bulk().changed, 1u);
+}
+
+TEST_F(BulkTest, FailsAsItIsTold) {
+  const Buffer message = Message("0123456789");
+  const BulkKey key = *owner_->bulk()->Expose(reader_peer_, message);
+  network_.bulk().faults = {.fail = 1};
+  EXPECT_EQ(Fetch(key, 10), Outcome::kFailed);
+  EXPECT_EQ(text_, "") << "empty, as it was given";
+  network_.bulk().faults = {.no_way = 1};
+  EXPECT_EQ(Fetch(key, 10), Outcome::kRefused);
+  EXPECT_FALSE(owner_->bulk()->Expose(reader_peer_, message).has_value());
+  network_.bulk().faults = {.no_buffer = 1};
+  EXPECT_FALSE(reader_->bulk()->Allocate(10));
+  network_.bulk().faults = {.set_up_ns = 1000};
+  const PortPtr fresh = OpenDatagrams(transport_.get(), "fresh");
+  const Peer peer = *owner_->Resolve(Address::Sim("fresh"));
+  EXPECT_FALSE(owner_->bulk()->Expose(peer, message).has_value()) << "it is being made";
+  network_.AdvanceTo(network_.NowNs() + 1000);
+  EXPECT_TRUE(owner_->bulk()->Expose(peer, message).has_value());
 }
 
 }  // namespace

@@ -6,9 +6,9 @@
 #include <openssl/params.h>
 
 #include "benchmark/benchmark.h"
-#include "weft/tcp/siphash.h"
+#include "weft/core/siphash.h"
 
-namespace weft::tcp {
+namespace weft {
 namespace {
 
 constexpr size_t kWords = 6;  // of a flow and what it is for
@@ -45,4 +45,4 @@ void BM_OpenSsl(benchmark::State& state) {
 BENCHMARK(BM_OpenSsl);
 
 }  // namespace
-}  // namespace weft::tcp
+}  // namespace weft

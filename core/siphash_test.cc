@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/tcp/siphash.h"
+#include "weft/core/siphash.h"
 
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
@@ -12,7 +12,7 @@
 #include "gtest/gtest.h"
 #include "weft/core/prng.h"
 
-namespace weft::tcp {
+namespace weft {
 namespace {
 
 static_assert(std::endian::native == std::endian::little);
@@ -57,4 +57,4 @@ TEST(SipHashTest, AgreesWithOpenSsl) {
 }
 
 }  // namespace
-}  // namespace weft::tcp
+}  // namespace weft

@@ -9,15 +9,15 @@
 //
 // It is here, and not OpenSSL's EVP_MAC, as each SYN of a flood is answered with two or three of
 // them: 16 ns each against four times that (siphash_benchmark).
-#ifndef WEFT_TCP_SIPHASH_H_
-#define WEFT_TCP_SIPHASH_H_
+#ifndef WEFT_CORE_SIPHASH_H_
+#define WEFT_CORE_SIPHASH_H_
 
 #include <bit>
 #include <cstdint>
 
 #include "absl/types/span.h"
 
-namespace weft::tcp {
+namespace weft {
 
 struct SipHashKey {
   uint64_t low = 0;   // the first 8 bytes of the key, little-endian
@@ -63,6 +63,6 @@ constexpr uint64_t SipHash24(const SipHashKey& key, absl::Span<const uint64_t> w
   return state.v0 ^ state.v1 ^ state.v2 ^ state.v3;
 }
 
-}  // namespace weft::tcp
+}  // namespace weft
 
-#endif  // WEFT_TCP_SIPHASH_H_
+#endif  // WEFT_CORE_SIPHASH_H_

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The bookkeeping of credits, and the header that carries it.
+#include "weft/transports/rdma/credits.h"
+
+#include <cstdint>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "weft/transports/rdma/header.h"
+
+namespace weft::rdma {
+namespace {
+
+TEST(Allowance, EdgesOnlyGoForward) {
+  Allowance allowance = {.next = 10, .limit = 12};
+  EXPECT_TRUE(allowance.Raise(20));
+  EXPECT_EQ(allowance.left(), 10u);
+  EXPECT_TRUE(allowance.Raise(15));  // an older one, overtaken
+  EXPECT_EQ(allowance.left(), 10u);
+}
+
+TEST(Allowance, ALieIsNotBelieved) {
+  Allowance allowance = {.next = 10, .limit = 12};
+  EXPECT_FALSE(allowance.Raise(11 + Allowance::kMaxWindow));
+  EXPECT_EQ(allowance.left(), 2u);
+}
+
+TEST(Allowance, SequenceNumbersGoRound) {
+  Allowance allowance = {.next = 0xfffffff0, .limit = 0xfffffffe};
+  EXPECT_TRUE(allowance.Raise(5));
+  EXPECT_EQ(allowance.left(), 21u);
+}
+
+TEST(SlotShares, NoMoreIsGivenThanThereIs) {
+  for (const uint32_t slots : {64u, 100u, 2048u, 32768u}) {
+    for (const uint32_t max_peers : {1u, 10u, 1000u, 16000u}) {
+      SlotShares shares(slots, max_peers);
+      std::vector<Share> open(shares.max_peers());
+      uint32_t told = 0;
+      for (Share& share : open) {
+        ASSERT_TRUE(shares.Open(&share));
+        for (int i = 0; i < 20; ++i) shares.Grow(&share);
+        ASSERT_GE(share.window(), 1u);
+        told += share.window() + 1;  // one for a kCredit
+      }
+      EXPECT_EQ(told, shares.outstanding());
+      EXPECT_LE(told + shares.reserve(), slots);
+      Share more;
+      EXPECT_FALSE(shares.Open(&more));
+    }
+  }
+}
+
+TEST(SlotShares, SomeIsAlwaysLeftForTheNext) {
+  SlotShares shares(2048, 16);
+  Share greedy, late;
+  ASSERT_TRUE(shares.Open(&greedy));
+  for (int i = 0; i < 100; ++i) shares.Grow(&greedy);
+  EXPECT_EQ(greedy.window(), SlotShares::kMaxWindow);
+  ASSERT_TRUE(shares.Open(&late));
+  EXPECT_EQ(late.window(), SlotShares::kFirstWindow);
+}
+
+TEST(SlotShares, AnArrivalFreesThoseBeforeIt) {
+  SlotShares shares(2048, 16);
+  Share share;
+  ASSERT_TRUE(shares.Open(&share));
+  const uint32_t window = share.window();
+  EXPECT_EQ(shares.OnArrival(&share, 0), Arrival::kNew);
+  EXPECT_EQ(share.limit, window + 1);
+  EXPECT_EQ(shares.OnArrival(&share, 5), Arrival::kNew);  // 1 to 4 are lost, or late
+  EXPECT_EQ(share.limit, window + 6);
+  EXPECT_EQ(shares.OnArrival(&share, 3), Arrival::kLate);
+  EXPECT_EQ(shares.OnArrival(&share, 5), Arrival::kLate);  // doubled
+  EXPECT_EQ(share.limit, window + 6);
+  EXPECT_EQ(shares.OnArrival(&share, share.limit - 1), Arrival::kNew);
+  EXPECT_EQ(shares.OnArrival(&share, share.limit), Arrival::kBeyond);
+  EXPECT_EQ(share.window(), window);
+}
+
+TEST(SlotShares, SequenceNumbersGoRound) {
+  SlotShares shares(2048, 16);
+  Share share;
+  ASSERT_TRUE(shares.Open(&share));
+  share.next = 0xfffffffe;
+  share.limit = share.told = share.next + 16;
+  for (uint32_t i = 0; i < 100; ++i) {
+    ASSERT_EQ(shares.OnArrival(&share, 0xfffffffe + i), Arrival::kNew);
+  }
+  EXPECT_EQ(share.window(), 16u);
+}
+
+TEST(SlotShares, WhatPeersSayOfThemselvesIsChecked) {
+  SlotShares shares(2048, 16);
+  Share share;
+  ASSERT_TRUE(shares.Open(&share));
+  const uint32_t window = share.window();
+  EXPECT_FALSE(shares.OnNext(&share, window + 1));  // has sent more than it could
+  EXPECT_TRUE(shares.OnNext(&share, 7));
+  EXPECT_EQ(share.limit, window + 7);
+  EXPECT_TRUE(shares.OnNext(&share, 3));  // late
+  EXPECT_EQ(share.limit, window + 7);
+}
+
+TEST(SlotShares, ThoseOfWhoHasGoneAreGivenToOthersLater) {
+  SlotShares shares(100, 3);
+  std::vector<Share> open(3);
+  for (Share& share : open) ASSERT_TRUE(shares.Open(&share));
+  shares.Grow(&open[0]);
+  shares.Close(&open[0], 1'000);
+  shares.Close(&open[1], 2'000);
+  Share next;
+  EXPECT_FALSE(shares.Open(&next));
+  shares.Settle(SlotShares::kSettleNs);
+  EXPECT_FALSE(shares.Open(&next));  // what they sent may still be on its way
+  shares.Settle(shares.NextNs());
+  EXPECT_TRUE(shares.Open(&next));
+  EXPECT_TRUE(shares.Open(&open[1]));
+  for (Share* share : {&next, &open[1], &open[2]}) shares.Close(share, 0);
+  shares.Settle(shares.NextNs());
+  EXPECT_EQ(shares.outstanding(), 0u);
+  EXPECT_EQ(shares.NextNs(), INT64_MAX);
+}
+
+TEST(SlotShares, AWindowShrinksAsItIsUsed) {
+  SlotShares shares(2048, 16);
+  Share share;
+  ASSERT_TRUE(shares.Open(&share));
+  for (int i = 0; i < 3; ++i) shares.Grow(&share);
+  const uint32_t window = share.window();
+  const uint32_t free = shares.free();
+  shares.Shrink(&share);
+  EXPECT_EQ(shares.free(), free);  // the peer may still use all of it
+  for (uint32_t i = 0; i < window; ++i) ASSERT_EQ(shares.OnArrival(&share, i), Arrival::kNew);
+  EXPECT_EQ(share.window(), window - (window - 1) / 2);
+  EXPECT_EQ(shares.free(), free + (window - 1) / 2);
+}
+
+TEST(SlotShares, ACreditIsDueWhenHalfIsUsed) {
+  SlotShares shares(2048, 16);
+  Share share;
+  ASSERT_TRUE(shares.Open(&share));
+  EXPECT_FALSE(share.due());
+  uint32_t sent = 0;
+  while (!share.due()) ASSERT_EQ(shares.OnArrival(&share, sent++), Arrival::kNew);
+  EXPECT_EQ(sent, SlotShares::kFirstWindow / 2);
+  share.told = share.limit;
+  EXPECT_FALSE(share.due());
+}
+
+TEST(Header, ReadsWhatItWrites) {
+  const Header header = {Header::Kind::kData, Header::kWantsMore, 0x01020304, 0x05060708,
+                         0x090a0b0c};
+  uint8_t bytes[kHeaderBytes];
+  WriteHeader(header, bytes);
+  const uint8_t golden[kHeaderBytes] = {1, 1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+  for (size_t i = 0; i < kHeaderBytes; ++i) EXPECT_EQ(bytes[i], golden[i]) << i;
+  Header read;
+  ASSERT_TRUE(ParseHeader(bytes, &read));
+  EXPECT_EQ(read.kind, header.kind);
+  EXPECT_EQ(read.flags, header.flags);
+  EXPECT_EQ(read.number, header.number);
+  EXPECT_EQ(read.sequence, header.sequence);
+  EXPECT_EQ(read.edge, header.edge);
+}
+
+TEST(Header, RefusesWhatNobodyWrites) {
+  Header header;
+  uint8_t bytes[kHeaderBytes + 1] = {};
+  WriteHeader(header, bytes);
+  EXPECT_FALSE(ParseHeader({bytes, kHeaderBytes - 1}, &header));
+  for (const auto& [at, value] : {std::pair{0, 0}, {0, 3}, {0, 0x41}, {1, 2}, {2, 1}, {3, 1}}) {
+    uint8_t crooked[kHeaderBytes];
+    WriteHeader({}, crooked);
+    crooked[at] = static_cast<uint8_t>(value);
+    EXPECT_FALSE(ParseHeader(crooked, &header)) << at;
+  }
+  WriteHeader({.kind = Header::Kind::kCredit}, bytes);
+  EXPECT_TRUE(ParseHeader({bytes, kHeaderBytes}, &header));
+  EXPECT_FALSE(ParseHeader(bytes, &header));  // a kCredit carries nothing
+}
+
+}  // namespace
+}  // namespace weft::rdma

@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "weft/transports/rdma/rdma_remote_memory.h"
+
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/timerfd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "weft/transports/rdma/rdma_memory_key.h"
+
+namespace weft::rdma {
+namespace {
+
+using Role = RcConnections::Role;
+using State = RcConnections::State;
+
+// How often peers are met while the port is polled, and the device is asked for news.
+constexpr int64_t kMeetNs = 50'000;
+constexpr int64_t kNewsNs = 10'000'000;
+
+}  // namespace
+
+struct RdmaRemoteMemory::Mapping {
+  explicit Mapping(size_t bytes) : bytes(bytes) {
+    void* const at =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at != MAP_FAILED) memory = static_cast<uint8_t*>(at);
+  }
+  ~Mapping() {
+    if (memory != nullptr) ::munmap(memory, bytes);
+  }
+  uint8_t* memory = nullptr;
+  const size_t bytes;
+};
+
+absl::StatusOr<std::unique_ptr<RdmaRemoteMemory>> RdmaRemoteMemory::Open(
+    std::shared_ptr<Nic> nic, std::unique_ptr<DatagramPort> out_of_band,
+    const Capabilities& capabilities, const Options& options) {
+  if (!nic->limits().memory_windows) {
+    return absl::FailedPreconditionError(
+        "the device has no memory windows of type 2, without which a key would work for any peer");
+  }
+  absl::StatusOr<std::unique_ptr<CompletionQueue>> queue = nic->OpenCompletionQueue();
+  if (!queue.ok()) return queue.status();
+  auto memory = std::unique_ptr<RdmaRemoteMemory>(
+      new RdmaRemoteMemory(std::move(nic), *std::move(queue), std::move(out_of_band), capabilities,
+                           options));
+  if (absl::Status status = memory->Start(); !status.ok()) return status;
+  return memory;
+}
+
+RdmaRemoteMemory::RdmaRemoteMemory(std::shared_ptr<Nic> nic,
+                                   std::unique_ptr<CompletionQueue> queue,
+                                   std::unique_ptr<DatagramPort> out_of_band,
+                                   const Capabilities& capabilities, const Options& options)
+    : RemoteMemory(capabilities, options.buffers),
+      nic_(std::move(nic)),
+      options_(options),
+      chunk_bytes_(std::min<size_t>(nic_->limits().max_message_bytes, kMaxOperationBytes)),
+      queue_(std::move(queue)),
+      rendezvous_(std::move(out_of_band),
+                  {.incarnation = options.incarnation,
+                   .timeout_ns = options.connect_timeout_ns,
+                   .asking = nullptr}),
+      connections_(queue_.get(), &rendezvous_,
+                   {.service = Offer::Service::kMemory,
+                    .max_connections = 2 * options.max_peers,
+                    .idle_ns = options.idle_ns},
+                   this),
+      operations_(kMaxOperations),
+      ended_(kMaxOperations),
+      results_(std::make_unique<uint64_t[]>(kMaxOperations)),
+      wake_([](void*, int64_t) {}, nullptr) {
+  for (uint32_t i = kMaxOperations; i-- > 0;) free_operations_.push_back(i);
+}
+
+absl::Status RdmaRemoteMemory::Start() {
+  const absl::Span<uint8_t> results = {reinterpret_cast<uint8_t*>(results_.get()),
+                                       kMaxOperations * sizeof(uint64_t)};
+  auto pool = nic_->Register(pool_.region(), /*windows=*/false);
+  if (!pool.ok()) return pool.status();
+  pool_registration_ = *std::move(pool);
+  auto registered = nic_->Register(results, /*windows=*/false);
+  if (!registered.ok()) return registered.status();
+  results_registration_ = *std::move(registered);
+  news_ = nic_->Subscribe();
+  if (!capabilities_.can_wait) return absl::OkStatus();
+  epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+  timer_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!epoll_ || !timer_) return absl::ErrnoToStatus(errno, "epoll_create1 or timerfd_create");
+  const std::array<int, 2> meeting = rendezvous_.wait_fds();
+  for (const int fd : {queue_->wait_fd(), meeting[0], meeting[1], news_->wait_fd(), timer_.get()}) {
+    epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
+    if (fd >= 0 && ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+      return absl::ErrnoToStatus(errno, "epoll_ctl");
+    }
+  }
+  return absl::OkStatus();
+}
+
+RdmaRemoteMemory::~RdmaRemoteMemory() {
+  for (const Address& address : connections_.Peers()) rendezvous_.SayBye(address);
+  for (GrantState& grant : grants_) grant.window.reset();
+}
+
+absl::StatusOr<MemoryRegion> RdmaRemoteMemory::Allocate(size_t bytes) {
+  AssertOwner();
+  if (bytes == 0) return absl::InvalidArgumentError("a region has at least one byte");
+  auto mapping = std::make_unique<Mapping>(bytes);
+  if (mapping->memory == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cannot map ", bytes, " bytes: ", std::strerror(errno)));
+  }
+  const absl::Span<uint8_t> memory = {mapping->memory, bytes};
+  return AddRegion(memory, std::move(mapping));
+}
+
+absl::StatusOr<MemoryRegion> RdmaRemoteMemory::Register(absl::Span<uint8_t> memory) {
+  AssertOwner();
+  if (memory.empty()) return absl::InvalidArgumentError("a region has at least one byte");
+  return AddRegion(memory, nullptr);
+}
+
+absl::StatusOr<MemoryRegion> RdmaRemoteMemory::AddRegion(absl::Span<uint8_t> memory,
+                                                         std::unique_ptr<Mapping> mapping) {
+  if (regions_.size() >= kMaxRegions) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("all ", kMaxRegions, " regions of the port are in use; deregister some"));
+  }
+  absl::StatusOr<std::unique_ptr<Registration>> registration =
+      nic_->Register(memory, /*windows=*/true);
+  if (!registration.ok()) return registration.status();
+  regions_.push_back({.region = {++last_region_, memory},
+                      .mapping = std::move(mapping),
+                      .registration = *std::move(registration)});
+  return regions_.back().region;
+}
+
+const RdmaRemoteMemory::Region* RdmaRemoteMemory::FindRegion(const MemoryRegion& region) const {
+  for (const Region& known : regions_) {
+    if (known.region.id == region.id) return &known;
+  }
+  return nullptr;
+}
+
+void RdmaRemoteMemory::Deregister(const MemoryRegion& region) {
+  AssertOwner();
+  const Region* known = FindRegion(region);
+  if (known == nullptr) return;
+  for (GrantState& grant : grants_) {
+    if (grant.window != nullptr && grant.region == region.id) EndGrant(grant);
+  }
+  // The registration ends before the mapping, which is declared in front of it.
+  regions_.erase(regions_.begin() + (known - regions_.data()));
+  region_used_ = 0;
+}
+
+absl::StatusOr<Peer> RdmaRemoteMemory::Resolve(const Address& address) {
+  AssertOwner();
+  if (const auto found = by_address_.find(address); found != by_address_.end()) {
+    return PeerOf(peers_[found->second]);
+  }
+  if (address.kind() != local_address().kind() || address.is_any() ||
+      (address.is_ip() && address.port() == 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", address.ToString(), "\" is no address of a peer of ",
+                     local_address().ToString()));
+  }
+  uint32_t index = static_cast<uint32_t>(peers_.size());
+  if (by_address_.size() >= options_.max_peers) {
+    if (!ForgetIdlePeer()) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "all ", options_.max_peers, " peers of the port are in use; see rdma.max_peers"));
+    }
+    while (index-- > 0 && peers_[index].used) {
+    }
+  } else {
+    peers_.emplace_back();
+  }
+  PeerState& peer = peers_[index];
+  peer.address = address;
+  peer.used = true;
+  by_address_[address] = index;
+  return PeerOf(peer);
+}
+
+// One that nothing is under way to.
+bool RdmaRemoteMemory::ForgetIdlePeer() {
+  for (PeerState& peer : peers_) {
+    if (peer.first != kNone || peer.dirty) continue;
+    by_address_.erase(peer.address);
+    const uint32_t generation = peer.generation + 1;
+    peer = PeerState();
+    peer.generation = generation;
+    return true;
+  }
+  return false;
+}
+
+Peer RdmaRemoteMemory::PeerOf(const PeerState& state) const {
+  return {{by_address_.at(state.address) + uint64_t{1}, state.generation, 0}};
+}
+
+RdmaRemoteMemory::PeerState* RdmaRemoteMemory::FindPeer(const Peer& peer) {
+  const uint64_t index = peer.words[0] - 1;
+  if (index >= peers_.size() || peer.words[2] != 0) return nullptr;
+  PeerState& state = peers_[index];
+  return state.used && state.generation == peer.words[1] ? &state : nullptr;
+}
+
+absl::StatusOr<Address> RdmaRemoteMemory::AddressOf(const Peer& peer) const {
+  const PeerState* state = const_cast<RdmaRemoteMemory*>(this)->FindPeer(peer);
+  if (state == nullptr) return absl::NotFoundError("no such peer");
+  return state->address;
+}
+
+absl::StatusOr<RemoteKey> RdmaRemoteMemory::Grant(const Peer& peer, const MemoryRegion& region,
+                                                  size_t offset, size_t bytes,
+                                                  MemoryAccess access) {
+  AssertOwner();
+  const PeerState* state = FindPeer(peer);
+  if (state == nullptr) return absl::NotFoundError("no such peer");
+  const Region* known = FindRegion(region);
+  if (known == nullptr) return absl::InvalidArgumentError("no such region");
+  if (bytes == 0 || bytes > UINT32_MAX || offset > known->region.bytes.size() ||
+      bytes > known->region.bytes.size() - offset) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(bytes, " bytes at ", offset, " are not within a region of ",
+                     known->region.bytes.size(), " (a key is for 1 byte to 4 GiB - 1)"));
+  }
+  const absl::StatusOr<ConnectionId> id =
+      connections_.Get({state->address}, Role::kOwner, options_.clock->NowNs());
+  if (!id.ok()) return id.status();
+  if (connections_.state(*id) != State::kUp ||
+      connections_.CheckFailed(*id, options_.clock->NowNs())) {
+    return absl::UnavailableError(
+        absl::StrCat("there is no connection to ", state->address.ToString(), " yet"));
+  }
+  if (free_grants_.empty()) {
+    if (grants_.size() >= kMaxKeys) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("all ", kMaxKeys, " keys of the port are in use; revoke some"));
+    }
+    free_grants_.push_back(static_cast<uint32_t>(grants_.size()));
+    grants_.emplace_back();
+  }
+  // Soft-RoCE checks the registration's bounds and not the window's, so there a key has its own.
+  std::unique_ptr<Registration> registration;
+  if (nic_->limits().is_software) {
+    auto own = nic_->Register(known->region.bytes.subspan(offset, bytes), /*windows=*/true);
+    if (!own.ok()) return own.status();
+    registration = *std::move(own);
+  }
+  absl::StatusOr<std::unique_ptr<Window>> window = nic_->OpenWindow();
+  if (!window.ok()) return window.status();
+  const Registration& bound = registration != nullptr ? *registration : *known->registration;
+  RcRequest bind;
+  bind.kind = RcRequest::Kind::kBind;
+  bind.signalled = false;
+  bind.local = {reinterpret_cast<uint64_t>(known->region.bytes.data()) + offset,
+                static_cast<uint32_t>(bytes), bound.local_key()};
+  bind.window = window->get();
+  bind.remote_read = Includes(access, MemoryAccess::kRead);
+  bind.remote_write = Includes(access, MemoryAccess::kWrite);
+  bind.remote_atomic = Includes(access, MemoryAccess::kAtomic);
+  if (connections_.Post(*id, {&bind, 1}) == 0) {
+    return absl::UnavailableError("too many keys are being made; again later");
+  }
+  connections_.Hold(*id);
+  const uint32_t index = free_grants_.back();
+  free_grants_.pop_back();
+  GrantState& grant = grants_[index];
+  grant.connection = *id;
+  grant.registration = std::move(registration);
+  grant.window = *std::move(window);
+  grant.region = region.id;
+  grant.key = MemoryKey{.address = bind.local.address,
+                        .incarnation = rendezvous_.incarnation(),
+                        .bytes = bytes,
+                        .remote_key = grant.window->remote_key(),
+                        .qpn = connections_.owner_qpn(*id),
+                        .slot = index,
+                        .generation = static_cast<uint16_t>(grant.generation),
+                        .access = static_cast<uint8_t>(access)}
+                  .ToKey();
+  return grant.key;
+}
+
+void RdmaRemoteMemory::Revoke(const RemoteKey& key) {
+  AssertOwner();
+  const MemoryKey fields = MemoryKey::Of(key);
+  if (fields.slot >= grants_.size()) return;
+  GrantState& grant = grants_[fields.slot];
+  if (grant.window != nullptr && grant.key == key) EndGrant(grant);
+}
+
+void RdmaRemoteMemory::EndGrant(GrantState& grant) {
+  grant.window.reset();
+  grant.registration.reset();
+  ++grant.generation;
+  connections_.Release(grant.connection);
+  free_grants_.push_back(static_cast<uint32_t>(&grant - grants_.data()));
+}
+
+void RdmaRemoteMemory::PushEvent(const PortEvent& event) {
+  for (const PortEvent& queued : events_) {
+    if (queued.kind == event.kind && queued.peer == event.peer) return;
+  }
+  if (events_.size() >= kMaxEvents) events_.pop_front();
+  events_.push_back(event);
+  has_events_ = events_unseen_ = true;
+}
+
+size_t RdmaRemoteMemory::DoTakeEvents(absl::Span<PortEvent> events) {
+  AssertOwner();
+  const size_t n = std::min(events.size(), events_.size());
+  std::copy_n(events_.begin(), n, events.begin());
+  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(n));
+  has_events_ = !events_.empty();
+  return n;
+}
+
+void RdmaRemoteMemory::TakeNicEvents() {
+  std::array<NicEvent, 16> events;
+  const size_t n = news_->Take(absl::MakeSpan(events));
+  for (const NicEvent& event : absl::MakeSpan(events).subspan(0, n)) {
+    switch (event.kind) {
+      case NicEvent::Kind::kPortDown:
+        PushEvent({PortEvent::Kind::kLinkDown, {}, ENETDOWN});
+        break;
+      case NicEvent::Kind::kPortUp:
+        PushEvent({PortEvent::Kind::kLinkUp, {}});
+        break;
+      case NicEvent::Kind::kDeviceRemoved:
+        status_ = absl::UnavailableError("the device has been removed");
+        connections_.OnQueueFailed(0);
+        break;
+      case NicEvent::Kind::kQueueFailed:
+        connections_.OnQueueFailed(event.qpn);
+        break;
+    }
+  }
+}
+
+int64_t RdmaRemoteMemory::NextNs() const {
+  return std::min(rendezvous_.NextNs(), connections_.NextNs());
+}
+
+bool RdmaRemoteMemory::Arm() {
+  AssertOwner();
+  if (ended_count_ > 0 || !dirty_.empty() || events_unseen_) return false;
+  if (!queue_->Arm()) return false;
+  if (!rendezvous_.Arm()) {
+    queue_->Disarm();
+    return false;
+  }
+  if (timer_ && NextNs() != timer_ns_) {
+    timer_ns_ = NextNs();
+    itimerspec when = {};
+    if (timer_ns_ != INT64_MAX) {
+      const int64_t at_ns = std::max<int64_t>(timer_ns_, 1);
+      when.it_value = {.tv_sec = at_ns / 1'000'000'000, .tv_nsec = at_ns % 1'000'000'000};
+    }
+    ::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr);
+  }
+  return true;
+}
+
+void RdmaRemoteMemory::Disarm() {
+  queue_->Disarm();
+  rendezvous_.Disarm();
+  // Whatever it was that woke the thread is looked at.
+  met_ns_ = news_ns_ = INT64_MIN / 2;
+}
+
+size_t RdmaRemoteMemory::Poll(absl::Span<MemoryCompletion> completions) {
+  AssertOwner();
+  now_ns_ = options_.clock->NowNs();
+  events_unseen_ = false;
+  const bool is_virtual = options_.virtual_time != nullptr;
+  if (is_virtual || now_ns_ - met_ns_ >= kMeetNs) {
+    met_ns_ = now_ns_;
+    rendezvous_.Poll(now_ns_);
+  }
+  if (is_virtual || now_ns_ - news_ns_ >= kNewsNs) {
+    news_ns_ = now_ns_;
+    TakeNicEvents();
+  }
+  connections_.Poll(now_ns_);
+  PumpDirty();
+  if (is_virtual && NextNs() != INT64_MAX) {
+    TimerWheel& timers = options_.virtual_time->timers();
+    if (!wake_.armed() || wake_.deadline_ns() > NextNs()) timers.Schedule(wake_, NextNs());
+  }
+  return TakeEnded(completions);
+}
+
+}  // namespace weft::rdma
