@@ -50,7 +50,7 @@ struct EmulatedMemoryOptions {
   // text. Not asked where time is virtual, or where the datagrams are protected below.
   bool beyond_machine = false;
   size_t peers_max = 1024;
-  size_t operations_max = 1024;  // under way, of all peers
+  size_t operations_max = 256;  // under way, of all peers
   size_t regions_max = 1024;
   size_t keys_max = 65536;
   // Requests to a peer that may be unanswered: 1 to 256, a power of two; the lesser of both sides
@@ -129,7 +129,7 @@ class EmulatedMemory final : public RemoteMemory {
   // emulated_handshake.cc.
   bool MayTalkTo(const Address& address) const;
   PeerRecord* Find(const Peer& from);
-  uint64_t CookieFor(const Peer& from, uint64_t nonce) const;
+  uint64_t CookieFor(const Peer& from, uint64_t nonce);
   size_t PacketMaxTo(const Peer& wire) const;
   void Greet(PeerRecord* record, int64_t now_ns);
   void SendHello(PeerRecord* record, int64_t now_ns);
