@@ -162,8 +162,11 @@ Task<absl::Status> Store::Attach(ServerContext& context, const AttachRequest& re
     co_return absl::UnimplementedError("the server has no memory for one-sided reads");
   }
   const absl::StatusOr<weft::Peer> peer = ResolveMemory(context, request.memory_address());
-  absl::StatusOr<weft::RemoteKey> key = peer.status();
-  if (peer.ok()) key = co_await Grant(*peer);
+  if (!peer.ok()) {
+    ++stats_.attach_failed;
+    co_return peer.status();
+  }
+  const absl::StatusOr<weft::RemoteKey> key = co_await Grant(*peer);
   if (!key.ok()) {
     ++stats_.attach_failed;
     co_return key.status();

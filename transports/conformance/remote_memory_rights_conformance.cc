@@ -244,15 +244,15 @@ TEST_P(RemoteMemoryRightsConformance, RevocationAmidAStream) {
         posted += port.Post(both);
       }
       MemoryCompletion done[8];
-      const size_t n = port.Poll(absl::MakeSpan(done));
-      for (const MemoryCompletion& end : absl::MakeSpan(done, n)) {
-        if (end.code == absl::StatusCode::kPermissionDenied) denied.store(true);
-        EXPECT_TRUE(end.code == absl::StatusCode::kOk ||
-                    end.code == absl::StatusCode::kPermissionDenied ||
-                    end.code == absl::StatusCode::kAborted)
-            << static_cast<int>(end.code);
+      for (size_t n; (n = port.Poll(absl::MakeSpan(done))) > 0; ended += n) {
+        for (const MemoryCompletion& end : absl::MakeSpan(done, n)) {
+          if (end.code == absl::StatusCode::kPermissionDenied) denied.store(true);
+          EXPECT_TRUE(end.code == absl::StatusCode::kOk ||
+                      end.code == absl::StatusCode::kPermissionDenied ||
+                      end.code == absl::StatusCode::kAborted)
+              << static_cast<int>(end.code);
+        }
       }
-      ended += n;
       return denied.load() && ended.load() == posted;
     };
     std::fill(from.begin(), from.end(), 1);
