@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,6 +26,7 @@
 #include "weft/rpc/client.h"
 #include "weft/rpc/payload.h"
 #include "weft/rpc/server.h"
+#include "weft/transports/rdma/rdma_datagram_port.h"
 
 namespace weft::benchmarks {
 namespace {
@@ -45,6 +47,13 @@ struct Counts {
 
 Counts CountsOf(const DatagramPort& port) {
   Counts counts;
+  if (const auto* const rdma = dynamic_cast<const rdma::RdmaDatagramPort*>(&port)) {
+    const rdma::UdQueue::Counts device = rdma->counts();
+    const uint64_t values[] = {device.send_posts,        device.send_doorbells,
+                               device.send_completions,  device.receive_posts,
+                               device.receive_doorbells, device.receive_completions};
+    std::copy(std::begin(values), std::end(values), counts.values.begin());
+  }
   counts.values[6] = static_cast<double>(port.stats().copied_bytes.value());
   counts.values[7] = static_cast<double>(AllocationsOfThisThread());
   return counts;
