@@ -195,12 +195,14 @@ size_t RdmaDatagramPort::Receive(absl::Span<Datagram> burst) {
   }
   n += ReceiveInto(burst.subspan(n));
   if (!to_flush_.empty()) [[unlikely]] Flush();
+  if (bulk_ != nullptr) bulk_->Poll(now_ns_);
   LookIfDue(n < burst.size());
   return n;
 }
 
 size_t RdmaDatagramPort::ReceiveInto(absl::Span<Datagram> burst) {
   size_t n = 0;
+  if (starved_) [[unlikely]] Refill();  // there may be buffers again
   while (n < burst.size()) {
     const size_t room = std::min(burst.size() - n, kBatch);
     const size_t got = ud_->Receive(absl::MakeSpan(received_.data(), room));

@@ -73,6 +73,12 @@ PeerEntry* RdmaDatagramPort::AddPeer(const Address& address) {
   return entry;
 }
 
+std::optional<RcPeer> RdmaDatagramPort::RcPeerOf(const Peer& peer) const {
+  const PeerEntry* const entry = peers_.Find(peer);
+  if (entry == nullptr || entry->worker < 0) return std::nullopt;
+  return RcPeer{entry->address, static_cast<uint8_t>(entry->worker)};
+}
+
 // The one of that worker, or one of whom it is not known yet whose he is.
 PeerEntry* RdmaDatagramPort::FindWorker(const Address& address, uint8_t worker) const {
   PeerEntry* unknown = nullptr;
