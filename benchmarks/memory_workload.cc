@@ -116,10 +116,9 @@ class User {
 
   absl::StatusOr<MemoryResult> Result() const {
     if (!status_.ok()) return status_;
-    return MemoryResult{
-        .p50_us = static_cast<double>(latency_->Snapshot().Percentile(50)) / 1e3,
-        .bytes_per_s = static_cast<double>(operations_ * bytes_) * 1e9 /
-                       static_cast<double>(last_ns_ - begin_ns_)};
+    return MemoryResult{.p50_us = static_cast<double>(latency_->Snapshot().Percentile(50)) / 1e3,
+                        .bytes_per_s = static_cast<double>(operations_ * bytes_) * 1e9 /
+                                       static_cast<double>(last_ns_ - begin_ns_)};
   }
 
  private:

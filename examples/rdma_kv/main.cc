@@ -44,9 +44,10 @@ ABSL_FLAG(std::string, listen, "",
           "serve: address to listen at; without it, the configuration's rpc.listen, or else port "
           "7300 of 127.0.0.1 or of the first of netstack.addresses or, over shared memory, "
           "shm:rdma_kv");
-ABSL_FLAG(std::string, server, "",
-          "address of the server; without it, the first of the configuration's rpc.servers, or else "
-          "where it serves by itself");
+ABSL_FLAG(
+    std::string, server, "",
+    "address of the server; without it, the first of the configuration's rpc.servers, or else "
+    "where it serves by itself");
 ABSL_FLAG(std::string, local, "",
           "IP address of the client's own device, where there are several; default: any");
 ABSL_FLAG(std::string, gets, "read", "how to get: read, wherever the table can be read; rpc");
@@ -85,13 +86,13 @@ struct Server {
   ~Server() {
     if (store == nullptr) return;
     const StoreStats& stats = store->stats();
-    std::printf("%zu keys; %llu puts, %llu deletes, %llu gets by RPC, %llu moves; the table was "
-                "shown %llu times\n",
-                store->table().size(), static_cast<unsigned long long>(stats.puts),
-                static_cast<unsigned long long>(stats.deletes),
-                static_cast<unsigned long long>(stats.gets),
-                static_cast<unsigned long long>(stats.moves),
-                static_cast<unsigned long long>(stats.attached));
+    std::printf(
+        "%zu keys; %llu puts, %llu deletes, %llu gets by RPC, %llu moves; the table was "
+        "shown %llu times\n",
+        store->table().size(), static_cast<unsigned long long>(stats.puts),
+        static_cast<unsigned long long>(stats.deletes), static_cast<unsigned long long>(stats.gets),
+        static_cast<unsigned long long>(stats.moves),
+        static_cast<unsigned long long>(stats.attached));
   }
   std::optional<weft::MemoryClient> memory;
   std::unique_ptr<Store> store;
@@ -275,8 +276,8 @@ absl::Status Run(const Words& words) {
     return absl::InvalidArgumentError(absl::StrCat("--gets: '", gets, "'; give read or rpc"));
   }
   const bool serve = words.empty() || words[0] == "serve";
-  config->mutable_host()->set_workers(1);       // one writer of the table
-  if (!serve) config->clear_metrics();          // the server's, where both have one file
+  config->mutable_host()->set_workers(1);  // one writer of the table
+  if (!serve) config->clear_metrics();     // the server's, where both have one file
   auto host = weft::Host::Open(*config);
   if (!host.ok()) return host.status();
   if ((*host)->transport().virtual_time() != nullptr) {
