@@ -6,7 +6,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
-#include <poll.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -158,11 +157,6 @@ TEST(VerbsDevicesTest, TooLittleLockedMemoryIsSaidWithTheCure) {
   EXPECT_THAT(said, HasSubstr("ulimit -l unlimited"));
 }
 
-bool IsReadable(int fd) {
-  pollfd poller = {fd, POLLIN, 0};
-  return poll(&poller, 1, 0) == 1;
-}
-
 // Takes events of `subscription` until `kind` comes.
 bool Comes(Nic::Subscription& subscription, NicEvent::Kind kind) {
   return Eventually([&] {
@@ -176,13 +170,13 @@ TEST(VerbsEventsTest, AllSubscribersSeeThePortGoAndComeBack) {
   const auto first = nic->Subscribe(), second = nic->Subscribe();
   NicEvent event;
   EXPECT_EQ(first->Take(absl::MakeSpan(&event, 1)), 0u);
-  EXPECT_FALSE(IsReadable(first->wait_fd()));
+  EXPECT_FALSE(IsReadable(first->wait_fd(), 0));
 
   ASSERT_TRUE(Shell("ip link set rv0 down"));
-  EXPECT_TRUE(Eventually([&] { return IsReadable(second->wait_fd()); }));
+  EXPECT_TRUE(Eventually([&] { return IsReadable(second->wait_fd(), 0); }));
   EXPECT_TRUE(Comes(*first, NicEvent::Kind::kPortDown));
   // It has read the device's descriptor for both; the other one is still told.
-  EXPECT_TRUE(IsReadable(second->wait_fd()));
+  EXPECT_TRUE(IsReadable(second->wait_fd(), 0));
   const absl::Status down = Open(kFirst);
   EXPECT_EQ(down.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(down.message()), HasSubstr("port 1 of rxe0 is down"));
@@ -194,7 +188,7 @@ TEST(VerbsEventsTest, AllSubscribersSeeThePortGoAndComeBack) {
   EXPECT_TRUE(Eventually([&] {
     while (second->Take(absl::MakeSpan(&event, 1)) != 0) {
     }
-    return !IsReadable(second->wait_fd());
+    return !IsReadable(second->wait_fd(), 0);
   }));
   EXPECT_TRUE(Eventually([] { return Open(kFirst).ok(); }));
 }

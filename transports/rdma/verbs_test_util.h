@@ -5,6 +5,7 @@
 #define WEFT_TRANSPORTS_RDMA_VERBS_TEST_UTIL_H_
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -42,6 +43,11 @@ inline bool Eventually(const std::function<bool()>& done) {
 
 inline bool Shell(const std::string& command) {
   return std::system(command.c_str()) == 0;  // NOLINT(concurrency-mt-unsafe)
+}
+
+inline bool IsReadable(int fd, int timeout_ms) {
+  pollfd poller = {fd, POLLIN, 0};
+  return poll(&poller, 1, timeout_ms) == 1;
 }
 
 // A device with memory that it knows, in the order in which they end.
