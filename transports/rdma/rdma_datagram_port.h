@@ -71,7 +71,7 @@ class RdmaDatagramPort final : public DatagramPort,
   // before it is asked whether it is there.
   static constexpr int64_t kTickNs = 4'000'000;
   static constexpr uint32_t kQuietTicks = 25;
-  // Calls of Receive() between two looks at the rendezvous and the clock, while nobody sleeps.
+  // Calls of Receive() between two looks at the clock, while nobody sleeps.
   static constexpr uint32_t kCallsBetweenLooks = 64;
 
   // Beside stats().
@@ -230,6 +230,7 @@ class RdmaDatagramPort final : public DatagramPort,
   int64_t now_ns_ = 0;           // when the clock was last read
   int64_t tick_ns_ = INT64_MAX;  // when the next tick is
   int64_t events_ns_ = 0;        // when the device is next asked for events
+  int64_t rendezvous_ns_ = 0;    // when questions are next heard
   bool was_armed_ = false;
   bool event_unseen_ = false;
   std::deque<PortEvent> events_;
