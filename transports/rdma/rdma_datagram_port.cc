@@ -16,8 +16,8 @@ namespace weft::rdma {
 namespace {
 
 constexpr size_t kMinBuffers = 256;
-// How often a loop that never sleeps asks its device for events, and hears questions of others while
-// it has none itself.
+// How often a loop that never sleeps asks its device for events, and hears questions of others
+// while it has none itself.
 constexpr int64_t kEventsNs = 4'000'000;
 constexpr int64_t kRendezvousNs = 500'000;
 

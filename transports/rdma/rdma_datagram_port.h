@@ -5,8 +5,8 @@
 // and credits (credits.h), so that no receive queue overruns. docs/protocols/rdma.md has the whole.
 //
 // A peer is asked for when the first datagram goes to it. Until it has answered, and while it has
-// given no credit, datagrams wait: an eighth of the port's buffers in all, and for each peer at most
-// half of what the others have left, and kMaxWaiting. Beyond they are dropped and counted as
+// given no credit, datagrams wait: an eighth of the port's buffers in all, and for each peer at
+// most half of what the others have left, and kMaxWaiting. Beyond they are dropped and counted as
 // send_failed. What waits for a peer
 // that cannot be reached is dropped then, and counted as send_failed as well as sent. Send() stops
 // short only while the device's send queue is full.
