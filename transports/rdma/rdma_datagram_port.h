@@ -82,7 +82,7 @@ class RdmaDatagramPort final : public DatagramPort,
     Counter stray;  // received: of a connection that is not there (any more)
     Counter beyond_credit;  // received: more than the sender may send
     Counter waited;         // sends that did not go at once
-    Counter starved;        // received, and dropped since there was no buffer to receive the next in
+    Counter starved;        // received, and dropped: no buffer to receive the next in
     Counter resumed;        // peers asked whether they are there
   };
 
