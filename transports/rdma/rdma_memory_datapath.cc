@@ -70,6 +70,11 @@ bool RdmaRemoteMemory::FindLocalKey(absl::Span<const uint8_t> local, uint32_t* k
     return true;
   }
   if (!Contains(pool_.region(), local)) return false;
+  if (pool_registration_ == nullptr) {
+    auto registration = nic_->Register(pool_.region(), /*windows=*/false);
+    if (!registration.ok()) return false;
+    pool_registration_ = *std::move(registration);
+  }
   *key = pool_registration_->local_key();
   return true;
 }

@@ -84,9 +84,6 @@ RdmaRemoteMemory::RdmaRemoteMemory(std::shared_ptr<Nic> nic,
 absl::Status RdmaRemoteMemory::Start() {
   const absl::Span<uint8_t> results = {reinterpret_cast<uint8_t*>(results_.get()),
                                        kMaxOperations * sizeof(uint64_t)};
-  auto pool = nic_->Register(pool_.region(), /*windows=*/false);
-  if (!pool.ok()) return pool.status();
-  pool_registration_ = *std::move(pool);
   auto registered = nic_->Register(results, /*windows=*/false);
   if (!registered.ok()) return registered.status();
   results_registration_ = *std::move(registered);

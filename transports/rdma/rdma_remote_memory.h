@@ -169,7 +169,7 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
   const size_t chunk_bytes_;  // longest request
   std::unique_ptr<CompletionQueue> queue_;
   Rendezvous rendezvous_;
-  std::unique_ptr<Registration> pool_registration_;
+  std::unique_ptr<Registration> pool_registration_;  // null: none of its buffers was used yet
   std::unique_ptr<Registration> results_registration_;
   std::vector<Region> regions_;
   size_t region_used_ = 0;  // the one that was found last
