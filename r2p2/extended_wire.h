@@ -44,8 +44,8 @@ enum class ControlKind : uint8_t {
   kJoinAck = 13,  // router
   kLeave = 14,    // server: wants no more
   kLeaveAck = 15,
-  // Both: in place of the packets of a long message, where it lies and may be fetched. The header is
-  // that of its first packet, and tells into how many it would be cut.
+  // Both: in place of the packets of a long message, where it lies and may be fetched. The header
+  // is that of its first packet, and tells into how many it would be cut.
   kAnnouncement = 16,
 };
 inline constexpr ControlKind kControlKindMax = ControlKind::kAnnouncement;

@@ -330,11 +330,12 @@ TEST(AnnouncementTest, RefusesWhatCannotBe) {
   one.pop_back();
   EXPECT_FALSE(ReadAnnouncement(one, &read));
   // Of one packet, in the middle or at the end of a message.
-  for (const absl::string_view flags_and_order : {"C0 0005 0001", "80 0005 0001", "40 0005 0002",
-                                                  "00 0005 0002"}) {
-    std::vector<uint8_t> bytes =
-        Written({.first = true, .packet_order = 2, .request_id = 0x10005,
-                 .kind = ControlKind::kAnnouncement});
+  for (const absl::string_view flags_and_order :
+       {"C0 0005 0001", "80 0005 0001", "40 0005 0002", "00 0005 0002"}) {
+    std::vector<uint8_t> bytes = Written({.first = true,
+                                          .packet_order = 2,
+                                          .request_id = 0x10005,
+                                          .kind = ControlKind::kAnnouncement});
     const std::vector<uint8_t> changed = Bytes(flags_and_order);
     std::copy(changed.begin(), changed.end(), bytes.begin() + 3);
     ExtendedHeader header;

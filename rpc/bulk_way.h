@@ -34,9 +34,7 @@ class BulkWay {
 
   // A buffer with room for a message of so many bytes; null when there is none left, and for
   // messages that are too short or too long.
-  Buffer Allocate(size_t bytes) {
-    return bytes >= min_bytes_ ? bulk_->Allocate(bytes) : Buffer();
-  }
+  Buffer Allocate(size_t bytes) { return bytes >= min_bytes_ ? bulk_->Allocate(bytes) : Buffer(); }
   Buffer CopyOf(absl::Span<const uint8_t> bytes);
 
   // Whether a message in `buffer`, not null, may be announced.
@@ -77,8 +75,8 @@ class AnnouncedMessage {
   AnnouncedMessage& operator=(AnnouncedMessage&&) = delete;
   ~AnnouncedMessage();
 
-  // True, with `payload` taken: `peer` may fetch it. False, with `payload` as it was: it is to go in
-  // packets.
+  // True, with `payload` taken: `peer` may fetch it. False, with `payload` as it was: it is to go
+  // in packets.
   bool Begin(BulkWay& way, const Peer& peer, Payload& payload);
   bool active() const { return static_cast<bool>(buffer_); }
   size_t bytes() const { return buffer_.size(); }
@@ -131,8 +129,8 @@ class FetchTable {
   std::vector<uint32_t> free_;
 };
 
-// How long to wait for news of an announced message of so many bytes after `tries` in vain: fetching
-// takes its time, at a nanosecond a byte or so, and to ask is cheap.
+// How long to wait for news of an announced message of so many bytes after `tries` in vain:
+// fetching takes its time, at a nanosecond a byte or so, and to ask is cheap.
 inline int64_t FetchPatienceNs(size_t bytes, uint32_t tries) {
   constexpr int64_t kMostNs = 20'000'000;
   const auto bytes_ns = static_cast<int64_t>(bytes);

@@ -17,9 +17,9 @@
 // (`message_bytes_max`). To a server that speaks the original R2P2 format only, nothing is sent
 // again, and a message has at most `message_packets_max` packets. ClientOptions::wire chooses.
 //
-// Over a port with a way for long messages (DatagramPort::bulk()), the two sides fetch them from each
-// other's memory. Such a reply comes in one buffer, of which the port has few: whoever keeps it for
-// long keeps other messages from that way, and copies it instead.
+// Over a port with a way for long messages (DatagramPort::bulk()), the two sides fetch them from
+// each other's memory. Such a reply comes in one buffer, of which the port has few: whoever keeps
+// it for long keeps other messages from that way, and copies it instead.
 //
 // A call ends once, with the reply or with an error:
 //   DeadlineExceeded    no complete reply within the timeout or before the deadline

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A client whose server says anything at any time. The input is a list of steps of eight bytes:
-// the first of them is the wire mode, the others are calls, packets of the session, right or bent,
-// what becomes of fetches, and time that passes. Each call that is not cancelled ends exactly once, by its deadline, and all
-// buffers come back.
+// A client whose server says anything at any time. The input is a list of steps of eight bytes: the
+// first of them is the wire mode, the others are calls, packets of the session, right or bent, what
+// becomes of fetches, and time that passes. Each call that is not cancelled ends exactly once, by
+// its deadline, and all buffers come back.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

@@ -47,9 +47,8 @@ void ExtendedServer::OnAnnouncement(ServerSession& session, ServerSlot& slot, Da
       request.fetch = fetch;
       request.fetch_packets = header.packet_order;
       request.policy = header.policy;
-      request.deadline_ns = header.deadline_us == 0
-                                ? ServerCall::kNever
-                                : now_ns_ + int64_t{header.deadline_us} * 1000;
+      request.deadline_ns = header.deadline_us == 0 ? ServerCall::kNever
+                                                    : now_ns_ + int64_t{header.deadline_us} * 1000;
       return;
     }
     fetches_.End(fetch);
@@ -131,8 +130,7 @@ void ExtendedServer::OnFetchFailed(ServerSession& session, ServerSlot& slot, Buf
 
 // --- Replies
 
-Payload ExtendedServer::CopyOfReply(const ServerSession& session,
-                                    absl::Span<const uint8_t> reply) {
+Payload ExtendedServer::CopyOfReply(const ServerSession& session, absl::Span<const uint8_t> reply) {
   if (session.bulk) {
     if (Buffer copy = core_.bulk.CopyOf(reply)) return Payload(std::move(copy));
   }

@@ -2,8 +2,8 @@
 //
 // A server and clients that say anything at any time. The input is a list of steps of eight bytes:
 // packets of a session, right or bent, time that passes, what becomes of fetches, and what the
-// application does with the calls that it holds. Whatever happens, nothing is lost: once the server has gone, all buffers are
-// back.
+// application does with the calls that it holds. Whatever happens, nothing is lost: once the server
+// has gone, all buffers are back.
 
 #include <algorithm>
 #include <cstddef>

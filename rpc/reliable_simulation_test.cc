@@ -3,8 +3,8 @@
 // Sessions over a simulated network that does not behave: calls of all sizes, some cancelled, some
 // with little time, while packets are lost, doubled, overtaken and damaged, wires are narrow, nodes
 // are cut off and servers restart. To servers, and through a router to those behind it, which
-// restarts as well, and whose servers come and go. Long messages go in packets, or are fetched as far
-// as that works. A weather and a seed fix everything that happens:
+// restarts as well, and whose servers come and go. Long messages go in packets, or are fetched as
+// far as that works. A weather and a seed fix everything that happens:
 //
 //   bazel test //rpc:reliable_simulation_test               some hundred runs
 //   bazel test //rpc:reliable_simulation_long_test          some ten thousand
@@ -37,7 +37,7 @@ constexpr uint64_t kBulkSeeds = 4;
 
 constexpr size_t kServers = 2;
 constexpr size_t kClients = 2;
-constexpr size_t kCalls = 30;  // of each client
+constexpr size_t kCalls = 30;        // of each client
 constexpr size_t kBulkBuffers = 12;  // of each port: not enough for all
 constexpr int64_t kCallTimeNs = 4'000'000'000;
 constexpr int64_t kExpiryNs = 1'500'000'000;  // longer than ServerOptions::reassembly_timeout
@@ -135,15 +135,13 @@ class SimulatedRun {
       : weather_(weather),
         random_(seed),
         network_(seed, weather.link),
-        transport_(sim::OpenTransport(&network_, {.count = 2048},
-                                      {.count = weather.bulk ? kBulkBuffers : 0,
-                                       .bytes = 150'000,
-                                       .min_bytes = 2500})),
+        transport_(sim::OpenTransport(
+            &network_, {.count = 2048},
+            {.count = weather.bulk ? kBulkBuffers : 0, .bytes = 150'000, .min_bytes = 2500})),
         loop_({}, network_) {
     // With every other seed all goes well.
     if (seed % 2 == 0) {
-      network_.bulk().faults = {
-          .fail = 0.2, .no_buffer = 0.1, .no_way = 0.1, .set_up_ns = 100'000};
+      network_.bulk().faults = {.fail = 0.2, .no_buffer = 0.1, .no_way = 0.1, .set_up_ns = 100'000};
     }
     for (size_t i = 0; i < kServers; ++i) StartServer(i);
     if (weather.router) StartRouter();

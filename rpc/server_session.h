@@ -80,13 +80,13 @@ struct alignas(64) ServerSession {
   uint32_t nonce = 0;
   uint32_t timeout_ms : 31 = 0;  // CoarseTime
   uint32_t bulk : 1 = 0;         // both sides can fetch messages
-  uint16_t slots_max = 0;       // as agreed
-  uint16_t blocks = 0;          // slots that have a block
-  uint16_t large = 0;           // slots in kReceiving and kReplying
-  uint16_t answered_slot = 0;   // in the burst `answered_burst` a duplicate of its request was
-  uint32_t answered_burst = 0;  // answered
-  uint32_t older = 0;           // half-open: the sessions before and behind it in the order of
-  uint32_t newer = 0;           // their age, by number
+  uint16_t slots_max = 0;        // as agreed
+  uint16_t blocks = 0;           // slots that have a block
+  uint16_t large = 0;            // slots in kReceiving and kReplying
+  uint16_t answered_slot = 0;    // in the burst `answered_burst` a duplicate of its request was
+  uint32_t answered_burst = 0;   // answered
+  uint32_t older = 0;            // half-open: the sessions before and behind it in the order of
+  uint32_t newer = 0;            // their age, by number
   // The client's number of the pool that the session belongs to, which ANYCAST requests name it by;
   // 0: of none.
   uint32_t pool_number = 0;

@@ -53,10 +53,10 @@ struct LargeRequest {
 struct LargeReply {
   RequestName name;
   OutgoingMessage message;
-  uint64_t tail_epoch = 0;  // of the sending queue when a view of the message was last put there
-  int64_t sent_ns = 0;      // the last packet
-  uint32_t heard_ms = 0;    // CoarseTime of the client's last word about it
-  size_t charged = 0;       // to the reply cache
+  uint64_t tail_epoch = 0;     // of the sending queue when a view of the message was last put there
+  int64_t sent_ns = 0;         // the last packet
+  uint32_t heard_ms = 0;       // CoarseTime of the client's last word about it
+  size_t charged = 0;          // to the reply cache
   AnnouncedMessage announced;  // instead of `message`, until the client has it or wants packets
   uint16_t packets = 0;        // announced: that it would take
   // In the list of its session's flow.

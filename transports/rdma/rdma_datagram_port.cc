@@ -170,7 +170,6 @@ void RdmaDatagramPort::Look() {
   if (posted_ != sent_) Reclaim();
   if (now_ns_ >= tick_ns_) Tick();
   if (now_ns_ >= shares_.NextNs()) shares_.Settle(now_ns_);
-  if (starved_) Refill();
   if (!to_flush_.empty()) Flush();
   if (time_ != nullptr) ScheduleWake();
 }

@@ -202,6 +202,7 @@ size_t RdmaDatagramPort::Receive(absl::Span<Datagram> burst) {
 
 size_t RdmaDatagramPort::ReceiveInto(absl::Span<Datagram> burst) {
   size_t n = 0;
+  if (starved_) [[unlikely]] Refill();  // there may be buffers again
   while (n < burst.size()) {
     const size_t room = std::min(burst.size() - n, kBatch);
     const size_t got = ud_->Receive(absl::MakeSpan(received_.data(), room));

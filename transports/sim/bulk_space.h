@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Of a simulated network, what its nodes let each other fetch (sim_bulk.h): for tests to make worse,
-// and to look at.
+// Of a simulated network, what its nodes let each other fetch (sim_bulk.h): for tests to make
+// worse, and to look at.
 #ifndef WEFT_TRANSPORTS_SIM_BULK_SPACE_H_
 #define WEFT_TRANSPORTS_SIM_BULK_SPACE_H_
 

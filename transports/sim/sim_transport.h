@@ -21,8 +21,8 @@
 
 namespace weft::sim {
 
-// A transport over `network`, which must outlive it. `buffers` are those of each port, and `bulk` is
-// what its datagram ports have for long messages: nothing, unless it says otherwise.
+// A transport over `network`, which must outlive it. `buffers` are those of each port, and `bulk`
+// is what its datagram ports have for long messages: nothing, unless it says otherwise.
 std::unique_ptr<Transport> OpenTransport(Network* network, const BufferPoolOptions& buffers = {},
                                          const BulkOptions& bulk = {});
 
