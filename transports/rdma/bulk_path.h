@@ -51,7 +51,7 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
   };
 
   struct Options {
-    size_t count = 64;             // buffers, and half of the windows
+    size_t count = 64;             // buffers; twice as many may be exposed at once
     size_t max_bytes = 1'048'576;  // longest message
     size_t headroom = 256;
     size_t max_connections = 2048;
@@ -70,8 +70,7 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
 
   // What is passed outlives it. FailedPrecondition where the device has no memory windows.
   static absl::StatusOr<std::unique_ptr<BulkPath>> Open(Nic* nic, CompletionQueue* queue,
-                                                        Rendezvous* rendezvous,
-                                                        const Peers* peers,
+                                                        Rendezvous* rendezvous, const Peers* peers,
                                                         const Options& options);
   ~BulkPath() override;
 
