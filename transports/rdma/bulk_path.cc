@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 
 namespace weft::rdma {
 namespace {
@@ -18,6 +19,7 @@ using State = RcConnections::State;
 constexpr uint32_t kFetchBit = 0x4000'0000;
 
 constexpr uint64_t kMaxReadBytes = 1 << 30;
+constexpr size_t kMaxExposures = 65'536;  // by the bits of a key
 
 }  // namespace
 
@@ -45,16 +47,16 @@ struct BulkPath::KeyFields {
 };
 
 absl::StatusOr<std::unique_ptr<BulkPath>> BulkPath::Open(Nic* nic, CompletionQueue* queue,
-                                                         Rendezvous* rendezvous,
-                                                         const Peers* peers,
+                                                         Rendezvous* rendezvous, const Peers* peers,
                                                          const Options& options) {
   if (!nic->limits().memory_windows) {
     return absl::FailedPreconditionError(
         "the device has no memory windows of type 2, without which a peer could read more than it "
         "is shown; long messages go in datagrams");
   }
-  if (options.count == 0 || options.count > UINT16_MAX / 2) {
-    return absl::InvalidArgumentError("1 to 32767 buffers for long messages are possible");
+  if (options.count == 0 || options.count > kMaxExposures) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("1 to ", kMaxExposures, " buffers for long messages are possible"));
   }
   auto bulk = std::unique_ptr<BulkPath>(new BulkPath(nic, queue, rendezvous, peers, options));
   if (absl::Status status = bulk->RegisterBuffers(); !status.ok()) return status;
@@ -62,21 +64,28 @@ absl::StatusOr<std::unique_ptr<BulkPath>> BulkPath::Open(Nic* nic, CompletionQue
 }
 
 absl::Status BulkPath::RegisterBuffers() {
-  const absl::Span<uint8_t> all = pool_.region();
-  const size_t each = nic_->limits().is_software ? pool_.stride() : all.size();
-  for (size_t at = 0; at < all.size(); at += each) {
-    auto registration = nic_->Register(all.subspan(at, each), /*windows=*/true);
-    if (!registration.ok()) return registration.status();
-    registrations_.push_back(*std::move(registration));
+  if (nic_->limits().is_software) {
+    registrations_.resize(options_.count);
+    return absl::OkStatus();
   }
+  auto all = nic_->Register(pool_.region(), /*windows=*/true);
+  if (!all.ok()) return all.status();
+  registrations_.push_back(*std::move(all));
   return absl::OkStatus();
 }
 
-uint32_t BulkPath::LocalKeyOf(const Buffer& buffer) const {
-  if (registrations_.size() == 1) return registrations_[0]->local_key();
-  return registrations_[static_cast<size_t>(buffer.data() - pool_.region().data()) /
-                        pool_.stride()]
-      ->local_key();
+std::optional<uint32_t> BulkPath::LocalKeyOf(const Buffer& buffer) {
+  if (!nic_->limits().is_software) return registrations_[0]->local_key();
+  const auto offset = static_cast<size_t>(buffer.data() - pool_.region().data());
+  const size_t slot = offset / pool_.stride();
+  std::unique_ptr<Registration>& own = registrations_[slot];
+  if (own == nullptr) {
+    auto made = nic_->Register(pool_.region().subspan(slot * pool_.stride(), pool_.stride()),
+                               /*windows=*/true);
+    if (!made.ok()) return std::nullopt;
+    own = *std::move(made);
+  }
+  return own->local_key();
 }
 
 BulkPath::BulkPath(Nic* nic, CompletionQueue* queue, Rendezvous* rendezvous, const Peers* peers,
@@ -93,7 +102,7 @@ BulkPath::BulkPath(Nic* nic, CompletionQueue* queue, Rendezvous* rendezvous, con
                     .max_connections = options.max_connections,
                     .idle_ns = options.idle_ns},
                    this),
-      exposures_(2 * options.count),
+      exposures_(std::min(2 * options.count, kMaxExposures)),
       fetches_(options.count) {
   for (uint32_t i = 0; i < exposures_.size(); ++i) free_exposures_.push_back(i);
   for (uint32_t i = 0; i < fetches_.size(); ++i) free_fetches_.push_back(i);
@@ -120,7 +129,8 @@ std::optional<ConnectionId> BulkPath::ConnectionTo(const Peer& peer, Role role) 
 std::optional<BulkKey> BulkPath::Expose(const Peer& peer, const Buffer& message) {
   if (!message || message.empty() || !Owns(message)) return std::nullopt;
   const std::optional<ConnectionId> id = ConnectionTo(peer, Role::kOwner);
-  if (!id.has_value() || free_exposures_.empty()) {
+  const std::optional<uint32_t> local_key = id.has_value() ? LocalKeyOf(message) : std::nullopt;
+  if (!local_key.has_value() || free_exposures_.empty()) {
     ++stats_.not_exposed;
     return std::nullopt;
   }
@@ -138,8 +148,8 @@ std::optional<BulkKey> BulkPath::Expose(const Peer& peer, const Buffer& message)
   RcRequest bind;
   bind.kind = RcRequest::Kind::kBind;
   bind.signalled = false;
-  bind.local = {reinterpret_cast<uint64_t>(message.data()),
-                static_cast<uint32_t>(message.size()), LocalKeyOf(message)};
+  bind.local = {reinterpret_cast<uint64_t>(message.data()), static_cast<uint32_t>(message.size()),
+                *local_key};
   bind.window = exposure.window.get();
   bind.remote_read = true;
   if (connections_.Post(*id, {&bind, 1}) == 0) {
@@ -217,6 +227,11 @@ bool BulkPath::Fetch(const Peer& peer, const BulkKey& key, size_t bytes, Buffer&
     ++stats_.not_fetched;
     return false;
   }
+  const std::optional<uint32_t> local_key = LocalKeyOf(room);
+  if (!local_key.has_value()) {
+    ++stats_.not_fetched;
+    return false;
+  }
   const uint32_t index = free_fetches_.back();
   free_fetches_.pop_back();
   FetchState& fetch = fetches_[index];
@@ -225,6 +240,7 @@ bool BulkPath::Fetch(const Peer& peer, const BulkKey& key, size_t bytes, Buffer&
            .context = context,
            .address = fields.address,
            .key = fields.remote_key,
+           .local_key = *local_key,
            .bytes = static_cast<uint32_t>(bytes)};
   if (!waiting_.empty() || !PostReads(index)) waiting_.push_back(index);
   return true;
@@ -242,12 +258,11 @@ bool BulkPath::PostReads(uint32_t index) {
   uint32_t& reads = ReadsOf(fetch.connection);
   while (fetch.posted < fetch.bytes) {
     if (reads >= std::max<size_t>(nic_->limits().reads_in_flight, 1)) return false;
-    const auto bytes =
-        static_cast<uint32_t>(std::min<uint64_t>(fetch.bytes - fetch.posted, most));
+    const auto bytes = static_cast<uint32_t>(std::min<uint64_t>(fetch.bytes - fetch.posted, most));
     RcRequest read;
     read.context = kFetchBit | index;
     read.local = {reinterpret_cast<uint64_t>(fetch.room.data()) + fetch.posted, bytes,
-                  LocalKeyOf(fetch.room)};
+                  fetch.local_key};
     read.remote_address = fetch.address + fetch.posted;
     read.remote_key = fetch.key;
     if (connections_.Post(fetch.connection, {&read, 1}) == 0) return false;

@@ -51,7 +51,7 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
   };
 
   struct Options {
-    size_t count = 64;             // buffers, and half of the windows
+    size_t count = 64;             // buffers; twice as many may be exposed at once
     size_t max_bytes = 1'048'576;  // longest message
     size_t headroom = 256;
     size_t max_connections = 2048;
@@ -70,8 +70,7 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
 
   // What is passed outlives it. FailedPrecondition where the device has no memory windows.
   static absl::StatusOr<std::unique_ptr<BulkPath>> Open(Nic* nic, CompletionQueue* queue,
-                                                        Rendezvous* rendezvous,
-                                                        const Peers* peers,
+                                                        Rendezvous* rendezvous, const Peers* peers,
                                                         const Options& options);
   ~BulkPath() override;
 
@@ -119,6 +118,7 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
     uint64_t context = 0;
     uint64_t address = 0;
     uint32_t key = 0;
+    uint32_t local_key = 0;
     uint32_t bytes = 0;
     uint32_t posted = 0;  // bytes, as next
     uint32_t done = 0;
@@ -129,7 +129,7 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
            const Options& options);
   size_t PollConnections();
   absl::Status RegisterBuffers();
-  uint32_t LocalKeyOf(const Buffer& buffer) const;
+  std::optional<uint32_t> LocalKeyOf(const Buffer& buffer);
   std::optional<ConnectionId> ConnectionTo(const Peer& peer, RcConnections::Role role);
   Exposure* FindExposure(const BulkKey& key);
   void EndExposure(Exposure& exposure);
@@ -147,8 +147,8 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
   const Peers* const peers_;
   const Options options_;
   BufferPool pool_;
-  // One, or, on software devices, one a buffer: Soft-RoCE checks the bounds of a registration and not
-  // those of a window.
+  // One, or, on software devices, one a buffer, made when it is first needed: Soft-RoCE checks the
+  // bounds of a registration and not those of a window.
   std::vector<std::unique_ptr<Registration>> registrations_;
   RcConnections connections_;
   std::vector<Exposure> exposures_;  // behind the connections that their windows are bound to

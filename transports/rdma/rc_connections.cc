@@ -24,9 +24,7 @@ using Role = RcConnections::Role;
 uint32_t PeerNumber(uint32_t attempt, Role role) {
   return attempt << 1 | (role == Role::kUser ? 1 : 0);
 }
-Role RoleIn(uint32_t peer_number) {
-  return (peer_number & 1) != 0 ? Role::kUser : Role::kOwner;
-}
+Role RoleIn(uint32_t peer_number) { return (peer_number & 1) != 0 ? Role::kUser : Role::kOwner; }
 Role Opposite(Role role) { return role == Role::kUser ? Role::kOwner : Role::kUser; }
 
 // Attempts are counted modulo 2^31.
@@ -34,8 +32,8 @@ bool IsBefore(uint32_t a, uint32_t b) { return static_cast<int32_t>((a - b) << 1
 
 }  // namespace
 
-RcConnections::RcConnections(CompletionQueue* queue, Rendezvous* rendezvous,
-                             const Options& options, Handler* handler)
+RcConnections::RcConnections(CompletionQueue* queue, Rendezvous* rendezvous, const Options& options,
+                             Handler* handler)
     : queue_(queue), rendezvous_(rendezvous), options_(options), handler_(handler) {
   rendezvous_->Serve(options_.service, this);
 }
@@ -155,8 +153,7 @@ absl::StatusOr<ConnectionId> RcConnections::Get(const RcPeer& peer, Role role, i
 
 absl::Status RcConnections::OpenQueue(Connection& connection) {
   if (connection.queue != nullptr) return absl::OkStatus();
-  absl::StatusOr<std::unique_ptr<RcQueue>> queue =
-      queue_->OpenRcQueue({.slots = options_.slots});
+  absl::StatusOr<std::unique_ptr<RcQueue>> queue = queue_->OpenRcQueue({.slots = options_.slots});
   if (!queue.ok()) return queue.status();
   connection.queue = *std::move(queue);
   connection.posted.assign(std::bit_ceil(options_.slots), kSilent);
@@ -188,16 +185,15 @@ void RcConnections::Begin(Connection& connection, int64_t now_ns) {
     connection.attempt = ++last_attempt_ & 0x7fff'ffff;
     connection.state = State::kConnecting;
     ++stats_.asked;
-    status = rendezvous_->Ask(connection.peer.address, OfferOf(connection),
-                              ContextOf(connection), now_ns);
+    status = rendezvous_->Ask(connection.peer.address, OfferOf(connection), ContextOf(connection),
+                              now_ns);
   }
   if (!status.ok()) Break(connection, Loss::kUnreachable, status);
 }
 
 bool RcConnections::IsCurrent(const Connection& connection, const Offer& offer) const {
   return connection.state == State::kUp && connection.peer_incarnation == offer.incarnation &&
-         connection.peer_attempt == offer.peer_number >> 1 &&
-         connection.peer_queue == offer.queue;
+         connection.peer_attempt == offer.peer_number >> 1 && connection.peer_queue == offer.queue;
 }
 
 // Connects the queue pair with what the peer has.
@@ -263,8 +259,7 @@ void RcConnections::OnAnswer(uint64_t context, const Offer& answer) {
   Connection* found = Asking(context);
   if (found == nullptr) return;
   Connection& connection = *found;
-  if (answer.worker != connection.peer.worker ||
-      RoleIn(answer.peer_number) == connection.role) {
+  if (answer.worker != connection.peer.worker || RoleIn(answer.peer_number) == connection.role) {
     Break(connection, Loss::kUnreachable,
           absl::UnavailableError("somebody else answers at the peer's address"));
     return;
@@ -351,8 +346,7 @@ void RcConnections::OnQueueFailed(uint32_t qpn) {
     // The news may be of before it was connected anew.
     if (qpn == 0 || (connection.queue->address().qpn == qpn && connection.queue->failed())) {
       Break(connection, Loss::kBroken,
-            absl::UnavailableError(qpn == 0 ? "the device is gone"
-                                            : "the queue pair has failed"));
+            absl::UnavailableError(qpn == 0 ? "the device is gone" : "the queue pair has failed"));
     }
   }
 }
@@ -426,8 +420,7 @@ void RcConnections::OnCompletion(const RcCompletion& completion) {
       Break(*connection, Loss::kDenied, absl::PermissionDeniedError("refused by the peer"));
       break;
     case RcCompletion::Result::kPeerLost:
-      Break(*connection, Loss::kPeerLost,
-            absl::UnavailableError("the peer does not acknowledge"));
+      Break(*connection, Loss::kPeerLost, absl::UnavailableError("the peer does not acknowledge"));
       break;
     default:
       Break(*connection, Loss::kBroken, absl::UnavailableError("the queue pair has failed"));

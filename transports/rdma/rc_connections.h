@@ -96,8 +96,8 @@ class RcConnections final : private Rendezvous::Handler {
   struct Options {
     Offer::Service service = Offer::Service::kBulk;
     size_t max_connections = 2048;
-    uint32_t slots = 128;                  // of a send queue
-    int64_t idle_ns = 60'000'000'000;      // unused so long, one ends
+    uint32_t slots = 128;              // of a send queue
+    int64_t idle_ns = 60'000'000'000;  // unused so long, one ends
   };
 
   struct Stats {
@@ -171,7 +171,7 @@ class RcConnections final : private Rendezvous::Handler {
     State state = State::kNone;
     bool used = false;        // this place is
     bool asks_later = false;  // stands in again_
-    uint16_t epoch = 0;  // of queue pairs and connections of this place: told in completions
+    uint16_t epoch = 0;       // of queue pairs and connections of this place: told in completions
     uint32_t generation = 1;
     std::unique_ptr<RcQueue> queue;
     QueueAddress peer_queue;

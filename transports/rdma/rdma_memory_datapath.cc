@@ -62,14 +62,19 @@ size_t RdmaRemoteMemory::Post(absl::Span<const MemoryOperation> operations) {
 bool RdmaRemoteMemory::FindLocalKey(absl::Span<const uint8_t> local, uint32_t* key) {
   for (size_t i = 0; i < regions_.size(); ++i) {
     // What was used last is looked at first.
-    const size_t at = region_used_ + i < regions_.size() ? region_used_ + i
-                                                         : region_used_ + i - regions_.size();
+    const size_t at =
+        region_used_ + i < regions_.size() ? region_used_ + i : region_used_ + i - regions_.size();
     if (!Contains(regions_[at].region.bytes, local)) continue;
     region_used_ = at;
     *key = regions_[at].registration->local_key();
     return true;
   }
   if (!Contains(pool_.region(), local)) return false;
+  if (pool_registration_ == nullptr) {
+    auto registration = nic_->Register(pool_.region(), /*windows=*/false);
+    if (!registration.ok()) return false;
+    pool_registration_ = *std::move(registration);
+  }
   *key = pool_registration_->local_key();
   return true;
 }
@@ -150,8 +155,8 @@ void RdmaRemoteMemory::PumpDirty() {
 
 // Gets hold of the connection that the peer's memory is used over.
 void RdmaRemoteMemory::Connect(PeerState& peer) {
-  const absl::StatusOr<ConnectionId> id = connections_.Get(
-      {peer.address}, RcConnections::Role::kUser, options_.clock->NowNs());
+  const absl::StatusOr<ConnectionId> id =
+      connections_.Get({peer.address}, RcConnections::Role::kUser, options_.clock->NowNs());
   if (!id.ok()) {
     EndAll(peer, absl::StatusCode::kUnavailable, absl::StatusCode::kUnavailable);
     return;
@@ -271,8 +276,7 @@ void RdmaRemoteMemory::PopEnded(PeerState& peer) {
     const bool ok = operation.code == absl::StatusCode::kOk;
     if (ok) {
       ++stats_.sent;
-      (request.kind == Kind::kRead ? stats_.received_bytes : stats_.sent_bytes) +=
-          BytesOf(request);
+      (request.kind == Kind::kRead ? stats_.received_bytes : stats_.sent_bytes) += BytesOf(request);
     }
     Finish({.context = request.context,
             .code = operation.code,
@@ -316,13 +320,11 @@ void RdmaRemoteMemory::OnUp(ConnectionId id) {
   if (PeerState* peer = FindPeer(id)) MarkDirty(*peer);
 }
 
-void RdmaRemoteMemory::OnDown(ConnectionId id, RcConnections::Loss loss,
-                              const absl::Status& why) {
+void RdmaRemoteMemory::OnDown(ConnectionId id, RcConnections::Loss loss, const absl::Status& why) {
   using Loss = RcConnections::Loss;
   if (PeerState* peer = FindPeer(id)) {
     const bool denied = loss == Loss::kDenied;
-    EndAll(*peer,
-           denied ? absl::StatusCode::kPermissionDenied : absl::StatusCode::kUnavailable,
+    EndAll(*peer, denied ? absl::StatusCode::kPermissionDenied : absl::StatusCode::kUnavailable,
            denied ? absl::StatusCode::kAborted : absl::StatusCode::kUnavailable);
   }
   if (loss == Loss::kGone && connections_.role(id) == RcConnections::Role::kOwner) {

@@ -49,15 +49,13 @@ absl::StatusOr<std::unique_ptr<RdmaRemoteMemory>> RdmaRemoteMemory::Open(
   }
   absl::StatusOr<std::unique_ptr<CompletionQueue>> queue = nic->OpenCompletionQueue();
   if (!queue.ok()) return queue.status();
-  auto memory = std::unique_ptr<RdmaRemoteMemory>(
-      new RdmaRemoteMemory(std::move(nic), *std::move(queue), std::move(out_of_band), capabilities,
-                           options));
+  auto memory = std::unique_ptr<RdmaRemoteMemory>(new RdmaRemoteMemory(
+      std::move(nic), *std::move(queue), std::move(out_of_band), capabilities, options));
   if (absl::Status status = memory->Start(); !status.ok()) return status;
   return memory;
 }
 
-RdmaRemoteMemory::RdmaRemoteMemory(std::shared_ptr<Nic> nic,
-                                   std::unique_ptr<CompletionQueue> queue,
+RdmaRemoteMemory::RdmaRemoteMemory(std::shared_ptr<Nic> nic, std::unique_ptr<CompletionQueue> queue,
                                    std::unique_ptr<DatagramPort> out_of_band,
                                    const Capabilities& capabilities, const Options& options)
     : RemoteMemory(capabilities, options.buffers),
@@ -65,10 +63,9 @@ RdmaRemoteMemory::RdmaRemoteMemory(std::shared_ptr<Nic> nic,
       options_(options),
       chunk_bytes_(std::min<size_t>(nic_->limits().max_message_bytes, kMaxOperationBytes)),
       queue_(std::move(queue)),
-      rendezvous_(std::move(out_of_band),
-                  {.incarnation = options.incarnation,
-                   .timeout_ns = options.connect_timeout_ns,
-                   .asking = nullptr}),
+      rendezvous_(std::move(out_of_band), {.incarnation = options.incarnation,
+                                           .timeout_ns = options.connect_timeout_ns,
+                                           .asking = nullptr}),
       connections_(queue_.get(), &rendezvous_,
                    {.service = Offer::Service::kMemory,
                     .max_connections = 2 * options.max_peers,
@@ -84,9 +81,6 @@ RdmaRemoteMemory::RdmaRemoteMemory(std::shared_ptr<Nic> nic,
 absl::Status RdmaRemoteMemory::Start() {
   const absl::Span<uint8_t> results = {reinterpret_cast<uint8_t*>(results_.get()),
                                        kMaxOperations * sizeof(uint64_t)};
-  auto pool = nic_->Register(pool_.region(), /*windows=*/false);
-  if (!pool.ok()) return pool.status();
-  pool_registration_ = *std::move(pool);
   auto registered = nic_->Register(results, /*windows=*/false);
   if (!registered.ok()) return registered.status();
   results_registration_ = *std::move(registered);
@@ -169,9 +163,8 @@ absl::StatusOr<Peer> RdmaRemoteMemory::Resolve(const Address& address) {
   }
   if (address.kind() != local_address().kind() || address.is_any() ||
       (address.is_ip() && address.port() == 0)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", address.ToString(), "\" is no address of a peer of ",
-                     local_address().ToString()));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", address.ToString(), "\" is no address of a peer of ", local_address().ToString()));
   }
   uint32_t index = static_cast<uint32_t>(peers_.size());
   if (by_address_.size() >= options_.max_peers) {

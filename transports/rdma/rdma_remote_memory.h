@@ -101,7 +101,7 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
   struct GrantState {
     ConnectionId connection;
     std::unique_ptr<Registration> registration;  // of software devices; see Grant()
-    std::unique_ptr<Window> window;  // null: free
+    std::unique_ptr<Window> window;              // null: free
     uint32_t region = 0;
     uint32_t generation = 1;
     RemoteKey key;
@@ -110,9 +110,9 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
     Address address;
     uint32_t generation = 1;
     bool used = false;
-    bool dirty = false;   // in dirty_
-    ConnectionId user;    // its memory is used over this one
-    uint32_t reads = 0;   // posted reads and atomics that are not done
+    bool dirty = false;                    // in dirty_
+    ConnectionId user;                     // its memory is used over this one
+    uint32_t reads = 0;                    // posted reads and atomics that are not done
     uint32_t first = kNone, last = kNone;  // operations that have not ended, in order
     uint32_t next = kNone;                 // the first of them that is not wholly posted
   };
@@ -120,7 +120,7 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
     MemoryOperation request;
     uint32_t next = kNone;
     uint32_t local_key = 0;
-    uint64_t posted = 0;  // bytes
+    uint64_t posted = 0;                                 // bytes
     absl::StatusCode code = absl::StatusCode::kUnknown;  // how it has ended, once it has
   };
 
@@ -169,7 +169,7 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
   const size_t chunk_bytes_;  // longest request
   std::unique_ptr<CompletionQueue> queue_;
   Rendezvous rendezvous_;
-  std::unique_ptr<Registration> pool_registration_;
+  std::unique_ptr<Registration> pool_registration_;  // null: none of its buffers was used yet
   std::unique_ptr<Registration> results_registration_;
   std::vector<Region> regions_;
   size_t region_used_ = 0;  // the one that was found last
@@ -194,7 +194,7 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
   bool events_unseen_ = false;  // since the last Poll()
   UniqueFd epoll_;
   UniqueFd timer_;
-  Timer wake_;  // in virtual time
+  Timer wake_;                    // in virtual time
   int64_t timer_ns_ = INT64_MAX;  // when timer_ fires
   int64_t now_ns_ = 0;
   int64_t met_ns_ = INT64_MIN / 2;   // when peers were last met

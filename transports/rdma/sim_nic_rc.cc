@@ -52,9 +52,7 @@ class SimWindow final : public Window {
   uint32_t remote_key() const override { return key_; }
 
   // That of the next Bind(), known as soon as it is posted.
-  void ChooseKey() {
-    key_ = 0x8000'0000u | static_cast<uint32_t>(nic_->network().NextUnique());
-  }
+  void ChooseKey() { key_ = 0x8000'0000u | static_cast<uint32_t>(nic_->network().NextUnique()); }
   void Bind(SimRcQueue* queue, const RcRequest& request);
   void Unbind();
   // The memory, if all of it may be reached so.
@@ -110,8 +108,7 @@ class SimRcQueue final : public RcQueue, public SimQueuePair {
              request.kind == RcRequest::Kind::kFetchAdd;
     }
     bool local() const {
-      return request.kind == RcRequest::Kind::kBind ||
-             request.kind == RcRequest::Kind::kInvalidate;
+      return request.kind == RcRequest::Kind::kBind || request.kind == RcRequest::Kind::kInvalidate;
     }
   };
   struct Step {
@@ -272,8 +269,8 @@ void SimRcQueue::Transmit(const Step& step) {
   std::vector<uint8_t> body(sizeof(header));
   std::memcpy(body.data(), &header, sizeof(header));
   if (step.kind == StepHeader::kWrite) {
-    const uint8_t* from = nic_->MemoryAt(
-        {request.local.address + step.offset, step.bytes, request.local.local_key});
+    const uint8_t* from =
+        nic_->MemoryAt({request.local.address + step.offset, step.bytes, request.local.local_key});
     if (from == nullptr) return;
     body.insert(body.end(), from, from + step.bytes);
   }
@@ -309,9 +306,8 @@ void SimRcQueue::OnStep(const StepHeader& step, absl::Span<const uint8_t> data) 
     return;
   }
   const auto window = windows_.find(step.key);
-  uint8_t* const memory = window == windows_.end()
-                              ? nullptr
-                              : window->second->At(step.address, step.bytes, step.kind);
+  uint8_t* const memory =
+      window == windows_.end() ? nullptr : window->second->At(step.address, step.bytes, step.kind);
   if (memory == nullptr || (step.kind == StepHeader::kWrite && data.size() != step.bytes)) {
     reply.kind = StepHeader::kDenied;
     Reply(reply, nullptr, 0);
@@ -381,8 +377,8 @@ void SimRcQueue::Finish(const Step& step, absl::Span<const uint8_t> data) {
   Entry& entry = EntryOf(step);
   const uint32_t bytes = entry.atomic() ? 8 : step.bytes;
   if (step.kind != StepHeader::kWrite) {
-    uint8_t* to = nic_->MemoryAt({entry.request.local.address + step.offset, bytes,
-                                  entry.request.local.local_key});
+    uint8_t* to = nic_->MemoryAt(
+        {entry.request.local.address + step.offset, bytes, entry.request.local.local_key});
     if (to == nullptr || data.size() != bytes) {
       Fail(RcCompletion::Result::kError);
       return;

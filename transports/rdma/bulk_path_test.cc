@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Long messages and remote memory over the simulated device; among others simulations in which
-// packets are lost, networks part and ports start anew.
+// Long messages over the simulated device; among others simulations in which packets are lost,
+// networks part and ports start anew.
 //
 //   bazel run //transports/rdma:one_sided_test -- 1000      a thousand seeds
 #include <algorithm>
@@ -18,7 +18,6 @@
 #include "gtest/gtest.h"
 #include "weft/core/prng.h"
 #include "weft/transports/rdma/bulk_path.h"
-#include "weft/transports/rdma/rdma_remote_memory.h"
 #include "weft/transports/rdma/sim_nic.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/seeds.h"
@@ -29,41 +28,19 @@ namespace {
 
 constexpr uint64_t kSeeds = 15;
 
-// Remote memory over a network of its own, each port on a device of its own.
-class MemoryWorld {
- public:
-  MemoryWorld(uint64_t seed, const sim::LinkOptions& link)
-      : network_(seed, link), datagrams_(sim::OpenTransport(&network_, {.count = 64})) {}
-  std::unique_ptr<RdmaRemoteMemory> Open(const std::string& name) {
-    const Address local = Address::Sim(name);
-    return *RdmaRemoteMemory::Open(*SimNic::Open(&network_, local),
-                                   *datagrams_->OpenDatagramPort({.local = local}), Capabilities(),
-                                   {.clock = &network_,
-                                    .virtual_time = &network_,
-                                    .incarnation = network_.random().Next(),
-                                    .connect_timeout_ns = 100'000'000,
-                                    .buffers = {.count = 64}});
-  }
-  sim::Network& network() { return network_; }
-
- private:
-  sim::Network network_;
-  const std::unique_ptr<Transport> datagrams_;
-};
-
 // One end of long messages.
 class BulkEnd final : public BulkPath::Peers {
  public:
-  BulkEnd(sim::Network* network, const std::string& name, const BulkPath::Options& options = {
-                                                              .count = 8, .max_bytes = 100'000})
+  BulkEnd(sim::Network* network, const std::string& name,
+          const BulkPath::Options& options = {.count = 8, .max_bytes = 100'000})
       : network_(network), nic_(*SimNic::Open(network, Address::Sim(name))) {
     transport_ = sim::OpenTransport(network, {.count = 64});
-    rendezvous_ = std::make_unique<Rendezvous>(
-        *transport_->OpenDatagramPort({.local = Address::Sim(name)}),
-        Rendezvous::Options{.incarnation = network->random().Next(),
-                            .timeout_ns = 50'000'000,
-                            .worker = 0,
-                            .asking = nullptr});
+    rendezvous_ =
+        std::make_unique<Rendezvous>(*transport_->OpenDatagramPort({.local = Address::Sim(name)}),
+                                     Rendezvous::Options{.incarnation = network->random().Next(),
+                                                         .timeout_ns = 50'000'000,
+                                                         .worker = 0,
+                                                         .asking = nullptr});
     queue_ = *nic_->OpenCompletionQueue();
     news_ = nic_->Subscribe();
     bulk_ = *BulkPath::Open(nic_.get(), queue_.get(), rendezvous_.get(), this, options);
@@ -166,9 +143,9 @@ class BulkPathTest : public testing::Test {
   // Begins once it can.
   bool Fetch(BulkEnd& user, char from, const BulkKey& key, size_t bytes, uint64_t context) {
     Buffer room = user.bulk().Allocate(bytes);
-    return Until([&] {
-      return user.bulk().Fetch(BulkEnd::PeerOf(from), key, bytes, room, context);
-    }, 200'000'000);
+    return Until(
+        [&] { return user.bulk().Fetch(BulkEnd::PeerOf(from), key, bytes, room, context); },
+        200'000'000);
   }
   // The message, or nothing if it could not be read.
   std::optional<std::string> Result(BulkEnd& user, uint64_t context) {
@@ -306,8 +283,7 @@ TEST_F(BulkPathTest, SeveralAreUnderWayBothWaysAndLimitsHold) {
   }
   EXPECT_FALSE(a.bulk().Allocate(1)) << "4 messages and 4 rooms are all there is";
   for (uint64_t i = 0; i < 8; ++i) {
-    EXPECT_EQ(Result(i % 2 == 0 ? b : a, i),
-              std::string(50'000, static_cast<char>('0' + i)));
+    EXPECT_EQ(Result(i % 2 == 0 ? b : a, i), std::string(50'000, static_cast<char>('0' + i)));
     (i % 2 == 0 ? a : b).bulk().Conceal(keys[i]);
   }
   messages.clear();
@@ -343,7 +319,8 @@ TEST_F(BulkPathTest, APeerThatGoesGivesBuffersBack) {
 TEST_F(BulkPathTest, UnusedConnectionsEndAndTheirNumberIsBounded) {
   auto a = std::make_unique<BulkEnd>(
       &network_, "a",
-      BulkPath::Options{.count = 8, .max_bytes = 1000, .max_connections = 2, .idle_ns = 1'000'000'000});
+      BulkPath::Options{
+          .count = 8, .max_bytes = 1000, .max_connections = 2, .idle_ns = 1'000'000'000});
   BulkEnd& owner = *(ends_['a'] = std::move(a));
   for (const char name : {'b', 'c', 'd'}) Open(name);
   Buffer message = owner.Message("hello");
@@ -429,8 +406,8 @@ class BulkSimulation : public BulkPathTest {
       Under under = {from, to, *key, text, ++context_};
       Buffer room = ends_[to]->bulk().Allocate(text.size());
       if (room) {
-        under.fetched = ends_[to]->bulk().Fetch(BulkEnd::PeerOf(from), *key, text.size(), room,
-                                                under.context);
+        under.fetched =
+            ends_[to]->bulk().Fetch(BulkEnd::PeerOf(from), *key, text.size(), room, under.context);
       }
       under_.push_back(std::move(under));
     }
@@ -497,168 +474,6 @@ TEST(BulkSimulationTest, WhatArrivesIsWhatWasSentAndNothingIsLeft) {
     if (testing::Test::HasFailure()) return;
   }
   EXPECT_GT(succeeded, 0u);
-}
-
-// Users who add to a word of an owner, who revokes, grants anew and starts anew, over a network that
-// loses packets and parts: every operation ends once, and what ended well was done once.
-class MemorySimulation {
- public:
-  explicit MemorySimulation(uint64_t seed)
-      : world_(seed, {.jitter_ns = static_cast<int64_t>(seed % 3) * 4000,
-                      .loss = 0.01 * static_cast<double>(seed % 11),
-                      .duplicate = 0.01 * static_cast<double>(seed % 4)}),
-        random_(seed) {}
-
-  void Run() {
-    OpenOwner();
-    for (int i = 0; i < 2; ++i) {
-      users_.emplace_back();
-      users_[i].port = world_.Open(absl::StrCat("user-", i));
-      users_[i].scratch = *users_[i].port->Allocate(4096);
-      users_[i].name = i;
-    }
-    for (int round = 0; round < 150; ++round) {
-      Step(users_[random_.Below(users_.size())]);
-      Pass(static_cast<int64_t>(random_.Below(40'000)));
-      if (random_.Below(40) == 0) Part();
-      if (random_.Below(60) == 0) RestartOwner();
-    }
-    Settle();
-    CheckWord();
-    for (User& user : users_) {
-      if (user.key.has_value()) owner_->Revoke(*user.key);
-    }
-    EXPECT_EQ(owner_->keys(), 0u);
-    EXPECT_EQ(owner_->connections().held(), 0u);
-    for (User& user : users_) EXPECT_EQ(user.port->operations(), 0u);
-  }
-
- private:
-  struct User {
-    std::unique_ptr<RdmaRemoteMemory> port;
-    MemoryRegion scratch;
-    int name = 0;
-    std::optional<RemoteKey> key;
-    bool revoked = false;
-    std::map<uint64_t, MemoryOperation> under_way;
-  };
-
-  void OpenOwner() {
-    owner_ = world_.Open("owner");
-    region_ = *owner_->Allocate(4096);
-    done_ = maybe_ = 0;
-  }
-  void Step(User& user) {
-    const Peer peer = *owner_->Resolve(user.port->local_address());
-    if (!user.key.has_value()) {
-      const auto key = owner_->Grant(peer, region_, 8, 1024,
-                                     MemoryAccess::kRead | MemoryAccess::kAtomic);
-      EXPECT_TRUE(key.ok() || key.status().code() == absl::StatusCode::kUnavailable);
-      if (key.ok()) user.key = *key;
-      user.revoked = false;
-    } else if (random_.Below(25) == 0) {
-      owner_->Revoke(*user.key);
-      user.revoked = true;
-    } else if (user.revoked && random_.Below(4) == 0) {
-      user.key.reset();
-      return;
-    }
-    if (!user.key.has_value()) return;
-    for (size_t n = 1 + random_.Below(6); n > 0; --n) {
-      MemoryOperation operation = {.kind = MemoryOperation::Kind::kFetchAdd,
-                                   .peer = *user.port->Resolve(Address::Sim("owner")),
-                                   .key = *user.key,
-                                   .operand = 1 + random_.Below(100),
-                                   .context = ++context_};
-      if (random_.Below(3) == 0) {
-        operation.kind = MemoryOperation::Kind::kRead;
-        operation.local = user.scratch.bytes.subspan(0, 1 + random_.Below(1000));
-        operation.offset = random_.Below(40);
-      }
-      ASSERT_EQ(user.port->Post({&operation, 1}), 1u);
-      user.under_way.emplace(context_, operation);
-    }
-  }
-  void Poll(User& user) {
-    MemoryCompletion ended[8];
-    for (size_t n; (n = user.port->Poll(absl::MakeSpan(ended))) > 0;) {
-      for (size_t i = 0; i < n; ++i) {
-        auto operation = user.under_way.extract(ended[i].context);
-        ASSERT_FALSE(operation.empty()) << "ended twice";
-        if (operation.mapped().kind != MemoryOperation::Kind::kFetchAdd) continue;
-        if (ended[i].code == absl::StatusCode::kOk) done_ += operation.mapped().operand;
-        if (ended[i].code == absl::StatusCode::kUnavailable) maybe_ += operation.mapped().operand;
-      }
-    }
-    PortEvent events[8];
-    user.port->TakeEvents(absl::MakeSpan(events));
-  }
-  void PollAll() {
-    MemoryCompletion none[1];
-    if (owner_ != nullptr) owner_->Poll(absl::MakeSpan(none));
-    for (User& user : users_) Poll(user);
-  }
-  bool Until(absl::FunctionRef<bool()> done, int64_t for_ns) {
-    sim::Network& network = world_.network();
-    const int64_t end_ns = network.NowNs() + for_ns;
-    while (true) {
-      PollAll();
-      if (done()) return true;
-      if (network.NowNs() >= end_ns) return false;
-      network.AdvanceTo(std::min({end_ns, network.NextEventNs(),
-                                  std::max(network.NowNs(), network.timers().NextDeadlineNs())}));
-      network.timers().Advance(network.NowNs());
-    }
-  }
-  void Pass(int64_t ns) {
-    Until([] { return false; }, ns);
-  }
-  void Settle() {
-    EXPECT_TRUE(Until([&] {
-      return std::all_of(users_.begin(), users_.end(),
-                         [](const User& user) { return user.under_way.empty(); });
-    }, 20'000'000'000));
-  }
-  // What was done was done once, and nothing else was.
-  void CheckWord() {
-    uint64_t word;
-    std::memcpy(&word, region_.bytes.data() + 8, sizeof(word));
-    EXPECT_GE(word, done_);
-    EXPECT_LE(word, done_ + maybe_);
-  }
-  void Part() {
-    sim::Network& network = world_.network();
-    const std::vector<sim::NodeId> one = {*network.AddNode(
-        random_.Below(2) == 0 ? "owner" : absl::StrCat("user-", random_.Below(2)))};
-    EXPECT_TRUE(network.Partition({one}).ok());
-    Pass(static_cast<int64_t>(random_.Below(30'000'000)));
-    network.Heal();
-  }
-  void RestartOwner() {
-    Settle();
-    CheckWord();
-    owner_ = nullptr;
-    Pass(static_cast<int64_t>(random_.Below(2'000'000)));
-    OpenOwner();
-    // The keys that they have are of no use any more, and may do no harm.
-    for (User& user : users_) user.revoked = true;
-  }
-
-  MemoryWorld world_;
-  Prng random_;
-  std::unique_ptr<RdmaRemoteMemory> owner_;
-  MemoryRegion region_;
-  std::vector<User> users_;
-  uint64_t context_ = 0;
-  uint64_t done_ = 0, maybe_ = 0;  // sums of what was added for certain, and of what may have been
-};
-
-TEST(MemorySimulationTest, EveryOperationEndsOnceAndIsDoneOnce) {
-  for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {
-    SCOPED_TRACE(absl::StrCat("seed ", seed));
-    MemorySimulation(seed).Run();
-    if (testing::Test::HasFailure()) return;
-  }
 }
 
 }  // namespace

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Remote memory over the simulated device, while packets are lost, networks part and ports start
+// anew. What else it has to do, the conformance suite checks.
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "weft/core/prng.h"
+#include "weft/transports/rdma/rdma_remote_memory.h"
+#include "weft/transports/rdma/sim_nic.h"
+#include "weft/transports/sim/network.h"
+#include "weft/transports/sim/seeds.h"
+#include "weft/transports/sim/sim_transport.h"
+
+namespace weft::rdma {
+namespace {
+
+constexpr uint64_t kSeeds = 15;
+
+// Remote memory over a network of its own, each port on a device of its own.
+class MemoryWorld {
+ public:
+  MemoryWorld(uint64_t seed, const sim::LinkOptions& link)
+      : network_(seed, link), datagrams_(sim::OpenTransport(&network_, {.count = 64})) {}
+  std::unique_ptr<RdmaRemoteMemory> Open(const std::string& name) {
+    const Address local = Address::Sim(name);
+    return *RdmaRemoteMemory::Open(*SimNic::Open(&network_, local),
+                                   *datagrams_->OpenDatagramPort({.local = local}), Capabilities(),
+                                   {.clock = &network_,
+                                    .virtual_time = &network_,
+                                    .incarnation = network_.random().Next(),
+                                    .connect_timeout_ns = 100'000'000,
+                                    .buffers = {.count = 64}});
+  }
+  sim::Network& network() { return network_; }
+
+ private:
+  sim::Network network_;
+  const std::unique_ptr<Transport> datagrams_;
+};
+
+// Users who add to a word of an owner, who revokes, grants anew and starts anew, over a network that
+// loses packets and parts: every operation ends once, and what ended well was done once.
+class MemorySimulation {
+ public:
+  explicit MemorySimulation(uint64_t seed)
+      : world_(seed, {.jitter_ns = static_cast<int64_t>(seed % 3) * 4000,
+                      .loss = 0.01 * static_cast<double>(seed % 11),
+                      .duplicate = 0.01 * static_cast<double>(seed % 4)}),
+        random_(seed) {}
+
+  void Run() {
+    OpenOwner();
+    for (int i = 0; i < 2; ++i) {
+      users_.emplace_back();
+      users_[i].port = world_.Open(absl::StrCat("user-", i));
+      users_[i].scratch = *users_[i].port->Allocate(4096);
+      users_[i].name = i;
+    }
+    for (int round = 0; round < 150; ++round) {
+      Step(users_[random_.Below(users_.size())]);
+      Pass(static_cast<int64_t>(random_.Below(40'000)));
+      if (random_.Below(40) == 0) Part();
+      if (random_.Below(60) == 0) RestartOwner();
+    }
+    Settle();
+    CheckWord();
+    for (User& user : users_) {
+      if (user.key.has_value()) owner_->Revoke(*user.key);
+    }
+    EXPECT_EQ(owner_->keys(), 0u);
+    EXPECT_EQ(owner_->connections().held(), 0u);
+    for (User& user : users_) EXPECT_EQ(user.port->operations(), 0u);
+  }
+
+ private:
+  struct User {
+    std::unique_ptr<RdmaRemoteMemory> port;
+    MemoryRegion scratch;
+    int name = 0;
+    std::optional<RemoteKey> key;
+    bool revoked = false;
+    std::map<uint64_t, MemoryOperation> under_way;
+  };
+
+  void OpenOwner() {
+    owner_ = world_.Open("owner");
+    region_ = *owner_->Allocate(4096);
+    done_ = maybe_ = 0;
+  }
+  void Step(User& user) {
+    const Peer peer = *owner_->Resolve(user.port->local_address());
+    if (!user.key.has_value()) {
+      const auto key =
+          owner_->Grant(peer, region_, 8, 1024, MemoryAccess::kRead | MemoryAccess::kAtomic);
+      EXPECT_TRUE(key.ok() || key.status().code() == absl::StatusCode::kUnavailable);
+      if (key.ok()) user.key = *key;
+      user.revoked = false;
+    } else if (random_.Below(25) == 0) {
+      owner_->Revoke(*user.key);
+      user.revoked = true;
+    } else if (user.revoked && random_.Below(4) == 0) {
+      user.key.reset();
+      return;
+    }
+    if (!user.key.has_value()) return;
+    for (size_t n = 1 + random_.Below(6); n > 0; --n) {
+      MemoryOperation operation = {.kind = MemoryOperation::Kind::kFetchAdd,
+                                   .peer = *user.port->Resolve(Address::Sim("owner")),
+                                   .key = *user.key,
+                                   .operand = 1 + random_.Below(100),
+                                   .context = ++context_};
+      if (random_.Below(3) == 0) {
+        operation.kind = MemoryOperation::Kind::kRead;
+        operation.local = user.scratch.bytes.subspan(0, 1 + random_.Below(1000));
+        operation.offset = random_.Below(40);
+      }
+      ASSERT_EQ(user.port->Post({&operation, 1}), 1u);
+      user.under_way.emplace(context_, operation);
+    }
+  }
+  void Poll(User& user) {
+    MemoryCompletion ended[8];
+    for (size_t n; (n = user.port->Poll(absl::MakeSpan(ended))) > 0;) {
+      for (size_t i = 0; i < n; ++i) {
+        auto operation = user.under_way.extract(ended[i].context);
+        ASSERT_FALSE(operation.empty()) << "ended twice";
+        if (operation.mapped().kind != MemoryOperation::Kind::kFetchAdd) continue;
+        if (ended[i].code == absl::StatusCode::kOk) done_ += operation.mapped().operand;
+        if (ended[i].code == absl::StatusCode::kUnavailable) maybe_ += operation.mapped().operand;
+      }
+    }
+    PortEvent events[8];
+    user.port->TakeEvents(absl::MakeSpan(events));
+  }
+  void PollAll() {
+    MemoryCompletion none[1];
+    if (owner_ != nullptr) owner_->Poll(absl::MakeSpan(none));
+    for (User& user : users_) Poll(user);
+  }
+  bool Until(absl::FunctionRef<bool()> done, int64_t for_ns) {
+    sim::Network& network = world_.network();
+    const int64_t end_ns = network.NowNs() + for_ns;
+    while (true) {
+      PollAll();
+      if (done()) return true;
+      if (network.NowNs() >= end_ns) return false;
+      network.AdvanceTo(std::min({end_ns, network.NextEventNs(),
+                                  std::max(network.NowNs(), network.timers().NextDeadlineNs())}));
+      network.timers().Advance(network.NowNs());
+    }
+  }
+  void Pass(int64_t ns) {
+    Until([] { return false; }, ns);
+  }
+  void Settle() {
+    EXPECT_TRUE(Until(
+        [&] {
+          return std::all_of(users_.begin(), users_.end(),
+                             [](const User& user) { return user.under_way.empty(); });
+        },
+        20'000'000'000));
+  }
+  // What was done was done once, and nothing else was.
+  void CheckWord() {
+    uint64_t word;
+    std::memcpy(&word, region_.bytes.data() + 8, sizeof(word));
+    EXPECT_GE(word, done_);
+    EXPECT_LE(word, done_ + maybe_);
+  }
+  void Part() {
+    sim::Network& network = world_.network();
+    const std::vector<sim::NodeId> one = {*network.AddNode(
+        random_.Below(2) == 0 ? "owner" : absl::StrCat("user-", random_.Below(2)))};
+    EXPECT_TRUE(network.Partition({one}).ok());
+    Pass(static_cast<int64_t>(random_.Below(30'000'000)));
+    network.Heal();
+  }
+  void RestartOwner() {
+    Settle();
+    CheckWord();
+    owner_ = nullptr;
+    Pass(static_cast<int64_t>(random_.Below(2'000'000)));
+    OpenOwner();
+    // The keys that they have are of no use any more, and may do no harm.
+    for (User& user : users_) user.revoked = true;
+  }
+
+  MemoryWorld world_;
+  Prng random_;
+  std::unique_ptr<RdmaRemoteMemory> owner_;
+  MemoryRegion region_;
+  std::vector<User> users_;
+  uint64_t context_ = 0;
+  uint64_t done_ = 0, maybe_ = 0;  // sums of what was added for certain, and of what may have been
+};
+
+TEST(MemorySimulationTest, EveryOperationEndsOnceAndIsDoneOnce) {
+  for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    MemorySimulation(seed).Run();
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace weft::rdma
