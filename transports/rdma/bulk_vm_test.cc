@@ -51,6 +51,7 @@ class BulkDeviceTest : public testing::Test {
     }
     peers_[0] = *ports_[0]->Resolve(ports_[1]->local_address());
     peers_[1] = *ports_[1]->Resolve(ports_[0]->local_address());
+    Tell(0);  // which of an address's workers a peer is, is known once he has been heard
   }
 
   // Polls both until `done`; what arrives is counted.
