@@ -1,22 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What remote_memory.h promises of peers: who they are, and what becomes of operations and keys
-// when they go and come back.
+// What remote_memory.h promises of peers: who they are, that several of them get along, and what
+// becomes of operations and keys when they go and come back.
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "weft/transports/conformance/remote_memory_conformance.h"
 
 namespace weft {
 namespace {
 
+// A user that adds to one word of an owner, and then increments another by swapping it.
+class AtomicUser {
+ public:
+  static constexpr uint64_t kRounds = 100;
+
+  AtomicUser(RemoteMemory& port, const MemoryOperation& add, const MemoryOperation& swap)
+      : port_(port), add_(add), swap_(swap) {}
+
+  // True when it has done all of its rounds.
+  bool Step() {
+    MemoryCompletion end[1];
+    if (waiting_ && port_.Poll(absl::MakeSpan(end)) == 1) {
+      EXPECT_EQ(end[0].code, absl::StatusCode::kOk);
+      waiting_ = false;
+      if (end[0].context == 0) {
+        seen_.push_back(end[0].old_value);
+      } else {
+        const bool swapped = end[0].old_value == swap_.compare;
+        swapped_ += swapped;
+        swap_.compare = end[0].old_value + swapped;
+      }
+    }
+    if (waiting_) return false;
+    const bool adds = seen_.size() < kRounds;
+    if (!adds && swapped_ == kRounds) return true;
+    swap_.operand = swap_.compare + 1;
+    MemoryOperation next = adds ? add_ : swap_;
+    next.context = adds ? 0 : 1;
+    waiting_ = port_.Post({&next, 1}) == 1;
+    return false;
+  }
+
+  RemoteMemory& port() { return port_; }
+  const std::vector<uint64_t>& seen() const { return seen_; }  // before each of its additions
+
+ private:
+  RemoteMemory& port_;
+  MemoryOperation add_, swap_;
+  std::vector<uint64_t> seen_;
+  uint64_t swapped_ = 0;
+  bool waiting_ = false;
+};
+
 class RemoteMemoryPeersConformance : public RemoteMemoryTest {
  protected:
-  // A port that has an address of its own to come back to: what Local() chose, made definite.
   static bool IsAbout(const PortEvent& event, const Peer& peer) {
     return event.peer == peer && (event.kind == PortEvent::Kind::kPeerUnreachable ||
                                   event.kind == PortEvent::Kind::kPeerClosed);
@@ -281,6 +327,67 @@ TEST_P(RemoteMemoryPeersConformance, EveryOperationEndsOnce) {
     EXPECT_EQ(user.ends[context], 1);
   }
   for (const Owner& owner : owners) EXPECT_EQ(WordAt(owner.region.bytes, 0), owner.added);
+}
+
+// Many users add to and swap the words of one owner, each on a thread of its own where there are
+// threads; so does the owner's processor where that is promised.
+TEST_P(RemoteMemoryPeersConformance, AtomicityAmongPeers) {
+  constexpr uint64_t kUsers = 3, kRounds = AtomicUser::kRounds;
+  MemoryEnd& owner = Open(0);
+  const MemoryRegion region = Allocate(owner, 64);
+  std::vector<AtomicUser> users;
+  for (uint64_t i = 0; i < kUsers; ++i) {
+    MemoryEnd& end = Open(1 + i);
+    const RemoteKey key = GrantAll(owner, end, region);
+    const Peer peer = PeerAt(end, owner);
+    users.emplace_back(*end.port, Operation(OperationKind::kFetchAdd, end, peer, key),
+                       Operation(OperationKind::kCompareSwap, end, peer, key, 8));
+  }
+  const auto words = reinterpret_cast<uint64_t*>(region.bytes.data());
+  uint64_t own = 0;
+  const auto work_of_owner = [&] {
+    owner.Poll();
+    if (!transport().capabilities().atomic_with_processor || own == kRounds) return;
+    std::atomic_ref(words[0]).fetch_add(1);
+    uint64_t expected = std::atomic_ref(words[1]).load();
+    while (!std::atomic_ref(words[1]).compare_exchange_weak(expected, expected + 1)) {
+    }
+    ++own;
+  };
+  if (is_virtual()) {
+    EXPECT_TRUE(Until([&] {
+      work_of_owner();
+      return std::count_if(users.begin(), users.end(), [](auto& user) { return user.Step(); }) ==
+             kUsers;
+    }));
+  } else {
+    std::atomic<uint64_t> ready{0};
+    std::vector<std::thread> threads;
+    for (AtomicUser& user : users) {
+      threads.emplace_back([&] {
+        user.port().BindToThisThread();
+        const auto end = std::chrono::steady_clock::now() + kConformancePatience;
+        while (!user.Step() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+        ++ready;
+      });
+    }
+    while (ready.load() < kUsers) {
+      work_of_owner();
+      if (GetParam().work) GetParam().work();
+      std::this_thread::yield();
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (AtomicUser& user : users) user.port().BindToThisThread();
+  }
+  std::vector<uint64_t> all;
+  for (const AtomicUser& user : users) {
+    EXPECT_TRUE(std::is_sorted(user.seen().begin(), user.seen().end()));
+    all.insert(all.end(), user.seen().begin(), user.seen().end());
+  }
+  std::sort(all.begin(), all.end());
+  EXPECT_EQ(std::adjacent_find(all.begin(), all.end()), all.end()) << "seen twice";
+  EXPECT_EQ(words[0], kUsers * kRounds + own);
+  EXPECT_EQ(words[1], kUsers * kRounds + own);
 }
 
 TEST_P(RemoteMemoryPeersConformance, PortsMayEndAmidOperations) {

@@ -105,13 +105,10 @@ void ShmRemoteMemory::Deregister(const MemoryRegion& region) {
     for (auto& handed : link->handed) {
       const auto it = handed.find(region.id);
       if (!link->open || it == handed.end()) continue;
-      // If there is no room for the notice, the other side keeps the pages until one of us ends.
-      if (SendNotice(link->session.socket.get(),
-                     {.kind = Notice::Kind::kForget, .error = static_cast<int32_t>(it->second)})) {
-        link->free_mappings.push_back(it->second);
-      }
+      link->to_forget.push_back(it->second);
       handed.erase(it);
     }
+    if (link->open) TellToForget(*link);
   }
   pages_.erase(region.id);
 }
@@ -201,6 +198,9 @@ absl::StatusOr<RemoteKey> ShmRemoteMemory::Grant(const Peer& peer, const MemoryR
 absl::StatusOr<uint32_t> ShmRemoteMemory::HandOver(Link& link, uint32_t region, bool writable) {
   std::map<uint32_t, uint32_t>& handed = link.handed[writable];
   if (const auto it = handed.find(region); it != handed.end()) return it->second;
+  if (!TellToForget(link)) {
+    return absl::UnavailableError("the peer has not taken what it was granted before: try again");
+  }
   if (link.free_mappings.empty()) {
     if (link.mappings_used == kMaxMappings) {
       return absl::ResourceExhaustedError(
@@ -220,6 +220,17 @@ absl::StatusOr<uint32_t> ShmRemoteMemory::HandOver(Link& link, uint32_t region, 
   link.free_mappings.pop_back();
   handed.emplace(region, mapping);
   return mapping;
+}
+
+// False if there is no room for all of it now. Until then the other side keeps the pages.
+bool ShmRemoteMemory::TellToForget(Link& link) {
+  for (; !link.to_forget.empty(); link.to_forget.pop_back()) {
+    const uint32_t mapping = link.to_forget.back();
+    const Notice notice = {.kind = Notice::Kind::kForget, .error = static_cast<int32_t>(mapping)};
+    if (!SendNotice(link.session.socket.get(), notice)) return false;
+    link.free_mappings.push_back(mapping);
+  }
+  return true;
 }
 
 void ShmRemoteMemory::Revoke(const RemoteKey& key) {

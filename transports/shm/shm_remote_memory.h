@@ -34,7 +34,7 @@ struct Settings;
 class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
  public:
   static constexpr size_t kMaxOperationBytes = 4 << 20;  // Revoke() may have to wait for one
-  static constexpr size_t kMaxCompletions = 1024;  // ended and not taken
+  static constexpr size_t kMaxCompletions = 1024;        // ended and not taken
   static constexpr uint32_t kMaxMappings = 4096;  // regions of one peer, twice if for both accesses
   static constexpr size_t kMaxEvents = 256;
   // How long Revoke() waits for a peer that is within an operation, before it gives it up.
@@ -76,6 +76,7 @@ class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
     GrantTable grants;
     std::map<uint32_t, uint32_t> handed[2];  // by region
     std::vector<uint32_t> free_mappings;
+    std::vector<uint32_t> to_forget;  // the other side has not been told yet
     uint32_t mappings_used = 0;
   };
   // A peer. Its place in remotes_ is used again under the next generation.
@@ -102,6 +103,7 @@ class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
   absl::StatusOr<Link*> AddLink(Session&& session, Side side);
   void End(Link& link, PortEvent::Kind kind, int error);
   absl::StatusOr<uint32_t> HandOver(Link& link, uint32_t region, bool writable);
+  static bool TellToForget(Link& link);
   void WaitForOperations(Link& link);
   int OnSession(Session& session, const std::shared_ptr<Listener>& listener, int queue) override;
   void OnReadable(uint32_t index) override;

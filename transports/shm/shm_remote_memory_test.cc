@@ -125,6 +125,32 @@ TEST_F(ShmRemoteMemoryTest, WhatIsGrantedForReadingCannotBeMappedForWriting) {
   EXPECT_EQ(NextNotice(*owner, raw, &descriptor).kind, Notice::Kind::kForget);
 }
 
+// Regions come and go while the peer does not look: grants have to wait, and nothing is used up.
+TEST_F(ShmRemoteMemoryTest, APeerThatDoesNotPollHoldsUpItsGrantsOnly) {
+  auto owner = Open("owner");
+  Session raw = ConnectTo(*owner);
+  UniqueFd descriptor;
+  EXPECT_EQ(NextNotice(*owner, raw, &descriptor).kind, Notice::Kind::kWelcome);
+  const Peer peer = *owner->Resolve(Address::Shm("raw"));
+  for (int round = 0; round < 3; ++round) {
+    absl::Status status;
+    for (int i = 0; status.ok(); ++i) {
+      ASSERT_LT(i, 10'000) << "there is no limit";
+      const MemoryRegion region = *owner->Allocate(4096);
+      status = owner->Grant(peer, region, 0, 64, MemoryAccess::kRead).status();
+      owner->Deregister(region);
+    }
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+    int regions = 0;
+    Notice notice;
+    while (ReceiveNotice(raw.socket.get(), &notice, &descriptor) == Received::kNotice) {
+      regions += notice.kind == Notice::Kind::kRegion;
+      EXPECT_LT(notice.error, 2);  // numbers are used again
+    }
+    EXPECT_GT(regions, 50);
+  }
+}
+
 // A user that is within an operation holds up Revoke() for as long as that lasts, and no longer
 // than it lives; one that stays there is given up.
 TEST_F(ShmRemoteMemoryTest, RevokeWaitsForOperationsThatAreUnderWay) {

@@ -29,7 +29,9 @@ Attachment::~Attachment() {
 }
 
 Network::Network(uint64_t seed, const LinkOptions& defaults)
-    : defaults_(defaults), random_(seed), digest_(seed) {}
+    : defaults_(defaults), endless_(defaults), random_(seed), digest_(seed) {
+  endless_.queue_packets = UINT32_MAX;
+}
 
 Network::~Network() { assert(attached_ == 0 && "a port outlives its network"); }
 
@@ -239,8 +241,7 @@ void Network::Arrive(int64_t arrival_ns, bool direct, PacketPtr packet) {
 }
 
 void Network::EnterDownlink(PacketPtr packet) {
-  LinkOptions options = defaults_;
-  if (packet->reliable) options.queue_packets = UINT32_MAX;
+  const LinkOptions& options = packet->reliable ? endless_ : defaults_;
   const auto received = Transmit(options, packet->bytes.size(), &nodes_[packet->to].down);
   if (!received.has_value()) return Drop(std::move(packet), &stats_.queue_dropped);
   if (*received == NowNs()) return Deliver(std::move(packet));

@@ -256,6 +256,7 @@ class Network final : public VirtualTime {
   void Digest(const Packet& packet);
 
   const LinkOptions defaults_;
+  LinkOptions endless_;  // the same, for packets that a full queue does not drop
   EventQueue events_;
   int64_t tick_ns_ = 1;
   Prng random_;
