@@ -74,13 +74,16 @@ uint64_t EmulatedMemory::CookieFor(const Peer& from, uint64_t nonce) {
 
 // Who sends; one whom the datagram port knows by another name than the one that it gave us, as
 // after a restart or when both sides have called, is recognised by his address. Where an address is
-// only claimed, the datagram port itself must believe that it is his.
+// only claimed, he must have proven who he is, or the datagram port itself must believe it.
 emulated::PeerRecord* EmulatedMemory::Find(const Peer& from) {
   if (PeerRecord* const record = peers_.ByWire(from); record != nullptr) return record;
   const absl::StatusOr<Address> address = port_->AddressOf(from);
   if (!address.ok()) return nullptr;
   PeerRecord* const record = peers_.ByAddress(*address);
-  if (record == nullptr || address->kind() != Address::Kind::kShm) return record;
+  if (record == nullptr || address->kind() != Address::Kind::kShm ||
+      !port_->IdentityOf(from).empty()) {
+    return record;
+  }
   const absl::StatusOr<Peer> believed = port_->Resolve(*address);
   return believed.ok() && *believed == from ? record : nullptr;
 }
