@@ -131,8 +131,8 @@ class World {
                                        {.peers_max = kNodes,
                                         .operations_max = kOutstandingMax,
                                         .window = 8,
-                                        .connect_timeout = absl::Milliseconds(50),
-                                        .peer_timeout = absl::Milliseconds(100),
+                                        .connect_timeout = absl::Milliseconds(disturb_ ? 50 : 1000),
+                                        .peer_timeout = absl::Milliseconds(disturb_ ? 100 : 1000),
                                         .keepalive = absl::Milliseconds(80)});
     ASSERT_TRUE(port.ok()) << port.status();
     node.port = *std::move(port);
