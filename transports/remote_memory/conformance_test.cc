@@ -131,8 +131,8 @@ ConformanceAdapter OverStacks() {
   };
   for (int n = 1; n <= 4; ++n) {
     ConformanceEnd end = EndOf(frames);
-    end.open = [open = end.open, n](const config::Buffers& buffers)
-        -> absl::StatusOr<std::unique_ptr<Transport>> {
+    end.open = [open = end.open,
+                n](const config::Buffers& buffers) -> absl::StatusOr<std::unique_ptr<Transport>> {
       auto device = open(buffers);
       if (!device.ok()) return device.status();
       config::Netstack config;

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How emulated ports are made, and how they find each other.
+// How emulated ports find each other.
 //
-//   asks: kHello (its nonce) ->
-//                            <- kCookie (a hash of all that): the other remembers nothing
-//   kConfirm (both numbers)  ->                              it knows now who asks: the session begins
-//                            <- kReady                       and here
+//   kHello (a nonce)         ->
+//                            <- kCookie: a hash of it; who answers remembers nothing
+//   kConfirm (both nonces)   ->
+//                 the session begins there
+//                            <- kReady
+//   and here
 //
-// The nonces are the tokens of the session's packets. When both ask at once, the greater nonce wins.
-#include <sys/random.h>
-
+// The nonces are the tokens of the session's packets. When both ask at once, the greater one of who
+// asks wins.
 #include <algorithm>
 #include <bit>
 #include <cerrno>
@@ -27,112 +28,7 @@ namespace {
 
 constexpr int64_t kGreetAgainNs = 2'000'000;
 constexpr int64_t kGreetAgainMaxNs = 100'000'000;
-constexpr int64_t kLongNs = int64_t{1} << 60;
-constexpr uint32_t kWindowMax = 256;
-
-int64_t NsOf(absl::Duration duration) {
-  return std::min(absl::ToInt64Nanoseconds(duration), kLongNs);
-}
-
-// Random; in a simulation one that follows from where and when.
-SipHashKey MakeKey(const DatagramPort& port, const VirtualTime* time) {
-  SipHashKey key = {};
-  if (time == nullptr) {
-    while (getrandom(&key, sizeof(key), 0) != static_cast<ssize_t>(sizeof(key))) {
-    }
-    return key;
-  }
-  key.low = static_cast<uint64_t>(time->NowNs());
-  for (const char c : port.local_address().ToString()) {
-    const uint64_t words[] = {static_cast<uint8_t>(c)};
-    key.high = SipHash24(key, words);
-  }
-  return key;
-}
-
-Capabilities Offered(const Capabilities& datagrams) {
-  Capabilities offered;
-  offered.remote_memory = true;
-  offered.reliable = true;
-  offered.ordered = true;
-  offered.max_burst = datagrams.max_burst;
-  offered.can_wait = datagrams.can_wait;
-  offered.virtual_time = datagrams.virtual_time;
-  offered.max_operation_bytes = EmulatedMemory::kOperationBytesMax;
-  offered.registers_any_memory = true;
-  offered.atomic_with_processor = true;
-  return offered;
-}
-
 }  // namespace
-
-absl::StatusOr<std::unique_ptr<EmulatedMemory>> EmulatedMemory::Create(
-    std::unique_ptr<DatagramPort> port, const Clock& clock, VirtualTime* time,
-    const EmulatedMemoryOptions& options) {
-  const size_t packet_max =
-      std::min(port->capabilities().max_payload_bytes, port->pool().payload_bytes());
-  if (packet_max < emulated::kPacketMin) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("remote memory over datagrams needs ones of ", emulated::kPacketMin,
-                     " bytes, and the port has ", packet_max, " at most; raise buffers.bytes"));
-  }
-  if (!std::has_single_bit(options.window) || options.window > kWindowMax ||
-      options.peers_max == 0 || options.operations_max == 0 ||
-      options.connect_timeout <= absl::ZeroDuration() ||
-      options.peer_timeout <= absl::ZeroDuration() || options.keepalive <= absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(
-        "EmulatedMemoryOptions: a limit or time is 0, or the window no power of two up to 256");
-  }
-  Capabilities capabilities = Offered(port->capabilities());
-  std::unique_ptr<EmulatedMemory> memory(
-      new EmulatedMemory(std::move(port), clock, time, options, capabilities));
-  if (!memory->OpenWaitFd()) return absl::ErrnoToStatus(errno, "epoll and timerfd");
-  return memory;
-}
-
-EmulatedMemory::EmulatedMemory(std::unique_ptr<DatagramPort> port, const Clock& clock,
-                               VirtualTime* time, const EmulatedMemoryOptions& options,
-                               const Capabilities& capabilities)
-    : RemoteMemory(capabilities, &port->pool()),
-      port_(std::move(port)),
-      clock_(clock),
-      time_(time),
-      options_(options),
-      secrets_(MakeKey(*port_, time)),
-      table_(options.regions_max, options.keys_max, &secrets_),
-      operations_(options.operations_max),
-      outbox_(port_.get(), &stats_),
-      shared_{.outbox = &outbox_,
-              .memory = &table_,
-              .operations = &operations_,
-              .port_stats = &stats_,
-              .stats = &session_stats_,
-              .rtt = {.rto_initial_ns = 5'000'000, .rto_min_ns = 500'000},
-              .give_up_ns = NsOf(options.peer_timeout),
-              .keepalive_ns = NsOf(options.keepalive),
-              .held_max = std::max<size_t>(port_->pool().count() / 4, 4)},
-      timers_(clock.NowNs()),
-      peers_(options.peers_max, &EmulatedMemory::MakeRecord, this),
-      virtual_timer_([](void*, int64_t) {}, nullptr) {}
-
-EmulatedMemory::~EmulatedMemory() {
-  for (const auto& record : peers_.all()) {
-    if (record->state != PeerRecord::State::kUp) continue;
-    SendTo(record->wire,
-           {.kind = Kind::kBye, .token = record->their_nonce, .index = record->their_index});
-  }
-  outbox_.Flush();
-}
-
-std::unique_ptr<emulated::PeerRecord> EmulatedMemory::MakeRecord(void* self) {
-  auto* const memory = static_cast<EmulatedMemory*>(self);
-  return std::make_unique<PeerRecord>(&memory->shared_, &EmulatedMemory::OnTimer, memory);
-}
-
-void EmulatedMemory::BindToThisThread() {
-  Port::BindToThisThread();
-  port_->BindToThisThread();
-}
 
 bool EmulatedMemory::MayTalkTo(const Address& address) const {
   return options_.beyond_machine || capabilities_.virtual_time || address.is_within_machine();
@@ -160,9 +56,9 @@ absl::StatusOr<Peer> EmulatedMemory::Resolve(const Address& address) {
   PeerRecord* record = peers_.ByWire(*wire);
   if (record == nullptr) record = peers_.Add(address, *wire);
   if (record == nullptr) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("all ", options_.peers_max, " peers of the port are in use "
-                     "(EmulatedMemoryOptions::peers_max)"));
+    return absl::ResourceExhaustedError(absl::StrCat("all ", options_.peers_max,
+                                                     " peers of the port are in use "
+                                                     "(EmulatedMemoryOptions::peers_max)"));
   }
   record->resolved = true;
   return record->handle();
@@ -176,15 +72,18 @@ uint64_t EmulatedMemory::CookieFor(const Peer& from, uint64_t nonce) {
   return SipHash24(secrets_.key(), words);
 }
 
-// Who sends; one whom the datagram port knows by another name than the one that it gave us, as after
-// a restart or when both sides have called, is recognised by his address. Where an address is only
-// claimed, the datagram port itself must believe that it is his.
+// Who sends; one whom the datagram port knows by another name than the one that it gave us, as
+// after a restart or when both sides have called, is recognised by his address. Where an address is
+// only claimed, he must have proven who he is, or the datagram port itself must believe it.
 emulated::PeerRecord* EmulatedMemory::Find(const Peer& from) {
   if (PeerRecord* const record = peers_.ByWire(from); record != nullptr) return record;
   const absl::StatusOr<Address> address = port_->AddressOf(from);
   if (!address.ok()) return nullptr;
   PeerRecord* const record = peers_.ByAddress(*address);
-  if (record == nullptr || address->kind() != Address::Kind::kShm) return record;
+  if (record == nullptr || address->kind() != Address::Kind::kShm ||
+      !port_->IdentityOf(from).empty()) {
+    return record;
+  }
   const absl::StatusOr<Peer> believed = port_->Resolve(*address);
   return believed.ok() && *believed == from ? record : nullptr;
 }

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/transports/remote_memory/emulated_memory.h"
 
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
-
 #include <algorithm>
-#include <bit>
-#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -130,10 +125,10 @@ size_t EmulatedMemory::Post(absl::Span<const MemoryOperation> operations) {
     operation->key = emulated::ShapeOf(wanted.key).name;
     operation->offset = wanted.offset;
     operation->local = wanted.local.data();
-    operation->bytes = static_cast<uint32_t>(
-        operation->action == Action::kRead || operation->action == Action::kWrite
-            ? wanted.local.size()
-            : sizeof(uint64_t));
+    operation->bytes = static_cast<uint32_t>(operation->action == Action::kRead ||
+                                                     operation->action == Action::kWrite
+                                                 ? wanted.local.size()
+                                                 : sizeof(uint64_t));
     operation->compare = wanted.compare;
     operation->operand = wanted.operand;
     record->session.Add(operation);
@@ -271,89 +266,6 @@ void EmulatedMemory::PumpDirty(int64_t now_ns) {
     Schedule(record);
   }
   pumped_.clear();
-}
-
-void EmulatedMemory::Schedule(PeerRecord* record) {
-  int64_t deadline_ns = INT64_MAX;
-  switch (record->state) {
-    case PeerRecord::State::kIdle:
-      return;
-    case PeerRecord::State::kGreeting:
-    case PeerRecord::State::kConfirming:
-      deadline_ns = record->greeted_ns + record->greet_again_ns;
-      break;
-    case PeerRecord::State::kUp:
-      deadline_ns = record->session.DeadlineNs();
-  }
-  // One that fires too early looks for itself when it is to fire next.
-  if (record->timer.armed() && record->timer.deadline_ns() <= deadline_ns) return;
-  if (deadline_ns != INT64_MAX) timers_.Schedule(record->timer, deadline_ns);
-}
-
-void EmulatedMemory::OnTimer(void* record, int64_t now_ns) {
-  auto* const peer = static_cast<PeerRecord*>(record);
-  static_cast<EmulatedMemory*>(peer->context)->OnTime(peer, now_ns);
-}
-
-void EmulatedMemory::OnTime(PeerRecord* record, int64_t now_ns) {
-  switch (record->state) {
-    case PeerRecord::State::kIdle:
-      return;
-    case PeerRecord::State::kGreeting:
-    case PeerRecord::State::kConfirming:
-      if (now_ns - record->begun_ns >= absl::ToInt64Nanoseconds(options_.connect_timeout)) {
-        EndPeer(record, PortEvent::Kind::kPeerUnreachable, ETIMEDOUT);
-      } else if (now_ns >= record->greeted_ns + record->greet_again_ns) {
-        SendHello(record, now_ns);
-      }
-      break;
-    case PeerRecord::State::kUp:
-      if (!record->session.OnTime(now_ns)) {
-        EndPeer(record, PortEvent::Kind::kPeerUnreachable, ETIMEDOUT);
-      }
-  }
-  Schedule(record);
-}
-
-bool EmulatedMemory::Arm() {
-  if (!dirty_.empty() || !outbox_.empty() || operations_.has_ended() || has_events_ ||
-      more_received_ || !port_->Arm()) {
-    return false;
-  }
-  if (timer_fd_) ArmTimer();
-  return true;
-}
-
-void EmulatedMemory::ArmTimer() {
-  const int64_t next_ns = timers_.NextDeadlineNs();
-  if (next_ns == armed_ns_) return;
-  armed_ns_ = next_ns;
-  itimerspec when = {};
-  if (next_ns != TimerWheel::kNever) {
-    const int64_t at_ns = std::max<int64_t>(next_ns, 1);
-    when.it_value = {.tv_sec = at_ns / 1'000'000'000, .tv_nsec = at_ns % 1'000'000'000};
-  }
-  timerfd_settime(timer_fd_.get(), TFD_TIMER_ABSTIME, &when, nullptr);
-}
-
-bool EmulatedMemory::OpenWaitFd() {
-  if (port_->wait_fd() < 0) return true;
-  wait_fd_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
-  timer_fd_ = UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-  if (!wait_fd_ || !timer_fd_) return false;
-  epoll_event event = {.events = EPOLLIN, .data = {}};
-  return epoll_ctl(wait_fd_.get(), EPOLL_CTL_ADD, port_->wait_fd(), &event) == 0 &&
-         epoll_ctl(wait_fd_.get(), EPOLL_CTL_ADD, timer_fd_.get(), &event) == 0;
-}
-
-// Simulated time stops when the earliest timer is due.
-void EmulatedMemory::ScheduleVirtual() {
-  const int64_t next_ns = timers_.NextDeadlineNs();
-  if (next_ns == TimerWheel::kNever) {
-    time_->timers().Cancel(virtual_timer_);
-  } else if (!virtual_timer_.armed() || virtual_timer_.deadline_ns() != next_ns) {
-    time_->timers().Schedule(virtual_timer_, next_ns);
-  }
 }
 
 }  // namespace weft

@@ -108,9 +108,13 @@ class EmulatedMemory final : public RemoteMemory {
   EmulatedMemory(std::unique_ptr<DatagramPort> port, const Clock& clock, VirtualTime* time,
                  const EmulatedMemoryOptions& options, const Capabilities& capabilities);
   size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+
+  // emulated_port.cc.
   static std::unique_ptr<PeerRecord> MakeRecord(void* self);
   static void OnTimer(void* record, int64_t now_ns);
   void OnTime(PeerRecord* record, int64_t now_ns);
+  void Schedule(PeerRecord* record);
+  void ScheduleVirtual();
   bool OpenWaitFd();
   void ArmTimer();
 
@@ -123,8 +127,6 @@ class EmulatedMemory final : public RemoteMemory {
   void EndAll();
   void PumpDirty(int64_t now_ns);
   void MarkDirty(PeerRecord* record);
-  void Schedule(PeerRecord* record);
-  void ScheduleVirtual();
   void AddEvent(PortEvent::Kind kind, const Peer& peer, int error);
 
   // emulated_handshake.cc.

@@ -28,16 +28,16 @@ class Victim {
   Victim() {
     transport_ = sim::OpenTransport(&network_, {.count = 64, .bytes = 1024});
     hostile_ = *transport_->OpenDatagramPort({.local = Address::Sim("hostile")});
-    memory_ = *EmulatedMemory::Create(
-        *transport_->OpenDatagramPort({.local = Address::Sim("victim")}), network_, &network_,
-        {.operations_max = 16, .window = 8});
+    memory_ =
+        *EmulatedMemory::Create(*transport_->OpenDatagramPort({.local = Address::Sim("victim")}),
+                                network_, &network_, {.operations_max = 16, .window = 8});
     to_ = *hostile_->Resolve(Address::Sim("victim"));
     region_ = *memory_->Allocate(sizeof(Layout));
     ShakeHands();
     peer_ = *memory_->Resolve(Address::Sim("hostile"));
-    const auto key = memory_->Grant(peer_, region_, offsetof(Layout, granted), kGranted,
-                                    MemoryAccess::kRead | MemoryAccess::kWrite |
-                                        MemoryAccess::kAtomic);
+    const auto key =
+        memory_->Grant(peer_, region_, offsetof(Layout, granted), kGranted,
+                       MemoryAccess::kRead | MemoryAccess::kWrite | MemoryAccess::kAtomic);
     if (!key.ok()) std::abort();
     key_ = *key;
     std::memset(region_.bytes.data(), 0x5a, region_.bytes.size());
@@ -58,9 +58,8 @@ class Victim {
   }
 
   void Step() {
-    const int64_t next_ns =
-        std::min({network_.NextEventNs(), network_.timers().NextDeadlineNs(),
-                  network_.NowNs() + 5'000'000});
+    const int64_t next_ns = std::min(
+        {network_.NextEventNs(), network_.timers().NextDeadlineNs(), network_.NowNs() + 5'000'000});
     network_.AdvanceTo(std::max(next_ns, network_.NowNs()));
     network_.timers().Advance(network_.NowNs());
     MemoryCompletion done[4];
@@ -91,11 +90,8 @@ class Victim {
     nonce_ = 0x1234;
     Exchange({.kind = Kind::kHello, .packet_max = 512, .nonce = nonce_, .window = 8});
     token_ = answer_.nonce;
-    Exchange({.kind = Kind::kConfirm,
-              .token = token_,
-              .packet_max = 512,
-              .nonce = nonce_,
-              .window = 8});
+    Exchange(
+        {.kind = Kind::kConfirm, .token = token_, .packet_max = 512, .nonce = nonce_, .window = 8});
     index_ = answer_.sender_index;
     if (answer_.kind != Kind::kReady) std::abort();
   }

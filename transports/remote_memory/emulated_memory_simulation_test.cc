@@ -131,8 +131,8 @@ class World {
                                        {.peers_max = kNodes,
                                         .operations_max = kOutstandingMax,
                                         .window = 8,
-                                        .connect_timeout = absl::Milliseconds(50),
-                                        .peer_timeout = absl::Milliseconds(100),
+                                        .connect_timeout = absl::Milliseconds(disturb_ ? 50 : 1000),
+                                        .peer_timeout = absl::Milliseconds(disturb_ ? 100 : 1000),
                                         .keepalive = absl::Milliseconds(80)});
     ASSERT_TRUE(port.ok()) << port.status();
     node.port = *std::move(port);
@@ -255,8 +255,7 @@ class World {
     const uint64_t* const local = &nodes_[i].local[operation.room * kBlockWords];
     switch (operation.what) {
       case What::kAdd:
-        truth.added.push_back(
-            {completion.old_value, operation.begun_ns, network_.NowNs()});
+        truth.added.push_back({completion.old_value, operation.begun_ns, network_.NowNs()});
         break;
       case What::kSwap:
         if (completion.old_value != operation.first) break;
@@ -452,10 +451,10 @@ TEST(EmulatedMemorySimulation, OverABadNetwork) {
   uint64_t sent_again = 0;
   for (uint64_t seed = 1; seed <= Seeds(); ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
-    World world(seed,
-                {.jitter_ns = 20'000, .loss = 0.05, .duplicate = 0.05, .reorder = 0.1,
-                 .corrupt = 0.02},
-                /*disturb=*/false);
+    World world(
+        seed,
+        {.jitter_ns = 20'000, .loss = 0.05, .duplicate = 0.05, .reorder = 0.1, .corrupt = 0.02},
+        /*disturb=*/false);
     world.Run(100'000'000);
     if (HasFailure()) return;
     EXPECT_GT(world.finished, 100u);
@@ -469,10 +468,10 @@ TEST(EmulatedMemorySimulation, WithPartitionsRestartsAndRevocation) {
   uint64_t denied = 0, unavailable = 0;
   for (uint64_t seed = 1; seed <= Seeds(); ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
-    World world(seed,
-                {.jitter_ns = 20'000, .loss = 0.02, .duplicate = 0.05, .reorder = 0.1,
-                 .corrupt = 0.01},
-                /*disturb=*/true);
+    World world(
+        seed,
+        {.jitter_ns = 20'000, .loss = 0.02, .duplicate = 0.05, .reorder = 0.1, .corrupt = 0.01},
+        /*disturb=*/true);
     world.Run(500'000'000);
     if (HasFailure()) return;
     EXPECT_GT(world.finished, 100u);

@@ -60,16 +60,22 @@ TEST(RemoteMemoryWireTest, Layouts) {
       buffer.data()[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
     }
     std::memset(buffer.data() + 4, 0, 4);  // the checksum
-    return absl::BytesToHexString(
-        {reinterpret_cast<const char*>(buffer.data()), buffer.size()});
+    return absl::BytesToHexString({reinterpret_cast<const char*>(buffer.data()), buffer.size()});
   };
   EXPECT_EQ(hex({.kind = Kind::kHello,
                  .packet_max = 1472,
                  .nonce = 0x1112131415161718,
                  .sender_index = 7,
                  .window = 32}),
-            "574d0101" "00000000" "0000000000000000" "00000000" "000005c0"
-            "1112131415161718" "00000007" "0020" "0000");
+            "574d0101"
+            "00000000"
+            "0000000000000000"
+            "00000000"
+            "000005c0"
+            "1112131415161718"
+            "00000007"
+            "0020"
+            "0000");
   EXPECT_EQ(hex({.kind = Kind::kRequest,
                  .token = 0x0102030405060708,
                  .index = 9,
@@ -82,16 +88,37 @@ TEST(RemoteMemoryWireTest, Layouts) {
                  .piece_bytes = 8,
                  .compare = 1,
                  .operand = 2}),
-            "574d0106" "00000000" "0102030405060708" "00000009" "0000000a"
-            "00000008" "00000003" "2122232425262728" "3132333435363738"
-            "03000000" "00000008" "0000000000000040" "00000008" "00000000"
-            "0000000000000001" "0000000000000002");
+            "574d0106"
+            "00000000"
+            "0102030405060708"
+            "00000009"
+            "0000000a"
+            "00000008"
+            "00000003"
+            "2122232425262728"
+            "3132333435363738"
+            "03000000"
+            "00000008"
+            "0000000000000040"
+            "00000008"
+            "00000000"
+            "0000000000000001"
+            "0000000000000002");
   const uint8_t data[] = {0xaa, 0xbb};
   EXPECT_EQ(hex({.kind = Kind::kResponse, .token = 1, .index = 2, .sequence = 3, .data = data}),
-            "574d0107" "00000000" "0000000000000001" "00000002" "00000003"
-            "0000000000000000" "aabb");
+            "574d0107"
+            "00000000"
+            "0000000000000001"
+            "00000002"
+            "00000003"
+            "0000000000000000"
+            "aabb");
   EXPECT_EQ(hex({.kind = Kind::kAck, .token = 1, .index = 2, .sequence = 3}),
-            "574d0108" "00000000" "0000000000000001" "00000002" "00000003");
+            "574d0108"
+            "00000000"
+            "0000000000000001"
+            "00000002"
+            "00000003");
 }
 
 class EmulatedMemoryTest : public testing::Test {
@@ -208,8 +235,8 @@ TEST_F(EmulatedMemoryTest, MorePeersThanThereIsRoomForAreRefused) {
 
 TEST_F(EmulatedMemoryTest, WhoSaysNothingForLongIsMissed) {
   const auto user = Open("user");
-  const auto owner = Open("owner", {.peer_timeout = absl::Milliseconds(50),
-                                    .keepalive = absl::Milliseconds(100)});
+  const auto owner =
+      Open("owner", {.peer_timeout = absl::Milliseconds(50), .keepalive = absl::Milliseconds(100)});
   const MemoryRegion region = *owner->Allocate(64);
   const RemoteKey key = Grant(*owner, "user", region);
   Run(1'000'000'000);
@@ -361,7 +388,8 @@ TEST_F(MemoryClientTest, AGrantToNobodyEnds) {
   MemoryClient owner(loop_, Open("owner"));
   const MemoryRegion region = *owner.memory().Allocate(64);
   absl::Status ended;
-  const auto grant = [](MemoryClient& owner, MemoryRegion region, absl::Status* ended) -> Task<void> {
+  const auto grant = [](MemoryClient& owner, MemoryRegion region,
+                        absl::Status* ended) -> Task<void> {
     *ended = (co_await owner.Grant(*owner.memory().Resolve(Address::Sim("nobody")), region, 0, 64,
                                    kAll, absl::Seconds(60)))
                  .status();

@@ -64,7 +64,8 @@ MemoryTable::~MemoryTable() {
 absl::Status MemoryTable::CheckRoom() const {
   if (regions_.size() < regions_max_) return absl::OkStatus();
   return absl::ResourceExhaustedError(
-      absl::StrCat("all ", regions_max_, " memory regions of the port are in use; deregister some, "
+      absl::StrCat("all ", regions_max_,
+                   " memory regions of the port are in use; deregister some, "
                    "or make few large ones (EmulatedMemoryOptions::regions_max)"));
 }
 
@@ -78,7 +79,8 @@ absl::StatusOr<MemoryRegion> MemoryTable::Allocate(size_t bytes) {
                                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("no ", bytes, " bytes of memory: the limit of the address space (ulimit -v) or "
+        absl::StrCat("no ", bytes,
+                     " bytes of memory: the limit of the address space (ulimit -v) or "
                      "the machine's (vm.overcommit_memory) is reached"));
   }
   return Add({static_cast<uint8_t*>(pages), bytes}, mapped);
@@ -130,7 +132,8 @@ absl::StatusOr<RemoteKey> MemoryTable::Grant(uint32_t peer, const MemoryRegion& 
   if (free_keys_.empty()) {
     if (keys_.size() >= keys_max_) {
       return absl::ResourceExhaustedError(
-          absl::StrCat("all ", keys_max_, " keys of the port are in use; revoke some, or grant "
+          absl::StrCat("all ", keys_max_,
+                       " keys of the port are in use; revoke some, or grant "
                        "longer stretches (EmulatedMemoryOptions::keys_max)"));
     }
     free_keys_.push_back(static_cast<uint32_t>(keys_.size()));
@@ -166,8 +169,7 @@ void MemoryTable::RevokeAllOf(uint32_t peer) {
 
 bool MemoryTable::Covers(absl::Span<const uint8_t> bytes) const {
   const auto within = [&](absl::Span<const uint8_t> whole) {
-    return !whole.empty() && bytes.data() >= whole.data() &&
-           bytes.size() <= whole.size() &&
+    return !whole.empty() && bytes.data() >= whole.data() && bytes.size() <= whole.size() &&
            static_cast<size_t>(bytes.data() - whole.data()) <= whole.size() - bytes.size();
   };
   if (within(last_covered_)) return true;

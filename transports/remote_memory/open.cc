@@ -26,8 +26,8 @@ absl::StatusOr<std::unique_ptr<RemoteMemory>> OpenRemoteMemory(Transport& transp
   if (port.queue != 0 || port.queues != 1) {
     return absl::InvalidArgumentError("an address is one port's: queues must be 1, and queue 0");
   }
-  const bool guarded = options.beyond_machine || options.protect != nullptr ||
-                       transport.virtual_time() != nullptr;
+  const bool guarded =
+      options.beyond_machine || options.protect != nullptr || transport.virtual_time() != nullptr;
   if (!guarded && port.local.kind() != Address::Kind::kNone && !port.local.is_within_machine()) {
     return MustChoose(port.local);
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packets of an emulated port that are about to be sent, as a burst. It is bounded: where it is full,
-// and where the port's buffers are used up, whoever wants to send does so later, or when the peer
-// asks again.
+// Packets of an emulated port that are about to be sent, as a burst. It is bounded: where it is
+// full, and where the port's buffers are used up, whoever wants to send does so later, or when the
+// peer asks again.
 #ifndef WEFT_TRANSPORTS_REMOTE_MEMORY_OUTBOX_H_
 #define WEFT_TRANSPORTS_REMOTE_MEMORY_OUTBOX_H_
 

@@ -41,13 +41,13 @@ struct PeerRecord {
   Address address;
   Peer wire;  // as the datagram port knows it
 
-  uint64_t nonce = 0;         // ours: the token of packets from the peer
-  uint64_t their_nonce = 0;   // the token of packets to it
-  uint32_t their_index = 0;   // their number of us
-  uint32_t packet_max = 0;    // what we told it
-  uint64_t sessions = 0;      // that there have been: makes cookies old
-  int64_t begun_ns = 0;       // greeting it
-  int64_t greeted_ns = 0;     // last
+  uint64_t nonce = 0;          // ours: the token of packets from the peer
+  uint64_t their_nonce = 0;    // the token of packets to it
+  uint32_t their_index = 0;    // their number of us
+  uint32_t packet_max = 0;     // what we told it
+  uint64_t sessions = 0;       // that there have been: makes cookies old
+  int64_t begun_ns = 0;        // greeting it
+  int64_t greeted_ns = 0;      // last
   int64_t greet_again_ns = 0;  // and again so much later
   Session session;
   Timer timer;

@@ -37,13 +37,13 @@ namespace weft::emulated {
 
 // Any thread may read.
 struct SessionStats {
-  Counter executed;      // requests of peers
-  Counter denied;        // those of them that a key did not allow
-  Counter repeated;      // requests of peers that had been executed: answered as before
-  Counter held_back;     // requests of peers that came early
-  Counter not_taken;     // requests of peers dropped for want of buffers: they come again
-  Counter sent_again;    // requests
-  Counter old_answers;   // to requests that had been answered
+  Counter executed;     // requests of peers
+  Counter denied;       // those of them that a key did not allow
+  Counter repeated;     // requests of peers that had been executed: answered as before
+  Counter held_back;    // requests of peers that came early
+  Counter not_taken;    // requests of peers dropped for want of buffers: they come again
+  Counter sent_again;   // requests
+  Counter old_answers;  // to requests that had been answered
 };
 
 // What the sessions of a port have in common.

@@ -64,8 +64,8 @@ void Session::Pump(int64_t now_ns) {
 // The next piece of the first operation that waits.
 bool Session::BeginPiece(int64_t now_ns) {
   Operation* const operation = waiting_.first();
-  const size_t header = operation->action == Action::kRead ? kResponseHeaderBytes
-                                                            : kRequestHeaderBytes;
+  const size_t header =
+      operation->action == Action::kRead ? kResponseHeaderBytes : kRequestHeaderBytes;
   // Pieces of multiples of 8 bytes keep the alignment of what is behind them.
   const uint32_t room = static_cast<uint32_t>(ends_.packet_max - header) & ~uint32_t{7};
   const Request request = {.operation = operation,

@@ -43,7 +43,13 @@ enum class Kind : uint8_t {
   kBye = 10,
 };
 
-enum class Action : uint8_t { kNothing = 0, kRead = 1, kWrite = 2, kCompareSwap = 3, kFetchAdd = 4 };
+enum class Action : uint8_t {
+  kNothing = 0,
+  kRead = 1,
+  kWrite = 2,
+  kCompareSwap = 3,
+  kFetchAdd = 4
+};
 
 enum class Result : uint8_t { kOk = 0, kDenied = 1, kCrooked = 2 };
 
@@ -62,10 +68,10 @@ struct Packet {
   uint32_t index = 0;
 
   // Handshakes.
-  uint32_t packet_max = 0;     // the longest packet that the sender takes
-  uint64_t nonce = 0;          // what is to be the token of packets to the sender
-  uint32_t sender_index = 0;   // and their `index`
-  uint16_t window = 0;         // requests to the sender that may be unanswered
+  uint32_t packet_max = 0;    // the longest packet that the sender takes
+  uint64_t nonce = 0;         // what is to be the token of packets to the sender
+  uint32_t sender_index = 0;  // and their `index`
+  uint16_t window = 0;        // requests to the sender that may be unanswered
 
   // kRequest and kResponse: the request's number. kAck: as answered_below.
   uint32_t sequence = 0;

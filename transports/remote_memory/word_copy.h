@@ -55,16 +55,14 @@ inline void ByWords(const uint8_t* shared, size_t size, Copy copy) {
 
 // `from` is shared, `to` is not; they do not overlap.
 inline void CopyFromShared(uint8_t* to, const uint8_t* from, size_t size) {
-  internal::ByWords(from, size, [&]<typename Word>(size_t at) {
-    internal::LoadWord<Word>(to + at, from + at);
-  });
+  internal::ByWords(
+      from, size, [&]<typename Word>(size_t at) { internal::LoadWord<Word>(to + at, from + at); });
 }
 
 // `to` is shared, `from` is not; they do not overlap.
 inline void CopyToShared(uint8_t* to, const uint8_t* from, size_t size) {
-  internal::ByWords(to, size, [&]<typename Word>(size_t at) {
-    internal::StoreWord<Word>(to + at, from + at);
-  });
+  internal::ByWords(
+      to, size, [&]<typename Word>(size_t at) { internal::StoreWord<Word>(to + at, from + at); });
 }
 
 }  // namespace weft::emulated
