@@ -78,11 +78,11 @@ err_is "weft: unknown command 'rpc pnig'; did you mean 'rpc ping'?"
 weft_exits 2 rcp ping 127.0.0.1:1
 err_is "weft: unknown command 'rcp ping'; did you mean 'rpc ping'?"
 weft_exits 2 frobnicate
-err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, router add, router drain, router remove, router serve, router show, rpc call, rpc list, rpc ping, rpc serve, rpc stats, rpc top, tcp connections, tcp stats, transports"
+err_is "weft: unknown command 'frobnicate'; known are config check, config print, net arp, net ping, net show, net stats, rdma check, rdma devices, router add, router drain, router remove, router serve, router show, rpc call, rpc list, rpc ping, rpc serve, rpc stats, rpc top, tcp connections, tcp stats, transports"
 weft_exits 2 --transport shm rpc ping
 err_is "weft: '--transport' comes before the command; options follow it"
 for name in 'config check' 'config print' 'net arp' 'net ping' 'net show' 'net stats' \
-  'rpc call' 'rpc list' 'rpc ping' 'rpc serve' 'rpc stats' 'rpc top' \
+  'rdma check' 'rdma devices' 'rpc call' 'rpc list' 'rpc ping' 'rpc serve' 'rpc stats' 'rpc top' \
   'tcp connections' 'tcp stats' transports; do
   # shellcheck disable=SC2086 # A name is one word or two.
   weft_exits 0 $name --help
@@ -111,6 +111,20 @@ weft_exits 2 transports --json=yes
 err_has 'weft transports: --json takes no value'
 weft_exits 2 transports now
 err_has "weft transports: unexpected argument 'now'"
+
+# --- rdma, where there is no such device (rdma_vm_test.sh has the rest) ---
+
+if [[ -z $(ls /sys/class/infiniband 2>/dev/null) ]]; then
+  weft_exits 1 rdma devices
+  err_is "weft rdma devices: this machine has no RDMA device (nothing in /sys/class/infiniband): load the driver of its NIC, or make one in software over an interface: modprobe rdma_rxe && rdma link add rxe0 type rxe netdev eth0"
+  weft_exits 1 rdma check
+  out_has '^MEND +devices: this machine has no RDMA device .*modprobe rdma_rxe'
+  out_has '^no port is usable$'
+  weft_exits 1 rdma check --json
+  json_is "(j['ok'], j['checks'][0]['check'], j['checks'][0]['ok'])" "(False, 'devices', False)"
+fi
+weft_exits 2 rdma check now
+err_has "weft rdma check: unexpected argument 'now'"
 
 # --- config ---
 

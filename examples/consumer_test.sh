@@ -10,9 +10,10 @@ nested=(env -i "PATH=$PATH" "HOME=$TEST_TMPDIR" USER=consumer
   bazel "--output_user_root=$TEST_TMPDIR/bazel" --max_idle_secs=60)
 trap '"${nested[@]}" shutdown' EXIT
 
-# No links in the source tree; unoptimised, because only the result matters here. What has been
-# compiled serves tutorial_test too.
-flags=(--symlink_prefix=/ --noshow_progress --color=no --copt=-O0 --incompatible_strict_action_env
+# No links in the source tree; compiled in as little time as can be, because only the result matters
+# here. What has been compiled serves tutorial_test too, if its flags are the same.
+flags=(--symlink_prefix=/ --noshow_progress --color=no --incompatible_strict_action_env
+  --copt=-O0 --copt=-w --copt=--param=ggc-min-heapsize=1000000
   "--disk_cache=$(dirname "$TEST_TMPDIR")/nested_workspaces")
 output=$("${nested[@]}" run "${flags[@]}" //:consumer)
 echo "$output"

@@ -52,15 +52,17 @@ class Shell:
       os.mkdir(folder)
     os.symlink(root, os.path.join(self.base, "weft"))
     os.symlink(weft_tool, os.path.join(programs, "weft"))
-    # A Bazel of its own; unoptimised, because only the result matters here. What has been compiled
-    # serves consumer_test too, for which the PATH above must not reach the compiler.
+    # A Bazel of its own, which compiles in as little time as can be, because only the result matters
+    # here. What has been compiled serves consumer_test too, for which the flags are the same and the
+    # PATH above must not reach the compiler.
     cache = os.path.join(os.path.dirname(os.environ["TEST_TMPDIR"]), "nested_workspaces")
     self.output = os.environ.get("TUTORIAL_OUTPUT") or os.path.join(os.environ["TEST_TMPDIR"], "bazel")
     with open(os.path.join(programs, "bazel"), "w") as file:
       file.write(f"""#!/bin/sh
 command=$1; shift
 exec /usr/bin/bazel --output_user_root={self.output} --max_idle_secs=60 "$command" \\
-    --noshow_progress --color=no --copt=-O0 --incompatible_strict_action_env \\
+    --noshow_progress --color=no --incompatible_strict_action_env \\
+    --copt=-O0 --copt=-w --copt=--param=ggc-min-heapsize=1000000 \\
     --disk_cache={cache} {os.environ.get("TUTORIAL_FLAGS", "")} "$@" >bazel.log 2>&1
 """)
     os.chmod(os.path.join(programs, "bazel"), 0o755)

@@ -7,7 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "weft/core/log.h"
 #include "weft/host/host.h"
+#include "weft/rpc/security/security.h"
 #include "weft/transports/port_metrics.h"
+#include "weft/transports/remote_memory/open.h"
 
 namespace weft {
 
@@ -31,6 +33,24 @@ absl::StatusOr<std::unique_ptr<DatagramPort>> Worker::OpenDatagramPort(const Add
   auto port = host_.OpenAtFreePort(options, asked);
   if (port.ok()) ++asked;
   return port;
+}
+
+absl::StatusOr<std::unique_ptr<RemoteMemory>> Worker::OpenRemoteMemory(const Address& local) {
+  RemoteMemoryOptions options;
+  if (config().has_security()) {
+    auto security = rpc::Security::Open(config().security());
+    if (!security.ok()) return security.status();
+    if ((*security)->mode() == rpc::Security::Mode::kPlaintext) {
+      options.beyond_machine = true;
+    } else {
+      // Either side may be the first to call the other, whoever has the memory.
+      options.protect = [this,
+                         security = *std::move(security)](std::unique_ptr<DatagramPort> port) {
+        return security->Protect(loop_, std::move(port), rpc::Role::kServer);
+      };
+    }
+  }
+  return weft::OpenRemoteMemory(transport(), {.local = local}, options);
 }
 
 absl::StatusOr<std::unique_ptr<FramePort>> Worker::OpenFramePort() {

@@ -117,7 +117,11 @@ class TornReads final : public weft::RemoteMemory {
     const size_t pieces = inner_->Poll(absl::MakeSpan(done));
     for (size_t i = 0; i < pieces; ++i) {
       Whole& whole = *wholes_[done[i].context];
-      if (done[i].code != absl::StatusCode::kOk) whole.end.code = done[i].code;
+      // Pieces behind one that is refused are aborted, which says less.
+      if (whole.end.code != absl::StatusCode::kPermissionDenied &&
+          done[i].code != absl::StatusCode::kOk) {
+        whole.end.code = done[i].code;
+      }
       if (--whole.left == 0) ended_.push_back(whole.end);
     }
     const size_t count = std::min(completions.size(), ended_.size());
@@ -211,8 +215,8 @@ class KeyHistory {
     }
     if (value.bytes != ValueOf(change)) return ::testing::AssertionFailure() << key_ << ": torn";
     if (change < before || change > begun_) {
-      return ::testing::AssertionFailure() << key_ << ": value " << change << " in place of "
-                                           << before << " to " << begun_;
+      return ::testing::AssertionFailure()
+             << key_ << ": value " << change << " in place of " << before << " to " << begun_;
     }
     See(change);
     return ::testing::AssertionSuccess();

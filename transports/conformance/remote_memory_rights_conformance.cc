@@ -244,15 +244,15 @@ TEST_P(RemoteMemoryRightsConformance, RevocationAmidAStream) {
         posted += port.Post(both);
       }
       MemoryCompletion done[8];
-      const size_t n = port.Poll(absl::MakeSpan(done));
-      for (const MemoryCompletion& end : absl::MakeSpan(done, n)) {
-        if (end.code == absl::StatusCode::kPermissionDenied) denied.store(true);
-        EXPECT_TRUE(end.code == absl::StatusCode::kOk ||
-                    end.code == absl::StatusCode::kPermissionDenied ||
-                    end.code == absl::StatusCode::kAborted)
-            << static_cast<int>(end.code);
+      for (size_t n; (n = port.Poll(absl::MakeSpan(done))) > 0; ended += n) {
+        for (const MemoryCompletion& end : absl::MakeSpan(done, n)) {
+          if (end.code == absl::StatusCode::kPermissionDenied) denied.store(true);
+          EXPECT_TRUE(end.code == absl::StatusCode::kOk ||
+                      end.code == absl::StatusCode::kPermissionDenied ||
+                      end.code == absl::StatusCode::kAborted)
+              << static_cast<int>(end.code);
+        }
       }
-      ended += n;
       return denied.load() && ended.load() == posted;
     };
     std::fill(from.begin(), from.end(), 1);
@@ -269,9 +269,15 @@ TEST_P(RemoteMemoryRightsConformance, RevocationAmidAStream) {
     const uint64_t enough = 5 + static_cast<uint64_t>(round) * 7;
     bool over = false;
     if (is_virtual()) {
-      EXPECT_TRUE(Until([&] { return step() || ended.load() >= enough; }));
+      EXPECT_TRUE(Until([&] {
+        poll_owner();
+        return step() || ended.load() >= enough;
+      }));
       revoke();
-      over = Until(step);
+      over = Until([&] {
+        poll_owner();
+        return step();
+      });
     } else {
       std::atomic<bool> finished{false};
       std::thread streaming([&] {

@@ -222,7 +222,7 @@ ConformanceAdapter OverFrames(const ConformanceAdapter& frames, bool v4, const O
 }  // namespace
 
 std::vector<ConformanceAdapter> RepositoryAdapters() {
-  std::vector<ConformanceAdapter> adapters = {
+  return {
       Linux("linux_ipv4", "127.0.0.1:0"),
       Linux("linux_ipv6", "[::1]:0"),
       Decorated(Linux("linux", "127.0.0.1:0")),
@@ -242,9 +242,8 @@ std::vector<ConformanceAdapter> RepositoryAdapters() {
       Afxdp("afxdp_generic", config::Afxdp::GENERIC),
       Decorated(Afxdp("afxdp", config::Afxdp::AUTO)),
       Dpdk(),
+      rdma::DeviceAdapter(),
   };
-  for (ConformanceAdapter& rdma : rdma::DeviceAdapters()) adapters.push_back(std::move(rdma));
-  return adapters;
 }
 
 std::vector<ConformanceAdapter> AdaptersOverFrames(bool Capabilities::*contract,

@@ -293,9 +293,8 @@ size_t BulkPath::TakeFetched(absl::Span<Fetched> fetched) {
   return n;
 }
 
-size_t BulkPath::Poll(int64_t now_ns) {
-  now_ns_ = now_ns;
-  const size_t work = connections_.Poll(now_ns);
+size_t BulkPath::PollConnections() {
+  const size_t work = connections_.Poll(now_ns_);
   if (work > 0 && !waiting_.empty()) PostWaiting();
   return work;
 }

@@ -84,7 +84,11 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
              uint64_t context) override;
   size_t TakeFetched(absl::Span<Fetched> fetched) override;
 
-  size_t Poll(int64_t now_ns);
+  // Cheap while there are no connections.
+  size_t Poll(int64_t now_ns) {
+    now_ns_ = now_ns;
+    return connections_.size() == 0 ? 0 : PollConnections();
+  }
   int64_t NextNs() const { return connections_.NextNs(); }
   // Whether TakeFetched() has something to give.
   bool has_fetched() const { return !ended_.empty(); }
@@ -123,6 +127,7 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
 
   BulkPath(Nic* nic, CompletionQueue* queue, Rendezvous* rendezvous, const Peers* peers,
            const Options& options);
+  size_t PollConnections();
   absl::Status RegisterBuffers();
   uint32_t LocalKeyOf(const Buffer& buffer) const;
   std::optional<ConnectionId> ConnectionTo(const Peer& peer, RcConnections::Role role);

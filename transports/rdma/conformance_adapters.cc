@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/transports/rdma/conformance_adapters.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -133,7 +134,7 @@ absl::StatusOr<std::unique_ptr<Transport>> OpenSimulated(const config::Buffers& 
 ConformanceAdapter SimAdapter() {
   ConformanceAdapter adapter;
   adapter.name = "rdma_sim";
-  adapter.contracts = {&Capabilities::datagrams};
+  adapter.contracts = {&Capabilities::datagrams, &Capabilities::remote_memory};
   adapter.address_kinds = {Address::Kind::kSim};
   adapter.ends = {{.open = &OpenSimulated, .local = Numbered(&Address::Sim)}};
   adapter.work = &OpenPorts::Attend;
@@ -142,45 +143,50 @@ ConformanceAdapter SimAdapter() {
 
 namespace {
 
-ConformanceAdapter DeviceAdapter(const std::string& name,
-                                 const std::vector<std::string>& addresses) {
-  ConformanceAdapter adapter = AdapterFor("rdma", {&Capabilities::datagrams});
-  adapter.name = name;
-  adapter.work = &OpenPorts::Attend;
-  for (const std::string& address : addresses) {
-    ConformanceEnd end;
-    end.open = [](const config::Buffers& buffers) -> absl::StatusOr<std::unique_ptr<Transport>> {
-      auto transport = OpenPlainTransport(ConfigWith(buffers));
-      if (!transport.ok()) return transport;
-      return std::make_unique<ListingTransport>(nullptr, *std::move(transport));
-    };
-    if (const auto local = Address::Parse(address); local.ok()) end.local = {*local};
-    adapter.ends.push_back(std::move(end));
-  }
-  return adapter;
+std::vector<std::string> Listed(const char* variable) {
+  const char* const value = std::getenv(variable);
+  return absl::StrSplit(value == nullptr ? "" : value, ' ', absl::SkipEmpty());
+}
+
+// Fewer slots and buffers than usual: memory that is registered is touched all of it, and in a
+// virtual machine that takes time.
+config::Transport DeviceConfig(const config::Buffers& buffers, const std::string& device) {
+  config::Transport config = ConfigWith(buffers);
+  if (!buffers.has_count()) config.mutable_buffers()->set_count(1024);
+  config.mutable_rdma()->set_device(device);
+  config.mutable_rdma()->set_receive_slots(256);
+  config.mutable_rdma()->set_bulk_count(4);
+  config.mutable_rdma()->set_bulk_bytes(65536);
+  return config;
 }
 
 }  // namespace
 
-std::vector<ConformanceAdapter> DeviceAdapters() {
-  const char* const given = std::getenv("WEFT_RDMA_ADDRESSES");
-  std::vector<std::string> addresses;
-  for (const auto ip : absl::StrSplit(given == nullptr ? "" : given, ' ', absl::SkipEmpty())) {
-    addresses.push_back(absl::StrCat(ip, ":0"));
+ConformanceAdapter DeviceAdapter() {
+  ConformanceAdapter adapter =
+      AdapterFor("rdma", {&Capabilities::datagrams, &Capabilities::remote_memory});
+  adapter.work = &OpenPorts::Attend;
+  const std::vector<std::string> devices = Listed("WEFT_RDMA_DEVICES");
+  const std::vector<std::string> addresses = Listed("WEFT_RDMA_ADDRESSES");
+  for (size_t i = 0; i < std::min(devices.size(), addresses.size()); ++i) {
+    ConformanceEnd end;
+    end.open = [device = devices[i]](
+                   const config::Buffers& buffers) -> absl::StatusOr<std::unique_ptr<Transport>> {
+      auto transport = OpenPlainTransport(DeviceConfig(buffers, device));
+      if (!transport.ok()) return transport;
+      return std::make_unique<ListingTransport>(nullptr, *std::move(transport));
+    };
+    end.local = {*Address::Parse(absl::StrCat(addresses[i], ":0"))};
+    adapter.ends.push_back(std::move(end));
   }
-  const bool missing = addresses.empty();
-  if (missing) addresses = {"127.0.0.1:0"};
-  std::vector<ConformanceAdapter> adapters = {
-      DeviceAdapter("rdma", addresses),
-      DeviceAdapter("rdma_one_device", {addresses[0]}),
-  };
-  for (ConformanceAdapter& adapter : adapters) {
-    if (!missing) continue;
+  if (adapter.ends.empty()) {
+    adapter.ends.push_back(EndOf(config::Transport()));
     adapter.prepare = [] {
-      return absl::UnavailableError("WEFT_RDMA_ADDRESSES names no devices to test");
+      return absl::UnavailableError(
+          "WEFT_RDMA_DEVICES and WEFT_RDMA_ADDRESSES name no devices to test");
     };
   }
-  return adapters;
+  return adapter;
 }
 
 }  // namespace weft::rdma

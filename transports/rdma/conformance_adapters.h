@@ -4,8 +4,6 @@
 #ifndef WEFT_TRANSPORTS_RDMA_CONFORMANCE_ADAPTERS_H_
 #define WEFT_TRANSPORTS_RDMA_CONFORMANCE_ADAPTERS_H_
 
-#include <vector>
-
 #include "weft/transports/conformance/adapters.h"
 
 namespace weft::rdma {
@@ -13,9 +11,10 @@ namespace weft::rdma {
 // Over a simulated device, in virtual time.
 ConformanceAdapter SimAdapter();
 
-// Over devices of this machine: an end at each of the IP addresses in WEFT_RDMA_ADDRESSES, separated
-// by spaces, and all at the first; tests are skipped without them. Whoever uses it links the plugin.
-std::vector<ConformanceAdapter> DeviceAdapters();
+// Over devices of this machine: an end for each of those in WEFT_RDMA_DEVICES, at the IP address in
+// the same place of WEFT_RDMA_ADDRESSES; names are separated by spaces. Tests are skipped without
+// them. Whoever uses it links the plugin.
+ConformanceAdapter DeviceAdapter();
 
 }  // namespace weft::rdma
 

@@ -26,7 +26,7 @@ SlotShares::SlotShares(uint32_t slots, uint32_t max_peers)
 bool SlotShares::Open(Share* share) {
   if (peers_ == max_peers_) return false;
   ++peers_;
-  const uint32_t lent = std::min(kFirstWindow - 1, free_ / 16);
+  const uint32_t lent = std::min(kFirstWindow - 1, free_ / 8);
   free_ -= lent;
   *share = {.limit = 1 + lent, .told = 1 + lent, .open = true};
   return true;

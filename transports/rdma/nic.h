@@ -48,6 +48,7 @@ struct QueueAddress {
   // Of connections: the longest packet's payload that its end takes; both use the lesser. 0: not
   // known, which counts as that of this end.
   uint16_t path_mtu_bytes = 0;
+  friend bool operator==(const QueueAddress&, const QueueAddress&) = default;
 };
 
 struct NicLimits {
@@ -116,12 +117,15 @@ class UdQueue {
   virtual size_t PostReceives(absl::Span<Buffer> buffers) = 0;
   virtual size_t Receive(absl::Span<UdReceived> received) = 0;
 
-  // Not ok: the queue pair is in its error state, and nothing more comes of it.
+  // Not ok: the queue pair is in its error state, and nothing more comes of it. Where it can be
+  // brought back under its number the queue does so by itself within Receive(): what was under way
+  // is lost, and Send() takes nothing until then.
   virtual absl::Status status() const = 0;
   // Work requests, doorbells (calls that rang one) and completions so far.
   struct Counts {
     uint64_t send_posts = 0, send_doorbells = 0, receive_posts = 0, receive_doorbells = 0;
     uint64_t send_completions = 0, receive_completions = 0;
+    uint64_t revivals = 0;  // of a queue pair that had failed
   };
   virtual Counts counts() const = 0;
 };

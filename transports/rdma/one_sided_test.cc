@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Connections, long messages and remote memory over the simulated device: the conformance suite of
-// remote memory, and simulations in which packets are lost, networks part and ports start anew.
+// Long messages and remote memory over the simulated device; among others simulations in which
+// packets are lost, networks part and ports start anew.
 //
 //   bazel run //transports/rdma:one_sided_test -- 1000      a thousand seeds
 #include <algorithm>
@@ -17,7 +17,6 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "weft/core/prng.h"
-#include "weft/transports/conformance/adapters.h"
 #include "weft/transports/rdma/bulk_path.h"
 #include "weft/transports/rdma/rdma_remote_memory.h"
 #include "weft/transports/rdma/sim_nic.h"
@@ -28,51 +27,28 @@
 namespace weft::rdma {
 namespace {
 
-constexpr uint64_t kSeeds = 40;
+constexpr uint64_t kSeeds = 15;
 
 // Remote memory over a network of its own, each port on a device of its own.
-class SimMemoryTransport final : public Transport {
+class MemoryWorld {
  public:
-  explicit SimMemoryTransport(uint64_t seed, const sim::LinkOptions& link = {},
-                              const BufferPoolOptions& buffers = {.count = 64})
-      : network_(seed, link), datagrams_(sim::OpenTransport(&network_, buffers)) {
-    capabilities_.remote_memory = true;
-    capabilities_.virtual_time = true;
-    capabilities_.registers_any_memory = true;
-    capabilities_.max_operation_bytes = RdmaRemoteMemory::kMaxOperationBytes;
-  }
-  absl::string_view name() const override { return "rdma"; }
-  const Capabilities& capabilities() const override { return capabilities_; }
-  VirtualTime* virtual_time() override { return &network_; }
-  absl::StatusOr<std::unique_ptr<RemoteMemory>> OpenRemoteMemory(
-      const PortOptions& options) override {
-    auto port = OpenRdma(options);
-    if (!port.ok()) return port.status();
-    return *std::move(port);
-  }
-  absl::StatusOr<std::unique_ptr<RdmaRemoteMemory>> OpenRdma(const PortOptions& options) {
-    if (options.queues != 1 || options.queue != 0) {
-      return absl::InvalidArgumentError("an address is one port's");
-    }
-    Address local = options.local;
-    if (local.kind() == Address::Kind::kNone) {
-      local = Address::Sim(absl::StrCat("anonymous-", network_.NextUnique()));
-    }
-    auto nic = SimNic::Open(&network_, local);
-    if (!nic.ok()) return nic.status();
-    auto meeting = datagrams_->OpenDatagramPort({.local = local});
-    if (!meeting.ok()) return meeting.status();
-    return RdmaRemoteMemory::Open(
-        *std::move(nic), *std::move(meeting), capabilities_,
-        {.clock = &network_, .virtual_time = &network_, .incarnation = network_.random().Next(),
-         .connect_timeout_ns = 100'000'000, .buffers = {.count = 64}});
+  MemoryWorld(uint64_t seed, const sim::LinkOptions& link)
+      : network_(seed, link), datagrams_(sim::OpenTransport(&network_, {.count = 64})) {}
+  std::unique_ptr<RdmaRemoteMemory> Open(const std::string& name) {
+    const Address local = Address::Sim(name);
+    return *RdmaRemoteMemory::Open(*SimNic::Open(&network_, local),
+                                   *datagrams_->OpenDatagramPort({.local = local}), Capabilities(),
+                                   {.clock = &network_,
+                                    .virtual_time = &network_,
+                                    .incarnation = network_.random().Next(),
+                                    .connect_timeout_ns = 100'000'000,
+                                    .buffers = {.count = 64}});
   }
   sim::Network& network() { return network_; }
 
  private:
   sim::Network network_;
   const std::unique_ptr<Transport> datagrams_;
-  Capabilities capabilities_;
 };
 
 // One end of long messages.
@@ -89,6 +65,7 @@ class BulkEnd final : public BulkPath::Peers {
                             .worker = 0,
                             .asking = nullptr});
     queue_ = *nic_->OpenCompletionQueue();
+    news_ = nic_->Subscribe();
     bulk_ = *BulkPath::Open(nic_.get(), queue_.get(), rendezvous_.get(), this, options);
   }
   ~BulkEnd() override {
@@ -101,6 +78,9 @@ class BulkEnd final : public BulkPath::Peers {
   }
   void Poll() {
     rendezvous_->Poll(network_->NowNs());
+    NicEvent events[4];
+    const size_t news = news_->Take(absl::MakeSpan(events));
+    for (size_t i = 0; i < news; ++i) bulk_->OnQueueFailed(events[i].qpn);
     bulk_->Poll(network_->NowNs());
     BulkTransfers::Fetched fetched[4];
     for (size_t n; (n = bulk_->TakeFetched(absl::MakeSpan(fetched))) > 0;) {
@@ -134,6 +114,7 @@ class BulkEnd final : public BulkPath::Peers {
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<Rendezvous> rendezvous_;
   std::unique_ptr<CompletionQueue> queue_;
+  std::unique_ptr<Nic::Subscription> news_;
   std::unique_ptr<BulkPath> bulk_;
   std::map<uint64_t, BulkTransfers::Fetched> done_;
 };
@@ -390,7 +371,6 @@ TEST_F(BulkPathTest, AFailedQueuePairAndARemovedDeviceEndEverything) {
   const BulkKey key = Expose(a, 'b', message);
   ASSERT_TRUE(Fetch(b, 'a', key, 100'000, 1));
   b.nic().Remove();
-  b.bulk().OnQueueFailed(0);
   EXPECT_EQ(Result(b, 1), std::nullopt);
   Buffer room = b.bulk().Allocate(10);
   EXPECT_FALSE(b.bulk().Fetch(BulkEnd::PeerOf('a'), key, 10, room, 2));
@@ -524,16 +504,16 @@ TEST(BulkSimulationTest, WhatArrivesIsWhatWasSentAndNothingIsLeft) {
 class MemorySimulation {
  public:
   explicit MemorySimulation(uint64_t seed)
-      : transport_(seed, {.jitter_ns = static_cast<int64_t>(seed % 3) * 4000,
-                          .loss = 0.01 * static_cast<double>(seed % 11),
-                          .duplicate = 0.01 * static_cast<double>(seed % 4)}),
+      : world_(seed, {.jitter_ns = static_cast<int64_t>(seed % 3) * 4000,
+                      .loss = 0.01 * static_cast<double>(seed % 11),
+                      .duplicate = 0.01 * static_cast<double>(seed % 4)}),
         random_(seed) {}
 
   void Run() {
     OpenOwner();
     for (int i = 0; i < 2; ++i) {
       users_.emplace_back();
-      users_[i].port = *transport_.OpenRdma({.local = Address::Sim(absl::StrCat("user-", i))});
+      users_[i].port = world_.Open(absl::StrCat("user-", i));
       users_[i].scratch = *users_[i].port->Allocate(4096);
       users_[i].name = i;
     }
@@ -564,7 +544,7 @@ class MemorySimulation {
   };
 
   void OpenOwner() {
-    owner_ = *transport_.OpenRdma({.local = Address::Sim("owner")});
+    owner_ = world_.Open("owner");
     region_ = *owner_->Allocate(4096);
     done_ = maybe_ = 0;
   }
@@ -619,7 +599,7 @@ class MemorySimulation {
     for (User& user : users_) Poll(user);
   }
   bool Until(absl::FunctionRef<bool()> done, int64_t for_ns) {
-    sim::Network& network = transport_.network();
+    sim::Network& network = world_.network();
     const int64_t end_ns = network.NowNs() + for_ns;
     while (true) {
       PollAll();
@@ -647,7 +627,7 @@ class MemorySimulation {
     EXPECT_LE(word, done_ + maybe_);
   }
   void Part() {
-    sim::Network& network = transport_.network();
+    sim::Network& network = world_.network();
     const std::vector<sim::NodeId> one = {*network.AddNode(
         random_.Below(2) == 0 ? "owner" : absl::StrCat("user-", random_.Below(2)))};
     EXPECT_TRUE(network.Partition({one}).ok());
@@ -664,7 +644,7 @@ class MemorySimulation {
     for (User& user : users_) user.revoked = true;
   }
 
-  SimMemoryTransport transport_;
+  MemoryWorld world_;
   Prng random_;
   std::unique_ptr<RdmaRemoteMemory> owner_;
   MemoryRegion region_;
@@ -683,22 +663,3 @@ TEST(MemorySimulationTest, EveryOperationEndsOnceAndIsDoneOnce) {
 
 }  // namespace
 }  // namespace weft::rdma
-
-namespace weft {
-
-std::vector<ConformanceAdapter> AllAdapters() {
-  ConformanceAdapter adapter;
-  adapter.name = "rdma_sim";
-  adapter.transport = "rdma";
-  adapter.contracts = {&Capabilities::remote_memory};
-  adapter.address_kinds = {Address::Kind::kSim};
-  ConformanceEnd end;
-  end.open = [](const config::Buffers&) -> absl::StatusOr<std::unique_ptr<Transport>> {
-    return std::make_unique<rdma::SimMemoryTransport>(/*seed=*/1);
-  };
-  for (int i = 0; i < 10; ++i) end.local.push_back(Address::Sim(absl::StrCat("end-", i)));
-  adapter.ends = {end};
-  return {adapter};
-}
-
-}  // namespace weft

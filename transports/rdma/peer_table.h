@@ -39,9 +39,9 @@ struct PeerEntry {
   Path path = 0;
   uint16_t max_payload = 0;  // that it takes
   State state = State::kFree;
-  bool heard = false;          // since the last tick
   bool credit_listed = false;  // in the list of those that are owed a kCredit
   bool flush_listed = false;   // in the list of those whose waiting datagrams may go
+  uint32_t heard_at = 0;       // out.next when the peer was last heard of
   uint64_t generation = 0;     // of the place
   Gid gid;
   BufferChain waiting;  // datagrams, without headers, in order
@@ -53,8 +53,8 @@ struct PeerEntry {
   uint64_t incarnation = 0;
   uint32_t connections = 0;  // so many times a number was made
   bool resuming = false;     // a question about the connection is under way
-  uint32_t confirmed = 0;    // out.next when it was last known that the peer was there
-  uint32_t asked_at = 0;     // out.next when it was asked
+  uint32_t heard_at_tick = 0;  // heard_at at the last tick
+  uint32_t asked_at = 0;       // out.next when it was asked
   uint32_t limit_at_tick = 0;  // out.limit at the last tick
   uint32_t quiet_ticks = 0;
   uint64_t used = 0;  // order of use, of places to be given to others

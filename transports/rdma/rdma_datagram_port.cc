@@ -75,8 +75,7 @@ RdmaDatagramPort::RdmaDatagramPort(const config::Rdma& settings, const BufferPoo
       peers_(std::min<uint32_t>(PeerTable::kMaxPeers, 2 * settings.max_peers())),
       shares_(ReceiveSlots(settings, pool_.count()), settings.max_peers()),
       calls_between_looks_(parts.time != nullptr ? 0 : kCallsBetweenLooks),
-      max_waiting_(std::min(pool_.count() / 8, std::max(kMaxWaiting, pool_.count() / 16))),
-      max_waiting_all_(pool_.count() / 8) {
+      max_waiting_(pool_.count() / 8) {
   owed_credits_.reserve(peers_.size());
   to_flush_.reserve(peers_.size());
 }
@@ -103,6 +102,20 @@ absl::Status RdmaDatagramPort::Start() {
     return absl::InternalError(absl::StrCat("the device takes ", missing_, " receives too few"));
   }
   rendezvous_.Serve(Offer::Service::kDatagrams, this);
+  return capabilities_.bulk_min_bytes > 0 ? StartBulk() : absl::OkStatus();
+}
+
+absl::Status RdmaDatagramPort::StartBulk() {
+  if (!nic_->limits().memory_windows) {
+    capabilities_.bulk_min_bytes = 0;
+    return absl::OkStatus();
+  }
+  auto bulk = BulkPath::Open(nic_.get(), completions_.get(), &rendezvous_, this,
+                             {.count = settings_.bulk_count(),
+                              .max_bytes = settings_.bulk_bytes(),
+                              .max_connections = 2 * size_t{settings_.max_peers()}});
+  if (!bulk.ok()) return bulk.status();
+  bulk_ = *std::move(bulk);
   return absl::OkStatus();
 }
 
@@ -131,6 +144,7 @@ RdmaDatagramPort::~RdmaDatagramPort() {
 void RdmaDatagramPort::BindToThisThread() {
   DatagramPort::BindToThisThread();
   rendezvous_.BindToThisThread();
+  if (bulk_ != nullptr) bulk_->BindToThisThread();
 }
 
 // Questions of peers are heard only when the receive queue has been emptied: they may say that what
@@ -156,7 +170,6 @@ void RdmaDatagramPort::Look() {
   if (posted_ != sent_) Reclaim();
   if (now_ns_ >= tick_ns_) Tick();
   if (now_ns_ >= shares_.NextNs()) shares_.Settle(now_ns_);
-  if (starved_) Refill();
   if (!to_flush_.empty()) Flush();
   if (time_ != nullptr) ScheduleWake();
 }
@@ -175,9 +188,11 @@ void RdmaDatagramPort::TakeNicEvents() {
           break;
         case NicEvent::Kind::kQueueFailed:
           CheckQueue();
+          if (bulk_ != nullptr) bulk_->OnQueueFailed(event.qpn);
           break;
         case NicEvent::Kind::kDeviceRemoved:
           if (status_.ok()) status_ = absl::UnavailableError("the RDMA device has been removed");
+          if (bulk_ != nullptr) bulk_->OnQueueFailed(0);
           break;
       }
     }
@@ -210,7 +225,8 @@ size_t RdmaDatagramPort::DoTakeEvents(absl::Span<PortEvent> events) {
 }
 
 int64_t RdmaDatagramPort::NextNs() const {
-  return std::min({rendezvous_.NextNs(), tick_ns_, shares_.NextNs()});
+  const int64_t bulk_ns = bulk_ == nullptr ? INT64_MAX : bulk_->NextNs();
+  return std::min({rendezvous_.NextNs(), tick_ns_, shares_.NextNs(), bulk_ns});
 }
 
 // Virtual time stops there, and the port is polled then.
@@ -228,6 +244,7 @@ bool RdmaDatagramPort::Arm() {
   was_armed_ = true;
   calls_to_look_ = 0;
   if (event_unseen_ || !kept_.empty() || !owed_credits_.empty()) return false;
+  if (bulk_ != nullptr && bulk_->has_fetched()) return false;
   if (!completions_->Arm()) return false;
   if (!rendezvous_.Arm()) {
     completions_->Disarm();

@@ -5,8 +5,9 @@
 // and credits (credits.h), so that no receive queue overruns. docs/protocols/rdma.md has the whole.
 //
 // A peer is asked for when the first datagram goes to it. Until it has answered, and while it has
-// given no credit, datagrams wait: at most kMaxWaiting for each peer, and an eighth of the port's
-// buffers in all; what comes beyond is dropped and counted as send_failed. What waits for a peer
+// given no credit, datagrams wait: an eighth of the port's buffers in all, and for each peer at most
+// half of what the others have left, and kMaxWaiting. Beyond they are dropped and counted as
+// send_failed. What waits for a peer
 // that cannot be reached is dropped then, and counted as send_failed as well as sent. Send() stops
 // short only while the device's send queue is full.
 //
@@ -35,6 +36,7 @@
 #include "weft/core/unique_fd.h"
 #include "weft/core/virtual_time.h"
 #include "weft/transports/datagram_port.h"
+#include "weft/transports/rdma/bulk_path.h"
 #include "weft/transports/rdma/credits.h"
 #include "weft/transports/rdma/header.h"
 #include "weft/transports/rdma/nic.h"
@@ -54,9 +56,11 @@ struct RdmaPortParts {
   VirtualTime* time = nullptr;
 };
 
-class RdmaDatagramPort final : public DatagramPort, private Rendezvous::Handler {
+class RdmaDatagramPort final : public DatagramPort,
+                               private Rendezvous::Handler,
+                               private BulkPath::Peers {
  public:
-  static constexpr size_t kMaxWaiting = 256;  // datagrams of a peer, and a 16th of the pool, if more
+  static constexpr size_t kMaxWaiting = 256;  // datagrams of a peer
   static constexpr size_t kMaxEvents = 256;
   static constexpr size_t kMaxBurst = 16;
   static constexpr size_t kHeadroomBytes = 128;
@@ -101,6 +105,7 @@ class RdmaDatagramPort final : public DatagramPort, private Rendezvous::Handler 
   absl::Status WhyUnreachable(const Peer& peer) const override;
   size_t Send(absl::Span<Datagram> burst) override;
   size_t Receive(absl::Span<Datagram> burst) override;
+  BulkTransfers* bulk() override { return bulk_.get(); }
 
   // Does what is due, and receives as far as it can keep what comes: for somebody who will not call
   // Receive() for a while.
@@ -111,6 +116,7 @@ class RdmaDatagramPort final : public DatagramPort, private Rendezvous::Handler 
   UdQueue::Counts counts() const { return ud_->counts(); }
   const SlotShares& shares() const { return shares_; }
   const Rendezvous& rendezvous() const { return rendezvous_; }
+  const BulkPath* bulk_path() const { return bulk_.get(); }
   const QueueAddress& queue() const { return queue_; }
 
  private:
@@ -119,6 +125,7 @@ class RdmaDatagramPort final : public DatagramPort, private Rendezvous::Handler 
   RdmaDatagramPort(const config::Rdma& settings, const BufferPoolOptions& buffers,
                    const Capabilities& capabilities, RdmaPortParts parts);
   absl::Status Start();
+  absl::Status StartBulk();
   absl::Status StartWaiting();
 
   // Data path.
@@ -157,6 +164,7 @@ class RdmaDatagramPort final : public DatagramPort, private Rendezvous::Handler 
   void ListForFlush(PeerEntry& entry);
   uint64_t ContextOf(const PeerEntry& entry) const;
   PeerEntry* Asking(uint64_t context) const;
+  std::optional<RcPeer> RcPeerOf(const Peer& peer) const override;
   absl::StatusOr<Offer> OnAsk(const Address& from, const Offer& offer) override;
   void OnAnswer(uint64_t context, const Offer& answer) override;
   void OnFailed(uint64_t context, const absl::Status& status) override;
@@ -188,6 +196,7 @@ class RdmaDatagramPort final : public DatagramPort, private Rendezvous::Handler 
   std::unique_ptr<CompletionQueue> completions_;
   std::unique_ptr<UdQueue> ud_;
   QueueAddress queue_;
+  std::unique_ptr<BulkPath> bulk_;  // null: there is no such way
 
   // Sending. Sends are numbered; those from sent_ to posted_ occupy slots, and what they are sent
   // from is kept in in_flight_, modulo its size, unless it was copied by the device.
@@ -215,8 +224,7 @@ class RdmaDatagramPort final : public DatagramPort, private Rendezvous::Handler 
   // Peers that are owed something, by index.
   std::vector<uint32_t> owed_credits_;
   std::vector<uint32_t> to_flush_;
-  const size_t max_waiting_;      // of a peer
-  const size_t max_waiting_all_;
+  const size_t max_waiting_;  // of all peers
   size_t waiting_ = 0;
 
   int64_t now_ns_ = 0;           // when the clock was last read

@@ -129,7 +129,10 @@ void RdmaDatagramPort::Reclaim() {
 }
 
 void RdmaDatagramPort::Wait(PeerEntry& entry, Datagram& datagram) {
-  if (entry.waiting.pieces() >= max_waiting_ || waiting_ >= max_waiting_all_) return Drop(datagram);
+  // Half of what is left, so that several who do not answer leave something for others.
+  if (entry.waiting.pieces() >= std::min(kMaxWaiting, (max_waiting_ - waiting_ + 1) / 2)) {
+    return Drop(datagram);
+  }
   ++stats_.sent;
   stats_.sent_bytes += datagram.buffer.size();
   ++counts_.waited;
@@ -192,12 +195,14 @@ size_t RdmaDatagramPort::Receive(absl::Span<Datagram> burst) {
   }
   n += ReceiveInto(burst.subspan(n));
   if (!to_flush_.empty()) [[unlikely]] Flush();
+  if (bulk_ != nullptr) bulk_->Poll(now_ns_);
   LookIfDue(n < burst.size());
   return n;
 }
 
 size_t RdmaDatagramPort::ReceiveInto(absl::Span<Datagram> burst) {
   size_t n = 0;
+  if (starved_) [[unlikely]] Refill();  // there may be buffers again
   while (n < burst.size()) {
     const size_t room = std::min(burst.size() - n, kBatch);
     const size_t got = ud_->Receive(absl::MakeSpan(received_.data(), room));
@@ -228,7 +233,7 @@ bool RdmaDatagramPort::Handle(UdReceived& received, Datagram* out) {
     ++counts_.stray;
     return false;
   }
-  entry->heard = true;
+  entry->heard_at = entry->out.next;
   if (header.edge != entry->out.limit) OnEdge(*entry, header.edge);
   if (header.kind != Header::Kind::kData) [[unlikely]] {
     ++counts_.credits_received;

@@ -73,6 +73,12 @@ PeerEntry* RdmaDatagramPort::AddPeer(const Address& address) {
   return entry;
 }
 
+std::optional<RcPeer> RdmaDatagramPort::RcPeerOf(const Peer& peer) const {
+  const PeerEntry* const entry = peers_.Find(peer);
+  if (entry == nullptr || entry->worker < 0) return std::nullopt;
+  return RcPeer{entry->address, static_cast<uint8_t>(entry->worker)};
+}
+
 // The one of that worker, or one of whom it is not known yet whose he is.
 PeerEntry* RdmaDatagramPort::FindWorker(const Address& address, uint8_t worker) const {
   PeerEntry* unknown = nullptr;
@@ -153,8 +159,7 @@ absl::Status RdmaDatagramPort::Connect(PeerEntry& entry, const Offer& offer) {
   entry.out = {.limit = offer.credits};
   entry.max_payload = static_cast<uint16_t>(
       std::min<size_t>(capabilities_.max_payload_bytes, offer.path_mtu_bytes - kHeaderBytes));
-  entry.heard = true;
-  entry.confirmed = 0;
+  entry.heard_at = entry.heard_at_tick = 0;
   entry.quiet_ticks = 0;
   entry.limit_at_tick = 0;
   entry.why = absl::OkStatus();
@@ -197,7 +202,6 @@ bool RdmaDatagramPort::IsCurrent(const PeerEntry& entry, const Offer& offer) con
 // What both sides tell each other about a connection that is there: how far they may go, and how
 // far they are.
 bool RdmaDatagramPort::TakeResumed(PeerEntry& entry, const Offer& offer) {
-  entry.heard = true;
   entry.quiet_ticks = 0;
   const bool honest =
       entry.out.Raise(offer.credits) && shares_.OnNext(&entry.in, offer.sequence);
@@ -241,7 +245,7 @@ void RdmaDatagramPort::OnAnswer(uint64_t context, const Offer& answer) {
   }
   entry->resuming = false;
   if (IsCurrent(*entry, answer)) {
-    entry->confirmed = entry->asked_at;
+    entry->heard_at = entry->asked_at;
     TakeResumed(*entry, answer);
   } else {
     OnFailed(context, absl::NotFoundError(""));
@@ -283,10 +287,7 @@ void RdmaDatagramPort::Tick() {
 // Whether it is to be looked after again.
 bool RdmaDatagramPort::LookAfter(PeerEntry& entry) {
   if (entry.state != State::kConnected) return false;
-  if (std::exchange(entry.heard, false)) {
-    entry.confirmed = entry.out.next;
-    entry.quiet_ticks = 0;
-  }
+  if (std::exchange(entry.heard_at_tick, entry.heard_at) != entry.heard_at) entry.quiet_ticks = 0;
   const bool stuck = entry.waiting.pieces() != 0 && entry.out.left() == 0;
   const uint32_t limit_before = std::exchange(entry.limit_at_tick, entry.out.limit);
   if (stuck) {
@@ -294,7 +295,7 @@ bool RdmaDatagramPort::LookAfter(PeerEntry& entry) {
     if (limit_before == entry.out.limit) Resume(entry);
     return true;
   }
-  if (entry.confirmed == entry.out.next) return false;
+  if (entry.heard_at == entry.out.next) return false;
   if (++entry.quiet_ticks >= kQuietTicks) {
     entry.quiet_ticks = 0;
     Resume(entry);

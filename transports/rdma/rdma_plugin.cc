@@ -11,7 +11,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "weft/transports/rdma/bulk_path.h"
 #include "weft/transports/rdma/device.h"
+#include "weft/transports/rdma/rdma_remote_memory.h"
 #include "weft/transports/rdma/rdma_transport.h"
 #include "weft/transports/rdma/verbs_nic.h"
 #include "weft/transports/registry.h"
@@ -28,6 +30,10 @@ Capabilities AtItsBest() {
   offered.headroom_bytes = kHeaderBytes;
   offered.max_burst = RdmaDatagramPort::kMaxBurst;
   offered.can_wait = true;
+  offered.bulk_min_bytes = BulkPath::kDeviceMinBytes;
+  offered.remote_memory = true;
+  offered.max_operation_bytes = RdmaRemoteMemory::kMaxOperationBytes;
+  offered.registers_any_memory = true;
   return offered;
 }
 
@@ -57,21 +63,26 @@ absl::StatusOr<Address> CompleteAddress(const config::Rdma& settings, const Addr
 }
 
 // Of ports that could be meant, the least: a program may open several.
-absl::StatusOr<size_t> PathMtu(const config::Rdma& settings) {
+absl::Status Survey(const config::Rdma& settings, RdmaWorld* world) {
   const auto devices = ListDevices();
   if (!devices.ok()) return devices.status();
-  size_t mtu = kLargestMtu;
+  world->path_mtu_bytes = kLargestMtu;
+  // Every device that is made today, and Soft-RoCE. One without them refuses to open remote memory,
+  // and its datagram ports have no way for long messages.
+  world->memory_windows = true;
+  world->is_software = true;
   size_t ports = 0;
   for (const DeviceInfo& device : *devices) {
     if (!settings.device().empty() && device.name != settings.device()) continue;
     for (const PortInfo& port : device.ports) {
       if (settings.port() != 0 && port.number != settings.port()) continue;
       if (port.state != PortInfo::State::kActive || port.mtu_bytes == 0) continue;
-      mtu = std::min(mtu, port.mtu_bytes);
+      world->path_mtu_bytes = std::min(world->path_mtu_bytes, port.mtu_bytes);
+      world->is_software &= device.is_software;
       ++ports;
     }
   }
-  if (ports > 0) return mtu;
+  if (ports > 0) return absl::OkStatus();
   // Says what is wrong.
   const auto choice = ChoosePort(*devices, settings, Address());
   return choice.ok() ? absl::UnavailableError("no port of an RDMA device is up") : choice.status();
@@ -107,14 +118,12 @@ const TransportRegistrar registrar(TransportPlugin{
 
 absl::StatusOr<std::unique_ptr<Transport>> RdmaTransport::Open(const config::Transport& config) {
   const config::Rdma settings = config.rdma();
-  const auto mtu = PathMtu(settings);
-  if (!mtu.ok()) return mtu.status();
+  RdmaWorld world;
+  if (absl::Status status = Survey(settings, &world); !status.ok()) return status;
   const auto udp = OpenKernelUdp(false);
   if (!udp.ok()) return udp.status();
   const auto shared_udp = OpenKernelUdp(true);
   if (!shared_udp.ok()) return shared_udp.status();
-  RdmaWorld world;
-  world.path_mtu_bytes = *mtu;
   world.address_kinds = {Address::Kind::kIpv4, Address::Kind::kIpv6};
   world.choose_address = [settings](const Address& wanted) {
     return CompleteAddress(settings, wanted);

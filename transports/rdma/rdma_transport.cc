@@ -5,11 +5,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "weft/transports/rdma/rdma_remote_memory.h"
 
 namespace weft::rdma {
 namespace {
 
-Capabilities Offered(const RdmaWorld& world) {
+Capabilities Offered(const RdmaWorld& world, const config::Rdma& settings) {
   Capabilities offered;
   offered.datagrams = true;
   offered.max_payload_bytes = world.path_mtu_bytes - kHeaderBytes;
@@ -17,6 +18,17 @@ Capabilities Offered(const RdmaWorld& world) {
   offered.max_burst = RdmaDatagramPort::kMaxBurst;
   offered.can_wait = world.time == nullptr;
   offered.virtual_time = world.time != nullptr;
+  if (world.memory_windows) {
+    if (settings.bulk_count() > 0) {
+      offered.bulk_min_bytes = settings.bulk_min_bytes() > 0 ? settings.bulk_min_bytes()
+                               : world.is_software           ? BulkPath::kSoftwareMinBytes
+                                                             : BulkPath::kDeviceMinBytes;
+    }
+    offered.remote_memory = true;
+    offered.max_operation_bytes = RdmaRemoteMemory::kMaxOperationBytes;
+    offered.registers_any_memory = true;
+    offered.atomic_with_processor = world.atomic_with_processor;
+  }
   return offered;
 }
 
@@ -31,7 +43,7 @@ RdmaTransport::RdmaTransport(RdmaWorld world, const config::Transport& config)
     : world_(std::move(world)),
       settings_(config.rdma()),
       buffers_({.count = config.buffers().count(), .bytes = config.buffers().bytes()}),
-      capabilities_(Offered(world_)) {}
+      capabilities_(Offered(world_, settings_)) {}
 
 absl::Status RdmaTransport::Check(const PortOptions& options) const {
   const Address::Kind kind = options.local.kind();
@@ -79,6 +91,32 @@ absl::StatusOr<std::unique_ptr<DatagramPort>> RdmaTransport::OpenDatagramPort(
   parts.clock = world_.clock;
   parts.time = world_.time;
   return RdmaDatagramPort::Open(settings_, buffers_, capabilities_, std::move(parts));
+}
+
+absl::StatusOr<std::unique_ptr<RemoteMemory>> RdmaTransport::OpenRemoteMemory(
+    const PortOptions& options) {
+  if (!capabilities_.remote_memory) return Transport::OpenRemoteMemory(options);
+  if (absl::Status status = Check(options); !status.ok()) return status;
+  if (options.queues != 1) {
+    return absl::InvalidArgumentError("an address is that of one port of remote memory");
+  }
+  absl::StatusOr<Address> local = world_.choose_address(options.local);
+  if (!local.ok()) return local.status();
+  auto rendezvous = world_.open_rendezvous({.local = *local});
+  if (!rendezvous.ok()) return rendezvous.status();
+  auto nic = world_.open_nic(*local);
+  if (!nic.ok()) return nic.status();
+  RdmaRemoteMemory::Options opened;
+  opened.clock = world_.clock;
+  opened.virtual_time = world_.time;
+  opened.incarnation = std::max<uint64_t>(world_.random(), 1);
+  opened.connect_timeout_ns = int64_t{settings_.connect_timeout_ms()} * 1'000'000;
+  opened.max_peers = settings_.max_peers();
+  opened.buffers = buffers_;
+  auto memory =
+      RdmaRemoteMemory::Open(*std::move(nic), *std::move(rendezvous), capabilities_, opened);
+  if (!memory.ok()) return memory.status();
+  return *std::move(memory);
 }
 
 }  // namespace weft::rdma

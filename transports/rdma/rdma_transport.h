@@ -31,6 +31,9 @@ namespace weft::rdma {
 struct RdmaWorld {
   // The least of all devices that ports may be opened on.
   size_t path_mtu_bytes = 0;
+  bool memory_windows = false;
+  bool is_software = false;
+  bool atomic_with_processor = false;
   std::vector<Address::Kind> address_kinds;
   // Where a port is opened that has no address, or one without an IP address, in full.
   std::function<absl::StatusOr<Address>(const Address& wanted)> choose_address;
@@ -53,6 +56,8 @@ class RdmaTransport final : public Transport {
   const Capabilities& capabilities() const override { return capabilities_; }
   VirtualTime* virtual_time() override { return world_.time; }
   absl::StatusOr<std::unique_ptr<DatagramPort>> OpenDatagramPort(
+      const PortOptions& options) override;
+  absl::StatusOr<std::unique_ptr<RemoteMemory>> OpenRemoteMemory(
       const PortOptions& options) override;
 
  private:

@@ -21,6 +21,9 @@ namespace weft::rdma {
 inline RdmaWorld SimWorld(sim::Network* network, SimNic* nic) {
   RdmaWorld world;
   world.path_mtu_bytes = nic->limits().path_mtu_bytes;
+  world.memory_windows = nic->limits().memory_windows;
+  world.is_software = nic->limits().is_software;
+  world.atomic_with_processor = nic->limits().atomic_with_processor;
   world.address_kinds = {Address::Kind::kSim};
   world.choose_address = [](const Address& wanted) { return wanted; };
   world.open_nic = [nic](const Address&) -> absl::StatusOr<std::shared_ptr<Nic>> {

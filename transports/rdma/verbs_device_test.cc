@@ -199,5 +199,57 @@ TEST(VerbsEventsTest, AllSubscribersSeeThePortGoAndComeBack) {
   EXPECT_TRUE(Eventually([] { return Open(kFirst).ok(); }));
 }
 
+TEST(VerbsEventsTest, DatagramsGoOnAfterTheLinkWasDown) {
+  End a(kFirst), b("10.77.0.2:0");
+  auto from = *b.completions->OpenUdQueue({.send_slots = 32, .receive_slots = 32});
+  auto to = *a.completions->OpenUdQueue({.send_slots = 32, .receive_slots = 32});
+  std::vector<Buffer> receives, answers;
+  for (int i = 0; i < 32; ++i) receives.push_back(a.pool.Allocate());
+  for (int i = 0; i < 32; ++i) answers.push_back(b.pool.Allocate());
+  ASSERT_EQ(to->PostReceives(absl::MakeSpan(receives)), 32u);
+  ASSERT_EQ(from->PostReceives(absl::MakeSpan(answers)), 32u);
+  const auto request = [](End& end, UdQueue& queue, UdQueue& other, Buffer& message) {
+    UdSend send;
+    message = end.pool.Allocate();
+    message.Append(600);
+    send.pieces[0] = end.PieceOf(message);
+    send.path = *queue.OpenPath(other.address());
+    send.qpn = other.address().qpn;
+    send.qkey = other.address().qkey;
+    return send;
+  };
+  Buffer message, answer;
+  const UdSend send = request(b, *from, *to, message), back = request(a, *to, *from, answer);
+
+  // Without its interface it has no route, which fails the queue pair of Soft-RoCE.
+  ASSERT_TRUE(Shell("ip link set rv1 down"));
+  UdReceived received;
+  size_t sent = 0, complete = 0;
+  EXPECT_TRUE(Eventually([&] {
+    sent += from->Send({send, send, send});
+    complete += from->TakeSent();
+    EXPECT_EQ(from->Receive(absl::MakeSpan(&received, 1)), 0u);
+    return from->counts().revivals >= 3;
+  }));
+  ASSERT_TRUE(Shell("$WEFT_RDMA_NETWORK up"));
+  // As if nothing had been: both ways, under the same addresses, with all receives in place.
+  EXPECT_TRUE(Eventually([&] {
+    sent += from->Send({send});
+    complete += from->TakeSent();
+    from->Receive(absl::MakeSpan(&received, 1));
+    return to->Receive(absl::MakeSpan(&received, 1)) == 1;
+  })) << from->status();
+  for (int i = 0; i < 32; ++i) {
+    EXPECT_TRUE(Eventually([&] {
+      to->TakeSent();
+      to->Send({back});
+      return from->Receive(absl::MakeSpan(&received, 1)) == 1;
+    })) << i
+        << " " << to->status();
+  }
+  EXPECT_TRUE(Eventually([&] { return (complete += from->TakeSent()) + 32 > sent; }));
+  EXPECT_TRUE(from->status().ok()) << from->status();
+}
+
 }  // namespace
 }  // namespace weft::rdma

@@ -15,8 +15,11 @@ namespace {
 constexpr uint32_t kPsnMask = 0xffffff;
 constexpr uint8_t kNotReadyTimer = 12;  // 0.64 ms; no request of ours meets it
 
-RcCompletion::Result ResultOf(ibv_wc_status status) {
+RcCompletion::Result ResultOf(ibv_wc_status status, bool is_software) {
   switch (status) {
+    case IBV_WC_LOC_QP_OP_ERR:
+      // Soft-RoCE says so when there is no route to the other end.
+      return is_software ? RcCompletion::Result::kPeerLost : RcCompletion::Result::kError;
     case IBV_WC_SUCCESS:
       return RcCompletion::Result::kOk;
     case IBV_WC_REM_ACCESS_ERR:
@@ -327,7 +330,7 @@ bool VerbsRcQueue::Complete(const ibv_wc& completion, RcCompletion& result) {
   if (completion.status != IBV_WC_SUCCESS) has_failed_ = true;
   const Slot& slot = slots_in_use_[sequence & (slots_in_use_.size() - 1)];
   if (slot.silent && completion.status == IBV_WC_SUCCESS) return false;
-  result = {slot.context, ResultOf(completion.status)};
+  result = {slot.context, ResultOf(completion.status, device_.limits().is_software)};
   return true;
 }
 

@@ -49,6 +49,7 @@ VerbsUdQueue::VerbsUdQueue(VerbsCompletionQueue& completions,
       receive_slots_(options.receive_slots),
       inline_bytes_(static_cast<uint32_t>(completions.device().limits().inline_bytes)),
       waiting_(std::bit_ceil(options.receive_slots)) {
+  flushed_.reserve(options.receive_slots);
   for (size_t i = 0; i < kBurst; ++i) {
     ibv_send_wr& send = send_requests_[i];
     send.next = i + 1 < kBurst ? &send_requests_[i + 1] : nullptr;
@@ -245,17 +246,53 @@ size_t VerbsUdQueue::TakeSent() {
 }
 
 void VerbsUdQueue::Fail(const ibv_wc& completion) {
-  if (!status_.ok()) return;
-  status_ = absl::UnavailableError(
-      absl::StrCat("the queue pair has failed: ", ibv_wc_status_str(completion.status),
-                   " (vendor's code ", completion.vendor_err, ")"));
+  if (is_failed_ || !status_.ok()) return;
+  switch (completion.status) {
+    // Soft-RoCE: there was no route to the receiver. Whose interface is down for a moment is not to
+    // lose its queue for it, which others know by its number.
+    case IBV_WC_LOC_QP_OP_ERR:
+    case IBV_WC_WR_FLUSH_ERR:
+    case IBV_WC_LOC_LEN_ERR: {  // a datagram was longer than its buffer
+      is_failed_ = true;
+      ibv_qp_attr attributes = {};
+      attributes.qp_state = IBV_QPS_ERR;  // so that all that is under way comes back
+      ibv_modify_qp(pair_.get(), &attributes, IBV_QP_STATE);
+      return;
+    }
+    default:
+      status_ = absl::UnavailableError(
+          absl::StrCat("the queue pair has failed: ", ibv_wc_status_str(completion.status),
+                       " (vendor's code ", completion.vendor_err, ")"));
+  }
+}
+
+void VerbsUdQueue::Revive() {
+  PollSends();
+  if (completed_ != sent_ || received_ != posted_) return;
+  is_failed_ = false;
+  unsignalled_ = 0;
+  ++counts_.revivals;
+  ibv_qp_attr attributes = {};
+  attributes.qp_state = IBV_QPS_RESET;
+  if (const int error = ibv_modify_qp(pair_.get(), &attributes, IBV_QP_STATE); error != 0) {
+    status_ = VerbsError("cannot reset a queue pair that has failed", error);
+  } else {
+    status_ = ToReadyToSend();
+  }
+  if (status_.ok()) PostReceiveBurst(absl::MakeSpan(flushed_));
+  flushed_.clear();
 }
 
 size_t VerbsUdQueue::PostReceives(absl::Span<Buffer> buffers) {
+  if (!status_.ok()) return 0;
+  const size_t room = receive_slots_ - static_cast<size_t>(posted_ - received_) - flushed_.size();
+  return PostReceiveBurst(buffers.first(std::min(buffers.size(), room)));
+}
+
+size_t VerbsUdQueue::PostReceiveBurst(absl::Span<Buffer> buffers) {
   size_t taken = 0;
   while (taken < buffers.size()) {
-    const size_t room = receive_slots_ - static_cast<size_t>(posted_ - received_);
-    const size_t wanted = std::min({buffers.size() - taken, room, kBurst});
+    const size_t wanted = std::min(buffers.size() - taken, kBurst);
     size_t count = 0;
     for (; count < wanted; ++count) {
       Buffer& buffer = buffers[taken + count];
@@ -295,6 +332,7 @@ size_t VerbsUdQueue::ReceiveBurst(absl::Span<UdReceived> received, size_t* polle
     Buffer buffer = std::move(waiting_[received_++ & mask]);
     if (completion.status != IBV_WC_SUCCESS) [[unlikely]] {
       Fail(completion);
+      if (flushed_.size() < receive_slots_) flushed_.push_back(std::move(buffer));
       continue;
     }
     if (i + 1 < *polled) __builtin_prefetch(waiting_[received_ & mask].data() - kGrhBytes);
@@ -317,6 +355,8 @@ size_t VerbsUdQueue::Receive(absl::Span<UdReceived> received) {
   while (polled == kBurst && count < received.size()) {
     count += ReceiveBurst(received.subspan(count), &polled);
   }
+  if (is_failed_) [[unlikely]]
+    Revive();
   return count;
 }
 
@@ -324,7 +364,8 @@ bool VerbsUdQueue::Arm() {
   if (!receive_cq_->Arm()) return false;
   if (!is_blocked_) return true;
   PollSends();
-  if (sent_ - completed_ < send_slots_) return false;
+  // One that has failed is looked at until it is well again.
+  if (is_failed_ || sent_ - completed_ < send_slots_) return false;
   return send_cq_->Arm();
 }
 

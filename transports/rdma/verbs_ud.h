@@ -58,6 +58,9 @@ class VerbsUdQueue final : public UdQueue {
   size_t PostSends(absl::Span<const UdSend> sends);
   void PollSends();
   void Fail(const ibv_wc& completion);
+  // Once everything has come back that was under way in a queue pair that has failed.
+  void Revive();
+  size_t PostReceiveBurst(absl::Span<Buffer> buffers);
   size_t ReceiveBurst(absl::Span<UdReceived> received, size_t* polled);
 
   VerbsCompletionQueue& completions_;
@@ -67,9 +70,10 @@ class VerbsUdQueue final : public UdQueue {
   const uint32_t inline_bytes_;
   QueueAddress address_;
   absl::Status status_;
+  bool is_failed_ = false;  // and to be revived; status_ is ok
   Counts counts_;
 
-  // Both go before the queue pair's completion queues; declared in this order for it.
+  // In this order, so that the queue pair goes first.
   std::unique_ptr<ArmedCq> send_cq_;
   std::unique_ptr<ArmedCq> receive_cq_;
   VerbsPtr<ibv_qp> pair_;
@@ -86,6 +90,7 @@ class VerbsUdQueue final : public UdQueue {
   uint64_t posted_ = 0;          // receives
   uint64_t received_ = 0;        // of them, the first so many: they complete in order
   std::vector<Buffer> waiting_;  // receive number n: entry n modulo the size, a power of two
+  std::vector<Buffer> flushed_;  // came back empty when the queue pair failed
   std::array<ibv_recv_wr, kBurst> receive_requests_ = {};
   std::array<ibv_sge, kBurst> receive_pieces_ = {};
   VerbsDevice::Memory memory_;  // that the last buffer lay in

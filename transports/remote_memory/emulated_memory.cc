@@ -77,7 +77,9 @@ absl::StatusOr<RemoteKey> EmulatedMemory::Grant(const Peer& peer, const MemoryRe
       absl::StrCat("there is no connection to ", record->address.ToString(), " yet"));
 }
 
-absl::StatusCode EmulatedMemory::Check(const MemoryOperation& operation) const {
+absl::StatusCode EmulatedMemory::Check(const MemoryOperation& operation,
+                                       const PeerRecord* record) const {
+  if (operation.kind > MemoryOperation::Kind::kFetchAdd) return absl::StatusCode::kInvalidArgument;
   const bool atomic = operation.kind == MemoryOperation::Kind::kCompareSwap ||
                       operation.kind == MemoryOperation::Kind::kFetchAdd;
   if (atomic && operation.offset % 8 != 0) return absl::StatusCode::kInvalidArgument;
@@ -87,17 +89,22 @@ absl::StatusCode EmulatedMemory::Check(const MemoryOperation& operation) const {
       return absl::StatusCode::kInvalidArgument;
     }
   }
+  if (record == nullptr) {
+    return peers_.HasGone(operation.peer) ? absl::StatusCode::kUnavailable
+                                          : absl::StatusCode::kInvalidArgument;
+  }
   const emulated::KeyShape key = emulated::ShapeOf(operation.key);
   const size_t bytes = atomic ? sizeof(uint64_t) : operation.local.size();
   const MemoryAccess access = atomic ? MemoryAccess::kAtomic
                               : operation.kind == MemoryOperation::Kind::kRead
                                   ? MemoryAccess::kRead
                                   : MemoryAccess::kWrite;
-  if (!Includes(key.access, access) || operation.offset > key.length ||
-      bytes > key.length - operation.offset) {
-    return absl::StatusCode::kPermissionDenied;
-  }
-  return absl::StatusCode::kOk;
+  if (operation.offset > UINT64_MAX - bytes) return absl::StatusCode::kPermissionDenied;
+  // Of a peer that may not be there, that is what is to be found out.
+  const bool within = Includes(key.access, access) && operation.offset <= key.length &&
+                      bytes <= key.length - operation.offset;
+  return within || record->state != PeerRecord::State::kUp ? absl::StatusCode::kOk
+                                                           : absl::StatusCode::kPermissionDenied;
 }
 
 size_t EmulatedMemory::Post(absl::Span<const MemoryOperation> operations) {
@@ -112,11 +119,7 @@ size_t EmulatedMemory::Post(absl::Span<const MemoryOperation> operations) {
       break;
     }
     PeerRecord* const record = peers_.ByHandle(wanted.peer);
-    absl::StatusCode code = Check(wanted);
-    if (record == nullptr) {
-      code = peers_.HasGone(wanted.peer) ? absl::StatusCode::kUnavailable
-                                         : absl::StatusCode::kInvalidArgument;
-    }
+    const absl::StatusCode code = Check(wanted, record);
     operation->completion = {.context = wanted.context, .code = code};
     if (code != absl::StatusCode::kOk) {
       ++stats_.send_failed;
@@ -162,14 +165,17 @@ size_t EmulatedMemory::Poll(absl::Span<MemoryCompletion> completions) {
 }
 
 void EmulatedMemory::ReceiveAll(int64_t now_ns) {
-  const size_t count = port_->Receive(absl::MakeSpan(received_));
-  more_received_ = count == received_.size();
-  for (size_t i = 0; i < count; ++i) {
-    stats_.received_bytes += received_[i].buffer.size();
-    OnDatagram(received_[i].peer, &received_[i].buffer, now_ns);
-    received_[i].buffer.Reset();
+  more_received_ = true;
+  for (int burst = 0; burst < kBursts && more_received_; ++burst) {
+    const size_t count = port_->Receive(absl::MakeSpan(received_));
+    more_received_ = count == received_.size();
+    for (size_t i = 0; i < count; ++i) {
+      stats_.received_bytes += received_[i].buffer.size();
+      OnDatagram(received_[i].peer, &received_[i].buffer, now_ns);
+      received_[i].buffer.Reset();
+    }
+    stats_.received += count;
   }
-  stats_.received += count;
 }
 
 void EmulatedMemory::OnDatagram(const Peer& from, Buffer* buffer, int64_t now_ns) {

@@ -5,6 +5,9 @@
 //
 //   auto memory = OpenRemoteMemory(*transport, {.local = address});
 //
+// Without `local`, a port that would be at any address of the machine is at 127.0.0.1 instead, as
+// peers must name it; where peers beyond the machine are allowed, give one that they reach.
+//
 // The two do not talk to each other: all programs that share memory open it over transports of one
 // kind. Programs with a weft::Host use Worker::OpenRemoteMemory(), which reads the configuration.
 //
@@ -32,7 +35,7 @@ struct RemoteMemoryOptions {
   // emulated, over such a port: a device's own does not encrypt.
   std::function<absl::StatusOr<std::unique_ptr<DatagramPort>>(std::unique_ptr<DatagramPort>)>
       protect = nullptr;
-  EmulatedMemoryOptions emulated;  // but for its beyond_machine, and keepalive in virtual time
+  EmulatedMemoryOptions emulated = {};  // but for its beyond_machine, and keepalive in virtual time
 };
 
 // Errors: those of the transport, which must have remote memory or datagrams; of `protect`; of

@@ -90,8 +90,9 @@ void SimRemoteMemory::OnPacket(PacketPtr arrived) {
       OnAnswer(remote, packet);
       break;
     case MemoryPacket::Kind::kOperation:
-      OnOperation(remote, packet, bytes.subspan(sizeof(packet)));
-      break;
+      remote.arrived.push_back(std::move(arrived));
+      if (remote.arrived.size() == 1) PerformArrived(remote);
+      return;
     case MemoryPacket::Kind::kReply:
       OnReply(remote, packet, bytes.subspan(sizeof(packet)));
       break;
@@ -140,29 +141,81 @@ void SimRemoteMemory::OnAnswer(Remote& remote, const MemoryPacket& packet) {
   for (const uint32_t slot : remote.under_way) SendOperation(remote, slot);
 }
 
-void SimRemoteMemory::OnOperation(Remote& remote, const MemoryPacket& packet,
-                                  absl::Span<const uint8_t> payload) {
-  MemoryPacket reply = packet;
-  reply.kind = MemoryPacket::Kind::kReply;
-  absl::Span<const uint8_t> read;
-  absl::StatusCode code = absl::StatusCode::kUnavailable;
-  if (packet.incarnation == remote.incarnation && packet.session == remote.its_session) {
-    code = packet.attempt == remote.denied_attempt
-               ? absl::StatusCode::kAborted
-               : Perform(remote.node, packet, payload, &reply.operand, &read);
-    if (code == absl::StatusCode::kPermissionDenied) remote.denied_attempt = packet.attempt;
+// Operations of one user are carried out one after the other.
+void SimRemoteMemory::PerformArrived(Remote& remote) {
+  while (!remote.arrived.empty() && BeginFirst(remote)) {
   }
-  reply.code = static_cast<uint16_t>(code);
-  Send(remote, reply, read);
 }
 
-absl::StatusCode SimRemoteMemory::Perform(NodeId user, const MemoryPacket& packet,
-                                          absl::Span<const uint8_t> payload, uint64_t* old_value,
-                                          absl::Span<const uint8_t>* read) {
+// Whether it has ended; if not, EndFirst() will be called.
+bool SimRemoteMemory::BeginFirst(Remote& remote) {
+  MemoryPacket packet;
+  const absl::Span<const uint8_t> all = remote.arrived.front()->bytes;
+  std::memcpy(&packet, all.data(), sizeof(packet));
+  const absl::Span<const uint8_t> payload = all.subspan(sizeof(packet));
+  const uint64_t bytes = std::max<uint64_t>(packet.bytes, payload.size());
+  remote.read.clear();
+  Piece rest = {bytes, 0};
+  absl::StatusCode code = absl::StatusCode::kUnavailable;
+  if (packet.incarnation == remote.incarnation && packet.session == remote.its_session) {
+    if (packet.attempt == remote.denied_attempt) {
+      code = absl::StatusCode::kAborted;
+    } else {
+      Piece first = {0, bytes};
+      if (bytes > 8) {
+        first.bytes = 8 * network_->random().Below((bytes + 7) / 8);
+        rest = {first.bytes, bytes - first.bytes};
+        if (network_->random().Chance(0.5)) std::swap(first, rest);
+      }
+      uint64_t old_value = packet.operand;
+      code = Perform(remote, packet, payload, first, &old_value);
+      if (code == absl::StatusCode::kOk && rest.bytes > 0) {
+        const auto wait_ns = static_cast<int64_t>(network_->random().Below(kPieceNs));
+        remote.rest = network_->events().At(network_->NowNs() + wait_ns, [this, &remote, rest] {
+          EndFirst(remote, rest, absl::StatusCode::kOk);
+          PerformArrived(remote);
+        });
+        return false;
+      }
+      packet.operand = old_value;
+      std::memcpy(remote.arrived.front()->bytes.data(), &packet, sizeof(packet));
+    }
+  }
+  EndFirst(remote, {bytes, 0}, code);
+  return true;
+}
+
+// Carries out the rest, if nothing has gone wrong with the piece before, and answers.
+void SimRemoteMemory::EndFirst(Remote& remote, Piece rest, absl::StatusCode code) {
+  const PacketPtr arrived = std::move(remote.arrived.front());
+  remote.arrived.pop_front();
+  MemoryPacket packet;
+  const absl::Span<const uint8_t> all = arrived->bytes;
+  std::memcpy(&packet, all.data(), sizeof(packet));
+  // The key may have been revoked meanwhile, or its user have gone.
+  if (rest.bytes > 0) {
+    code = packet.incarnation == remote.incarnation && packet.session == remote.its_session
+               ? Perform(remote, packet, all.subspan(sizeof(packet)), rest, &packet.operand)
+               : absl::StatusCode::kUnavailable;
+  }
+  if (code == absl::StatusCode::kPermissionDenied) remote.denied_attempt = packet.attempt;
+  packet.kind = MemoryPacket::Kind::kReply;
+  packet.code = static_cast<uint16_t>(code);
+  const bool reads = packet.operation == MemoryOperation::Kind::kRead;
+  Send(remote, packet,
+       reads && code == absl::StatusCode::kOk ? absl::Span<const uint8_t>(remote.read)
+                                              : absl::Span<const uint8_t>());
+}
+
+// A piece of an operation, if the operation as a whole is allowed.
+absl::StatusCode SimRemoteMemory::Perform(Remote& remote, const MemoryPacket& packet,
+                                          absl::Span<const uint8_t> payload, Piece piece,
+                                          uint64_t* old_value) {
   uint64_t words[2];
   std::memcpy(words, packet.key.bytes.data(), sizeof(words));
   const auto known = keys_.find(words[0]);
-  if (known == keys_.end() || known->second.secret != words[1] || known->second.node != user) {
+  if (known == keys_.end() || known->second.secret != words[1] ||
+      known->second.node != remote.node) {
     return absl::StatusCode::kPermissionDenied;
   }
   const Key& key = known->second;
@@ -178,16 +231,20 @@ absl::StatusCode SimRemoteMemory::Perform(NodeId user, const MemoryPacket& packe
   }
   uint8_t* const at = key.bytes.data() + packet.offset;
   if (reads) {
-    *read = {at, bytes};
+    remote.read.resize(bytes);
+    std::copy_n(at + piece.offset, piece.bytes,
+                remote.read.begin() + static_cast<ptrdiff_t>(piece.offset));
   } else if (writes) {
-    std::memcpy(at, payload.data(), bytes);
+    std::copy_n(payload.begin() + static_cast<ptrdiff_t>(piece.offset), piece.bytes,
+                at + piece.offset);
   } else if (reinterpret_cast<uintptr_t>(at) % 8 != 0) {
     return absl::StatusCode::kPermissionDenied;
   } else {
     std::memcpy(old_value, at, 8);
-    const uint64_t value = packet.operation == Kind::kFetchAdd ? *old_value + packet.operand
-                           : *old_value == packet.compare      ? packet.operand
-                                                               : *old_value;
+    const bool adds = packet.operation == Kind::kFetchAdd;
+    const uint64_t value = adds                           ? *old_value + packet.operand
+                           : *old_value == packet.compare ? packet.operand
+                                                          : *old_value;
     std::memcpy(at, &value, 8);
   }
   return absl::StatusCode::kOk;

@@ -44,6 +44,7 @@ absl::StatusOr<std::unique_ptr<SimRemoteMemory>> SimRemoteMemory::Open(
 SimRemoteMemory::~SimRemoteMemory() {
   for (auto& [node, remote] : remotes_) {
     network_->events().Cancel(remote->timer);
+    network_->events().Cancel(remote->rest);
     if (remote->incarnation != 0) Send(*remote, {.kind = MemoryPacket::Kind::kBye});
   }
 }

@@ -2,7 +2,9 @@
 //
 // RemoteMemory over a simulated network, as a device would do it: the far end of an operation is
 // carried out when its packet arrives, without the help of whoever has the memory, and what the
-// wires lose is repeated by the devices. Programs open it through sim_transport.h.
+// wires lose is repeated by the devices. Reads and writes of more than 8 bytes are carried out in
+// two pieces, cut and ordered at random, with some time in between: what else happens then may be
+// seen half. Programs open it through sim_transport.h.
 //
 // Each packet is a MemoryPacket, and behind it the bytes that are written or were read.
 //
@@ -53,6 +55,8 @@ class SimRemoteMemory final : public RemoteMemory, private Receiver {
   static constexpr size_t kMaxKeys = 65536;
   static constexpr size_t kMaxOperationBytes = 1 << 20;
   static constexpr size_t kMaxAllocation = size_t{1} << 32;
+  // Bound of the time between the pieces of an operation.
+  static constexpr int64_t kPieceNs = 2'000;
   // A peer that says nothing for so long is unreachable.
   static constexpr int64_t kTimeoutNs = 2'000'000'000;
 
@@ -94,7 +98,15 @@ class SimRemoteMemory final : public RemoteMemory, private Receiver {
     EventQueue::Id timer;
     // As the owner of memory that it uses.
     uint64_t its_session = 0;
-    uint64_t denied_attempt = 0;  // whose further operations are aborted
+    uint64_t denied_attempt = 0;    // whose further operations are aborted
+    std::deque<PacketPtr> arrived;  // the first may be half done
+    std::vector<uint8_t> read;
+    EventQueue::Id rest;
+  };
+  // A part of what an operation reads or writes.
+  struct Piece {
+    uint64_t offset;
+    uint64_t bytes;
   };
   struct Key {
     NodeId node;
@@ -120,11 +132,12 @@ class SimRemoteMemory final : public RemoteMemory, private Receiver {
   void OnUnreachable(PacketPtr packet) override;
   void OnAsk(Remote& remote, const MemoryPacket& packet);
   void OnAnswer(Remote& remote, const MemoryPacket& packet);
-  void OnOperation(Remote& remote, const MemoryPacket& packet, absl::Span<const uint8_t> payload);
   void OnReply(Remote& remote, const MemoryPacket& packet, absl::Span<const uint8_t> payload);
-  absl::StatusCode Perform(NodeId user, const MemoryPacket& packet,
-                           absl::Span<const uint8_t> payload, uint64_t* old_value,
-                           absl::Span<const uint8_t>* read);
+  void PerformArrived(Remote& remote);
+  bool BeginFirst(Remote& remote);
+  void EndFirst(Remote& remote, Piece rest, absl::StatusCode code);
+  absl::StatusCode Perform(Remote& remote, const MemoryPacket& packet,
+                           absl::Span<const uint8_t> payload, Piece piece, uint64_t* old_value);
   void SendOperation(Remote& remote, uint32_t slot);
   void Send(Remote& remote, MemoryPacket packet, absl::Span<const uint8_t> payload = {});
   void Complete(uint32_t slot, absl::StatusCode code, uint64_t old_value = 0);
