@@ -3,7 +3,7 @@
 #include "weft/benchmarks/memory_workload.h"
 
 #include <algorithm>
-#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <future>
 #include <memory>
@@ -42,23 +42,23 @@ struct Granted {
 };
 
 absl::StatusOr<std::unique_ptr<RemoteMemory>> Open(Transport& transport,
-                                                   const std::string& address, bool emulated) {
+                                                   const std::string& address) {
   absl::StatusOr<Address> local = Address::Parse(address);
   if (!local.ok()) return local.status();
-  return OpenRemoteMemory(transport, {.local = *local}, {.emulate = emulated});
+  return OpenRemoteMemory(transport, {.local = *local}, {.beyond_machine = true});
 }
 
 // Has the memory, and keeps polling for those who use it.
 class Owner {
  public:
-  Owner(Transport& transport, const std::string& address, bool emulated)
-      : transport_(transport), address_(address), emulated_(emulated) {}
+  Owner(Transport& transport, const std::string& address)
+      : transport_(transport), address_(address) {}
 
   // On a thread of its own, until Stop(). Sets what is granted to `user`, or why not.
   void Run(int core, std::shared_future<Address> user,
            std::promise<absl::StatusOr<Granted>> granted) {
     (void)PinThisThread(core);
-    auto memory = Open(transport_, address_, emulated_);
+    auto memory = Open(transport_, address_);
     if (!memory.ok()) return granted.set_value(memory.status());
     MemoryClient client(loop_, *std::move(memory));
     TaskGroup tasks;
@@ -88,7 +88,6 @@ class Owner {
 
   Transport& transport_;
   const std::string address_;
-  const bool emulated_;
   Loop loop_{{.mode = LoopMode::kBusy}, RealClock()};
 };
 
@@ -117,10 +116,9 @@ class User {
 
   absl::StatusOr<MemoryResult> Result() const {
     if (!status_.ok()) return status_;
-    return MemoryResult{
-        .p50_us = static_cast<double>(latency_->Snapshot().Percentile(50)) / 1e3,
-        .bytes_per_s = static_cast<double>(operations_ * bytes_) * 1e9 /
-                       static_cast<double>(last_ns_ - begin_ns_)};
+    return MemoryResult{.p50_us = static_cast<double>(latency_->Snapshot().Percentile(50)) / 1e3,
+                        .bytes_per_s = static_cast<double>(operations_ * bytes_) * 1e9 /
+                                       static_cast<double>(last_ns_ - begin_ns_)};
   }
 
  private:
@@ -128,7 +126,8 @@ class User {
     key_ = granted.key;
     const auto peer = client_.memory().Resolve(granted.owner);
     const auto region = client_.memory().Allocate(bytes_ * static_cast<size_t>(outstanding_));
-    status_ = peer.ok() ? region.status() : peer.status();
+    status_ = peer.status();
+    status_.Update(region.status());
     if (!status_.ok()) return;
     peer_ = *peer;
     room_ = region->bytes;
@@ -201,7 +200,7 @@ absl::StatusOr<MemoryResult> UseMemory(Transport& transport, const Settings& set
                                        std::promise<Address> user_address,
                                        std::future<absl::StatusOr<Granted>> granted) {
   const MemoryWorkload& workload = settings.workload;
-  auto memory = Open(transport, workload.user_address, workload.emulated);
+  auto memory = Open(transport, workload.user_address);
   user_address.set_value(memory.ok() ? (*memory)->local_address() : Address());
   if (!memory.ok()) return memory.status();
   Loop loop({.mode = LoopMode::kBusy}, RealClock());
@@ -221,10 +220,9 @@ absl::Status Run(Peer& peer) {
                        .user_address = peer.arguments()[2],
                        .kind = static_cast<Kind>(peer.Number(3)),
                        .bytes = static_cast<size_t>(peer.Number(4)),
-                       .outstanding = static_cast<int>(peer.Number(5)),
-                       .emulated = peer.Number(6) != 0};
-  settings.options.server_core = static_cast<int>(peer.Number(7));
-  settings.options.duration = absl::Nanoseconds(peer.Number(8));
+                       .outstanding = static_cast<int>(peer.Number(5))};
+  settings.options.server_core = static_cast<int>(peer.Number(6));
+  settings.options.duration = absl::Nanoseconds(peer.Number(7));
   config::Transport config;
   config.set_name(settings.workload.transport);
   auto transport = OpenTransport(config);
@@ -233,7 +231,7 @@ absl::Status Run(Peer& peer) {
   std::promise<Address> user_address;
   std::promise<absl::StatusOr<Granted>> grant;
   std::future<absl::StatusOr<Granted>> granted = grant.get_future();
-  Owner owner(**transport, settings.workload.owner_address, settings.workload.emulated);
+  Owner owner(**transport, settings.workload.owner_address);
   std::thread thread([&owner, &settings, user = user_address.get_future().share(),
                       grant = std::move(grant)]() mutable {
     owner.Run(settings.options.server_core, std::move(user), std::move(grant));
@@ -260,8 +258,7 @@ absl::StatusOr<MemoryResult> MeasureMemory(const MemoryWorkload& workload,
        .core = options.client_core,
        .arguments = {workload.transport, workload.owner_address, workload.user_address,
                      absl::StrCat(static_cast<int>(workload.kind)), absl::StrCat(workload.bytes),
-                     absl::StrCat(workload.outstanding), workload.emulated ? "1" : "0",
-                     absl::StrCat(options.server_core),
+                     absl::StrCat(workload.outstanding), absl::StrCat(options.server_core),
                      absl::StrCat(absl::ToInt64Nanoseconds(options.duration))},
        .lifetime = options.duration + 3 * kStartTimeout});
   if (!process.ok()) return process.status();

@@ -25,7 +25,6 @@ struct MemoryWorkload {
   MemoryOperation::Kind kind = MemoryOperation::Kind::kRead;
   size_t bytes = 64;    // of a read or write; cut to the longest operation
   int outstanding = 1;  // operations under way
-  bool emulated = false;  // over the transport's datagrams, even if it has remote memory itself
 };
 
 struct MemoryResult {

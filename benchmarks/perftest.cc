@@ -90,10 +90,15 @@ absl::StatusOr<std::string> ReadToEnd(const Running& running, const std::string&
 }
 
 std::vector<std::string> Words(const Perftest& test, const PerftestEnd& end, int tcp_port) {
-  std::vector<std::string> words = {test.program, "-d", end.device,
-                                    "-i", absl::StrCat(end.port),
-                                    "-x", absl::StrCat(end.gid_index),
-                                    "-p", absl::StrCat(tcp_port),
+  std::vector<std::string> words = {test.program,
+                                    "-d",
+                                    end.device,
+                                    "-i",
+                                    absl::StrCat(end.port),
+                                    "-x",
+                                    absl::StrCat(end.gid_index),
+                                    "-p",
+                                    absl::StrCat(tcp_port),
                                     "-F"};  // no word about the processor's frequency
   words.insert(words.end(), test.arguments.begin(), test.arguments.end());
   return words;
@@ -135,10 +140,9 @@ absl::StatusOr<double> ParsePerftest(string_view output, PerftestFigure figure) 
       }
     }
   }
-  return absl::InternalError(absl::StrCat("perftest printed no figure: '",
-                                          output.substr(output.size() > 200 ? output.size() - 200
-                                                                            : 0),
-                                          "'"));
+  return absl::InternalError(
+      absl::StrCat("perftest printed no figure: '",
+                   output.substr(output.size() > 200 ? output.size() - 200 : 0), "'"));
 }
 
 absl::StatusOr<double> MeasurePerftest(const Perftest& test, PerftestFigure figure,

@@ -176,13 +176,13 @@ class RdmaFigures {
   }
 
   void AddLatency() {
-    const std::string raw = AddPerftest(
-        "ib_send_lat UD, 64 B, there and back", "us",
-        {"ib_send_lat", Joined({"-c", "UD", "-s", "64"}, Iterations(1000))},
-        PerftestFigure::kTypicalUs, 2);
-    const std::string rpc = AddRpc("rpc rdma, 64 B, p50", "us", Small(1),
-                                   [](const RdmaRpcResult& result) { return result.p50_us; },
-                                   &small_);
+    const std::string raw =
+        AddPerftest("ib_send_lat UD, 64 B, there and back", "us",
+                    {"ib_send_lat", Joined({"-c", "UD", "-s", "64"}, Iterations(1000))},
+                    PerftestFigure::kTypicalUs, 2);
+    const std::string rpc = AddRpc(
+        "rpc rdma, 64 B, p50", "us", Small(1),
+        [](const RdmaRpcResult& result) { return result.p50_us; }, &small_);
     experiment_.AtMost(rpc, raw, kLatencyMax);
   }
 
@@ -269,8 +269,8 @@ class RdmaFigures {
 std::string AddFloor(floors::Floor floor, const char* unit, const Plan& plan,
                      Experiment* experiment) {
   experiment->Add(floors::Name(floor), unit, [floor, &plan]() -> absl::StatusOr<double> {
-    const auto figure = floors::Measure(floor, {plan.options.client_core, plan.options.server_core,
-                                                plan.options.duration});
+    const auto figure = floors::Measure(
+        floor, {plan.options.client_core, plan.options.server_core, plan.options.duration});
     if (!figure.ok()) return figure.status();
     return figure->value;
   });
@@ -314,13 +314,13 @@ absl::StatusOr<Plan> MakePlan() {
   const absl::StatusOr<std::vector<int>> cores = ClientAndServerCores(absl::GetFlag(FLAGS_cores));
   if (!cores.ok()) return cores.status();
   const bool quick = absl::GetFlag(FLAGS_quick);
-  Plan plan = {.transports = absl::GetFlag(FLAGS_transports),
-               .runs = quick ? std::min(3, absl::GetFlag(FLAGS_runs)) : absl::GetFlag(FLAGS_runs),
-               .quick = quick,
-               .options = {.client_core = (*cores)[0],
-                           .server_core = (*cores)[1],
-                           .duration = quick ? absl::Milliseconds(100)
-                                             : absl::GetFlag(FLAGS_duration)}};
+  Plan plan = {
+      .transports = absl::GetFlag(FLAGS_transports),
+      .runs = quick ? std::min(3, absl::GetFlag(FLAGS_runs)) : absl::GetFlag(FLAGS_runs),
+      .quick = quick,
+      .options = {.client_core = (*cores)[0],
+                  .server_core = (*cores)[1],
+                  .duration = quick ? absl::Milliseconds(100) : absl::GetFlag(FLAGS_duration)}};
   if (plan.runs < 1) return absl::InvalidArgumentError("--runs must be 1 at least");
   for (const std::string& transport : plan.transports) {
     if (transport != "rdma" && transport != "shm" && transport != "linux") {
@@ -351,8 +351,8 @@ int Main() {
       rdma->AddAll();
     } else {
       experiment.Add("rdma", "", [why = ends.status()]() -> absl::StatusOr<double> {
-        return absl::UnimplementedError(absl::StrCat(
-            "not here: ", why.message(), " (rdma_vm measures in a virtual machine)"));
+        return absl::UnimplementedError(
+            absl::StrCat("not here: ", why.message(), " (rdma_vm measures in a virtual machine)"));
       });
     }
   }

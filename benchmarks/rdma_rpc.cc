@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,6 +26,7 @@
 #include "weft/rpc/client.h"
 #include "weft/rpc/payload.h"
 #include "weft/rpc/server.h"
+#include "weft/transports/rdma/rdma_datagram_port.h"
 
 namespace weft::benchmarks {
 namespace {
@@ -45,6 +47,13 @@ struct Counts {
 
 Counts CountsOf(const DatagramPort& port) {
   Counts counts;
+  if (const auto* const rdma = dynamic_cast<const rdma::RdmaDatagramPort*>(&port)) {
+    const rdma::UdQueue::Counts device = rdma->counts();
+    const uint64_t values[] = {device.send_posts,        device.send_doorbells,
+                               device.send_completions,  device.receive_posts,
+                               device.receive_doorbells, device.receive_completions};
+    std::copy(std::begin(values), std::end(values), counts.values.begin());
+  }
   counts.values[6] = static_cast<double>(port.stats().copied_bytes.value());
   counts.values[7] = static_cast<double>(AllocationsOfThisThread());
   return counts;
@@ -94,8 +103,8 @@ absl::Status Serve(Peer& peer) {
       loop, std::move(endpoint->port), {.security = rpc::Plaintext()}, [&](rpc::ServerCall call) {
         if (call.request().size() == kCountsRequestBytes) {
           const Counts counts = CountsOf(port);
-          (void)call.Reply(rpc::Payload::Copy(
-              {reinterpret_cast<const uint8_t*>(&counts), sizeof(counts)}));
+          (void)call.Reply(
+              rpc::Payload::Copy({reinterpret_cast<const uint8_t*>(&counts), sizeof(counts)}));
         } else if (call.request().size() == replies.bytes()) {
           (void)call.Reply(std::move(call.request()));
         } else {
@@ -194,9 +203,9 @@ class Asker {
   void Finish(const Counts& before, const Counts& after) {
     const auto calls = static_cast<double>(calls_);
     double* const fields[Counts::kCount] = {
-        &result_.send_posts,        &result_.send_doorbells,      &result_.send_completions,
-        &result_.receive_posts,     &result_.receive_doorbells,   &result_.receive_completions,
-        &result_.copied_bytes,      &result_.allocations};
+        &result_.send_posts,    &result_.send_doorbells,    &result_.send_completions,
+        &result_.receive_posts, &result_.receive_doorbells, &result_.receive_completions,
+        &result_.copied_bytes,  &result_.allocations};
     for (size_t i = 0; i < Counts::kCount; ++i) {
       *fields[i] = std::max(*fields[i], (after.values[i] - before.values[i]) / calls);
     }
@@ -267,16 +276,15 @@ absl::StatusOr<RdmaRpcResult> MeasureRdmaRpc(const RdmaRpcWorkload& workload,
   if (!server.ok()) return server.status();
   const absl::StatusOr<double> port = (*server)->AwaitReport(kStartTimeout);
   if (!port.ok()) return port.status();
-  auto client =
-      PeerProcess::Start({.role = "rdma-rpc-client",
-                          .core = options.client_core,
-                          .arguments = {workload.transport, workload.client_address,
-                                        ServerAddress(workload.server_address, *port),
-                                        absl::StrCat(workload.request_bytes),
-                                        absl::StrCat(workload.reply_bytes),
-                                        absl::StrCat(workload.outstanding),
-                                        absl::StrCat(absl::ToInt64Nanoseconds(options.duration))},
-                          .lifetime = lifetime});
+  auto client = PeerProcess::Start(
+      {.role = "rdma-rpc-client",
+       .core = options.client_core,
+       .arguments = {workload.transport, workload.client_address,
+                     ServerAddress(workload.server_address, *port),
+                     absl::StrCat(workload.request_bytes), absl::StrCat(workload.reply_bytes),
+                     absl::StrCat(workload.outstanding),
+                     absl::StrCat(absl::ToInt64Nanoseconds(options.duration))},
+       .lifetime = lifetime});
   if (!client.ok()) return client.status();
   RdmaRpcResult result;
   for (double* value :

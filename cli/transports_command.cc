@@ -32,6 +32,12 @@ std::string Abilities(const Capabilities& can) {
   if (can.keeps_foreign_source) abilities.push_back("keeps foreign source");
   if (can.checksum_offload) abilities.push_back("checksum offload");
   if (can.segmentation_offload) abilities.push_back("segmentation offload");
+  if (can.remote_memory) {
+    abilities.push_back(
+        absl::StrCat("memory operations to ", can.max_operation_bytes >> 10, " KiB"));
+  }
+  if (can.registers_any_memory) abilities.push_back("registers any memory");
+  if (can.atomic_with_processor) abilities.push_back("atomic with processor");
   if (can.virtual_time) abilities.push_back("virtual time");
   return abilities.empty() ? "-" : absl::StrJoin(abilities, ", ");
 }
@@ -67,6 +73,7 @@ void PrintJson(const std::vector<const TransportPlugin*>& plugins) {
     json.Field("datagrams", can.datagrams);
     json.Field("streams", can.streams);
     json.Field("frames", can.frames);
+    json.Field("remote_memory", can.remote_memory);
     json.Field("max_payload_bytes", can.max_payload_bytes);
     json.Field("max_frame_bytes", can.max_frame_bytes);
     json.Field("reliable", can.reliable);
@@ -79,6 +86,9 @@ void PrintJson(const std::vector<const TransportPlugin*>& plugins) {
     json.Field("virtual_time", can.virtual_time);
     json.Field("checksum_offload", can.checksum_offload);
     json.Field("segmentation_offload", can.segmentation_offload);
+    json.Field("max_operation_bytes", can.max_operation_bytes);
+    json.Field("registers_any_memory", can.registers_any_memory);
+    json.Field("atomic_with_processor", can.atomic_with_processor);
     json.EndObject();
   }
   json.EndArray();

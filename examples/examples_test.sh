@@ -46,6 +46,28 @@ echo_over() {
 echo_over linux 127.0.0.1:0
 echo_over shm shm:examples-test
 
+# kv_over TRANSPORT LISTEN: the store whose clients read its table by themselves.
+kv_over() {
+  local kv=("$examples/rdma_kv/rdma_kv" --transport "$1")
+  start "${kv[@]}" --listen "$2" --buckets 2 serve
+  kv+=(--server "$address")
+  [[ $("${kv[@]}" put colour blue) == new ]] || fail "rdma_kv put over $1"
+  for gets in read rpc; do
+    reply=$("${kv[@]}" --gets "$gets" get colour 2>"$run/err")
+    [[ $reply == blue ]] || fail "rdma_kv get over $1: '$reply' $(cat "$run/err")"
+  done
+  "${kv[@]}" load 50 >"$run/out" 2>"$run/err" || fail "rdma_kv load over $1: $(cat "$run/err")"
+  cat "$run/out"
+  grep -q '^gets: one-sided reads of ' "$run/err" || fail "rdma_kv over $1: $(cat "$run/err")"
+  grep -q '^gets, one-sided  *[1-9]' "$run/out" || fail "rdma_kv over $1: nothing was read"
+  [[ $("${kv[@]}" delete colour) == deleted ]] || fail "rdma_kv delete over $1"
+  if "${kv[@]}" get colour 2>"$run/err"; then fail "rdma_kv over $1: what was deleted"; fi
+  grep -q "there is no key 'colour'" "$run/err" || fail "rdma_kv over $1: $(cat "$run/err")"
+  stop
+}
+kv_over linux 127.0.0.1:0
+kv_over shm shm:kv-test
+
 # A socket of the kernel's is the client of udp_echo.
 start "$examples/udp_echo" --listen 127.0.0.1:0
 python3 - "${address##*:}" <<'EOF' || fail "udp_echo"
@@ -60,7 +82,7 @@ for size in (0, 1, 1000, 1900):
 EOF
 stop
 
-for program in echo_server echo_client udp_echo; do
+for program in echo_server echo_client udp_echo rdma_kv/rdma_kv; do
   if "$examples/$program" --transport sim 2>"$run/err"; then fail "$program over sim"; fi
   grep -q 'lives within one process' "$run/err" || fail "$program over sim: $(cat "$run/err")"
 done

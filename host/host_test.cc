@@ -2,10 +2,12 @@
 #include "weft/host/host.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <set>
 #include <thread>
@@ -14,8 +16,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "weft/core/task_group.h"
 #include "weft/host/host_test_util.h"
 #include "weft/host/http_test_client.h"
+#include "weft/transports/remote_memory/memory_client.h"
 
 namespace weft {
 namespace {
@@ -264,6 +268,56 @@ TEST(HostTest, TellsBrowsersAndProgramsOfItself) {
         std::string("\"transport\": \"linux\""), std::string("\"workers\": 2"),
         std::string("\"state\": \"starting\""), std::string("\"pages\": []")}) {
     EXPECT_TRUE(absl::StrContains(about, field)) << about;
+  }
+}
+
+// Two ports of remote memory, one of which uses the other's.
+struct SharedMemory {
+  SharedMemory(Loop& loop, std::unique_ptr<RemoteMemory> owned, std::unique_ptr<RemoteMemory> used)
+      : owner(loop, std::move(owned)), user(loop, std::move(used)) {}
+  MemoryClient owner;
+  MemoryClient user;
+  TaskGroup tasks;
+};
+
+Task<void> UseMemory(Worker& worker, MemoryClient& owner, MemoryClient& user) {
+  const MemoryRegion region = *owner.memory().Allocate(64);
+  const absl::StatusOr<Peer> back = owner.memory().Resolve(user.memory().local_address());
+  const absl::StatusOr<Peer> there = user.memory().Resolve(owner.memory().local_address());
+  EXPECT_TRUE(back.ok() && there.ok()) << back.status() << there.status();
+  const auto key = co_await owner.Grant(*back, region, 0, 64, MemoryAccess::kAtomic,
+                                        absl::Seconds(20));
+  EXPECT_TRUE(key.ok()) << key.status();
+  const auto old = co_await user.FetchAdd(*there, key.value_or(RemoteKey()), 0, 3);
+  EXPECT_TRUE(old.ok()) << old.status();
+  EXPECT_EQ(region.bytes[0], 3);
+  worker.Stop();
+}
+
+TEST(HostTest, WorkersHaveRemoteMemoryProtectedAsConfigured) {
+  const std::string key = absl::StrCat(testing::TempDir(), "/memory.key");
+  std::ofstream(key) << std::string(64, 'a') << "\n";
+  ASSERT_EQ(chmod(key.c_str(), 0600), 0);
+  for (const std::string& security :
+       {std::string(), std::string("security { plaintext { } }"),
+        absl::StrCat("security { psk { identity: 'all' key_file: '", key, "' } }")}) {
+    SCOPED_TRACE(security);
+    const auto host = MustOpen(security);
+    const absl::Status status = host->Run([&](Worker& worker) -> Application {
+      // Beyond this machine only where the configuration says how.
+      EXPECT_EQ(worker.OpenRemoteMemory(*Address::Parse("0.0.0.0:0")).status().code(),
+                security.empty() ? absl::StatusCode::kFailedPrecondition : absl::StatusCode::kOk);
+      auto owned = worker.OpenRemoteMemory(*Address::Parse("127.0.0.1:0"));
+      auto used = worker.OpenRemoteMemory(*Address::Parse("127.0.0.1:0"));
+      if (!owned.ok()) return owned.status();
+      if (!used.ok()) return used.status();
+      auto memory =
+          std::make_shared<SharedMemory>(worker.loop(), *std::move(owned), *std::move(used));
+      worker.Show(memory->owner.memory());
+      memory->tasks.Spawn(UseMemory(worker, memory->owner, memory->user));
+      return memory;
+    });
+    EXPECT_TRUE(status.ok()) << status;
   }
 }
 

@@ -43,11 +43,10 @@ absl::StatusOr<std::unique_ptr<RemoteMemory>> Worker::OpenRemoteMemory(const Add
     if ((*security)->mode() == rpc::Security::Mode::kPlaintext) {
       options.beyond_machine = true;
     } else {
-      options.protect = [this, security = *std::move(security),
-                         role = local.kind() == Address::Kind::kNone ? rpc::Role::kClient
-                                                                     : rpc::Role::kServer](
-                            std::unique_ptr<DatagramPort> port) {
-        return security->Protect(loop_, std::move(port), role);
+      // Either side may be the first to call the other, whoever has the memory.
+      options.protect = [this,
+                         security = *std::move(security)](std::unique_ptr<DatagramPort> port) {
+        return security->Protect(loop_, std::move(port), rpc::Role::kServer);
       };
     }
   }

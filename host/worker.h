@@ -60,8 +60,8 @@ class Worker {
   //   auto client = std::make_shared<MemoryClient>(worker.loop(), *std::move(memory));
   //   worker.Show(client->memory());
   //
-  // The configuration's `security` says how it is protected: with keys, memory is emulated over
-  // protected datagrams, whatever the transport has; `plaintext` lets peers be beyond this machine;
+  // The configuration's `security` says how it is protected: with keys, which must be those of a
+  // server, memory is emulated over protected datagrams, whatever the transport has; `plaintext` lets peers be beyond this machine;
   // without the section they must be of this machine, or the error is FailedPrecondition.
   absl::StatusOr<std::unique_ptr<RemoteMemory>> OpenRemoteMemory(const Address& local = {});
   absl::StatusOr<std::unique_ptr<FramePort>> OpenFramePort();

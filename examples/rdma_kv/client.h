@@ -58,11 +58,11 @@ struct StoreClientStats {
   uint64_t gets_by_read = 0;  // of keys that are there and of others
   uint64_t gets_by_rpc = 0;
   uint64_t buckets_read = 0;
-  uint64_t torn = 0;       // of those: seen while they were written, and read again
-  uint64_t gave_up = 0;    // attempts_max times in a row
-  uint64_t no_room = 0;    // reads_max were under way
+  uint64_t torn = 0;     // of those: seen while they were written, and read again
+  uint64_t gave_up = 0;  // attempts_max times in a row
+  uint64_t no_room = 0;  // reads_max were under way
   uint64_t attached = 0;
-  uint64_t key_lost = 0;   // a read was refused or could not be done: the right to it has ended
+  uint64_t key_lost = 0;  // a read was refused or could not be done: the right to it has ended
 };
 
 // One thread, that of the channel's client and of `memory`.
@@ -129,8 +129,8 @@ class StoreClient {
 
   // Nothing: it must be an RPC.
   weft::Task<std::optional<absl::Status>> GetByRead(absl::string_view key, Value* value);
-  weft::Task<std::optional<Sight>> ReadBucket(const Attachment& at, uint32_t bucket,
-                                              Room& room, absl::string_view key);
+  weft::Task<std::optional<Sight>> ReadBucket(const Attachment& at, uint32_t bucket, Room& room,
+                                              absl::string_view key);
   weft::Task<absl::Status> GetByRpc(absl::string_view key, Value* value);
 
   void AttachInBackground();

@@ -138,8 +138,7 @@ Sight FindInBucket(const TableShape& shape, uint32_t bucket, Span<const uint8_t>
     if (contents.key != key) continue;
     // It was deleted in one and put into another while they were read: the last counts.
     if (sight.kind == Sight::Kind::kFound && sight.version > contents.version) continue;
-    sight = {
-        .kind = Sight::Kind::kFound, .version = contents.version, .value = contents.value};
+    sight = {.kind = Sight::Kind::kFound, .version = contents.version, .value = contents.value};
   }
   return sight;
 }

@@ -47,17 +47,17 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Create(weft::MemoryClient* memory,
   std::unique_ptr<Store> store(new Store(memory, options));
   const TableShape shape = store->NextShape(options.buckets);
   if (!shape.valid()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a table of ", options.buckets, " buckets with slots of ", options.slot_bytes,
-        " bytes: give a power of two from ", kBucketsMin, ", and a multiple of ", kSlotBytesUnit,
-        " of at most ", kSlotBytesMax));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a table of ", options.buckets, " buckets with slots of ", options.slot_bytes,
+                     " bytes: give a power of two from ", kBucketsMin, ", and a multiple of ",
+                     kSlotBytesUnit, " of at most ", kSlotBytesMax));
   }
   if (shape.bytes() > options.table_bytes_max) {
-    return absl::InvalidArgumentError(absl::StrCat("a table of ", shape.bytes(),
-                                                   " bytes, more than the limit of ",
-                                                   options.table_bytes_max));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a table of ", shape.bytes(), " bytes, more than the limit of ", options.table_bytes_max));
   }
-  if (memory != nullptr && shape.bucket_bytes() > memory->memory().capabilities().max_operation_bytes) {
+  if (memory != nullptr &&
+      shape.bucket_bytes() > memory->memory().capabilities().max_operation_bytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("buckets of ", shape.bucket_bytes(), " bytes, where one operation reads ",
                      memory->memory().capabilities().max_operation_bytes, ": give shorter slots"));
@@ -136,9 +136,8 @@ absl::StatusOr<weft::Peer> Store::ResolveMemory(const ServerContext& context,
 Task<absl::StatusOr<weft::RemoteKey>> Store::Grant(weft::Peer peer) {
   while (true) {
     const TableShape shape = table_->shape();
-    absl::StatusOr<weft::RemoteKey> key =
-        co_await memory_->Grant(peer, room_.region, 0, shape.bytes(), weft::MemoryAccess::kRead,
-                                options_.attach_timeout);
+    absl::StatusOr<weft::RemoteKey> key = co_await memory_->Grant(
+        peer, room_.region, 0, shape.bytes(), weft::MemoryAccess::kRead, options_.attach_timeout);
     if (table_->shape().id != shape.id) continue;  // it has moved meanwhile, and the key has ended
     if (!key.ok()) co_return key;
     // One that attaches again has no use for the key that it had.
@@ -201,10 +200,9 @@ Task<absl::Status> Store::Put(ServerContext&, const PutRequest& request, PutResp
   ++stats_.puts;
   if (absl::Status status = CheckKey(request.key()); !status.ok()) co_return status;
   if (!table_->shape().fits(request.key().size(), request.value().size())) {
-    co_return absl::InvalidArgumentError(
-        absl::StrCat("a value of ", request.value().size(), " bytes; with its key of ",
-                     request.key().size(), " there is room for ",
-                     options_.slot_bytes - kSlotHeaderBytes - request.key().size()));
+    co_return absl::InvalidArgumentError(absl::StrCat(
+        "a value of ", request.value().size(), " bytes; with its key of ", request.key().size(),
+        " there is room for ", options_.slot_bytes - kSlotHeaderBytes - request.key().size()));
   }
   std::optional<Table::Change> change;
   while (!(change = table_->Put(request.key(), request.value())).has_value()) {

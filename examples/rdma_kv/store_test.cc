@@ -129,9 +129,8 @@ TEST(StoreSimulationTest, EveryGetFindsWhatWasThere) {
   uint64_t moves = 0;
   for (const uint64_t seed : weft::sim::SeedsToRun(kSeeds)) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
-    Simulation simulation(seed, {.latency_ns = 2'000,
-                                 .jitter_ns = 3'000,
-                                 .loss = seed % 2 == 0 ? 0.0 : 0.01});
+    Simulation simulation(
+        seed, {.latency_ns = 2'000, .jitter_ns = 3'000, .loss = seed % 2 == 0 ? 0.0 : 0.01});
     simulation.StartServer({.slot_bytes = 256, .buckets = 4});
     ClientSide& writer = simulation.AddClient();
     ClientSide& reader = simulation.AddClient();
@@ -165,9 +164,8 @@ TEST(StoreSimulationTest, SaysWhichWayItGoesAndWhy) {
   Simulation simulation(1);
   simulation.StartServer({});
   std::vector<std::string> ways;
-  ClientSide& client = simulation.AddClient(true, {.on_way = [&](const std::string& way) {
-                                              ways.push_back(way);
-                                            }});
+  ClientSide& client =
+      simulation.AddClient(true, {.on_way = [&](const std::string& way) { ways.push_back(way); }});
   StoreClient& store = *client.store;
   StoreClient::Value value;
   ASSERT_TRUE(simulation.Run(store.Put("key", "value")).ok());
@@ -245,10 +243,10 @@ TEST(StoreSimulationTest, LimitsAreToldAndChangeNothing) {
   simulation.StartServer({.slot_bytes = 128, .buckets = 2, .table_bytes_max = kMax});
   StoreClient& store = *simulation.AddClient().store;
   EXPECT_TRUE(absl::IsInvalidArgument(simulation.Run(store.Put("", "value")).status()));
-  EXPECT_TRUE(absl::IsInvalidArgument(
-      simulation.Run(store.Put("key", std::string(128, 'x'))).status()));
-  EXPECT_TRUE(absl::IsInvalidArgument(
-      simulation.Run(store.Put(std::string(1000, 'k'), "")).status()));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(simulation.Run(store.Put("key", std::string(128, 'x'))).status()));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(simulation.Run(store.Put(std::string(1000, 'k'), "")).status()));
   const std::string longest(128 - kSlotHeaderBytes - 4, 'x');
   int keys = 0;
   absl::Status status;

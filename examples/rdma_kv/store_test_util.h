@@ -215,8 +215,8 @@ class KeyHistory {
     }
     if (value.bytes != ValueOf(change)) return ::testing::AssertionFailure() << key_ << ": torn";
     if (change < before || change > begun_) {
-      return ::testing::AssertionFailure() << key_ << ": value " << change << " in place of "
-                                           << before << " to " << begun_;
+      return ::testing::AssertionFailure()
+             << key_ << ": value " << change << " in place of " << before << " to " << begun_;
     }
     See(change);
     return ::testing::AssertionSuccess();

@@ -134,8 +134,7 @@ TEST(TableTest, NoMixtureOfTwoStatesPassesForOne) {
        {.version = 8, .key = "key", .value = "aaaaaaaaaaaabaaa"}},
       {{.version = 7, .key = "key", .value = "short"},
        {.version = 9, .key = "key", .value = "short, and then a good deal longer"}},
-      {{.version = 1, .key = "key", .value = "short, and then a good deal longer"},
-       {.version = 2}},
+      {{.version = 1, .key = "key", .value = "short, and then a good deal longer"}, {.version = 2}},
       {{.version = 1}, {.version = 2, .key = "another key", .value = ""}},
   };
   for (const auto& [before, after] : changes) {
@@ -192,9 +191,9 @@ TEST(TableTest, AThreadThatReadsMeanwhileSeesWholeValuesInOrder) {
     for (size_t i = 0; i < words.size(); ++i) {
       words[i] = std::atomic_ref<uint64_t>(from[i]).load(std::memory_order_relaxed);
     }
-    const Sight sight = FindInBucket(
-        kLong, buckets.first,
-        {reinterpret_cast<const uint8_t*>(words.data()), words.size() * 8}, "key");
+    const Sight sight =
+        FindInBucket(kLong, buckets.first,
+                     {reinterpret_cast<const uint8_t*>(words.data()), words.size() * 8}, "key");
     if (sight.kind != Sight::Kind::kFound) continue;
     std::memcpy(&round, sight.value.data(), 8);
     ASSERT_EQ(sight.value, ValueOf(round, sight.value.size() / 8));

@@ -177,6 +177,21 @@ class RareAndWrongTest(captures.TestCase):
     self.assertEqual(self.info(progress), ["PROGRESS slot=1 seq=1 of a reply: 5 here, 16 granted"])
     self.assertEqual(rows(self.path("made.pcap"), "weft.progress.missing"), [("5,7,9,10,12,14",)])
 
+  def test_messages_that_are_announced(self):
+    body = (1 << 20).to_bytes(8, "big") + bytes(range(32))
+    request = extended(0x00, 0x80, kind=16, order=735, body=body)
+    reply = extended(0x10, 0x80, kind=16, order=735, body=body)
+    hello = extended(0x31, 0xc0, slot=0, sequence=0, kind=1,
+                     body=packet("0001 0080 000005c0 0000000000000009 004c4b40 00000000 00000000 00000001"))
+    self.assertEqual(self.info(hello, request, (reply, True)), [
+        "HELLO slots=128 packet=1472", "ANNOUNCEMENT slot=1 seq=1 of a request: 1048576 bytes, or 735 packets",
+        "ANNOUNCEMENT slot=1 seq=1 of a reply: 1048576 bytes, or 735 packets"])
+    self.assertEqual(rows(self.path("made.pcap"), "weft.hello.features", "weft.hello.features.bulk == 1"),
+                     [("0x00000001",)])
+    self.assertEqual(rows(self.path("made.pcap"), "weft.announcement.of weft.announcement.bytes",
+                          "weft.announcement.bytes > 0"),
+                     [("request", "1048576"), ("reply", "1048576")])
+
   def test_malformed_packets_of_a_known_port(self):
     good = extended(0x00, 0xc0, body=b"x")
     cases = [
@@ -191,7 +206,12 @@ class RareAndWrongTest(captures.TestCase):
         (extended(0x00, 0xc0, order=0), "packet order 0"),
         (extended(0x00, 0xc0, order=2), "flags contradict the packet order"),
         (extended(0x00, 0xc0, kind=3), "kind does not go with the type"),
-        (extended(0x31, 0xc0, kind=16), "unknown kind 16"),
+        (extended(0x31, 0xc0, kind=17), "unknown kind 17"),
+        (extended(0x31, 0xc0, kind=16), "an announcement of no message"),
+        (extended(0x00, 0xc0, kind=16), "an announcement is the first packet of several"),
+        (extended(0x10, 0x80, order=2, kind=16, body=bytes(39)),
+         "the body is shorter than an announcement"),
+        (extended(0x00, 0x80, order=2, kind=16, body=bytes(40)), "an announcement of no bytes"),
         (extended(0x41, 0xc0, code=14), "unknown code 14"),
         (anycast(session=1), "a request to any server names a session"),
         (anycast(from_session=0), "a request to any server is of no pool"),

@@ -439,6 +439,7 @@ TEST_P(RemoteMemoryConformance, AtomicityAmongPeers) {
   if (is_virtual()) {
     EXPECT_TRUE(Until([&] {
       work_beside();
+      owner.Poll();
       size_t ready = 0;
       for (User& user : users) ready += step(user);
       return ready == users.size();

@@ -83,6 +83,9 @@ TEST_P(RemoteMemoryPeersConformance, AddressesOfOthersAreRefused) {
 TEST_P(RemoteMemoryPeersConformance, APortWithoutAnAddressWorksBothWays) {
   MemoryEnd& a = Open(0);
   MemoryEnd& b = OpenAt(1, Address());
+  if (a.port->local_address().kind() != b.port->local_address().kind()) {
+    GTEST_SKIP() << "an address of the transport's choice is of the other family";
+  }
   ExpectTheyWork(a, b);
   ExpectTheyWork(b, a);
 }

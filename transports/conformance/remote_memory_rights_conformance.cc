@@ -269,7 +269,10 @@ TEST_P(RemoteMemoryRightsConformance, RevocationAmidAStream) {
     const uint64_t enough = 5 + static_cast<uint64_t>(round) * 7;
     bool over = false;
     if (is_virtual()) {
-      EXPECT_TRUE(Until([&] { return step() || ended.load() >= enough; }));
+      EXPECT_TRUE(Until([&] {
+        poll_owner();
+        return step() || ended.load() >= enough;
+      }));
       revoke();
       over = Until([&] {
         poll_owner();

@@ -18,6 +18,8 @@ namespace {
 
 constexpr uint8_t kMappedPrefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
+constexpr uint32_t kGidIndexMax = 255;  // that fits ibv_global_route::sgid_index
+
 struct Candidate {
   const DeviceInfo* device;
   const PortInfo* port;
@@ -222,9 +224,14 @@ absl::StatusOr<PortChoice> ChoosePort(absl::Span<const DeviceInfo> devices,
         "several RDMA devices would do: ", absl::StrJoin(names, ", "),
         "; name one in the settings, or open the port at an IP address of its interface"));
   }
-  if (found)
+  if (found && found_gid->index > kGidIndexMax) {
+    return absl::NotFoundError(absl::StrCat("GID ", found_gid->index, " of ", found->Name(),
+                                            " is beyond what verbs can name: 0 to ", kGidIndexMax));
+  }
+  if (found) {
     return PortChoice{found->device->name, found->device->is_software, found->port->number,
                       *found_gid};
+  }
   if (down) return PortDown(*down);
   return NoGid(*ports, settings, local);
 }

@@ -100,6 +100,13 @@ TEST(ChoosePortTest, AGidThatIsNotThere) {
       HasSubstr("GID 1 of port 1 of a0 is fe80::1, and not that of 10.0.0.1:7"));
 }
 
+TEST(ChoosePortTest, AGidThatVerbsCannotName) {
+  std::vector<DeviceInfo> devices = TwoDevices();
+  devices[0].ports[0].gids[3].index = 256;
+  EXPECT_THAT(Failure(absl::StatusCode::kNotFound, ChoosePort(devices, {}, At("10.0.0.1:1"))),
+              HasSubstr("beyond what verbs can name: 0 to 255"));
+}
+
 TEST(ChoosePortTest, OnlyRoceV1) {
   std::vector<DeviceInfo> devices = TwoDevices();
   devices.pop_back();

@@ -73,7 +73,7 @@ class VerbsUdQueue final : public UdQueue {
   bool is_failed_ = false;  // and to be revived; status_ is ok
   Counts counts_;
 
-  // Both go before the queue pair's completion queues; declared in this order for it.
+  // In this order, so that the queue pair goes first.
   std::unique_ptr<ArmedCq> send_cq_;
   std::unique_ptr<ArmedCq> receive_cq_;
   VerbsPtr<ibv_qp> pair_;

@@ -153,14 +153,10 @@ ConformanceAdapter OverStacks() {
 std::vector<ConformanceAdapter> AllAdapters() {
   config::Transport shm = Named("shm");
   shm.mutable_shm()->set_directory(TemporaryDirectory());
-  config::Transport sim = Named("sim");
-  sim.mutable_sim()->set_network("good");
   return {
-      Over("linux_ipv4", Named("linux"), {*Address::Parse("127.0.0.1:0")}),
-      Over("linux_ipv6", Named("linux"), {*Address::Parse("[::1]:0")}),
+      Over("linux", Named("linux"), {*Address::Parse("127.0.0.1:0")}),
       Over("linux_faults", WithFaults(Named("linux")), {*Address::Parse("127.0.0.1:0")}),
       Over("shm", shm, Numbered(&Address::Shm)),
-      Over("sim", sim, Numbered(&Address::Sim)),
       Over("sim_bad", BadNetwork(), Numbered(&Address::Sim)),
       OverStacks(),
   };

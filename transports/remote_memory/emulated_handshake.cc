@@ -169,25 +169,24 @@ absl::StatusOr<Peer> EmulatedMemory::Resolve(const Address& address) {
 }
 
 // What `from` would have to know to have seen our answer.
-uint64_t EmulatedMemory::CookieFor(const Peer& from, uint64_t nonce) const {
-  const PeerRecord* const record = peers_.ByWire(from);
+uint64_t EmulatedMemory::CookieFor(const Peer& from, uint64_t nonce) {
+  const PeerRecord* const record = Find(from);
   const uint64_t words[] = {from.words[0], from.words[1], from.words[2], nonce,
                             record == nullptr ? 0 : record->sessions};
   return SipHash24(secrets_.key(), words);
 }
 
-// Who sends; one who has come back under another name of the datagram port's is recognised by his
-// address, if the port itself believes that it is his.
+// Who sends; one whom the datagram port knows by another name than the one that it gave us, as after
+// a restart or when both sides have called, is recognised by his address. Where an address is only
+// claimed, the datagram port itself must believe that it is his.
 emulated::PeerRecord* EmulatedMemory::Find(const Peer& from) {
   if (PeerRecord* const record = peers_.ByWire(from); record != nullptr) return record;
   const absl::StatusOr<Address> address = port_->AddressOf(from);
   if (!address.ok()) return nullptr;
   PeerRecord* const record = peers_.ByAddress(*address);
-  if (record == nullptr) return nullptr;
+  if (record == nullptr || address->kind() != Address::Kind::kShm) return record;
   const absl::StatusOr<Peer> believed = port_->Resolve(*address);
-  if (!believed.ok() || !(*believed == from)) return nullptr;
-  peers_.Rename(record, from);
-  return record;
+  return believed.ok() && *believed == from ? record : nullptr;
 }
 
 size_t EmulatedMemory::PacketMaxTo(const Peer& wire) const {
@@ -252,7 +251,7 @@ void EmulatedMemory::OnHandshake(const Peer& from, const Packet& packet, int64_t
 
 void EmulatedMemory::OnHello(const Peer& from, const Packet& hello) {
   PeerRecord* const record = Find(from);
-  if (record != nullptr && record->state == PeerRecord::State::kUp &&
+  if (record != nullptr && record->state == PeerRecord::State::kUp && record->wire == from &&
       record->their_nonce == hello.nonce) {
     return SendReady(record);  // which was lost
   }
@@ -300,7 +299,7 @@ void EmulatedMemory::OnCookie(const Peer& from, const Packet& cookie) {
 
 void EmulatedMemory::OnConfirm(const Peer& from, const Packet& confirm, int64_t now_ns) {
   PeerRecord* record = Find(from);
-  if (record != nullptr && record->state == PeerRecord::State::kUp &&
+  if (record != nullptr && record->state == PeerRecord::State::kUp && record->wire == from &&
       record->nonce == confirm.token && record->their_nonce == confirm.nonce) {
     return SendReady(record);
   }
@@ -325,6 +324,7 @@ void EmulatedMemory::OnConfirm(const Peer& from, const Packet& confirm, int64_t 
       return;
     }
   }
+  peers_.Rename(record, from);
   record->nonce = confirm.token;
   record->their_nonce = confirm.nonce;
   record->packet_max = static_cast<uint32_t>(PacketMaxTo(from));

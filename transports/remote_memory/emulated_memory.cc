@@ -165,14 +165,17 @@ size_t EmulatedMemory::Poll(absl::Span<MemoryCompletion> completions) {
 }
 
 void EmulatedMemory::ReceiveAll(int64_t now_ns) {
-  const size_t count = port_->Receive(absl::MakeSpan(received_));
-  more_received_ = count == received_.size();
-  for (size_t i = 0; i < count; ++i) {
-    stats_.received_bytes += received_[i].buffer.size();
-    OnDatagram(received_[i].peer, &received_[i].buffer, now_ns);
-    received_[i].buffer.Reset();
+  more_received_ = true;
+  for (int burst = 0; burst < kBursts && more_received_; ++burst) {
+    const size_t count = port_->Receive(absl::MakeSpan(received_));
+    more_received_ = count == received_.size();
+    for (size_t i = 0; i < count; ++i) {
+      stats_.received_bytes += received_[i].buffer.size();
+      OnDatagram(received_[i].peer, &received_[i].buffer, now_ns);
+      received_[i].buffer.Reset();
+    }
+    stats_.received += count;
   }
-  stats_.received += count;
 }
 
 void EmulatedMemory::OnDatagram(const Peer& from, Buffer* buffer, int64_t now_ns) {

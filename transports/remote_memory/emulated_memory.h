@@ -50,12 +50,12 @@ struct EmulatedMemoryOptions {
   // text. Not asked where time is virtual, or where the datagrams are protected below.
   bool beyond_machine = false;
   size_t peers_max = 1024;
-  size_t operations_max = 1024;  // under way, of all peers
+  size_t operations_max = 128;  // under way, of all peers
   size_t regions_max = 1024;
   size_t keys_max = 65536;
   // Requests to a peer that may be unanswered: 1 to 256, a power of two; the lesser of both sides
   // counts.
-  uint32_t window = 32;
+  uint32_t window = 64;
   absl::Duration connect_timeout = absl::Seconds(2);
   absl::Duration peer_timeout = absl::Seconds(2);
   // A peer that says nothing for so long is asked whether it is there.
@@ -64,7 +64,7 @@ struct EmulatedMemoryOptions {
 
 class EmulatedMemory final : public RemoteMemory {
  public:
-  static constexpr size_t kOperationBytesMax = size_t{1} << 30;
+  static constexpr size_t kOperationBytesMax = size_t{4} << 20;
 
   // `clock` outlives the port. `time`: where that is virtual, so that simulations stop for the
   // port's timers; else null. InvalidArgument for options out of range, or datagrams shorter than
@@ -101,6 +101,7 @@ class EmulatedMemory final : public RemoteMemory {
   using Packet = emulated::Packet;
   using PeerRecord = emulated::PeerRecord;
   static constexpr size_t kBurst = 32;
+  static constexpr int kBursts = 4;  // of a Poll()
   static constexpr size_t kEventsMax = 64;
   static constexpr int kPollsWithoutTimers = 16;
 
@@ -129,7 +130,7 @@ class EmulatedMemory final : public RemoteMemory {
   // emulated_handshake.cc.
   bool MayTalkTo(const Address& address) const;
   PeerRecord* Find(const Peer& from);
-  uint64_t CookieFor(const Peer& from, uint64_t nonce) const;
+  uint64_t CookieFor(const Peer& from, uint64_t nonce);
   size_t PacketMaxTo(const Peer& wire) const;
   void Greet(PeerRecord* record, int64_t now_ns);
   void SendHello(PeerRecord* record, int64_t now_ns);

@@ -172,6 +172,10 @@ size_t MemoryClient::Poll() {
       if (awaiter != nullptr) End(awaiter, completion);
     }
   } while (ended == completions_.size());
+  // Packets too are work, of those who only have memory: a loop that serves does not go to sleep.
+  const uint64_t moved = memory_->stats().sent.value() + memory_->stats().received.value();
+  if (moved != moved_) ++work;
+  moved_ = moved;
   if (memory_->has_events()) work += OnEvents();
   if (first_waiting_ != nullptr) work += BeginWaiting();
   if (!memory_->status().ok()) [[unlikely]] {

@@ -160,6 +160,7 @@ class MemoryClient final : public Pollable {
   Awaiter* first_waiting_ = nullptr;
   Awaiter* last_waiting_ = nullptr;
   GrantWait* grants_ = nullptr;
+  uint64_t moved_ = 0;  // packets, when they were last counted
   std::array<MemoryCompletion, 64> completions_;
 };
 

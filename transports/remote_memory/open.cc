@@ -40,6 +40,12 @@ absl::StatusOr<std::unique_ptr<RemoteMemory>> OpenRemoteMemory(Transport& transp
   }
   auto datagrams = transport.OpenDatagramPort(port);
   if (!datagrams.ok()) return datagrams.status();
+  // Peers are to find the port at its address, and [::] is nobody's.
+  if (!guarded && port.local.kind() == Address::Kind::kNone &&
+      (*datagrams)->local_address().is_any()) {
+    datagrams = transport.OpenDatagramPort({.local = Address::Ipv4({127, 0, 0, 1}, 0)});
+    if (!datagrams.ok()) return datagrams.status();
+  }
   if (options.protect != nullptr) datagrams = options.protect(*std::move(datagrams));
   if (!datagrams.ok()) return datagrams.status();
   VirtualTime* const time = transport.virtual_time();

@@ -5,6 +5,9 @@
 //
 //   auto memory = OpenRemoteMemory(*transport, {.local = address});
 //
+// Without `local`, a port that would be at any address of the machine is at 127.0.0.1 instead, as
+// peers must name it; where peers beyond the machine are allowed, give one that they reach.
+//
 // The two do not talk to each other: all programs that share memory open it over transports of one
 // kind. Programs with a weft::Host use Worker::OpenRemoteMemory(), which reads the configuration.
 //

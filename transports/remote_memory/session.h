@@ -56,9 +56,11 @@ struct SessionShared {
   RttOptions rtt;
   int64_t give_up_ns;    // without an answer for so long, the peer is gone
   int64_t keepalive_ns;  // without a word for so long, it is asked whether it is there
-  // Buffers that answers and requests held back may occupy in all, and do.
+  // Buffers that answers and requests held back may occupy in all, and do. The latter have half of
+  // them at most: they wait for others to be answered.
   size_t held_max;
   size_t held = 0;
+  size_t held_early = 0;
 };
 
 class Session {

@@ -59,11 +59,12 @@ void Session::OnAck(const Packet& ack, int64_t now_ns) {
 void Session::HoldBack(uint32_t number, Buffer* buffer) {
   Answer& answer = AnswerTo(number);
   if (answer.state == Answer::State::kHeldBack) return;  // a copy of it
-  if (shared_.held >= shared_.held_max) {
+  if (shared_.held >= shared_.held_max || shared_.held_early >= shared_.held_max / 2) {
     ++shared_.stats->not_taken;
     return;
   }
   ++shared_.held;
+  ++shared_.held_early;
   ++shared_.stats->held_back;
   answer.state = Answer::State::kHeldBack;
   answer.buffer = std::move(*buffer);
@@ -170,9 +171,10 @@ void Session::ForgetBelow(uint32_t number) {
 }
 
 void Session::Release(Answer* answer) {
-  // Of a request that was held back the buffer is gone already.
-  const bool held = answer->state == Answer::State::kHeldBack || answer->buffer;
-  if (held) --shared_.held;
+  // Of a request that was held back the buffer may be gone already.
+  const bool early = answer->state == Answer::State::kHeldBack;
+  if (early) --shared_.held_early;
+  if (early || answer->buffer) --shared_.held;
   *answer = {};
 }
 

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The port beside the raw ring it is measured against: 64 bytes there and back between two threads
-// on a core each, and the cost of the code alone on one.
+// on a core each, and the cost of the code alone on one. Operations on remote memory beside the
+// instructions that they come down to.
 #include <benchmark/benchmark.h>
 #include <stdlib.h>
 
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <thread>
@@ -113,6 +115,8 @@ class Ports {
     }
   }
 
+  Transport& transport() { return *transport_; }
+
   std::unique_ptr<DatagramPort> server, client;
   Peer to_server;
 
@@ -188,6 +192,59 @@ void BM_EmptyReceive(benchmark::State& state) {
   }
 }
 BENCHMARK(BM_EmptyReceive);
+
+// An operation of each kind, posted and its end polled, or a burst of them; a read or write of
+// `range(1)` bytes.
+void BM_Memory(benchmark::State& state, MemoryOperation::Kind kind) {
+  Ports ports;
+  const auto owner = *ports.transport().OpenRemoteMemory({.local = Address::Shm("owner")});
+  const auto user = *ports.transport().OpenRemoteMemory({});
+  const MemoryRegion region = *owner->Allocate(1 << 20);
+  const MemoryRegion local = *user->Allocate(1 << 20);
+  MemoryOperation operation = {.kind = kind,
+                               .peer = *user->Resolve(owner->local_address()),
+                               .key = {},
+                               .local = local.bytes.first(static_cast<size_t>(state.range(1)))};
+  MemoryCompletion done[kBurst];
+  owner->Poll(absl::MakeSpan(done));
+  operation.key = *owner->Grant(*owner->Resolve(user->local_address()), region, 0, 1 << 20,
+                                MemoryAccess::kRead | MemoryAccess::kWrite | MemoryAccess::kAtomic);
+  for (int i = 0; i < 1000; ++i) user->Poll(absl::MakeSpan(done));  // the welcome has been read
+  const std::vector<MemoryOperation> burst(static_cast<size_t>(state.range(0)), operation);
+  for (auto _ : state) {
+    user->Post(burst);
+    if (user->Poll(absl::MakeSpan(done)) != burst.size() || done[0].code != absl::StatusCode::kOk) {
+      state.SkipWithError("the operation failed");
+    }
+  }
+  state.SetItemsProcessed(state.iterations() * state.range(0));
+  state.SetBytesProcessed(state.iterations() * state.range(0) * state.range(1));
+}
+BENCHMARK_CAPTURE(BM_Memory, read, MemoryOperation::Kind::kRead)
+    ->ArgsProduct({{1, 16}, {8, 64, 4096, 1 << 20}});
+BENCHMARK_CAPTURE(BM_Memory, write, MemoryOperation::Kind::kWrite)
+    ->ArgsProduct({{1, 16}, {8, 64, 4096, 1 << 20}});
+BENCHMARK_CAPTURE(BM_Memory, fetch_add, MemoryOperation::Kind::kFetchAdd)
+    ->ArgsProduct({{1, 16}, {8}});
+BENCHMARK_CAPTURE(BM_Memory, compare_swap, MemoryOperation::Kind::kCompareSwap)
+    ->ArgsProduct({{1, 16}, {8}});
+
+void BM_RawCopy(benchmark::State& state) {
+  const auto bytes = static_cast<size_t>(state.range(0));
+  std::vector<uint8_t> from(bytes, 1), to(bytes);
+  for (auto _ : state) {
+    std::memcpy(to.data(), from.data(), bytes);
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * state.range(0));
+}
+BENCHMARK(BM_RawCopy)->Arg(8)->Arg(64)->Arg(4096)->Arg(1 << 20);
+
+void BM_RawFetchAdd(benchmark::State& state) {
+  std::atomic<uint64_t> word{0};
+  for (auto _ : state) benchmark::DoNotOptimize(word.fetch_add(1));
+}
+BENCHMARK(BM_RawFetchAdd);
 
 }  // namespace
 }  // namespace weft

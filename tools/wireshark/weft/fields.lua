@@ -13,6 +13,7 @@ return function(weft)
     kinds = {
       [0] = "none", "HELLO", "HELLO_ACK", "PROGRESS", "CANCEL", "PING", "PONG", "CLOSE",
       "CLOSE_ACK", "RESET", "DRAIN", "POOL", "JOIN", "JOIN_ACK", "LEAVE", "LEAVE_ACK",
+      "ANNOUNCEMENT",
     },
     codes = {
       [0] = "none", "REFUSED", "OVERLOADED", "TOO_LARGE", "SHUTTING_DOWN", "REPLY_GONE",
@@ -79,6 +80,11 @@ return function(weft)
     feedback_ip = P.ipv4("weft.feedback.client_ip", "Client address"),
 
     hello_pool = P.uint32("weft.hello.pool", "Pool of the client", base.DEC),
+    hello_features = P.uint32("weft.hello.features", "Features", base.HEX),
+    hello_bulk = P.bool("weft.hello.features.bulk", "Fetches announced messages", 32, nil, 0x1),
+    announcement_of = P.string("weft.announcement.of", "Of a"),
+    announcement_bytes = P.uint64("weft.announcement.bytes", "Message bytes", base.DEC),
+    announcement_key = P.bytes("weft.announcement.key", "Key to fetch it by"),
 
     -- What routers add.
     routed_flag = P.bool("weft.flags.routed", "Behind the client's address", 8, nil, 0x08),

@@ -15,9 +15,10 @@ return function(weft)
   local REQUEST, RESPONSE, FEEDBACK, ACK, DROP = 0, 1, 2, 3, 4
   local HELLO, HELLO_ACK, PROGRESS, CANCEL, PING, PONG, CLOSE, CLOSE_ACK, RESET, DRAIN =
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-  local POOL, JOIN, JOIN_ACK, LEAVE, LEAVE_ACK = 11, 12, 13, 14, 15
+  local POOL, JOIN, JOIN_ACK, LEAVE, LEAVE_ACK, ANNOUNCEMENT = 11, 12, 13, 14, 15, 16
   local OVERLOADED, NO_SERVER = 2, 12
-  local HELLO_BYTES, PROGRESS_BITS_MAX = 24, 1024
+  local HELLO_BYTES, PROGRESS_BITS_MAX, ANNOUNCEMENT_BYTES = 24, 1024, 40
+  local HELLO_FEATURES_AT = 28
   local EXTENDED_TYPES = { [REQUEST] = true, [RESPONSE] = true, [ACK] = true, [DROP] = true }
   -- So many missing packets are listed one by one.
   local LISTED_MAX = 64
@@ -59,8 +60,13 @@ return function(weft)
     if h.policy > 3 then return "unknown policy " .. h.policy end
     if bit.band(h.flags, 0x0f) ~= 0 then return "unknown flags" end
     if h.slot ~= h.rid then return "rid is not the low half of the request id" end
-    if h.kind > LEAVE_ACK then return "unknown kind " .. h.kind end
+    if h.kind > ANNOUNCEMENT then return "unknown kind " .. h.kind end
     if h.code > #names.codes then return "unknown code " .. h.code end
+    if h.kind == ANNOUNCEMENT then
+      if h.type ~= REQUEST and h.type ~= RESPONSE then return "an announcement of no message" end
+      if h.first and not h.last and h.order > 1 then return nil end
+      return "an announcement is the first packet of several"
+    end
     if (h.type == ACK) ~= (h.kind ~= 0) then return "kind does not go with the type" end
     if h.kind == PROGRESS then return not h.first and "PROGRESS without the first flag" or nil end
     if h.order == 0 then return "packet order 0" end
@@ -73,6 +79,7 @@ return function(weft)
 
   local function anycast_problem(h)
     if h.type ~= REQUEST or not h.first then return "not the first packet of a request" end
+    if h.kind == ANNOUNCEMENT then return "an announcement to any server" end
     if h.session ~= 0 or h.key ~= 0 then return "a request to any server names a session" end
     if h.from_session == 0 then return "a request to any server is of no pool" end
     return nil
@@ -153,6 +160,12 @@ return function(weft)
       local pool = tvb(offset + HELLO_BYTES, 4)
       if pool:uint() ~= 0 then tree:add(f.hello_pool, pool) end
     end
+    if bytes.has(tvb, offset + HELLO_FEATURES_AT, 4) then
+      local features = tvb(offset + HELLO_FEATURES_AT, 4)
+      if features:uint() ~= 0 then
+        tree:add(f.hello_features, features):add(f.hello_bulk, features)
+      end
+    end
     local padding = bytes.from(tvb, offset + HELLO_BYTES)
     if padding ~= nil then root:add(f.hello_padding, padding) end
     if tvb(offset, 2):uint() == 0 then return "version 0" end
@@ -195,6 +208,22 @@ return function(weft)
     return nil
   end
 
+  local function add_announcement(tvb, root, offset, h)
+    if bytes.reported(tvb) < offset + ANNOUNCEMENT_BYTES then
+      return "the body is shorter than an announcement"
+    end
+    if not bytes.has(tvb, offset, ANNOUNCEMENT_BYTES) then return nil end
+    local what = h.type == REQUEST and "request" or "reply"
+    local length = tvb(offset, 8):uint64()
+    local tree = root:add(tvb(offset, ANNOUNCEMENT_BYTES), "ANNOUNCEMENT")
+    tree:add(f.announcement_of, tvb(2, 1), what):set_generated()
+    tree:add(f.announcement_bytes, tvb(offset, 8))
+    tree:add(f.announcement_key, tvb(offset + 8, 32))
+    if length == UInt64(0) then return "an announcement of no bytes" end
+    h.note = string.format(" of a %s: %s bytes, or %d packets", what, tostring(length), h.order)
+    return nil
+  end
+
   local function add_drop(tvb, root, offset, h)
     if h.extended then
       if bytes.has(tvb, offset, 4) then root:add(f.retry_after, tvb(offset, 4)) end
@@ -228,6 +257,7 @@ return function(weft)
     end
     if h.kind == HELLO or h.kind == HELLO_ACK or h.kind == POOL then return add_hello(tvb, root, offset, h) end
     if h.kind == PROGRESS then return add_progress(tvb, root, offset, h) end
+    if h.kind == ANNOUNCEMENT then return add_announcement(tvb, root, offset, h) end
     if h.kind == CANCEL then bytes.note(root, experts.cancelled, "The client has given up") end
     if h.kind == RESET then bytes.note(root, experts.reset, "The server knows no such session") end
     if h.type == DROP then return add_drop(tvb, root, offset, h) end
@@ -370,8 +400,12 @@ return function(weft)
     local payload_bytes = bytes.reported(tvb) - offset
     local from_client, key, session = keys(h, pinfo)
     local direction = from_client and "request" or "response"
-    local options = { ids_recur = not h.extended, answers = h.type == DROP }
-    local is_message = h.type == REQUEST or h.type == RESPONSE
+    local announced = h.kind == ANNOUNCEMENT  -- its message is not to be seen
+    local options = {
+      ids_recur = not h.extended,
+      answers = h.type == DROP or announced and h.type == RESPONSE,
+    }
+    local is_message = (h.type == REQUEST or h.type == RESPONSE) and not announced
     local packet = nil
     if is_message or EXCHANGES[h.kind] ~= nil then
       packet = {
@@ -383,7 +417,7 @@ return function(weft)
     end
     if h.kind == PING or h.kind == CLOSE then options.ids_recur = true end
     -- A router's choice is answered in another session, from elsewhere.
-    if h.anycast or h.kind >= JOIN then packet, key = nil, nil end
+    if h.anycast or h.kind >= JOIN and not announced then packet, key = nil, nil end
     if h.type == FEEDBACK or h.type > DROP or pinfo.in_error_pkt then packet, key = nil, nil end
     local found = key ~= nil and calls.find(pinfo, key, direction, packet, options) or {}
     add_links(root, pinfo, h, found, direction)
