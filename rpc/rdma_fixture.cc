@@ -159,6 +159,8 @@ std::unique_ptr<Server> RdmaRpcTest::MakeServer(Loop& loop, const std::string& s
 
 Client& RdmaRpcTest::AddClient(Loop& loop, ClientOptions options) {
   options.security = Plaintext();
+  // An emulated machine may take longer to say so than the client waits before it does without.
+  options.wire = Wire::kExtended;
   auto transport = OpenRdma();
   EXPECT_TRUE(transport.ok()) << transport.status();
   transports_.push_back(*std::move(transport));
