@@ -80,6 +80,7 @@ class RdmaRpcTest : public testing::Test {
   }
   // Runs the loops until all calls have ended, or those that `done` wants.
   bool RunUntil(const std::function<bool()>& done);
+  void CountEnd(const absl::Status& status);
   bool RunUntilEnded() {
     return RunUntil([this] { return pending_ == 0; });
   }
@@ -100,6 +101,7 @@ class RdmaRpcTest : public testing::Test {
   Client* to_behind_ = nullptr;  // whom the server forwards by
   Peer behind_peer_;
   std::map<absl::StatusCode, size_t> ended_;
+  std::map<std::string, size_t> texts_;  // for who reads why a test has failed
   size_t pending_ = 0;
   uint32_t seed_ = 0;
   std::string objects_;  // of the devices, before

@@ -154,7 +154,11 @@ def vm_suite(name, programs, nics = 0, hugepages = 0, processors = 2, memory = "
         # Other drivers' devices see memory as it is.
         options += ["--iommu", "--append", "iommu=pt"]
     words = []
+    names = {}
     for program in programs:
+        if program.name in names:
+            fail("//%s:%s: two programs are named %s" % (native.package_name(), name, program.name))
+        names[program.name] = True
         words += [program.name, str(program.limit_s), program.needs, program.driver]
         words.append("$(rootpath %s)" % program.test)
     tests = {program.test: True for program in programs}.keys()
