@@ -12,6 +12,7 @@ transport { name: "rdma" }
 rpc {
   listen: "${addresses[0]}:7300"
   servers: "${addresses[0]}:7300"
+  wire: EXTENDED
 }
 security { plaintext { } }
 CONFIG
