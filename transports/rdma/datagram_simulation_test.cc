@@ -19,10 +19,12 @@
 #include "gtest/gtest.h"
 #include "weft/core/prng.h"
 #include "weft/transports/rdma/rdma_transport.h"
+#include "weft/transports/rdma/rendezvous_wire.h"
 #include "weft/transports/rdma/sim_nic.h"
 #include "weft/transports/rdma/sim_world.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/seeds.h"
+#include "weft/transports/sim/sim_transport.h"
 
 namespace weft::rdma {
 namespace {
@@ -335,7 +337,8 @@ TEST(DatagramSimulation, MorePeersThanThereAreSlotsForAreRefusedWithTheReason) {
 }
 
 TEST(DatagramSimulation, BothMayBeginAtOnce) {
-  for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {
+  uint64_t repeated = 0;
+  for (const uint64_t seed : sim::SeedsToRun(4 * kSeeds)) {
     sim::Network network(seed, {.jitter_ns = 20'000, .loss = 0.3});
     End a(&network, "a"), b(&network, "b");
     EXPECT_TRUE(Pass(network, {&a, &b}, 3'000 * kMs, [&] {
@@ -345,7 +348,13 @@ TEST(DatagramSimulation, BothMayBeginAtOnce) {
     })) << "seed " << seed;
     a.ExpectNothingIsLost();
     b.ExpectNothingIsLost();
+    for (End* end : {&a, &b}) {
+      // A question that comes again is answered as it was: nobody connects twice for it.
+      repeated += end->port().rendezvous().stats().answered_again;
+      EXPECT_LE(end->port().port_counts().connections, 2u) << "seed " << seed;
+    }
   }
+  EXPECT_GT(repeated, 0u);
 }
 
 TEST(DatagramSimulation, WorkersShareAnAddressAndEachPeerHasOneOfThem) {
@@ -424,6 +433,56 @@ TEST(DatagramSimulation, StrangersAndLiarsAreCountedAndDropped) {
   EXPECT_EQ(b.port().stats().receive_malformed + b.port().port_counts().stray, 2000u);
   ASSERT_TRUE(a.Send("b", "still there?"));
   EXPECT_TRUE(Pass(network, {&a, &b}, 100 * kMs, [&] { return b.texts.size() == 2; }));
+}
+
+// The same at the place where peers meet: messages that are cut, changed, and made up.
+TEST(DatagramSimulation, NonsenseAtTheRendezvousIsCountedAndDropped) {
+  sim::Network network(1);
+  End a(&network, "a"), b(&network, "b");
+  auto transport = sim::OpenTransport(&network, {.count = 64, .bytes = 768});
+  auto stranger = *transport->OpenDatagramPort({.local = Address::Sim("stranger")});
+  const Peer to = *stranger->Resolve(b.address());
+  Prng random(1);
+  for (int i = 0; i < 500; ++i) {
+    RendezvousMessage message = {.id = 1};
+    message.kind = static_cast<RendezvousMessage::Kind>(1 + random.Below(4));
+    message.offer.incarnation = 5;
+    message.code = 8;
+    uint8_t bytes[RendezvousMessage::kMaxBytes];
+    size_t size = WriteRendezvous(message, absl::MakeSpan(bytes));
+    if (i % 2 == 0) size -= 1 + random.Below(size);
+    if (i % 2 == 1) bytes[random.Below(6)] ^= 0x80;
+    Datagram out[] = {{to, stranger->pool().Allocate()}};
+    std::memcpy(out[0].buffer.Append(size), bytes, size);
+    ASSERT_EQ(stranger->Send(absl::MakeSpan(out)), 1u);
+    Pass(network, {&a, &b}, kMs / 10);
+  }
+  EXPECT_EQ(b.port().rendezvous().stats().malformed, 500u);
+  // Offers that are well formed and make no sense are refused.
+  for (uint32_t i = 0; i < 8; ++i) {
+    RendezvousMessage ask = {.id = 10 + i};
+    ask.offer = {.service = Offer::Service::kDatagrams,
+                 .worker = 0,
+                 .path_mtu_bytes = static_cast<uint16_t>(i == 1 ? 3 : 256),
+                 .queue = {},
+                 .peer_number = i == 3 ? 0u : 77u,
+                 .credits = i == 4 ? 0u : i == 5 ? 1u << 30 : 16u,
+                 .sequence = i == 6 ? 9u : 0u,
+                 .incarnation = 5,
+                 .resumes = i == 7};
+    ask.offer.queue.qpn = i == 2 ? 0 : 5;
+    if (i == 0) continue;
+    Datagram out[] = {{to, stranger->pool().Allocate()}};
+    uint8_t* const bytes = out[0].buffer.Append(RendezvousMessage::kMaxBytes);
+    const size_t size = WriteRendezvous(ask, {bytes, RendezvousMessage::kMaxBytes});
+    out[0].buffer.TrimBack(RendezvousMessage::kMaxBytes - size);
+    ASSERT_EQ(stranger->Send(absl::MakeSpan(out)), 1u);
+    Pass(network, {&a, &b}, kMs);
+  }
+  EXPECT_EQ(b.port().rendezvous().stats().refused, 7u);
+  EXPECT_EQ(b.port().port_counts().connections, 0u);
+  ASSERT_TRUE(a.Send("b", "hello"));
+  EXPECT_TRUE(Pass(network, {&a, &b}, 100 * kMs, [&] { return b.texts.size() == 1; }));
 }
 
 TEST(DatagramSimulation, SmallMessagesCostFewWorkRequests) {

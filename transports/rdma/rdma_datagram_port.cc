@@ -16,7 +16,10 @@ namespace weft::rdma {
 namespace {
 
 constexpr size_t kMinBuffers = 256;
+// How often a loop that never sleeps asks its device for events, and hears questions of others
+// while it has none itself.
 constexpr int64_t kEventsNs = 4'000'000;
+constexpr int64_t kRendezvousNs = 500'000;
 
 BufferPoolOptions PoolFor(const BufferPoolOptions& buffers, const Nic& nic) {
   BufferPoolOptions options = buffers;
@@ -163,8 +166,14 @@ void RdmaDatagramPort::Look() {
   calls_to_look_ = calls_between_looks_;
   now_ns_ = clock_.NowNs();
   event_unseen_ = false;
-  rendezvous_.Poll(now_ns_);
+  // Each is a system call.
+  const bool asking = rendezvous_.NextNs() != INT64_MAX;
+  if (was_armed_ || asking || now_ns_ >= rendezvous_ns_) {
+    rendezvous_ns_ = now_ns_ + (time_ != nullptr ? 0 : kRendezvousNs);
+    rendezvous_.Poll(now_ns_);
+  }
   if (was_armed_ || now_ns_ >= events_ns_) TakeNicEvents();
+  if (bulk_ != nullptr) bulk_->Poll(now_ns_);
   was_armed_ = false;
   if (!status_.ok()) return;
   if (posted_ != sent_) Reclaim();

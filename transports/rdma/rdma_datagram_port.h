@@ -5,8 +5,8 @@
 // and credits (credits.h), so that no receive queue overruns. docs/protocols/rdma.md has the whole.
 //
 // A peer is asked for when the first datagram goes to it. Until it has answered, and while it has
-// given no credit, datagrams wait: an eighth of the port's buffers in all, and for each peer at most
-// half of what the others have left, and kMaxWaiting. Beyond they are dropped and counted as
+// given no credit, datagrams wait: an eighth of the port's buffers in all, and for each peer at
+// most half of what the others have left, and kMaxWaiting. Beyond they are dropped and counted as
 // send_failed. What waits for a peer
 // that cannot be reached is dropped then, and counted as send_failed as well as sent. Send() stops
 // short only while the device's send queue is full.
@@ -71,7 +71,7 @@ class RdmaDatagramPort final : public DatagramPort,
   // before it is asked whether it is there.
   static constexpr int64_t kTickNs = 4'000'000;
   static constexpr uint32_t kQuietTicks = 25;
-  // Calls of Receive() between two looks at the rendezvous and the clock, while nobody sleeps.
+  // Calls of Receive() between two looks at the clock, while nobody sleeps.
   static constexpr uint32_t kCallsBetweenLooks = 64;
 
   // Beside stats().
@@ -82,7 +82,7 @@ class RdmaDatagramPort final : public DatagramPort,
     Counter stray;  // received: of a connection that is not there (any more)
     Counter beyond_credit;  // received: more than the sender may send
     Counter waited;         // sends that did not go at once
-    Counter starved;        // received, and dropped since there was no buffer to receive the next in
+    Counter starved;        // received, and dropped: no buffer to receive the next in
     Counter resumed;        // peers asked whether they are there
   };
 
@@ -230,6 +230,7 @@ class RdmaDatagramPort final : public DatagramPort,
   int64_t now_ns_ = 0;           // when the clock was last read
   int64_t tick_ns_ = INT64_MAX;  // when the next tick is
   int64_t events_ns_ = 0;        // when the device is next asked for events
+  int64_t rendezvous_ns_ = 0;    // when questions are next heard
   bool was_armed_ = false;
   bool event_unseen_ = false;
   std::deque<PortEvent> events_;

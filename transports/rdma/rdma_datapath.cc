@@ -195,7 +195,8 @@ size_t RdmaDatagramPort::Receive(absl::Span<Datagram> burst) {
   }
   n += ReceiveInto(burst.subspan(n));
   if (!to_flush_.empty()) [[unlikely]] Flush();
-  if (bulk_ != nullptr) bulk_->Poll(now_ns_);
+  // The rest of the time it is polled with what is looked for now and then.
+  if (bulk_ != nullptr && (bulk_->fetches() != 0 || bulk_->exposures() != 0)) bulk_->Poll(now_ns_);
   LookIfDue(n < burst.size());
   return n;
 }
@@ -332,6 +333,7 @@ void RdmaDatagramPort::Attend() {
   }
   if (!to_flush_.empty()) Flush();
   calls_to_look_ = 0;
+  rendezvous_ns_ = 0;
   LookIfDue(true);
 }
 

@@ -78,7 +78,9 @@ absl::StatusOr<std::unique_ptr<DatagramPort>> RdmaTransport::OpenDatagramPort(
     // Of the same IP address, any port.
     Address own;
     if (local->kind() == Address::Kind::kIpv4) own = Address::Ipv4(local->ipv4(), 0);
-    if (local->kind() == Address::Kind::kIpv6) own = Address::Ipv6(local->ipv6(), 0, local->scope());
+    if (local->kind() == Address::Kind::kIpv6) {
+      own = Address::Ipv6(local->ipv6(), 0, local->scope());
+    }
     auto asking = world_.open_rendezvous({.local = own});
     if (!asking.ok()) return asking.status();
     parts.asking = *std::move(asking);

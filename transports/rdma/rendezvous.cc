@@ -225,7 +225,7 @@ size_t Rendezvous::RetryDue(int64_t now_ns) {
   for (const auto& [id, pending] : pending_) {
     if (now_ns >= std::min(pending.retry_ns, pending.end_ns)) due.push_back(id);
   }
-  std::sort(due.begin(), due.end());  // the order of a hash table is nobody's, a simulation's is one
+  std::sort(due.begin(), due.end());  // that of a hash table would differ from run to run
   for (const uint64_t id : due) {
     const auto found = pending_.find(id);
     if (found == pending_.end()) continue;

@@ -9,8 +9,9 @@
 //   ... each round: rendezvous.Poll(now_ns);
 //
 // A question is asked again after 1, 2, 4 ... 100 ms until it is answered, refused, or `timeout_ns`
-// have passed; one refused with ResourceExhausted is asked until then. The same question, asked again, gets the same answer, without the handler. Bytes that
-// no honest peer sends are counted and dropped. docs/protocols/rdma.md has the layout.
+// have passed; one refused with ResourceExhausted is asked until then. The same question, asked
+// again, gets the same answer, without the handler. Bytes that no honest peer sends are counted and
+// dropped. docs/protocols/rdma.md has the layout.
 //
 // Threads: that of its port. Handlers are called by Poll() and may ask, cancel and say bye.
 #ifndef WEFT_TRANSPORTS_RDMA_RENDEZVOUS_H_

@@ -94,7 +94,8 @@ class SimCompletionQueue final : public CompletionQueue {
 absl::StatusOr<std::unique_ptr<SimNic>> SimNic::Open(sim::Network* network, const Address& address,
                                                      const SimNicOptions& options) {
   if (address.kind() != Address::Kind::kSim) {
-    return absl::InvalidArgumentError("a simulated device is plugged in at an address like sim:NAME");
+    return absl::InvalidArgumentError(
+        "a simulated device is plugged in at an address like sim:NAME");
   }
   const absl::StatusOr<sim::NodeId> node = network->AddNode(address.name());
   if (!node.ok()) return node.status();
@@ -194,8 +195,9 @@ void SimNic::Transmit(const Gid& to, uint32_t to_qpn, uint32_t from_qpn, uint32_
 
 void SimNic::OnPacket(sim::PacketPtr packet) {
   const absl::Span<const uint8_t> bytes = packet->bytes;
-  const bool whole = bytes.size() >= kHeaderBytes &&
-                     LoadBig64(&bytes[12]) == Checksum(bytes.first(12), bytes.subspan(kHeaderBytes));
+  const bool whole =
+      bytes.size() >= kHeaderBytes &&
+      LoadBig64(&bytes[12]) == Checksum(bytes.first(12), bytes.subspan(kHeaderBytes));
   if (!link_up_ || removed_) {
     ++stats_.link_lost;
   } else if (!whole) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Headers of datagrams and messages of the rendezvous: what is accepted is written again as the same
-// bytes. Input: a byte, whose lowest bits say which and who sent it, and the bytes.
+// Headers of datagrams and messages of the rendezvous: what is accepted is written again as the
+// same bytes. Input: a byte, whose lowest bits say which and who sent it, and the bytes.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
