@@ -38,8 +38,8 @@ namespace weft::rdma {
 
 class BulkPath final : public BulkTransfers, private RcConnections::Handler {
  public:
-  // From which length on fetching is faster than datagrams, for Capabilities::bulk_min_bytes; the
-  // README has what they follow from.
+  // From which length on fetching is faster than datagrams, for Capabilities::bulk_min_bytes:
+  // measured on Soft-RoCE, a guess for other devices (README).
   static constexpr size_t kSoftwareMinBytes = 16'384;
   static constexpr size_t kDeviceMinBytes = 16'384;
 
