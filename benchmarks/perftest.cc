@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -114,6 +115,11 @@ std::vector<string_view> Fields(string_view line) {
   return absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
 }
 
+bool StartsWithDigit(string_view line) {
+  const string_view text = absl::StripLeadingAsciiWhitespace(line);
+  return !text.empty() && absl::ascii_isdigit(static_cast<unsigned char>(text[0]));
+}
+
 }  // namespace
 
 absl::StatusOr<double> ParsePerftest(string_view output, PerftestFigure figure) {
@@ -126,7 +132,10 @@ absl::StatusOr<double> ParsePerftest(string_view output, PerftestFigure figure) 
     if (!absl::StrContains(lines[i], "#bytes")) continue;
     const std::string heading = absl::StrReplaceAll(lines[i], {{"BW ", "BW_"}});
     const std::vector<string_view> names = Fields(heading);
-    const std::vector<string_view> values = Fields(lines[i + 1]);
+    // On a busy machine with a word in between about the processor's frequency.
+    size_t below = i + 1;
+    while (below + 1 < lines.size() && !StartsWithDigit(lines[below])) ++below;
+    const std::vector<string_view> values = Fields(lines[below]);
     for (size_t at = 0; at < names.size() && at < values.size(); ++at) {
       double value;
       if (!absl::StartsWith(names[at], column) || !absl::SimpleAtod(values[at], &value)) continue;

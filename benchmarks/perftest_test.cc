@@ -23,6 +23,14 @@ TEST(PerftestTest, ReadsWhatItPrints) {
   EXPECT_DOUBLE_EQ(*ParsePerftest(kBandwidth, PerftestFigure::kMessagesPerSecond), 19);
 }
 
+TEST(PerftestTest, ReadsPastAWordInBetween) {
+  constexpr char kOutput[] =
+      " #bytes #iterations    t_min[usec]    t_max[usec]  t_typical[usec]    t_avg[usec] \n"
+      "Correlation coefficient r^2: 0.859603 < 0.9\n"
+      " 8       200          24.52          377.77       24.84    \t       27.27 \n";
+  EXPECT_DOUBLE_EQ(*ParsePerftest(kOutput, PerftestFigure::kTypicalUs), 24.84);
+}
+
 TEST(PerftestTest, TellsWhatItPrintedInPlaceOfAFigure) {
   const auto figure = ParsePerftest("Failed to open device\n", PerftestFigure::kTypicalUs);
   ASSERT_FALSE(figure.ok());
