@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <cstddef>
 #include <cstdio>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,6 +26,14 @@ std::vector<std::string> AddressKinds(const TransportPlugin& plugin) {
   return names;
 }
 
+// "16 KiB".
+std::string SizeText(size_t bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB"};
+  size_t unit = 0;
+  for (; bytes >= 1024 && bytes % 1024 == 0 && unit + 1 < std::size(kUnits); ++unit) bytes /= 1024;
+  return absl::StrCat(bytes, " ", kUnits[unit]);
+}
+
 std::string Abilities(const Capabilities& can) {
   std::vector<std::string> abilities;
   if (can.reliable && can.ordered) abilities.push_back("reliable");
@@ -32,9 +42,11 @@ std::string Abilities(const Capabilities& can) {
   if (can.keeps_foreign_source) abilities.push_back("keeps foreign source");
   if (can.checksum_offload) abilities.push_back("checksum offload");
   if (can.segmentation_offload) abilities.push_back("segmentation offload");
+  if (can.bulk_min_bytes != 0) {
+    abilities.push_back(absl::StrCat("fetches messages from ", SizeText(can.bulk_min_bytes)));
+  }
   if (can.remote_memory) {
-    abilities.push_back(
-        absl::StrCat("memory operations to ", can.max_operation_bytes >> 10, " KiB"));
+    abilities.push_back(absl::StrCat("memory operations to ", SizeText(can.max_operation_bytes)));
   }
   if (can.registers_any_memory) abilities.push_back("registers any memory");
   if (can.atomic_with_processor) abilities.push_back("atomic with processor");
@@ -86,6 +98,7 @@ void PrintJson(const std::vector<const TransportPlugin*>& plugins) {
     json.Field("virtual_time", can.virtual_time);
     json.Field("checksum_offload", can.checksum_offload);
     json.Field("segmentation_offload", can.segmentation_offload);
+    json.Field("bulk_min_bytes", can.bulk_min_bytes);
     json.Field("max_operation_bytes", can.max_operation_bytes);
     json.Field("registers_any_memory", can.registers_any_memory);
     json.Field("atomic_with_processor", can.atomic_with_processor);

@@ -100,8 +100,12 @@ out_has '^linux +datagrams.* IPv4, IPv6 .* yes$'
 weft_exits 0 transports --json
 out_is_json
 json_is "[t['available'] for t in j['transports'] if t['name'] == 'linux']" '[True]'
+rdma="next(t for t in j['transports'] if t['name'] == 'rdma')"
+json_is "[$rdma[k] for k in ('datagrams', 'remote_memory', 'bulk_min_bytes')]" "[True, True, 16384]"
 weft_exits 0 transports --transport shm --json
 json_is "[t['name'] for t in j['transports']]" "['shm']"
+weft_exits 0 transports --transport rdma
+out_has 'fetches messages from 16 KiB, memory operations to 1 GiB, registers any memory'
 weft_exits 2 transports --transport shn
 err_is "weft transports: unknown transport 'shn'; did you mean 'shm'?"
 weft_exits 2 transports --jsno

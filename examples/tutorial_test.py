@@ -52,9 +52,9 @@ class Shell:
       os.mkdir(folder)
     os.symlink(root, os.path.join(self.base, "weft"))
     os.symlink(weft_tool, os.path.join(programs, "weft"))
-    # A Bazel of its own, which compiles in as little time as can be, because only the result matters
-    # here. What has been compiled serves consumer_test too, for which the flags are the same and the
-    # PATH above must not reach the compiler.
+    # A Bazel of its own, which compiles in as little time as can be, because only the result
+    # matters here. What has been compiled serves consumer_test too, for which the flags are the
+    # same and the PATH above must not reach the compiler.
     cache = os.path.join(os.path.dirname(os.environ["TEST_TMPDIR"]), "nested_workspaces")
     self.output = os.environ.get("TUTORIAL_OUTPUT") or os.path.join(os.environ["TEST_TMPDIR"], "bazel")
     with open(os.path.join(programs, "bazel"), "w") as file:

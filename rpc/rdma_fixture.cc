@@ -114,7 +114,7 @@ void RdmaRpcTest::SetUp() {
 }
 
 void RdmaRpcTest::TearDown() {
-  if (OwnsNetwork()) Network("mend");
+  if (network_changed_) Network("mend");
   for (const auto& client : clients_) EXPECT_EQ(client->outstanding(), 0u);
   if (HasFailure()) {
     for (const auto& [text, count] : texts_) std::cout << count << " ended: " << text << "\n";
@@ -227,6 +227,7 @@ bool RdmaRpcTest::OwnsNetwork() { return std::getenv("WEFT_RDMA_NETWORK") != nul
 void RdmaRpcTest::Network(const std::string& command) {
   const std::string line = absl::StrCat(std::getenv("WEFT_RDMA_NETWORK"), " ", command);
   EXPECT_EQ(std::system(line.c_str()), 0) << line;
+  network_changed_ = true;
 }
 
 }  // namespace weft::rpc

@@ -87,11 +87,13 @@ class RdmaRpcTest : public testing::Test {
   // Calls until one succeeds, as after a failure of the network or the server.
   bool ComesBack(Client& client, const Target& server);
 
-  // Breaks or mends the network: tools/vm/rdma_network. Skip the test where it is not ours.
+  // Breaks or mends the network: tools/vm/rdma_network; in the end it is mended. Skip the test where
+  // it is not ours.
   static bool OwnsNetwork();
-  static void Network(const std::string& command);
+  void Network(const std::string& command);
 
   std::string near_, far_;
+  bool network_changed_ = false;
   Loop loop_{{.mode = LoopMode::kBusy}, RealClock()};
   Loop server_loop_{{.mode = LoopMode::kBusy}, RealClock()};
   bool run_server_loop_ = true;

