@@ -61,7 +61,17 @@ class VerbsDevice final : public Nic {
         address + bytes <= last.end) [[likely]] {
       return true;
     }
-    return FindSlowly(address, bytes, last);
+    return FindSlowly(address, bytes, nullptr, last);
+  }
+  // The same of the registration that `piece` names: there may be several of the same memory, some
+  // for less of it than others.
+  bool Find(const Piece& piece, Memory& last) {
+    if (last.epoch == epoch_.load(std::memory_order_acquire) && piece.address >= last.begin &&
+        piece.address + piece.bytes <= last.end && last.region->lkey == piece.local_key)
+        [[likely]] {
+      return true;
+    }
+    return FindSlowly(piece.address, piece.bytes, &piece.local_key, last);
   }
   void Forget(ibv_mr* region);
 
@@ -70,7 +80,8 @@ class VerbsDevice final : public Nic {
       : choice_(choice), settings_(settings) {}
   absl::Status OpenContext();
   absl::Status ReadLimits();
-  bool FindSlowly(uint64_t address, size_t bytes, Memory& last);
+  // `local_key`: null for any.
+  bool FindSlowly(uint64_t address, size_t bytes, const uint32_t* local_key, Memory& last);
 
   const PortChoice choice_;
   const config::Rdma settings_;
