@@ -212,7 +212,8 @@ absl::StatusOr<MemoryResult> UseMemory(Transport& transport, const Settings& set
   return user.Result();
 }
 
-// Arguments: those of Settings, in the order of MeasureMemory(). Reports the fields of MemoryResult.
+// Arguments: those of Settings, in the order of MeasureMemory(). Reports the fields of
+// MemoryResult.
 absl::Status Run(Peer& peer) {
   Settings settings;
   settings.workload = {.transport = peer.arguments()[0],

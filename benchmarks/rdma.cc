@@ -58,7 +58,8 @@ constexpr size_t kMib = size_t{1} << 20;
 constexpr int kLongOutstanding = 8;
 constexpr double kLatencyMax = 1.3;
 constexpr double kBandwidthMin = 0.8;
-// Work for each small RPC and side. A little more than 1, for what is sent now and then beside calls.
+// Work for each small RPC and side. A little more than 1, for what is sent now and then beside
+// calls.
 constexpr double kPostsMax = 1.02;
 constexpr double kSignalledMax = 0.25;
 

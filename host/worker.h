@@ -53,16 +53,17 @@ class Worker {
     return [this] { return OpenDatagramPort(); };
   }
   // Opens remote memory of this worker alone: the transport's own, or emulated over its datagrams
-  // (transports/remote_memory/open.h). `local`: none, for any free address. Polled by a loop through
-  // a MemoryClient; shown as other ports are:
+  // (transports/remote_memory/open.h). `local`: none, for any free address. Polled by a loop
+  // through a MemoryClient; shown as other ports are:
   //
   //   auto memory = worker.OpenRemoteMemory(address);
   //   auto client = std::make_shared<MemoryClient>(worker.loop(), *std::move(memory));
   //   worker.Show(client->memory());
   //
   // The configuration's `security` says how it is protected: with keys, which must be those of a
-  // server, memory is emulated over protected datagrams, whatever the transport has; `plaintext` lets peers be beyond this machine;
-  // without the section they must be of this machine, or the error is FailedPrecondition.
+  // server, memory is emulated over protected datagrams, whatever the transport has; `plaintext`
+  // lets peers be beyond this machine; without the section they must be of this machine, or the
+  // error is FailedPrecondition.
   absl::StatusOr<std::unique_ptr<RemoteMemory>> OpenRemoteMemory(const Address& local = {});
   absl::StatusOr<std::unique_ptr<FramePort>> OpenFramePort();
   absl::StatusOr<std::unique_ptr<StreamPort>> OpenStreamPort();

@@ -28,8 +28,8 @@
 
 namespace weft::rpc {
 
-// A request's first byte says what becomes of it: kAbandon ends without a reply, kForward goes on to
-// the server behind the first one, all others come back as they are.
+// A request's first byte says what becomes of it: kAbandon ends without a reply, kForward goes on
+// to the server behind the first one, all others come back as they are.
 constexpr char kAbandon = 'A';
 constexpr char kForward = 'F';
 constexpr char kEcho = 'E';

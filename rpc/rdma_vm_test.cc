@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // RPC over RDMA devices: requests of all shapes, then what becomes of them when packets are lost,
-// a link goes down, a server is killed, and nobody receives. Every call ends, with the right status;
-// sessions come back; the devices have no more objects afterwards than before (RdmaRpcTest). A
-// program of //transports/rdma:suite.
+// a link goes down, a server is killed, and nobody receives. Every call ends, with the right
+// status; sessions come back; the devices have no more objects afterwards than before
+// (RdmaRpcTest). A program of //transports/rdma:suite.
 #include <cstring>
 #include <deque>
 #include <memory>

@@ -47,7 +47,8 @@ struct StoreClientOptions {
   size_t reads_max = 64;
   // Of one bucket, until a Get() that finds it being written each time is an RPC.
   int attempts_max = 16;
-  // Between one failure to attach and the next attempt, which comes with a Get(): doubled each time.
+  // Between one failure to attach and the next attempt, which comes with a Get(): doubled each
+  // time.
   absl::Duration attach_again_min = absl::Milliseconds(10);
   absl::Duration attach_again_max = absl::Seconds(1);
   // Told of each change of way().
@@ -81,8 +82,8 @@ class StoreClient {
     uint64_t version = 0;  // of its last change; grows, while the server runs
     bool by_read = false;  // one-sided, and not by RPC
   };
-  // NotFound: there is no such key. Else the errors of RPC. `key` and `value` must stay until it has
-  // ended.
+  // NotFound: there is no such key. Else the errors of RPC. `key` and `value` must stay until it
+  // has ended.
   weft::Task<absl::Status> Get(absl::string_view key, Value* value);
 
   struct Written {
@@ -93,8 +94,8 @@ class StoreClient {
   // Whether there was such a key.
   weft::Task<absl::StatusOr<bool>> Delete(absl::string_view key);
 
-  // Waits until the table can be read, or not: for those who want the first Get() to be a read. Else
-  // why it is RPC.
+  // Waits until the table can be read, or not: for those who want the first Get() to be a read.
+  // Else why it is RPC.
   weft::Task<absl::Status> Attach();
 
   bool attached() const { return attachment_.has_value(); }

@@ -6,8 +6,8 @@
 // A table is an array of buckets, and a bucket four slots, each of which has room for one key with
 // its value. A key has two buckets where it may be, by two halves of a hash: the first, unless that
 // is full, and else the second. So one read of a bucket finds most keys, and two, one after the
-// other, tell of any that it is not there: keys move from their first bucket to their second to make
-// room, are written there before they go here, and never move back.
+// other, tell of any that it is not there: keys move from their first bucket to their second to
+// make room, are written there before they go here, and never move back.
 //
 //   slot:  0  checksum      of all below up to the end of the value, the table's id and the slot's
 //                           number
@@ -93,8 +93,8 @@ struct SlotContents {
 // False for bytes that are no state of slot number `slot`; `bytes` has shape.slot_bytes.
 bool ReadSlot(const TableShape& shape, uint64_t slot, const uint8_t* bytes, SlotContents* contents);
 
-// Writes a slot that others may read meanwhile; what they fit must be, and `slot_memory` aligned to 8.
-// Stores that follow are seen by nobody who does not see the slot as it is now.
+// Writes a slot that others may read meanwhile; what they fit must be, and `slot_memory` aligned to
+// 8. Stores that follow are seen by nobody who does not see the slot as it is now.
 void WriteSlot(const TableShape& shape, uint64_t slot, const SlotContents& contents,
                uint8_t* slot_memory);
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A key-value store whose clients read the server's table by themselves: with one-sided reads over
-// RDMA, by loads over shared memory, and by messages, as if, where a transport has neither. Puts and
-// deletes are RPCs, and so are gets for as long as the table cannot be read.
+// RDMA, by loads over shared memory, and by messages, as if, where a transport has neither. Puts
+// and deletes are RPCs, and so are gets for as long as the table cannot be read.
 //
 //   rdma_kv serve &                                        over the kernel's UDP
 //   rdma_kv put colour blue
 //   rdma_kv get colour
 //   rdma_kv load 1000                                      with figures
 //   rdma_kv --transport shm serve &                        the same over shared memory
-//   rdma_kv --config examples/configs/rdma-kv.textproto serve &          over RDMA, and from another
-//   rdma_kv --config ... --server 10.77.0.1:7300 --local 10.77.0.2 get colour       address
+//   rdma_kv --config examples/configs/rdma-kv.textproto serve &      over RDMA
+//   rdma_kv --config ... --local 10.77.0.2 get colour                from another address
 //
 // layout.h has how the table is read while it is written, store.h the server, client.h the client.
 

@@ -91,7 +91,8 @@ class Store final : public KeyValueService {
   void Free(const Room& room);
 
   TableShape NextShape(uint32_t buckets);
-  // Moves to a table with more buckets. ResourceExhausted: it has as much as it may, or as there is.
+  // Moves to a table with more buckets. ResourceExhausted: it has as much as it may, or as there
+  // is.
   absl::Status Grow();
   absl::Status CheckKey(const std::string& key) const;
   absl::StatusOr<weft::Peer> ResolveMemory(const weft::rpc::ServerContext& context,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The store over a simulated network, where reads are cut into pieces, and over real transports with
-// threads: whatever happens, what a client finds was there.
+// The store over a simulated network, where reads are cut into pieces, and over real transports
+// with threads: whatever happens, what a client finds was there.
 #include "weft/examples/rdma_kv/store.h"
 
 #include <atomic>
@@ -281,7 +281,8 @@ TEST(StoreSimulationTest, RefusesWhatAServerCannotMean) {
   EXPECT_TRUE(absl::IsInvalidArgument(created.status())) << created.status();
 }
 
-// Gets that are given up while they read leave the memory to the device, until that is done with it.
+// Gets that are given up while they read leave the memory to the device, until that is done with
+// it.
 TEST(StoreSimulationTest, AGetMayBeGivenUp) {
   Simulation simulation(1);
   simulation.StartServer({});

@@ -176,8 +176,8 @@ class TornReads final : public weft::RemoteMemory {
   std::vector<weft::MemoryCompletion> ended_;
 };
 
-// What one writer has done to a key, as all who read it may know it. Change number n leaves the value
-// ValueOf(n), or nothing.
+// What one writer has done to a key, as all who read it may know it. Change number n leaves the
+// value ValueOf(n), or nothing.
 class KeyHistory {
  public:
   explicit KeyHistory(std::string key) : key_(std::move(key)) {}

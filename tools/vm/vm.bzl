@@ -6,7 +6,8 @@ _DRIVERS = ["uio_pci_generic", "vfio-pci"]
 _TAGS = [
     # It wants both processors, and time.
     "exclusive",
-    # A sanitizer would run in emulation; what it could find, a test without a machine shows as well.
+    # A sanitizer would run in emulation; what it could find, a test without a machine shows as
+    # well.
     "no_sanitizer",
     # The first one fetches the kernel.
     "requires-network",

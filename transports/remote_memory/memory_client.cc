@@ -195,7 +195,8 @@ size_t MemoryClient::BeginWaiting() {
   return begun;
 }
 
-// The port takes nothing any more. Those that come while others are resumed wait for the next round.
+// The port takes nothing any more. Those that come while others are resumed wait for the next
+// round.
 size_t MemoryClient::EndAll() {
   size_t waiting = 0;
   for (const Awaiter* awaiter = first_waiting_; awaiter != nullptr; awaiter = awaiter->next_) {
