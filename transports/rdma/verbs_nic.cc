@@ -175,12 +175,15 @@ void VerbsDevice::Forget(ibv_mr* region) {
   epoch_.fetch_add(1, std::memory_order_release);
 }
 
-bool VerbsDevice::FindSlowly(uint64_t address, size_t bytes, Memory& last) {
+bool VerbsDevice::FindSlowly(uint64_t address, size_t bytes, const uint32_t* local_key,
+                             Memory& last) {
   absl::MutexLock lock(&mutex_);
   for (ibv_mr* region : regions_) {
     const auto begin = reinterpret_cast<uint64_t>(region->addr);
     if (address < begin || address + bytes > begin + region->length) continue;
-    last = {epoch_.load(std::memory_order_relaxed), begin, begin + region->length, region};
+    if (local_key != nullptr && region->lkey != *local_key) continue;
+    last = {epoch_.load(std::memory_order_relaxed), begin, begin + region->length, region,
+            region->lkey};
     return true;
   }
   return false;

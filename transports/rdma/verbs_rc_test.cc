@@ -167,6 +167,26 @@ TEST(VerbsRcTest, ReachesNothingBesideTheWindow) {
   }
 }
 
+// Though a longer registration holds the same bytes.
+TEST(VerbsRcTest, AWindowIsBoundToTheRegistrationThatItsKeyNames) {
+  RcPair pair;
+  Exposed exposed(pair, 1024, 1);
+  const auto own = pair.b.nic->Register({exposed.buffer.data(), 1024}, /*windows=*/true);
+  ASSERT_TRUE(own.ok()) << own.status();
+  Piece piece = pair.b.PieceOf(exposed.buffer);
+  piece.local_key = (*own)->local_key();
+  ASSERT_EQ(pair.to_a->Post({Bind(exposed.window.get(), piece)}), 1u);
+  ASSERT_EQ(Wait(*pair.b.completions, 1), Result::kOk);
+  const Buffer room = Room(pair.a, 1024);
+  RcRequest request = exposed.Request(Kind::kRead, pair.a.PieceOf(room));
+  ASSERT_EQ(pair.to_b->Post({request}), 1u);
+  EXPECT_EQ(Wait(*pair.a.completions, 2), Result::kOk);
+  ++request.remote_address;
+  ASSERT_EQ(pair.to_b->Post({request}), 1u);
+  EXPECT_EQ(Wait(*pair.a.completions, 2), Result::kDenied);
+  exposed.window.reset();  // before what it is bound to
+}
+
 TEST(VerbsRcTest, AReadOnlyWindowIsNotWritten) {
   RcPair pair;
   Exposed exposed(pair, 1024, 1);
