@@ -297,15 +297,24 @@ TEST_P(DatagramConformance, AnEmptyPoolLosesMessagesAtMost) {
   EXPECT_GT(kept.size(), 100u);
   const size_t received = before + kept.size();
   kept.clear();
-  // What is still on its way, or waits at the sender, would be in the way of what comes now.
-  Datagram rest[8];
-  int idle = 0;
-  Until([&] {
-    idle = b->Receive(absl::MakeSpan(rest)) == 0 ? idle + 1 : 0;
-    return idle >= 1000;
-  });
-  for (Datagram& datagram : rest) datagram.buffer.Reset();
-  // The port works again; what it could not take was left where it was, or counted.
+  // The port works again, at once. Only a sender that says that it has dropped what it was given
+  // now, as too much waits before it, is let get rid of that first.
+  const uint64_t dropped = a->stats().send_failed;
+  Datagram next[] = {Message(a->pool(), to, "next")};
+  if (next[0].buffer) accepted += a->Send(absl::MakeSpan(next));
+  if (a->stats().send_failed != dropped) {
+    size_t more = 0;
+    int idle = 0;
+    Until([&] {
+      Datagram rest[1];
+      const size_t n = b->Receive(absl::MakeSpan(rest));
+      more += n;
+      idle = n == 0 ? idle + 1 : 0;
+      return idle >= 1000;
+    });
+    EXPECT_GT(more, 0u);
+  }
+  // What it could not take was left where it was, or counted.
   ExpectTheyTalk(*a, *b);
   EXPECT_GE(b->stats().received, received);
   const uint64_t sent = before + accepted + 1;

@@ -338,8 +338,8 @@ TEST_P(RemoteMemoryRightsConformance, HostileKeys) {
         }
         EXPECT_TRUE(end.code == absl::StatusCode::kPermissionDenied ||
                     end.code == absl::StatusCode::kInvalidArgument)
-            << "key " << &bytes - hostile.data() << ", operation " << static_cast<int>(kind)
-            << ", offset " << offset << ": " << static_cast<int>(end.code);
+            << static_cast<int>(end.code) << " from key " << &bytes - hostile.data()
+            << ", operation " << static_cast<int>(kind) << " at " << offset;
       }
     }
     owner.port->Revoke(bytes == key ? RemoteKey() : bytes);

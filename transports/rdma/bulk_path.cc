@@ -242,7 +242,11 @@ bool BulkPath::Fetch(const Peer& peer, const BulkKey& key, size_t bytes, Buffer&
            .key = fields.remote_key,
            .local_key = *local_key,
            .bytes = static_cast<uint32_t>(bytes)};
-  if (!waiting_.empty() || !PostReads(index)) waiting_.push_back(index);
+  // Behind those of the same connection, and not behind those of a peer that is slow or dead.
+  const bool others_wait = std::any_of(waiting_.begin(), waiting_.end(), [&](uint32_t waiting) {
+    return fetches_[waiting].connection == *id;
+  });
+  if (others_wait || !PostReads(index)) waiting_.push_back(index);
   return true;
 }
 

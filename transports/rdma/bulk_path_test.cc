@@ -4,6 +4,8 @@
 // networks part and ports start anew.
 //
 //   bazel run //transports/rdma:one_sided_test -- 1000      a thousand seeds
+#include "weft/transports/rdma/bulk_path.h"
+
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -17,7 +19,6 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "weft/core/prng.h"
-#include "weft/transports/rdma/bulk_path.h"
 #include "weft/transports/rdma/sim_nic.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/seeds.h"
@@ -32,8 +33,9 @@ constexpr uint64_t kSeeds = 15;
 class BulkEnd final : public BulkPath::Peers {
  public:
   BulkEnd(sim::Network* network, const std::string& name,
-          const BulkPath::Options& options = {.count = 8, .max_bytes = 100'000})
-      : network_(network), nic_(*SimNic::Open(network, Address::Sim(name))) {
+          const BulkPath::Options& options = {.count = 8, .max_bytes = 100'000},
+          const SimNicOptions& device = {})
+      : network_(network), nic_(*SimNic::Open(network, Address::Sim(name), device)) {
     transport_ = sim::OpenTransport(network, {.count = 64});
     rendezvous_ =
         std::make_unique<Rendezvous>(*transport_->OpenDatagramPort({.local = Address::Sim(name)}),
@@ -339,6 +341,45 @@ TEST_F(BulkPathTest, UnusedConnectionsEndAndTheirNumberIsBounded) {
   EXPECT_TRUE(Until([&] { return owner.bulk().connections().size() == 0; }));
   EXPECT_GE(owner.bulk().connections().stats().idle_ended, 3u);
   EXPECT_EQ(owner.nic().queue_pairs(), 0u);
+}
+
+// Time went on for a port that had no connection to look after.
+TEST_F(BulkPathTest, AConnectionThatIsMadeAfterALongTimeLasts) {
+  BulkEnd& a = Open('a');
+  BulkEnd& b = Open('b');
+  Pass(200'000'000'000);
+  const Buffer message = a.Message("hello");
+  const BulkKey key = Expose(a, 'b', message);
+  ASSERT_TRUE(Fetch(b, 'a', key, 5, 1));
+  EXPECT_EQ(Result(b, 1), "hello");
+  for (BulkEnd* end : {&a, &b}) {
+    EXPECT_EQ(end->bulk().connections().stats().idle_ended, 0u);
+    EXPECT_EQ(end->bulk().connections().stats().peer_lost, 0u);
+  }
+  a.bulk().Conceal(key);
+}
+
+TEST_F(BulkPathTest, AReadThatHangsHoldsUpNoOtherPeers) {
+  SimNicOptions device;
+  device.limits.reads_in_flight = 1;
+  BulkEnd& b = *(ends_['b'] = std::make_unique<BulkEnd>(
+                     &network_, "b", BulkPath::Options{.count = 8, .max_bytes = 1000}, device));
+  std::map<char, Buffer> messages;
+  std::map<char, BulkKey> keys;
+  uint64_t context = 0;
+  for (const char owner : {'a', 'c'}) {
+    messages[owner] = Open(owner).Message("hello");
+    keys[owner] = Expose(*ends_[owner], 'b', messages[owner]);
+    ASSERT_TRUE(Fetch(b, owner, keys[owner], 5, ++context));
+    EXPECT_EQ(Result(b, context), "hello");
+  }
+  ASSERT_TRUE(network_.Partition({{*network_.AddNode("a")}}).ok());
+  for (const uint64_t waiting : {10, 11}) ASSERT_TRUE(Fetch(b, 'a', keys['a'], 5, waiting));
+  ASSERT_TRUE(Fetch(b, 'c', keys['c'], 5, 12));
+  EXPECT_TRUE(Until([&] { return b.done().contains(12); }, 1'000'000));
+  EXPECT_FALSE(b.done().contains(10));
+  network_.Heal();
+  EXPECT_TRUE(Until([&] { return b.done().contains(10) && b.done().contains(11); }));
 }
 
 TEST_F(BulkPathTest, AFailedQueuePairAndARemovedDeviceEndEverything) {

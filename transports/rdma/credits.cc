@@ -34,7 +34,7 @@ bool SlotShares::Open(Share* share) {
 
 void SlotShares::Close(Share* share, int64_t now_ns) {
   if (!share->open) return;
-  const uint32_t lent = share->window() - 1;
+  const uint32_t lent = share->lent();
   *share = {};
   const int64_t end_ns = now_ns + kSettleNs + kTogetherNs;
   if (!settling_.empty() && settling_.back().end_ns - end_ns > -kTogetherNs) {
@@ -63,20 +63,19 @@ bool SlotShares::OnNext(Share* share, uint32_t next) {
 
 void SlotShares::Grow(Share* share) {
   const uint32_t window = share->window();
-  share->debt = 0;
-  const uint32_t more = std::min({window, free_ / 4, kMaxWindow - std::min(window, kMaxWindow)});
+  const uint32_t lent = share->lent();
+  if (lent >= free_ / 4) return;
+  // Then a quarter of what is free is what is lent.
+  const uint32_t due = (free_ - 4 * lent) / 5;
+  const uint32_t more = std::min({window, due, kMaxWindow - std::min(window, kMaxWindow)});
   free_ -= more;
   share->limit += more;
 }
 
-// Slots go back to be lent, of `n` that are free now; returns how many.
-uint32_t SlotShares::Repay(Share* share, uint32_t n) {
-  // One always stays, or nothing would come any more.
-  const uint32_t left = share->limit - share->next;
-  const uint32_t repaid = std::min({share->debt, n, left + n - 1});
-  share->debt -= repaid;
-  free_ += repaid;
-  return repaid;
+uint32_t SlotShares::GiveBack(Share* share, uint32_t n) {
+  const uint32_t back = std::min(n, (4 * share->lent() - free_ + 4) / 5);
+  free_ += back;
+  return back;
 }
 
 }  // namespace weft::rdma

@@ -5,11 +5,13 @@
 //
 // A port shares its receive slots out to its peers. Each peer that is there has two: one for a
 // datagram and one for a kCredit. What is left beyond those of max_peers is lent to peers that use
-// it: a window grows when its peer has used it up, by at most a quarter of what is free, so that
-// some is always left for the next (Choudhury and Hahne, "Dynamic Queue Length Thresholds for
-// Shared-Memory Packet Switches", 1998). A reserve stays out of it, for what no credit foresees:
-// slots that are posted again in batches, datagrams that the network doubles or delays past later
-// ones, and strays.
+// it: nobody is lent more than a quarter of what stays free, so that some is always left for the
+// next (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches",
+// 1998). A window grows when its peer has used it up. One that is larger than that shrinks as its
+// peer uses it, since what he may send already cannot be taken from him: what is lent to somebody
+// who falls silent is back when he sends again, or goes. A reserve stays out of it, for what no
+// credit foresees: slots that are posted again in batches, datagrams that the network doubles or
+// delays past later ones, and strays.
 //
 //   SlotShares shares(/*slots=*/2048, /*max_peers=*/1024);
 //   Share share;
@@ -49,7 +51,6 @@ struct Share {
   uint32_t next = 0;   // expected: all before it have arrived or are lost
   uint32_t limit = 0;  // the peer may send what is below
   uint32_t told = 0;   // the last limit that the peer was told
-  uint32_t debt = 0;   // so much of the window is not renewed
   // Of the slot for a kCredit at the other side: whether one may still be on its way, and the
   // sequence number whose arrival shows that it has been taken.
   bool credit_sent = false;
@@ -57,6 +58,7 @@ struct Share {
   bool open = false;
 
   uint32_t window() const { return limit - next; }
+  uint32_t lent() const { return window() - 1; }
   // Whether the peer should hear of its limit: it knows of half of its window at most.
   bool due() const {
     return 2 * static_cast<int64_t>(static_cast<int32_t>(told - next)) <= window() && told != limit;
@@ -110,8 +112,6 @@ class SlotShares {
   bool OnNext(Share* share, uint32_t next);
   // The peer has used up its window: a larger one, if there is any left.
   void Grow(Share* share);
-  // Halves what is lent.
-  void Shrink(Share* share) { share->debt = (share->window() - 1) / 2; }
 
   // Of all peers, and of those that have gone: what may be sent to this port at the most.
   uint32_t outstanding() const { return slots_ - reserve_ - free_ - 2 * (max_peers_ - peers_); }
@@ -125,14 +125,16 @@ class SlotShares {
 
   void Advance(Share* share, uint32_t next) {
     uint32_t n = next - share->next;
-    share->next = next;
-    if (share->debt != 0) [[unlikely]] n -= Repay(share, n);
+    if (share->lent() > free_ / 4) [[unlikely]]
+      n -= GiveBack(share, n);
     share->limit += n;
+    share->next = next;
     if (share->credit_sent && static_cast<int32_t>(next - share->credit_seen_at) > 0) {
       share->credit_sent = false;
     }
   }
-  uint32_t Repay(Share* share, uint32_t n);
+  // Of `n` slots that its peer has used and whose window is more than its due; returns how many.
+  uint32_t GiveBack(Share* share, uint32_t n);
 
   const uint32_t slots_;
   const uint32_t reserve_;

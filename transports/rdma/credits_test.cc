@@ -57,9 +57,40 @@ TEST(SlotShares, SomeIsAlwaysLeftForTheNext) {
   Share greedy, late;
   ASSERT_TRUE(shares.Open(&greedy));
   for (int i = 0; i < 100; ++i) shares.Grow(&greedy);
-  EXPECT_EQ(greedy.window(), SlotShares::kMaxWindow);
+  EXPECT_GT(greedy.window(), 350u);
+  EXPECT_LE(greedy.lent(), shares.free() / 4);
   ASSERT_TRUE(shares.Open(&late));
   EXPECT_EQ(late.window(), SlotShares::kFirstWindow);
+  for (int i = 0; i < 100; ++i) shares.Grow(&late);
+  EXPECT_GT(late.window(), 250u);
+}
+
+TEST(SlotShares, WhoComesLastIsLentSomethingToo) {
+  SlotShares shares(4096, 100);
+  std::vector<Share> open(10);
+  for (Share& share : open) {
+    ASSERT_TRUE(shares.Open(&share));
+    for (int i = 0; i < 100; ++i) shares.Grow(&share);
+    EXPECT_GE(share.window(), SlotShares::kFirstWindow);
+  }
+}
+
+TEST(SlotShares, ThoseWhoUseThemComeToShareEvenly) {
+  SlotShares shares(2048, 16);
+  std::vector<Share> open(8);
+  for (Share& share : open) {
+    ASSERT_TRUE(shares.Open(&share));
+    for (int i = 0; i < 100; ++i) shares.Grow(&share);
+  }
+  EXPECT_GT(open.front().window(), 3 * open.back().window());
+  for (int round = 0; round < 5000; ++round) {
+    for (Share& share : open) {
+      ASSERT_EQ(shares.OnArrival(&share, share.next), Arrival::kNew);
+      if (round % 20 == 0) shares.Grow(&share);
+    }
+  }
+  for (const Share& share : open) EXPECT_NEAR(share.window(), open.front().window(), 10);
+  EXPECT_GT(open.front().window(), 140u);
 }
 
 TEST(SlotShares, AnArrivalFreesThoseBeforeIt) {
@@ -125,16 +156,17 @@ TEST(SlotShares, ThoseOfWhoHasGoneAreGivenToOthersLater) {
 
 TEST(SlotShares, AWindowShrinksAsItIsUsed) {
   SlotShares shares(2048, 16);
-  Share share;
-  ASSERT_TRUE(shares.Open(&share));
-  for (int i = 0; i < 3; ++i) shares.Grow(&share);
-  const uint32_t window = share.window();
+  Share first, second;
+  ASSERT_TRUE(shares.Open(&first));
+  for (int i = 0; i < 100; ++i) shares.Grow(&first);
+  ASSERT_TRUE(shares.Open(&second));
+  for (int i = 0; i < 100; ++i) shares.Grow(&second);
+  const uint32_t window = first.window();
   const uint32_t free = shares.free();
-  shares.Shrink(&share);
-  EXPECT_EQ(shares.free(), free);  // the peer may still use all of it
-  for (uint32_t i = 0; i < window; ++i) ASSERT_EQ(shares.OnArrival(&share, i), Arrival::kNew);
-  EXPECT_EQ(share.window(), window - (window - 1) / 2);
-  EXPECT_EQ(shares.free(), free + (window - 1) / 2);
+  EXPECT_GT(first.lent(), free / 4);  // and the peer may still use all of it
+  EXPECT_EQ(shares.OnArrival(&first, window - 1), Arrival::kNew);
+  EXPECT_NEAR(first.lent(), shares.free() / 4, 1);
+  EXPECT_EQ(window - first.window(), shares.free() - free);
 }
 
 TEST(SlotShares, ACreditIsDueWhenHalfIsUsed) {

@@ -17,6 +17,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "weft/core/allocation_counter.h"
 #include "weft/core/prng.h"
 #include "weft/transports/rdma/rdma_transport.h"
 #include "weft/transports/rdma/rendezvous_wire.h"
@@ -128,8 +129,9 @@ class End {
 };
 
 // Lets time pass, and all ends do what there is to do, until `done` or for so long.
-bool Pass(sim::Network& network, const std::vector<End*>& ends, int64_t for_ns,
-         absl::FunctionRef<bool()> done = [] { return false; }) {
+bool Pass(
+    sim::Network& network, const std::vector<End*>& ends, int64_t for_ns,
+    absl::FunctionRef<bool()> done = [] { return false; }) {
   const int64_t end_ns = network.NowNs() + for_ns;
   for (;;) {
     for (size_t work = 1; work > 0;) {
@@ -175,13 +177,15 @@ void CrowdedServer(uint64_t seed, size_t clients, const sim::LinkOptions& link, 
     server.stalled = round % 2 == 1;
     Pass(network, ends, 2 * kMs);
     server.stalled = false;
-    const bool all = Pass(network, ends, 300 * kMs, [&] {
-      return link.loss == 0 && server.texts.size() - before >= sent;
-    });
+    const bool all = Pass(network, ends, 300 * kMs,
+                          [&] { return link.loss == 0 && server.texts.size() - before >= sent; });
     if (link.loss == 0 && !churn) {
       EXPECT_TRUE(all) << server.texts.size() - before << " of " << sent;
     }
-    EXPECT_GT(server.texts.size() - before, sent / 4);
+    // Of few, all may start anew at once and not get back in within this time.
+    if (!churn || clients >= 8) {
+      EXPECT_GT(server.texts.size() - before, sent / 4);
+    }
     EXPECT_LE(server.port().shares().outstanding() + server.port().shares().reserve(), slots);
     ASSERT_NO_FATAL_FAILURE(server.ExpectNothingIsLost());
     for (size_t i = 0; churn && i < clients; ++i) {
@@ -307,9 +311,8 @@ TEST(DatagramSimulation, APeerThatStopsWithoutAWordIsUnreachable) {
   // And when it goes on, it is reached again.
   b.stalled = false;
   ASSERT_TRUE(a.Send("b", "now?"));
-  EXPECT_TRUE(Pass(network, {&a, &b}, 500 * kMs, [&] {
-    return !b.texts.empty() && b.texts.back() == "now?";
-  }));
+  EXPECT_TRUE(Pass(network, {&a, &b}, 500 * kMs,
+                   [&] { return !b.texts.empty() && b.texts.back() == "now?"; }));
 }
 
 TEST(DatagramSimulation, MorePeersThanThereAreSlotsForAreRefusedWithTheReason) {
@@ -336,16 +339,81 @@ TEST(DatagramSimulation, MorePeersThanThereAreSlotsForAreRefusedWithTheReason) {
   EXPECT_TRUE(Pass(network, all, 190 * kMs, [&] { return server.texts.size() == 3; }));
 }
 
+// Nothing is ever sent to them, so that nobody else would notice.
+TEST(DatagramSimulation, TheDeadDoNotKeepTheirPlaces) {
+  sim::Network network(1);
+  End server(&network, "server", ConfigOf(64, 2, 256));
+  for (int i = 0; i < 6; ++i) {
+    End client(&network, Numbered("client", i));
+    bool came = false;
+    for (int k = 0; k < 10 && !came; ++k) {
+      client.Send("server", client.address().name());
+      came = Pass(network, {&server, &client}, 100 * kMs, [&] {
+        return !server.texts.empty() && server.texts.back() == client.address().name();
+      });
+    }
+    EXPECT_TRUE(came) << i;
+    client.Die();
+  }
+  // The living keep them.
+  End first(&network, "first"), second(&network, "second"), third(&network, "third");
+  for (End* end : {&first, &second}) {
+    for (int k = 0; k < 10; ++k) {
+      end->Send("server", "here");
+      Pass(network, {&server, &first, &second}, 100 * kMs);
+    }
+  }
+  const uint64_t connections = server.port().port_counts().connections;
+  for (int k = 0; k < 10; ++k) {
+    third.Send("server", "is there room?");
+    Pass(network, {&server, &first, &second, &third}, 100 * kMs);
+  }
+  EXPECT_GT(server.port().port_counts().resumed, 0u);
+  EXPECT_EQ(server.port().port_counts().connections, connections);
+  EXPECT_GE(third.Count(PortEvent::Kind::kPeerUnreachable), 1u);
+}
+
+// A peer starts anew while datagrams wait for it, and there are no slots for it just then: its
+// place may be given to others, what waits for it may not.
+TEST(DatagramSimulation, WhatWaitsForOneIsNotSentToAnother) {
+  sim::Network network(1);
+  End a(&network, "a", ConfigOf(64, 1, 256));
+  auto b = std::make_unique<End>(&network, "b");
+  ASSERT_TRUE(a.Send("b", "hello"));
+  ASSERT_TRUE(Pass(network, {&a, b.get()}, 100 * kMs, [&] { return b->texts.size() == 1; }));
+  b->stalled = true;
+  for (int i = 0; i < 40; ++i) a.Send("b", "a secret for b");
+  ASSERT_GT(a.port().port_counts().waited, 0u);
+  b->Die();
+  b.reset();
+  b = std::make_unique<End>(&network, "b");
+  b->Send("a", "here again");
+  ASSERT_TRUE(Pass(network, {&a, b.get()}, 3 * kMs,
+                   [&] { return a.port().rendezvous().stats().refused > 0; }));
+  b->stalled = true;
+  End c(&network, "c"), d(&network, "d");
+  for (int i = 0; i < 20; ++i) {
+    a.Send("c", "for c");
+    a.Send("d", "for d");
+    Pass(network, {&a, &c, &d}, 50 * kMs);
+  }
+  EXPECT_GT(c.texts.size() + d.texts.size(), 0u);
+  for (const std::string& text : c.texts) EXPECT_EQ(text, "for c");
+  for (const std::string& text : d.texts) EXPECT_EQ(text, "for d");
+}
+
 TEST(DatagramSimulation, BothMayBeginAtOnce) {
   uint64_t repeated = 0;
   for (const uint64_t seed : sim::SeedsToRun(4 * kSeeds)) {
     sim::Network network(seed, {.jitter_ns = 20'000, .loss = 0.3});
     End a(&network, "a"), b(&network, "b");
-    EXPECT_TRUE(Pass(network, {&a, &b}, 3'000 * kMs, [&] {
-      if (a.texts.size() < 5) b.Send("a", "from b");
-      if (b.texts.size() < 5) a.Send("b", "from a");
-      return a.texts.size() >= 5 && b.texts.size() >= 5;
-    })) << "seed " << seed;
+    EXPECT_TRUE(Pass(network, {&a, &b}, 3'000 * kMs,
+                     [&] {
+                       if (a.texts.size() < 5) b.Send("a", "from b");
+                       if (b.texts.size() < 5) a.Send("b", "from a");
+                       return a.texts.size() >= 5 && b.texts.size() >= 5;
+                     }))
+        << "seed " << seed;
     a.ExpectNothingIsLost();
     b.ExpectNothingIsLost();
     for (End* end : {&a, &b}) {
@@ -409,6 +477,45 @@ TEST(DatagramSimulation, EventsOfTheDevice) {
   EXPECT_FALSE(a.port().status().ok());
 }
 
+TEST(DatagramSimulation, TheLastEventOfTheLinkIsHowItIs) {
+  sim::Network network(1);
+  End a(&network, "a");
+  for (const bool up : {false, true, false}) {
+    a.nic().SetLink(up);
+    Datagram none[1];
+    network.AdvanceTo(network.NowNs() + kMs);
+    EXPECT_EQ(a.port().Receive(absl::MakeSpan(none)), 0u);
+  }
+  a.Poll();
+  ASSERT_FALSE(a.seen.empty());
+  EXPECT_EQ(a.seen.back().kind, PortEvent::Kind::kLinkDown);
+}
+
+// Zeros are what stands in places where there is no connection.
+TEST(DatagramSimulation, NobodySpeaksForAPeerThatHasNoConnection) {
+  sim::Network network(1);
+  End b(&network, "b");
+  auto a = std::make_unique<End>(&network, "a");
+  ASSERT_TRUE(a->Send("b", "hello"));
+  ASSERT_TRUE(Pass(network, {a.get(), &b}, 100 * kMs, [&] { return b.texts.size() == 1; }));
+  a.reset();
+  ASSERT_TRUE(Pass(network, {&b}, 100 * kMs, [&] { return !b.seen.empty(); }));
+  auto nic = *SimNic::Open(&network, Address::Sim("a"));
+  const QueueAddress to = b.port().queue();
+  for (const uint32_t sequence : {0u, 5u, 0xffffffffu}) {
+    uint8_t bytes[kHeaderBytes];
+    WriteHeader({.number = 0, .sequence = sequence, .edge = 100}, bytes);
+    nic->Transmit(to.gid, to.qpn, /*from_qpn=*/0, to.qkey, bytes);
+    Pass(network, {&b}, kMs);
+  }
+  EXPECT_EQ(b.texts.size(), 1u);
+  EXPECT_EQ(b.port().port_counts().stray, 3u);
+  const uint64_t sent = b.nic().stats().ud_sent;
+  b.Send("a", "is nobody there?");
+  Pass(network, {&b}, 10 * kMs);
+  EXPECT_EQ(b.nic().stats().ud_sent, sent);
+}
+
 // Somebody who knows the queue's number and key, and nothing else that he should.
 TEST(DatagramSimulation, StrangersAndLiarsAreCountedAndDropped) {
   sim::Network network(1);
@@ -466,7 +573,9 @@ TEST(DatagramSimulation, NonsenseAtTheRendezvousIsCountedAndDropped) {
                  .path_mtu_bytes = static_cast<uint16_t>(i == 1 ? 3 : 256),
                  .queue = {},
                  .peer_number = i == 3 ? 0u : 77u,
-                 .credits = i == 4 ? 0u : i == 5 ? 1u << 30 : 16u,
+                 .credits = i == 4   ? 0u
+                            : i == 5 ? 1u << 30
+                                     : 16u,
                  .sequence = i == 6 ? 9u : 0u,
                  .incarnation = 5,
                  .resumes = i == 7};
@@ -507,6 +616,46 @@ TEST(DatagramSimulation, SmallMessagesCostFewWorkRequests) {
   for (int i = 0; i < 12; ++i) burst.push_back({a.PeerOf("b"), a.port().pool().Allocate()});
   EXPECT_EQ(a.port().Send(absl::MakeSpan(burst)), 12u);
   EXPECT_EQ(a.port().counts().send_doorbells, after.send_doorbells + 1);
+}
+
+// Inline ones and long ones. The simulated devices always have something left to send: when one
+// begins anew it makes an event, which allocates.
+TEST(DatagramSimulation, DatagramsAllocateNothing) {
+  sim::Network network(1);
+  SimNicOptions device;
+  device.limits.path_mtu_bytes = 256;
+  device.work_request_ns = 10'000;
+  const auto nic_a = *SimNic::Open(&network, Address::Sim("a"), device);
+  const auto nic_b = *SimNic::Open(&network, Address::Sim("b"), device);
+  End a(&network, "a", ConfigOf(256, 4, 2048), 0, 1, nic_a.get());
+  End b(&network, "b", ConfigOf(256, 4, 2048), 0, 1, nic_b.get());
+  ASSERT_TRUE(a.Send("b", "hello"));
+  ASSERT_TRUE(Pass(network, {&a, &b}, 10 * kMs, [&] { return b.texts.size() == 1; }));
+  const Peer to_b = a.PeerOf("b"), to_a = b.PeerOf("a");
+  const std::string texts[] = {"short", std::string(200, 'x'), "also short"};
+  int64_t allocations = 0;
+  uint64_t received = 0;
+  for (int i = 0; i < 3000; ++i) {
+    // Two leave a device in each round.
+    const int count = i == 0 ? 12 : 2;
+    const int64_t before = AllocationsOfThisThread();
+    for (int k = 0; k < count; ++k) {
+      ASSERT_TRUE(a.Send(to_b, texts[(i + k) % 3]));
+      ASSERT_TRUE(b.Send(to_a, texts[(i + k) % 3]));
+    }
+    Datagram in[8];
+    for (End* end : {&a, &b}) {
+      received += end->port().Receive(absl::MakeSpan(in));
+      for (Datagram& datagram : in) datagram.buffer.Reset();
+    }
+    if (i >= 1000) allocations += AllocationsOfThisThread() - before;
+    network.AdvanceTo(network.NowNs() + 20'000);
+    network.timers().Advance(network.NowNs());
+  }
+  EXPECT_GT(received, 11'000u);
+  EXPECT_EQ(a.port().stats().send_failed + b.port().stats().send_failed, 0u);
+  EXPECT_LT(a.port().port_counts().waited, 30u);  // at the beginning
+  EXPECT_EQ(allocations, 0);
 }
 
 }  // namespace

@@ -31,10 +31,12 @@ class MemoryWorld {
  public:
   MemoryWorld(uint64_t seed, const sim::LinkOptions& link)
       : network_(seed, link), datagrams_(sim::OpenTransport(&network_, {.count = 64})) {}
-  std::unique_ptr<RdmaRemoteMemory> Open(const std::string& name) {
+  std::unique_ptr<RdmaRemoteMemory> Open(const std::string& name,
+                                         std::shared_ptr<SimNic> nic = nullptr) {
     const Address local = Address::Sim(name);
-    return *RdmaRemoteMemory::Open(*SimNic::Open(&network_, local),
-                                   *datagrams_->OpenDatagramPort({.local = local}), Capabilities(),
+    if (nic == nullptr) nic = *SimNic::Open(&network_, local);
+    return *RdmaRemoteMemory::Open(std::move(nic), *datagrams_->OpenDatagramPort({.local = local}),
+                                   Capabilities(),
                                    {.clock = &network_,
                                     .virtual_time = &network_,
                                     .incarnation = network_.random().Next(),
@@ -203,6 +205,27 @@ class MemorySimulation {
   uint64_t context_ = 0;
   uint64_t done_ = 0, maybe_ = 0;  // sums of what was added for certain, and of what may have been
 };
+
+TEST(MemorySimulationTest, OperationsEndWhenTheDeviceGoesBeforeTheyAreConnected) {
+  MemoryWorld world(1, {});
+  const std::shared_ptr<SimNic> nic = *SimNic::Open(&world.network(), Address::Sim("user"));
+  const auto user = world.Open("user", nic);
+  const auto owner = world.Open("owner");
+  const MemoryRegion region = *user->Allocate(64);
+  const Peer peer = *user->Resolve(owner->local_address());
+  nic->Remove();
+  const MemoryOperation read[] = {{.kind = MemoryOperation::Kind::kRead,
+                                   .peer = peer,
+                                   .key = {},
+                                   .local = region.bytes,
+                                   .context = 7}};
+  ASSERT_EQ(user->Post(read), 1u);
+  MemoryCompletion done[2];
+  ASSERT_EQ(user->Poll(absl::MakeSpan(done)), 1u);
+  EXPECT_EQ(done[0].context, 7u);
+  EXPECT_EQ(done[0].code, absl::StatusCode::kUnavailable);
+  EXPECT_EQ(user->operations(), 0u);
+}
 
 TEST(MemorySimulationTest, EveryOperationEndsOnceAndIsDoneOnce) {
   for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {

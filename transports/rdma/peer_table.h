@@ -48,17 +48,18 @@ struct PeerEntry {
 
   // The rest.
   Address address;
-  int worker = -1;             // of several at that address; -1: not known yet
+  int worker = -1;               // of several at that address; -1: not known yet
   uint32_t next_at_address = 0;  // index + 1 of another one, or 0
   uint64_t incarnation = 0;
-  uint32_t connections = 0;  // so many times a number was made
-  bool resuming = false;     // a question about the connection is under way
+  uint32_t connections = 0;    // so many times a number was made
+  bool resuming = false;       // a question about the connection is under way
   uint32_t heard_at_tick = 0;  // heard_at at the last tick
   uint32_t asked_at = 0;       // out.next when it was asked
   uint32_t limit_at_tick = 0;  // out.limit at the last tick
   uint32_t quiet_ticks = 0;
-  uint64_t used = 0;  // order of use, of places to be given to others
-  absl::Status why;   // it could not be reached
+  uint32_t next_at_roll_call = 0;  // in.next when those who are silent were last looked for
+  uint64_t used = 0;               // order of use, of places to be given to others
+  absl::Status why;                // it could not be reached
 };
 
 class PeerTable {

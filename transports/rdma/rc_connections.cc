@@ -143,7 +143,9 @@ absl::StatusOr<ConnectionId> RcConnections::Get(const RcPeer& peer, Role role, i
   (*connection)->used_ns = now_ns;
   if ((*connection)->state == State::kNone) {
     if (now_ns >= (*connection)->retry_ns) {
+      now_ns_ = now_ns;
       Begin(**connection, now_ns);
+      if ((*connection)->state == State::kNone) return (*connection)->why;
     } else {
       AskLater(**connection);
     }
@@ -224,6 +226,7 @@ absl::Status RcConnections::Join(Connection& connection, const Offer& offer) {
 }
 
 absl::StatusOr<Offer> RcConnections::OnAsk(const Address& from, const Offer& offer) {
+  now_ns_ = rendezvous_->now_ns();  // Poll() may not have been called for long
   absl::StatusOr<Connection*> found =
       FindOrAdd({from, offer.worker}, Opposite(RoleIn(offer.peer_number)), now_ns_);
   if (!found.ok()) {
@@ -256,6 +259,7 @@ RcConnections::Connection* RcConnections::Asking(uint64_t context) {
 }
 
 void RcConnections::OnAnswer(uint64_t context, const Offer& answer) {
+  now_ns_ = rendezvous_->now_ns();
   Connection* found = Asking(context);
   if (found == nullptr) return;
   Connection& connection = *found;
@@ -268,6 +272,7 @@ void RcConnections::OnAnswer(uint64_t context, const Offer& answer) {
 }
 
 void RcConnections::OnFailed(uint64_t context, const absl::Status& status) {
+  now_ns_ = rendezvous_->now_ns();
   if (Connection* connection = Asking(context)) Break(*connection, Loss::kUnreachable, status);
 }
 

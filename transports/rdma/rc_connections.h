@@ -113,7 +113,8 @@ class RcConnections final : private Rendezvous::Handler {
   ~RcConnections() override;
 
   // The connection; if there is none it is asked for, as soon as that may be tried again.
-  // ResourceExhausted beyond max_connections when all are in use.
+  // ResourceExhausted beyond max_connections when all are in use; another status when it cannot be
+  // asked for, as on a device that is gone.
   absl::StatusOr<ConnectionId> Get(const RcPeer& peer, Role role, int64_t now_ns);
   // kNone for one that has been forgotten.
   State state(ConnectionId id) const;

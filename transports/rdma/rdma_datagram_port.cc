@@ -136,9 +136,8 @@ absl::Status RdmaDatagramPort::StartWaiting() {
 
 RdmaDatagramPort::~RdmaDatagramPort() {
   for (PeerEntry& entry : peers_.used()) {
-    if (entry.state != PeerEntry::State::kConnected) continue;
-    if (ud_ != nullptr) ud_->ClosePath(std::exchange(entry.path, 0));
-    rendezvous_.SayBye(entry.address);
+    // Whoever is asked may have answered already.
+    if (entry.state >= PeerEntry::State::kAsking) rendezvous_.SayBye(entry.address);
   }
   rendezvous_.Serve(Offer::Service::kDatagrams, nullptr);
   ud_.reset();  // before what it works on
@@ -215,10 +214,9 @@ void RdmaDatagramPort::CheckQueue() {
 
 void RdmaDatagramPort::PushEvent(PortEvent::Kind kind, const Peer& peer, int error) {
   event_unseen_ = true;
-  const bool known = std::any_of(events_.begin(), events_.end(), [&](const PortEvent& event) {
-    return event.kind == kind && event.peer == peer;
-  });
-  if (known) return;
+  // The same again is told once, as the last of what happened.
+  std::erase_if(events_,
+                [&](const PortEvent& event) { return event.kind == kind && event.peer == peer; });
   if (events_.size() == kMaxEvents) events_.pop_front();
   events_.push_back({kind, peer, error});
   has_events_ = true;

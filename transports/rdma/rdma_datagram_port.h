@@ -71,6 +71,10 @@ class RdmaDatagramPort final : public DatagramPort,
   // before it is asked whether it is there.
   static constexpr int64_t kTickNs = 4'000'000;
   static constexpr uint32_t kQuietTicks = 25;
+  // When there is no place for one more peer: how often, and how many of those who have been silent
+  // are asked whether they are there.
+  static constexpr int64_t kRollCallNs = 100'000'000;
+  static constexpr uint32_t kRollCall = 64;
   // Calls of Receive() between two looks at the clock, while nobody sleeps.
   static constexpr uint32_t kCallsBetweenLooks = 64;
 
@@ -78,8 +82,8 @@ class RdmaDatagramPort final : public DatagramPort,
   struct Counts {
     Counter connections;  // made; the first to each peer and those after
     Counter credits_sent, credits_received;
-    Counter late;   // received: doubled, or overtaken
-    Counter stray;  // received: of a connection that is not there (any more)
+    Counter late;           // received: doubled, or overtaken
+    Counter stray;          // received: of a connection that is not there (any more)
     Counter beyond_credit;  // received: more than the sender may send
     Counter waited;         // sends that did not go at once
     Counter starved;        // received, and dropped: no buffer to receive the next in
@@ -154,6 +158,7 @@ class RdmaDatagramPort final : public DatagramPort,
   PeerEntry* FindWorker(const Address& address, uint8_t worker) const;
   void Ask(PeerEntry& entry);
   void Resume(PeerEntry& entry);
+  void CallTheRoll();
   absl::Status Prepare(PeerEntry& entry);
   absl::Status Connect(PeerEntry& entry, const Offer& offer);
   void Disconnect(PeerEntry& entry);
@@ -206,7 +211,8 @@ class RdmaDatagramPort final : public DatagramPort,
   uint64_t posted_ = 0;
   uint64_t sent_ = 0;
   uint32_t unsignalled_ = 0;
-  size_t laid_ = 0;  // of sends_ and laid_buffers_
+  bool buffer_held_ = false;  // by a send, and none behind it is signalled yet
+  size_t laid_ = 0;           // of sends_ and laid_buffers_
   std::array<UdSend, kBatch> sends_;
   std::array<Buffer, kBatch> laid_buffers_;
 
@@ -230,6 +236,8 @@ class RdmaDatagramPort final : public DatagramPort,
   int64_t now_ns_ = 0;           // when the clock was last read
   int64_t tick_ns_ = INT64_MAX;  // when the next tick is
   int64_t events_ns_ = 0;        // when the device is next asked for events
+  int64_t roll_call_ns_ = 0;     // when silent peers may be asked again
+  uint32_t roll_call_at_ = 0;    // the place it goes on at
   int64_t rendezvous_ns_ = 0;    // when questions are next heard
   bool was_armed_ = false;
   bool event_unseen_ = false;

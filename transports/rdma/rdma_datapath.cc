@@ -43,10 +43,12 @@ size_t RdmaDatagramPort::Send(absl::Span<Datagram> burst) {
       if (free_send_slots() == 0 || !status_.ok()) break;
     }
     const size_t size = datagram.buffer.size();
-    if (!Lay(*entry, datagram.buffer)) [[unlikely]] break;
+    if (!Lay(*entry, datagram.buffer)) [[unlikely]]
+      break;
     ++sent;
     bytes += size;
-    if (laid_ == kBatch) [[unlikely]] PostSends();
+    if (laid_ == kBatch) [[unlikely]]
+      PostSends();
   }
   PostSends();
   if (sent != 0) {
@@ -60,9 +62,8 @@ size_t RdmaDatagramPort::Send(absl::Span<Datagram> burst) {
 
 // Long ones are read by the device: from memory that it knows.
 bool RdmaDatagramPort::Lay(PeerEntry& entry, Buffer& buffer) {
-  const bool can_go =
-      buffer.headroom() >= kHeaderBytes &&
-      (buffer.size() + kHeaderBytes <= inline_bytes_ || pool_.Owns(buffer));
+  const bool can_go = buffer.headroom() >= kHeaderBytes &&
+                      (buffer.size() + kHeaderBytes <= inline_bytes_ || pool_.Owns(buffer));
   if (!can_go) [[unlikely]] {
     if (!Copy(buffer)) return false;
   }
@@ -79,13 +80,17 @@ inline void RdmaDatagramPort::LayOut(PeerEntry& entry, const Header& header, Buf
   entry.in.told = header.edge;
   WriteHeader(header, buffer.Prepend(kHeaderBytes));
   UdSend& send = sends_[laid_];
-  send.pieces[0] = {reinterpret_cast<uint64_t>(buffer.data()),
-                    static_cast<uint32_t>(buffer.size()), local_key_};
+  send.pieces[0] = {reinterpret_cast<uint64_t>(buffer.data()), static_cast<uint32_t>(buffer.size()),
+                    local_key_};
   send.path = entry.path;
   send.qpn = entry.qpn;
   send.qkey = entry.qkey;
   send.signalled = ++unsignalled_ >= kSignalEvery;
-  if (send.signalled) unsignalled_ = 0;
+  buffer_held_ |= send.pieces[0].bytes > inline_bytes_;
+  if (send.signalled) {
+    unsignalled_ = 0;
+    buffer_held_ = false;
+  }
   laid_buffers_[laid_++] = std::move(buffer);
 }
 
@@ -101,11 +106,12 @@ bool RdmaDatagramPort::Copy(Buffer& buffer) {
 void RdmaDatagramPort::PostSends() {
   if (laid_ == 0) return;
   UdSend& last = sends_[laid_ - 1];
-  // Its buffer, and those before it, should not have to wait for others to come; and a queue that
-  // is full must be told that it is not any more.
-  if (!last.signalled && (last.pieces[0].bytes > inline_bytes_ || laid_ == free_send_slots())) {
+  // Buffers that the device reads should not have to wait for others to come; and a queue that is
+  // full must be told that it is not any more.
+  if (!last.signalled && (buffer_held_ || laid_ == free_send_slots())) {
     last.signalled = true;
     unsignalled_ = 0;
+    buffer_held_ = false;
   }
   const size_t n = ud_->Send(absl::MakeConstSpan(sends_.data(), laid_));
   for (size_t i = 0; i < n; ++i) {
@@ -187,14 +193,16 @@ size_t RdmaDatagramPort::Receive(absl::Span<Datagram> burst) {
   AssertOwner();
   if (!status_.ok()) return 0;
   // Those that were owed it a round ago and have been sent nothing since that could carry it.
-  if (!owed_credits_.empty()) [[unlikely]] SendCredits();
+  if (!owed_credits_.empty()) [[unlikely]]
+    SendCredits();
   size_t n = 0;
   for (; !kept_.empty() && n < burst.size(); ++n) {
     burst[n] = std::move(kept_.front());
     kept_.pop_front();
   }
   n += ReceiveInto(burst.subspan(n));
-  if (!to_flush_.empty()) [[unlikely]] Flush();
+  if (!to_flush_.empty()) [[unlikely]]
+    Flush();
   // The rest of the time it is polled with what is looked for now and then.
   if (bulk_ != nullptr && (bulk_->fetches() != 0 || bulk_->exposures() != 0)) bulk_->Poll(now_ns_);
   LookIfDue(n < burst.size());
@@ -203,11 +211,15 @@ size_t RdmaDatagramPort::Receive(absl::Span<Datagram> burst) {
 
 size_t RdmaDatagramPort::ReceiveInto(absl::Span<Datagram> burst) {
   size_t n = 0;
-  if (starved_) [[unlikely]] Refill();  // there may be buffers again
+  if (starved_) [[unlikely]]
+    Refill();  // there may be buffers again
   while (n < burst.size()) {
     const size_t room = std::min(burst.size() - n, kBatch);
     const size_t got = ud_->Receive(absl::MakeSpan(received_.data(), room));
     missing_ += static_cast<uint32_t>(got);
+    // Before they are delivered: without others in their place they are not, see starved_.
+    if (missing_ > shares_.reserve() / 2) [[unlikely]]
+      Refill();
     for (size_t i = 0; i < got; ++i) {
       if (Handle(received_[i], &burst[n])) {
         ++n;
@@ -230,6 +242,7 @@ bool RdmaDatagramPort::Handle(UdReceived& received, Datagram* out) {
   }
   PeerEntry* const entry = peers_.WithNumber(header.number);
   if (entry == nullptr || entry->number != header.number || entry->qpn != received.qpn ||
+      entry->state != PeerEntry::State::kConnected ||
       (received.has_gid && !(entry->gid == received.gid))) [[unlikely]] {
     ++counts_.stray;
     return false;
@@ -249,7 +262,8 @@ bool RdmaDatagramPort::Handle(UdReceived& received, Datagram* out) {
     }
     ++counts_.late;
   }
-  if (header.flags != 0) [[unlikely]] shares_.Grow(&entry->in);
+  if (header.flags != 0) [[unlikely]]
+    shares_.Grow(&entry->in);
   if (entry->in.due() && !entry->credit_listed) {
     entry->credit_listed = true;
     owed_credits_.push_back(peers_.IndexOf(*entry));
@@ -281,8 +295,8 @@ void RdmaDatagramPort::SendCredits() {
   for (; done < owed_credits_.size(); ++done) {
     PeerEntry& entry = peers_.At(owed_credits_[done]);
     // One at a time is what the peer has a slot for.
-    const bool owed = entry.state == PeerEntry::State::kConnected && entry.in.due() &&
-                      !entry.in.credit_sent;
+    const bool owed =
+        entry.state == PeerEntry::State::kConnected && entry.in.due() && !entry.in.credit_sent;
     if (owed) {
       if (laid_ >= free_send_slots()) Reclaim();
       if (laid_ >= free_send_slots()) break;

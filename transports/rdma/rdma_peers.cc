@@ -43,6 +43,7 @@ absl::StatusOr<Peer> RdmaDatagramPort::Resolve(const Address& address) {
   PeerEntry* entry = peers_.At(address);
   if (entry == nullptr) entry = AddPeer(address);
   if (entry == nullptr) {
+    CallTheRoll();
     return absl::ResourceExhaustedError(
         absl::StrCat("all ", peers_.size(), " places for peers are in use (rdma.max_peers, ",
                      "rdma.receive_slots)"));
@@ -105,6 +106,7 @@ Offer RdmaDatagramPort::OfferFor(const PeerEntry& entry, bool resumes) const {
 absl::Status RdmaDatagramPort::Prepare(PeerEntry& entry) {
   shares_.Settle(now_ns_);
   if (!shares_.Open(&entry.in)) {
+    CallTheRoll();
     return absl::ResourceExhaustedError(
         absl::StrCat("receive slots for ", shares_.max_peers(), " peers are all in use"));
   }
@@ -131,18 +133,38 @@ void RdmaDatagramPort::Resume(PeerEntry& entry) {
       rendezvous_.Ask(entry.address, OfferFor(entry, true), entry.number, now_ns_).ok();
 }
 
+// So that those who are gone without a word do not keep their places for ever: nobody else would
+// notice that a peer is dead to whom nothing is sent.
+void RdmaDatagramPort::CallTheRoll() {
+  if (now_ns_ < roll_call_ns_) return;
+  roll_call_ns_ = now_ns_ + kRollCallNs;
+  const absl::Span<PeerEntry> all = peers_.used();
+  uint32_t called = 0;
+  for (size_t i = 0; i < all.size() && called < kRollCall; ++i) {
+    PeerEntry& entry = all[roll_call_at_++ % all.size()];
+    if (entry.state != State::kConnected || entry.resuming) continue;
+    if (std::exchange(entry.next_at_roll_call, entry.in.next) != entry.in.next) continue;
+    Resume(entry);
+    ++called;
+  }
+}
+
+// What there is stays when it fails, unless there is no place beside it.
 absl::Status RdmaDatagramPort::Connect(PeerEntry& entry, const Offer& offer) {
   if (offer.queue.qpn == 0 || offer.peer_number == 0 || offer.credits == 0 ||
       offer.credits > Allowance::kMaxWindow || offer.sequence != 0 ||
       offer.path_mtu_bytes < kHeaderBytes + kMinPayload) {
     return absl::InvalidArgumentError("an offer that makes no sense");
   }
-  if (entry.state == State::kConnected) Disconnect(entry);
   const absl::StatusOr<Path> path = ud_->OpenPath(offer.queue);
   if (!path.ok()) return path.status();
+  if (entry.state == State::kConnected) Disconnect(entry);
   if (entry.state == State::kIdle) {
     if (absl::Status status = Prepare(entry); !status.ok()) {
       ud_->ClosePath(*path);
+      if (entry.waiting.pieces() != 0) {
+        Lose(entry, PortEvent::Kind::kPeerUnreachable, ErrnoOf(status), status);
+      }
       return status;
     }
   } else {
@@ -203,8 +225,7 @@ bool RdmaDatagramPort::IsCurrent(const PeerEntry& entry, const Offer& offer) con
 // far they are.
 bool RdmaDatagramPort::TakeResumed(PeerEntry& entry, const Offer& offer) {
   entry.quiet_ticks = 0;
-  const bool honest =
-      entry.out.Raise(offer.credits) && shares_.OnNext(&entry.in, offer.sequence);
+  const bool honest = entry.out.Raise(offer.credits) && shares_.OnNext(&entry.in, offer.sequence);
   if (!honest) ++stats_.receive_malformed;
   ListForFlush(entry);
   return honest;
@@ -225,7 +246,10 @@ absl::StatusOr<Offer> RdmaDatagramPort::OnAsk(const Address& from, const Offer& 
     return absl::AbortedError("there has been a later question");
   }
   if (entry == nullptr) entry = AddPeer(from);
-  if (entry == nullptr) return absl::ResourceExhaustedError("all places for peers are in use");
+  if (entry == nullptr) {
+    CallTheRoll();
+    return absl::ResourceExhaustedError("all places for peers are in use");
+  }
   if (absl::Status status = Connect(*entry, offer); !status.ok()) return status;
   return OfferFor(*entry, false);
 }
@@ -279,7 +303,7 @@ void RdmaDatagramPort::StartTick() {
 
 void RdmaDatagramPort::Tick() {
   tick_ns_ = now_ns_ + kTickNs;
-  bool more = false;
+  bool more = !to_flush_.empty();
   for (PeerEntry& entry : peers_.used()) more |= LookAfter(entry);
   if (!more) tick_ns_ = INT64_MAX;
 }

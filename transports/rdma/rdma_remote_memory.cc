@@ -66,6 +66,7 @@ RdmaRemoteMemory::RdmaRemoteMemory(std::shared_ptr<Nic> nic, std::unique_ptr<Com
       rendezvous_(std::move(out_of_band), {.incarnation = options.incarnation,
                                            .timeout_ns = options.connect_timeout_ns,
                                            .asking = nullptr}),
+      results_(std::make_unique<uint64_t[]>(kMaxOperations)),
       connections_(queue_.get(), &rendezvous_,
                    {.service = Offer::Service::kMemory,
                     .max_connections = 2 * options.max_peers,
@@ -73,7 +74,6 @@ RdmaRemoteMemory::RdmaRemoteMemory(std::shared_ptr<Nic> nic, std::unique_ptr<Com
                    this),
       operations_(kMaxOperations),
       ended_(kMaxOperations),
-      results_(std::make_unique<uint64_t[]>(kMaxOperations)),
       wake_([](void*, int64_t) {}, nullptr) {
   for (uint32_t i = kMaxOperations; i-- > 0;) free_operations_.push_back(i);
 }
@@ -303,9 +303,10 @@ void RdmaRemoteMemory::EndGrant(GrantState& grant) {
 }
 
 void RdmaRemoteMemory::PushEvent(const PortEvent& event) {
-  for (const PortEvent& queued : events_) {
-    if (queued.kind == event.kind && queued.peer == event.peer) return;
-  }
+  // The same again is told once, as the last of what happened.
+  std::erase_if(events_, [&](const PortEvent& queued) {
+    return queued.kind == event.kind && queued.peer == event.peer;
+  });
   if (events_.size() >= kMaxEvents) events_.pop_front();
   events_.push_back(event);
   has_events_ = events_unseen_ = true;

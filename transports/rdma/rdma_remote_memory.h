@@ -170,6 +170,7 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
   std::unique_ptr<CompletionQueue> queue_;
   Rendezvous rendezvous_;
   std::unique_ptr<Registration> pool_registration_;  // null: none of its buffers was used yet
+  const std::unique_ptr<uint64_t[]> results_;  // of atomics, by operation; outlive connections_
   std::unique_ptr<Registration> results_registration_;
   std::vector<Region> regions_;
   size_t region_used_ = 0;  // the one that was found last
@@ -187,7 +188,6 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
   std::vector<MemoryCompletion> ended_;  // a ring
   size_t ended_head_ = 0, ended_count_ = 0;
   size_t in_use_ = 0;
-  std::unique_ptr<uint64_t[]> results_;  // of atomics, by operation
 
   std::unique_ptr<Nic::Subscription> news_;
   std::deque<PortEvent> events_;

@@ -86,6 +86,7 @@ void Rendezvous::Transmit(DatagramPort& port, const Peer& to, const RendezvousMe
 }
 
 size_t Rendezvous::Poll(int64_t now_ns) {
+  now_ns_ = now_ns;
   size_t work = PollPort(*port_);
   if (options_.asking != nullptr) work += PollPort(*options_.asking);
   if (now_ns >= next_ns_) work += RetryDue(now_ns);
@@ -150,10 +151,9 @@ void Rendezvous::OnAskMessage(const Peer& from, const Address& who,
   }
   RendezvousMessage answer = {.id = message.id};
   Handler* const handler = handlers_[static_cast<size_t>(message.offer.service)];
-  const absl::StatusOr<Offer> offer =
-      handler == nullptr
-          ? absl::UnimplementedError("the port does not offer this")
-          : handler->OnAsk(who, message.offer);
+  const absl::StatusOr<Offer> offer = handler == nullptr
+                                          ? absl::UnimplementedError("the port does not offer this")
+                                          : handler->OnAsk(who, message.offer);
   if (offer.ok()) {
     ++stats_.answered;
     answer.kind = Kind::kAnswer;

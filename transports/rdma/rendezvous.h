@@ -94,6 +94,8 @@ class Rendezvous {
   size_t Poll(int64_t now_ns);
   // When Poll() has something to do even if nothing arrives; INT64_MAX for never.
   int64_t NextNs() const { return next_ns_; }
+  // When Poll() was last called: the time of what handlers are told.
+  int64_t now_ns() const { return now_ns_; }
 
   // Those to watch of a sleeping loop, -1 where there is none; as Port's.
   std::array<int, 2> wait_fds() const;
@@ -137,12 +139,13 @@ class Rendezvous {
   const Options options_;
   const Address local_;
   std::array<Handler*, kServices> handlers_ = {};
-  absl::flat_hash_map<uint64_t, Pending> pending_;  // by id
+  absl::flat_hash_map<uint64_t, Pending> pending_;                          // by id
   absl::flat_hash_map<std::pair<Offer::Service, uint64_t>, uint64_t> ids_;  // by context
   absl::flat_hash_map<AskKey, RendezvousMessage> answers_;
   std::deque<AskKey> oldest_answers_;
   uint64_t last_id_ = 0;
   int64_t next_ns_ = INT64_MAX;
+  int64_t now_ns_ = 0;
   Stats stats_;
 };
 

@@ -21,7 +21,9 @@ SimUdQueue::SimUdQueue(SimNic* nic, const CompletionQueue::UdOptions& options)
       paths_(1),  // 0 is none
       work_(options.send_slots),
       posted_(options.receive_slots),
-      received_(2 * size_t{options.receive_slots}) {}
+      received_(2 * size_t{options.receive_slots}) {
+  for (Work& work : work_.slots) work.bytes.reserve(nic->limits().inline_bytes);
+}
 
 SimUdQueue::~SimUdQueue() {
   nic_->network().events().Cancel(next_work_);
@@ -55,8 +57,8 @@ void SimUdQueue::Gather(const UdSend& send, bool is_inline, std::vector<uint8_t>
   bytes->clear();
   for (const Piece& piece : absl::MakeConstSpan(send.pieces, send.count)) {
     if (piece.bytes == 0) continue;
-    const uint8_t* const data = is_inline ? reinterpret_cast<const uint8_t*>(piece.address)
-                                          : nic_->MemoryAt(piece);
+    const uint8_t* const data =
+        is_inline ? reinterpret_cast<const uint8_t*>(piece.address) : nic_->MemoryAt(piece);
     if (data == nullptr) {
       status_ = absl::InternalError("a send of memory that is not registered");
       return;

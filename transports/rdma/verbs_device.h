@@ -54,6 +54,7 @@ class VerbsDevice final : public Nic {
     uint64_t epoch = 0;  // of this table when it was looked up
     uint64_t begin = 0, end = 0;
     ibv_mr* region = nullptr;  // null: none
+    uint32_t local_key = 0;
   };
   // Makes `last` the registration that holds the `bytes` at `address`; false if there is none.
   bool Find(uint64_t address, size_t bytes, Memory& last) {
@@ -61,17 +62,16 @@ class VerbsDevice final : public Nic {
         address + bytes <= last.end) [[likely]] {
       return true;
     }
-    return FindSlowly(address, bytes, nullptr, last);
+    return FindSlowly(address, bytes, /*local_key=*/nullptr, last);
   }
-  // The same of the registration that `piece` names: there may be several of the same memory, some
-  // for less of it than others.
-  bool Find(const Piece& piece, Memory& last) {
-    if (last.epoch == epoch_.load(std::memory_order_acquire) && piece.address >= last.begin &&
-        piece.address + piece.bytes <= last.end && last.region->lkey == piece.local_key)
-        [[likely]] {
+  // The one with that local key and no other: several may hold the same bytes, and what is bound to
+  // one reaches, on Soft-RoCE, all of it.
+  bool FindByKey(uint32_t local_key, uint64_t address, size_t bytes, Memory& last) {
+    if (last.local_key == local_key && last.epoch == epoch_.load(std::memory_order_acquire) &&
+        address >= last.begin && address + bytes <= last.end) [[likely]] {
       return true;
     }
-    return FindSlowly(piece.address, piece.bytes, &piece.local_key, last);
+    return FindSlowly(address, bytes, &local_key, last);
   }
   void Forget(ibv_mr* region);
 
@@ -80,7 +80,6 @@ class VerbsDevice final : public Nic {
       : choice_(choice), settings_(settings) {}
   absl::Status OpenContext();
   absl::Status ReadLimits();
-  // `local_key`: null for any.
   bool FindSlowly(uint64_t address, size_t bytes, const uint32_t* local_key, Memory& last);
 
   const PortChoice choice_;

@@ -181,8 +181,9 @@ bool VerbsDevice::FindSlowly(uint64_t address, size_t bytes, const uint32_t* loc
   for (ibv_mr* region : regions_) {
     const auto begin = reinterpret_cast<uint64_t>(region->addr);
     if (address < begin || address + bytes > begin + region->length) continue;
-    if (local_key != nullptr && *local_key != region->lkey) continue;
-    last = {epoch_.load(std::memory_order_relaxed), begin, begin + region->length, region};
+    if (local_key != nullptr && region->lkey != *local_key) continue;
+    last = {epoch_.load(std::memory_order_relaxed), begin, begin + region->length, region,
+            region->lkey};
     return true;
   }
   return false;

@@ -291,7 +291,10 @@ bool VerbsRcQueue::FillWindow(const RcRequest& request, ibv_send_wr& work) {
     window->is_posted = true;
     return true;
   }
-  if (!device_.Find(request.local, memory_)) return false;
+  if (!device_.FindByKey(request.local.local_key, request.local.address, request.local.bytes,
+                         memory_)) {
+    return false;
+  }
   // Requests of one connection are worked off in order; of others one has to know.
   const bool is_free = window->get() != nullptr &&
                        (window->home == nullptr || (window->home == this && !window->is_bound) ||

@@ -167,27 +167,24 @@ TEST(VerbsRcTest, ReachesNothingBesideTheWindow) {
   }
 }
 
-// Of several registrations of the same memory the one that is named bounds the window: for Soft-RoCE
-// the only bound that there is.
-TEST(VerbsRcTest, AWindowIsOfTheRegistrationThatIsNamed) {
+// Though a longer registration holds the same bytes.
+TEST(VerbsRcTest, AWindowIsBoundToTheRegistrationThatItsKeyNames) {
   RcPair pair;
-  Buffer buffer = Room(pair.b, 1024);
-  const auto lesser = *pair.b.nic->Register({buffer.data() + 256, 64}, /*windows=*/true);
-  const auto window = *pair.b.nic->OpenWindow();
-  const auto begin = reinterpret_cast<uint64_t>(buffer.data()) + 256;
-  ASSERT_EQ(pair.to_a->Post({Bind(window.get(), {begin, 64, lesser->local_key()})}), 1u);
+  Exposed exposed(pair, 1024, 1);
+  const auto own = pair.b.nic->Register({exposed.buffer.data(), 1024}, /*windows=*/true);
+  ASSERT_TRUE(own.ok()) << own.status();
+  Piece piece = pair.b.PieceOf(exposed.buffer);
+  piece.local_key = (*own)->local_key();
+  ASSERT_EQ(pair.to_a->Post({Bind(exposed.window.get(), piece)}), 1u);
   ASSERT_EQ(Wait(*pair.b.completions, 1), Result::kOk);
-  const Buffer room = Room(pair.a, 64);
-  RcRequest request = {.kind = Kind::kRead,
-                       .context = 2,
-                       .local = pair.a.PieceOf(room),
-                       .remote_address = begin,
-                       .remote_key = window->remote_key()};
+  const Buffer room = Room(pair.a, 1024);
+  RcRequest request = exposed.Request(Kind::kRead, pair.a.PieceOf(room));
   ASSERT_EQ(pair.to_b->Post({request}), 1u);
   EXPECT_EQ(Wait(*pair.a.completions, 2), Result::kOk);
-  request.remote_address += 1;
+  ++request.remote_address;
   ASSERT_EQ(pair.to_b->Post({request}), 1u);
   EXPECT_EQ(Wait(*pair.a.completions, 2), Result::kDenied);
+  exposed.window.reset();  // before what it is bound to
 }
 
 TEST(VerbsRcTest, AReadOnlyWindowIsNotWritten) {
