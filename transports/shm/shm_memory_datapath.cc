@@ -88,7 +88,10 @@ size_t ShmRemoteMemory::Post(absl::Span<const MemoryOperation> operations) {
     end.context = operation.context;
     end.old_value = 0;
     end.code = Perform(operation, &end.old_value);
+    if (end.code != absl::StatusCode::kOk) ++stats_.send_failed;
   }
+  stats_.sent += taken;
+  if (taken < operations.size()) ++stats_.send_blocked;
   return taken;
 }
 
