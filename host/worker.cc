@@ -67,7 +67,10 @@ void Worker::Show(const Port& port) {
   MetricGroup::Labels labels = this->labels();
   labels.emplace_back("transport", std::string(transport().name()));
   labels.emplace_back("port", absl::StrCat(ports_shown_++));
-  Show(RegisterPortMetrics(metrics(), port, std::move(labels)));
+  Show(RegisterPortMetrics(metrics(), port, labels));
+  if (const auto* const memory = dynamic_cast<const EmulatedMemory*>(&port)) {
+    Show(memory->RegisterMetrics(metrics(), std::move(labels)));
+  }
   Show("ports", [&port, transport = std::string(transport().name())](size_t, JsonWriter& json) {
     json.BeginObject();
     json.Field("transport", transport);

@@ -161,7 +161,10 @@ Task<void> StoreClient::RunAttach() {
   context.set_timeout(kAttachTimeout);
   attach_status_ = co_await stub_.Attach(request, &response, &context);
   if (attach_status_.ok()) attach_status_ = Accept(response);
-  if (attach_status_.ok()) co_return;
+  if (attach_status_.ok()) {
+    attach_again_ = options_.attach_again_min;
+    co_return;
+  }
   attach_again_ns_ = loop_.now_ns() + absl::ToInt64Nanoseconds(attach_again_);
   attach_again_ = std::min(2 * attach_again_, options_.attach_again_max);
   SetWay(absl::StrCat("RPC: ", attach_status_.message()));

@@ -32,6 +32,8 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "weft/core/clock.h"
+#include "weft/core/metric_group.h"
+#include "weft/core/metrics.h"
 #include "weft/core/timer_wheel.h"
 #include "weft/core/unique_fd.h"
 #include "weft/core/virtual_time.h"
@@ -95,6 +97,9 @@ class EmulatedMemory final : public RemoteMemory {
   size_t Poll(absl::Span<MemoryCompletion> completions) override;
 
   const emulated::SessionStats& session_stats() const { return session_stats_; }
+  // Shows them as weft_memory_*; the group must be destroyed before the port. Its status() tells of
+  // labels that are taken or wrong.
+  MetricGroup RegisterMetrics(MetricRegistry& registry, MetricGroup::Labels labels) const;
   DatagramPort& datagrams() { return *port_; }
 
  private:

@@ -270,6 +270,30 @@ TEST_F(EmulatedMemoryTest, FewBuffersMakeItSlowOnly) {
   EXPECT_TRUE(local.bytes == region.bytes);
 }
 
+// One who vanishes while the owner keeps all the answers for him that it may holds up nobody else.
+TEST_F(EmulatedMemoryTest, WhoGoesWithoutAWordHoldsUpNobody) {
+  const auto owner = Open("owner");
+  const auto gone = Open("gone");
+  const auto user = Open("user");
+  const MemoryRegion region = *owner->Allocate(200'000);
+  const auto read = [&](EmulatedMemory& by, const std::string& name, size_t bytes) {
+    const MemoryOperation operation = {.peer = *by.Resolve(Address::Sim("owner")),
+                                       .key = Grant(*owner, name, region),
+                                       .local = by.Allocate(200'000)->bytes.first(bytes)};
+    done_.clear();
+    EXPECT_EQ(by.Post({&operation, 1}), 1u);
+  };
+  read(*gone, "gone", 200'000);
+  for (int i = 0; i < 100 && owner->session_stats().not_taken.value() == 0; ++i) Run(10'000);
+  ASSERT_GT(owner->session_stats().not_taken.value(), 0u);
+  ASSERT_TRUE(network_.Partition({{*network_.AddNode("gone")}}).ok());
+  ASSERT_TRUE(done_.empty());
+  read(*user, "user", 10'000);
+  Run(1'000'000'000);
+  ASSERT_EQ(done_.size(), 1u);
+  EXPECT_EQ(done_[0].code, absl::StatusCode::kOk);
+}
+
 std::unique_ptr<Transport> Linux() {
   config::Transport config;
   config.set_name("linux");
@@ -382,6 +406,59 @@ TEST_F(MemoryClientTest, ManyWaitAndSomeAreGivenUp) {
   EXPECT_TRUE(RunLoop([&] { return seen.size() == 40; }));
   for (size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], i);
   EXPECT_TRUE(never.empty());
+}
+
+// Ends each operation at once, as shared memory does.
+class InstantMemory final : public RemoteMemory {
+ public:
+  InstantMemory() : RemoteMemory(Capabilities(), BufferPoolOptions{.count = 1, .bytes = 64}) {}
+  Address local_address() const override { return Address::Sim("instant"); }
+  absl::StatusOr<MemoryRegion> Allocate(size_t) override { return absl::UnimplementedError(""); }
+  absl::StatusOr<MemoryRegion> Register(absl::Span<uint8_t>) override {
+    return absl::UnimplementedError("");
+  }
+  void Deregister(const MemoryRegion&) override {}
+  absl::StatusOr<Peer> Resolve(const Address&) override { return Peer{{1, 0, 0}}; }
+  absl::StatusOr<Address> AddressOf(const Peer&) const override { return local_address(); }
+  absl::StatusOr<RemoteKey> Grant(const Peer&, const MemoryRegion&, size_t, size_t,
+                                  MemoryAccess) override {
+    return RemoteKey();
+  }
+  void Revoke(const RemoteKey&) override {}
+  size_t Post(absl::Span<const MemoryOperation> operations) override {
+    for (const MemoryOperation& operation : operations) ended_.push_back({operation.context});
+    return operations.size();
+  }
+  size_t Poll(absl::Span<MemoryCompletion> completions) override {
+    const size_t n = std::min(completions.size(), ended_.size());
+    std::copy_n(ended_.begin(), n, completions.begin());
+    ended_.erase(ended_.begin(), ended_.begin() + static_cast<ptrdiff_t>(n));
+    return n;
+  }
+
+ private:
+  size_t DoTakeEvents(absl::Span<PortEvent>) override { return 0; }
+
+  std::vector<MemoryCompletion> ended_;
+};
+
+// Many coroutines that post again as soon as they are resumed leave the loop its turn.
+TEST_F(MemoryClientTest, OperationsThatEndAtOnceDoNotKeepTheLoop) {
+  MemoryClient user(loop_, std::make_unique<InstantMemory>());
+  bool stop = false;
+  size_t operations = 0;
+  const auto use = [](MemoryClient& user, const bool* stop, size_t* operations) -> Task<void> {
+    while (!*stop && ++*operations < 10'000'000) {
+      EXPECT_TRUE((co_await user.FetchAdd(Peer(), RemoteKey(), 0, 1)).ok());
+    }
+  };
+  for (int i = 0; i < 200; ++i) tasks_.Spawn(use(user, &stop, &operations));
+  for (int i = 0; i < 10; ++i) EXPECT_GT(user.Poll(), 0u);
+  EXPECT_LT(operations, 10'000u);
+  stop = true;
+  while (user.Poll() > 0) {
+  }
+  EXPECT_EQ(tasks_.size(), 0u);
 }
 
 TEST_F(MemoryClientTest, AGrantToNobodyEnds) {

@@ -200,6 +200,20 @@ bool EmulatedMemory::OpenWaitFd() {
          epoll_ctl(wait_fd_.get(), EPOLL_CTL_ADD, timer_fd_.get(), &event) == 0;
 }
 
+MetricGroup EmulatedMemory::RegisterMetrics(MetricRegistry& registry,
+                                            MetricGroup::Labels labels) const {
+  const emulated::SessionStats& s = session_stats_;
+  MetricGroup group(registry, "weft_memory_", std::move(labels));
+  group.Add("executed_total", "Requests of peers that were executed.", &s.executed);
+  group.Add("denied_total", "Requests of peers that their keys did not allow.", &s.denied);
+  group.Add("repeated_total", "Requests of peers that had been executed before.", &s.repeated);
+  group.Add("held_back_total", "Requests of peers that came early.", &s.held_back);
+  group.Add("not_taken_total", "Requests of peers dropped for want of buffers.", &s.not_taken);
+  group.Add("sent_again_total", "Requests to peers sent again.", &s.sent_again);
+  group.Add("old_answers_total", "Answers to requests that had been answered.", &s.old_answers);
+  return group;
+}
+
 // Simulated time stops when the earliest timer is due.
 void EmulatedMemory::ScheduleVirtual() {
   const int64_t next_ns = timers_.NextDeadlineNs();

@@ -7,6 +7,8 @@
 namespace weft {
 namespace {
 
+// Bursts of completions that a Poll() takes: what they resume may go on for ever.
+constexpr int kBursts = 4;
 constexpr absl::Duration kGrantAgainMin = absl::Microseconds(20);
 constexpr absl::Duration kGrantAgainMax = absl::Milliseconds(1);
 
@@ -161,8 +163,8 @@ void MemoryClient::End(Awaiter* awaiter, const MemoryCompletion& completion) {
 
 size_t MemoryClient::Poll() {
   size_t work = 0;
-  size_t ended;
-  do {
+  size_t ended = completions_.size();
+  for (int burst = 0; burst < kBursts && ended == completions_.size(); ++burst) {
     ended = memory_->Poll(absl::MakeSpan(completions_));
     work += ended;
     for (size_t i = 0; i < ended; ++i) {
@@ -171,7 +173,7 @@ size_t MemoryClient::Poll() {
       free_.push_back(static_cast<uint32_t>(completion.context));
       if (awaiter != nullptr) End(awaiter, completion);
     }
-  } while (ended == completions_.size());
+  }
   // Packets too are work, of those who only have memory: a loop that serves does not go to sleep.
   const uint64_t moved = memory_->stats().sent.value() + memory_->stats().received.value();
   if (moved != moved_) ++work;

@@ -61,6 +61,13 @@ struct SessionShared {
   size_t held_max;
   size_t held = 0;
   size_t held_early = 0;
+
+  // Whether a session that keeps `own` answers with buffers may keep another. One each has as long
+  // as there are as many again, so that those whose peers have gone without a word do not hold up
+  // the others until they are missed.
+  bool MayHold(size_t own) const {
+    return held < held_max || (own == 0 && held < 2 * held_max);
+  }
 };
 
 class Session {
@@ -171,6 +178,7 @@ class Session {
   std::vector<Answer> answers_;
   uint32_t expected_ = 0;   // the number to be executed next
   uint32_t forgotten_ = 0;  // answers below it are
+  size_t held_ = 0;         // answers that have a buffer
 };
 
 }  // namespace weft::emulated

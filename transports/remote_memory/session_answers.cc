@@ -119,7 +119,7 @@ bool Session::Execute(const Packet& request) {
 }
 
 bool Session::ExecuteRead(const Packet& request, const uint8_t* from) {
-  if (shared_.held >= shared_.held_max) return false;
+  if (!shared_.MayHold(held_)) return false;
   Buffer buffer = shared_.outbox->Allocate();
   if (!buffer) return false;
   Append({.kind = Kind::kResponse,
@@ -133,6 +133,7 @@ bool Session::ExecuteRead(const Packet& request, const uint8_t* from) {
   ++shared_.port_stats->copied_buffers;
   shared_.port_stats->copied_bytes += request.piece_bytes;
   ++shared_.held;
+  ++held_;
   Answer& answer = AnswerTo(expected_);
   answer = {.state = Answer::State::kGiven};
   answer.headroom = buffer.headroom();
@@ -175,6 +176,7 @@ void Session::Release(Answer* answer) {
   const bool early = answer->state == Answer::State::kHeldBack;
   if (early) --shared_.held_early;
   if (early || answer->buffer) --shared_.held;
+  if (!early && answer->buffer) --held_;
   *answer = {};
 }
 

@@ -31,6 +31,14 @@ struct alignas(64) SharedGrant {
 };
 static_assert(sizeof(SharedGrant) == 64);
 
+// The number of a mapping: its place with the user, below kMaxMappings, and above that how often the
+// place had been used before. So a user who has not looked at his socket yet does not take the pages
+// that were there before for those that a new grant is of.
+inline constexpr uint32_t kMaxMappings = 4096;
+constexpr uint32_t PlaceOf(uint32_t mapping) { return mapping % kMaxMappings; }
+// The next in the same place; stays within an int32_t.
+constexpr uint32_t NextInPlace(uint32_t mapping) { return (mapping + kMaxMappings) & INT32_MAX; }
+
 // Of each direction of a session of remote memory.
 inline constexpr uint32_t kMemoryRingBytes = 256 << 10;
 inline constexpr uint32_t kMaxGrants = kMemoryRingBytes / sizeof(SharedGrant);

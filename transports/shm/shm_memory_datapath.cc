@@ -88,7 +88,10 @@ size_t ShmRemoteMemory::Post(absl::Span<const MemoryOperation> operations) {
     end.context = operation.context;
     end.old_value = 0;
     end.code = Perform(operation, &end.old_value);
+    if (end.code != absl::StatusCode::kOk) ++stats_.send_failed;
   }
+  stats_.sent += taken;
+  if (taken < operations.size()) ++stats_.send_blocked;
   return taken;
 }
 
@@ -153,20 +156,25 @@ absl::StatusCode ShmRemoteMemory::PerformOver(Link& link, const ShmKey& key,
     }
     const bool granted = grant.serial.load(std::memory_order_acquire) == key.serial;
     const uint32_t mapping = grant.mapping.load(std::memory_order_relaxed);
-    const bool missing =
-        granted && (mapping >= link.mappings.size() || !link.mappings[mapping]) && !looked_for;
-    if (granted && !missing && mapping < link.mappings.size()) [[likely]] {
-      const MappedPages& pages = link.mappings[mapping];
+    const MappedPages* const pages = granted ? PagesOf(link, mapping) : nullptr;
+    const bool missing = granted && pages == nullptr && !looked_for;
+    if (pages != nullptr) [[likely]] {
       const uint64_t begin = grant.offset.load(std::memory_order_relaxed);
       const uint64_t granted_bytes = grant.bytes.load(std::memory_order_relaxed);
       const auto access = static_cast<MemoryAccess>(grant.access.load(std::memory_order_relaxed));
       const MemoryAccess needed = Needed(operation.kind);
       const uint64_t bytes = needed == MemoryAccess::kAtomic ? 8 : operation.local.size();
-      if (Includes(access, needed) && (pages.writable() || needed == MemoryAccess::kRead) &&
+      if (Includes(access, needed) && (pages->writable() || needed == MemoryAccess::kRead) &&
           RangeFits(operation.offset, bytes, granted_bytes) &&
-          RangeFits(begin, granted_bytes, pages.bytes()) &&
+          RangeFits(begin, granted_bytes, pages->bytes()) &&
           (needed != MemoryAccess::kAtomic || begin % 8 == 0)) [[likely]] {
-        Touch(operation, pages.base() + begin + operation.offset, old_value);
+        // Processors let a load overtake the stores before it, but for this.
+        if (operation.kind == Kind::kRead && wrote_) {
+          std::atomic_thread_fence(std::memory_order_seq_cst);
+          wrote_ = false;
+        }
+        wrote_ |= operation.kind == Kind::kWrite;
+        Touch(operation, pages->base() + begin + operation.offset, old_value);
         code = absl::StatusCode::kOk;
       }
     }
@@ -176,9 +184,7 @@ absl::StatusCode ShmRemoteMemory::PerformOver(Link& link, const ShmKey& key,
       return code;
     // The pages were handed over before the key was, and lie in the socket.
     looked_for = true;
-    if (!HasMapping(link, mapping)) {
-      return link.open ? absl::StatusCode::kPermissionDenied : absl::StatusCode::kUnavailable;
-    }
+    if (!ReceivePages(link, mapping)) return absl::StatusCode::kUnavailable;
   }
 }
 

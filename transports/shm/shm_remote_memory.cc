@@ -228,7 +228,7 @@ bool ShmRemoteMemory::TellToForget(Link& link) {
     const uint32_t mapping = link.to_forget.back();
     const Notice notice = {.kind = Notice::Kind::kForget, .error = static_cast<int32_t>(mapping)};
     if (!SendNotice(link.session.socket.get(), notice)) return false;
-    link.free_mappings.push_back(mapping);
+    link.free_mappings.push_back(NextInPlace(mapping));
   }
   return true;
 }
@@ -353,17 +353,17 @@ bool ShmRemoteMemory::OnNotice(Link& link, const Notice& notice, UniqueFd descri
       End(link, PortEvent::Kind::kPeerClosed, 0);
       return true;
     case Notice::Kind::kRegion: {
-      if (mapping >= kMaxMappings || !descriptor) return false;
+      if (notice.error < 0 || !descriptor) return false;
       absl::StatusOr<MappedPages> pages =
           MappedPages::Open(descriptor, (notice.flags & Notice::kWritable) != 0);
       if (absl::IsInvalidArgument(pages.status())) return false;
-      if (mapping >= link.mappings.size()) link.mappings.resize(mapping + 1);
+      if (PlaceOf(mapping) >= link.mappings.size()) link.mappings.resize(PlaceOf(mapping) + 1);
       // What there is no room for cannot be used: operations on it are denied.
-      link.mappings[mapping] = pages.ok() ? *std::move(pages) : MappedPages();
+      link.mappings[PlaceOf(mapping)] = {mapping, pages.ok() ? *std::move(pages) : MappedPages()};
       return true;
     }
     case Notice::Kind::kForget:
-      if (mapping < link.mappings.size()) link.mappings[mapping] = MappedPages();
+      if (PagesOf(link, mapping) != nullptr) link.mappings[PlaceOf(mapping)] = {};
       return true;
     case Notice::Kind::kWake:
       break;
@@ -371,13 +371,24 @@ bool ShmRemoteMemory::OnNotice(Link& link, const Notice& notice, UniqueFd descri
   return false;
 }
 
-// Looks once for pages that are on their way.
-bool ShmRemoteMemory::HasMapping(Link& link, uint32_t mapping) {
+// Null if they have not come, or there was no room for them.
+const MappedPages* ShmRemoteMemory::PagesOf(const Link& link, uint32_t mapping) {
+  if (PlaceOf(mapping) >= link.mappings.size()) return nullptr;
+  const Mapping& there = link.mappings[PlaceOf(mapping)];
+  return there.number == mapping && there.pages ? &there.pages : nullptr;
+}
+
+// Looks for pages that are on their way, behind all that a socket holds if it must be. False: the
+// session has ended.
+bool ShmRemoteMemory::ReceivePages(Link& link, uint32_t mapping) {
+  constexpr int kLooks = 8;
   const auto index = static_cast<uint32_t>(
       std::find_if(links_.begin(), links_.end(), [&](const auto& l) { return l.get() == &link; }) -
       links_.begin());
-  OnReadable(index);
-  return link.open && mapping < link.mappings.size() && link.mappings[mapping];
+  for (int i = 0; i < kLooks && link.open && PagesOf(link, mapping) == nullptr; ++i) {
+    OnReadable(index);
+  }
+  return link.open;
 }
 
 void ShmRemoteMemory::PushEvent(const PortEvent& event) {

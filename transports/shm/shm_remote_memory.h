@@ -35,7 +35,6 @@ class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
  public:
   static constexpr size_t kMaxOperationBytes = 4 << 20;  // Revoke() may have to wait for one
   static constexpr size_t kMaxCompletions = 1024;        // ended and not taken
-  static constexpr uint32_t kMaxMappings = 4096;  // regions of one peer, twice if for both accesses
   static constexpr size_t kMaxEvents = 256;
   // How long Revoke() waits for a peer that is within an operation, before it gives it up.
   static constexpr int64_t kPatienceNs = 1'000'000'000;
@@ -63,6 +62,11 @@ class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
   size_t Poll(absl::Span<MemoryCompletion> completions) override;
 
  private:
+  // What the other side has handed over.
+  struct Mapping {
+    uint32_t number = 0;
+    MappedPages pages;
+  };
   // A session. Its place in links_ is used again.
   struct Link {
     Session session;
@@ -71,11 +75,11 @@ class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
     bool open = false;
     // As the user of the other side's memory.
     uint64_t operations = 0;  // twice those done: our SideControl::produced
-    std::vector<MappedPages> mappings;
+    std::vector<Mapping> mappings;  // by place
     // As an owner: the mappings of regions that were handed over, for reading and for writing too.
     GrantTable grants;
     std::map<uint32_t, uint32_t> handed[2];  // by region
-    std::vector<uint32_t> free_mappings;
+    std::vector<uint32_t> free_mappings;  // the numbers that they will have
     std::vector<uint32_t> to_forget;  // the other side has not been told yet
     uint32_t mappings_used = 0;
   };
@@ -95,7 +99,8 @@ class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
   absl::StatusCode PerformOver(Link& link, const ShmKey& key, const MemoryOperation& operation,
                                uint64_t* old_value);
   Link* LinkFor(const Remote& remote, const ShmKey& key);
-  bool HasMapping(Link& link, uint32_t mapping);
+  static const MappedPages* PagesOf(const Link& link, uint32_t mapping);
+  bool ReceivePages(Link& link, uint32_t mapping);
 
   // Peers come and go.
   const Remote* Find(const Peer& peer) const;
@@ -120,6 +125,7 @@ class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
   uint64_t last_serial_;
   std::vector<std::unique_ptr<Link>> links_;
   size_t open_links_ = 0;
+  bool wrote_ = false;  // since the last full fence
   std::vector<Remote> remotes_;
   std::vector<MemoryCompletion> done_{kMaxCompletions};  // a ring
   size_t done_begin_ = 0;

@@ -33,6 +33,8 @@ size_t SimRemoteMemory::Post(absl::Span<const MemoryOperation> operations) {
     remote.under_way.push_back(slot);
     if (remote.state == Remote::State::kOpen) SendOperation(remote, slot);
   }
+  stats_.sent += taken;
+  if (taken < operations.size()) ++stats_.send_blocked;
   return taken;
 }
 
@@ -45,6 +47,7 @@ size_t SimRemoteMemory::Poll(absl::Span<MemoryCompletion> completions) {
 }
 
 void SimRemoteMemory::Complete(uint32_t slot, absl::StatusCode code, uint64_t old_value) {
+  if (code != absl::StatusCode::kOk) ++stats_.send_failed;
   done_.push_back({slots_[slot].context, code, old_value});
   free_slots_.push_back(slot);
 }
