@@ -81,7 +81,8 @@ class BulkTest : public testing::Test {
 
   std::unique_ptr<DatagramPort> Open(const std::string& name, size_t buffers = kBuffers) {
     const auto transport = sim::OpenTransport(
-        &network_, {.count = packet_buffers_}, {.count = buffers, .bytes = kMegabyte, .min_bytes = 8192});
+        &network_, {.count = packet_buffers_},
+        {.count = buffers, .bytes = kMegabyte, .min_bytes = 8192});
     return *transport->OpenDatagramPort({.local = Address::Sim(name)});
   }
 

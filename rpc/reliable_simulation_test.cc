@@ -295,7 +295,7 @@ class SimulatedRun {
     const bool said = absl::IsInvalidArgument(outcome.status) ||
                       absl::IsOutOfRange(outcome.status) ||
                       absl::IsResourceExhausted(outcome.status);
-    return tight_ && said && std::max<size_t>(outcome.size, outcome.reply_bytes) > 80'000;
+    return tight_ && said && std::max<size_t>(outcome.size, outcome.reply_bytes) > 40'000;
   }
 
   void SchedulePartition(int64_t begin_ns) {
