@@ -49,15 +49,24 @@ bool ReadHello(absl::Span<const uint8_t> body, Hello* hello) {
   return true;
 }
 
-void WriteAnnouncement(const Announcement& announcement, uint8_t* out) {
+size_t WriteAnnouncement(const Announcement& announcement, uint8_t* out) {
   StoreBig64(out, announcement.bytes);
-  std::memcpy(out + 8, announcement.key.data(), announcement.key.size());
+  if (!announcement.fetchable) return kKeylessAnnouncementBytes;
+  std::memcpy(out + kKeylessAnnouncementBytes, announcement.key.data(), announcement.key.size());
+  return kAnnouncementBytes;
 }
 
 bool ReadAnnouncement(absl::Span<const uint8_t> body, Announcement* announcement) {
-  if (body.size() < kAnnouncementBytes || LoadBig64(body.data()) == 0) return false;
+  announcement->fetchable = body.size() >= kAnnouncementBytes;
+  if (!announcement->fetchable && body.size() != kKeylessAnnouncementBytes) return false;
   announcement->bytes = LoadBig64(body.data());
-  std::memcpy(announcement->key.data(), &body[8], announcement->key.size());
+  if (announcement->bytes == 0) return false;
+  if (!announcement->fetchable) {
+    announcement->key = {};
+    return true;
+  }
+  std::memcpy(announcement->key.data(), &body[kKeylessAnnouncementBytes],
+              announcement->key.size());
   return true;
 }
 

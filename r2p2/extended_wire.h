@@ -212,13 +212,16 @@ inline uint32_t ReadHelloFeatures(absl::Span<const uint8_t> body) {
 
 // The body of a kAnnouncement packet.
 struct Announcement {
-  uint64_t bytes = 0;                // of the message; at least 1
+  uint64_t bytes = 0;     // of the message; at least 1
+  bool fetchable = true;  // false: there is no way to fetch it yet, and no key
   std::array<uint8_t, 32> key = {};  // by which it is fetched: the transport's, opaque
 
   friend bool operator==(const Announcement&, const Announcement&) = default;
 };
 inline constexpr size_t kAnnouncementBytes = 40;
-void WriteAnnouncement(const Announcement& announcement, uint8_t* out);  // kAnnouncementBytes
+inline constexpr size_t kKeylessAnnouncementBytes = 8;
+// Returns the length of what was written: at most kAnnouncementBytes.
+size_t WriteAnnouncement(const Announcement& announcement, uint8_t* out);
 bool ReadAnnouncement(absl::Span<const uint8_t> body, Announcement* announcement);
 
 // The body of a kProgress packet. Its header's packet_order is the number of packets that are here

@@ -312,10 +312,16 @@ TEST(AnnouncementTest, GoldenBytes) {
   Announcement announcement = {.bytes = 0x0102030405060708};
   for (size_t i = 0; i < 32; ++i) announcement.key[i] = static_cast<uint8_t>(0xE0 + i);
   std::vector<uint8_t> bytes(kAnnouncementBytes);
-  WriteAnnouncement(announcement, bytes.data());
+  EXPECT_EQ(WriteAnnouncement(announcement, bytes.data()), kAnnouncementBytes);
   EXPECT_EQ(bytes, Bytes("0102030405060708 E0E1E2E3E4E5E6E7 E8E9EAEBECEDEEEF F0F1F2F3F4F5F6F7 "
                          "F8F9FAFBFCFDFEFF"));
   Announcement read;
+  ASSERT_TRUE(ReadAnnouncement(bytes, &read));
+  EXPECT_EQ(read, announcement);
+
+  announcement = {.bytes = 0x0102030405060708, .fetchable = false};
+  bytes.resize(WriteAnnouncement(announcement, bytes.data()));
+  EXPECT_EQ(bytes, Bytes("0102030405060708"));
   ASSERT_TRUE(ReadAnnouncement(bytes, &read));
   EXPECT_EQ(read, announcement);
 }
@@ -326,6 +332,10 @@ TEST(AnnouncementTest, RefusesWhatCannotBe) {
   EXPECT_FALSE(ReadAnnouncement(nothing, &read)) << "a message of no bytes";
   std::vector<uint8_t> one = nothing;
   one[7] = 1;
+  EXPECT_TRUE(ReadAnnouncement(one, &read));
+  one.pop_back();
+  EXPECT_FALSE(ReadAnnouncement(one, &read)) << "half a key";
+  one.resize(kKeylessAnnouncementBytes);
   EXPECT_TRUE(ReadAnnouncement(one, &read));
   one.pop_back();
   EXPECT_FALSE(ReadAnnouncement(one, &read));

@@ -81,7 +81,8 @@ class BulkTest : public testing::Test {
 
   std::unique_ptr<DatagramPort> Open(const std::string& name, size_t buffers = kBuffers) {
     const auto transport = sim::OpenTransport(
-        &network_, {.count = 4096}, {.count = buffers, .bytes = kMegabyte, .min_bytes = 8192});
+        &network_, {.count = packet_buffers_},
+        {.count = buffers, .bytes = kMegabyte, .min_bytes = 8192});
     return *transport->OpenDatagramPort({.local = Address::Sim(name)});
   }
 
@@ -93,12 +94,13 @@ class BulkTest : public testing::Test {
         std::move(handler)));
     return *servers_.back();
   }
-  Client& StartClient(size_t buffers = kBuffers, size_t message_bytes_max = 16 << 20) {
+  Client& StartClient(size_t buffers = kBuffers, size_t message_bytes_max = 16 << 20,
+                      Wire wire = Wire::kExtended) {
     const std::string name = absl::StrCat("client", clients_.size());
     clients_.push_back(*Client::Create(loop_, Open(name, buffers),
                                        {.timeout = absl::Seconds(2),
                                         .request_id_seed = clients_.size(),
-                                        .wire = Wire::kExtended,
+                                        .wire = wire,
                                         .session = {.timeout = absl::Nanoseconds(kSessionTimeoutNs),
                                                     .slots = 32,
                                                     .message_bytes_max = message_bytes_max}}));
@@ -162,6 +164,7 @@ class BulkTest : public testing::Test {
 
   sim::Network network_{/*seed=*/1, {.latency_ns = 5000}};
   Loop loop_{{}, network_};
+  size_t packet_buffers_ = 4096;  // of ports to be opened
   std::vector<Buffer> held_;
   std::vector<std::unique_ptr<Outcome>> outcomes_;
   std::vector<std::unique_ptr<Server>> servers_;
@@ -433,6 +436,123 @@ TEST_F(BulkTest, BuffersThatTheApplicationKeepsAreMissedByNobody) {
     EXPECT_TRUE(Await(Begin(client, 0, Filled(client, text))).reply == text);
   }
   EXPECT_EQ(BulkOf(servers_[0]->port()).available(), 0u);
+}
+
+TEST_F(BulkTest, AServerThatEndsWhileItsReplyIsFetched) {
+  StartEcho();
+  const size_t call = Begin(*clients_[0], 0, Filled(*clients_[0], Text(kMegabyte, 20)));
+  RunUntil([&] { return BulkOf(clients_[0]->port()).fetching() > 0; });
+  EXPECT_EQ(network_.bulk().exposures.size(), 1u);
+  servers_.clear();
+  EXPECT_EQ(network_.bulk().exposures.size(), 0u);
+  EXPECT_FALSE(Await(call).status.ok());
+}
+
+TEST_F(BulkTest, AClientThatEndsInTheMidstOfBoth) {
+  StartEcho();
+  Begin(*clients_[0], 0, Filled(*clients_[0], Text(kMegabyte, 21)));
+  RunUntil([&] { return BulkOf(servers_[0]->port()).fetching() > 0; });
+  clients_.clear();
+  EXPECT_EQ(network_.bulk().exposures.size(), 0u);
+  Run(10'000'000);
+  EXPECT_EQ(executed_, 0);
+  EXPECT_EQ(BulkOf(servers_[0]->port()).available(), kBuffers);
+
+  Client& second = StartClient();
+  Begin(second, 0, Filled(second, Text(kMegabyte, 22)));
+  RunUntil([&] { return BulkOf(second.port()).fetching() > 0; });
+  clients_.clear();
+  Run(10'000'000);
+  EXPECT_EQ(network_.bulk().exposures.size(), 0u) << "CLOSE ends it";
+  EXPECT_EQ(BulkOf(servers_[0]->port()).available(), kBuffers);
+}
+
+// --- Messages that do not fit in packets
+
+TEST_F(BulkTest, TheFirstLongMessagesWaitForTheWay) {
+  packet_buffers_ = 256;
+  StartEcho();
+  network_.bulk().faults.set_up_ns = 100'000'000;
+  const std::string text = Text(kMegabyte, 23);
+  const Outcome& outcome = Echo(text);  // as long as many times the packet buffers
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_TRUE(outcome.reply == text);
+  EXPECT_EQ(executed_, 1);
+  EXPECT_LE(network_.stats().sent, 500u) << "who waits asks now and then";
+  EXPECT_EQ(network_.bulk().fetched, 2u);
+}
+
+TEST_F(BulkTest, TheyGetThroughWhenFetchesFailNowAndThen) {
+  packet_buffers_ = 256;
+  StartEcho();
+  network_.bulk().faults = {.fail = 0.5, .no_way = 0.5};
+  for (uint32_t i = 0; i < 20; ++i) {
+    const std::string text = Text(kMegabyte, i);
+    Buffer request = BulkOf(clients_[0]->port()).Allocate(text.size());
+    ASSERT_TRUE(request);
+    std::memcpy(request.Append(text.size()), text.data(), text.size());
+    const Outcome& outcome = Await(Begin(*clients_[0], 0, Payload(std::move(request))));
+    ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+    EXPECT_TRUE(outcome.reply == text);
+  }
+  EXPECT_EQ(executed_, 20);
+}
+
+TEST_F(BulkTest, TheyWaitForBuffersThatOthersHave) {
+  packet_buffers_ = 256;
+  StartEcho();
+  for (size_t i = 0; i < kBuffers; ++i) {
+    held_.push_back(BulkOf(servers_[0]->port()).Allocate(kMegabyte));
+  }
+  const std::string text = Text(kMegabyte, 24);
+  const size_t call = Begin(*clients_[0], 0, Filled(*clients_[0], text));
+  Run(300'000'000);
+  EXPECT_EQ(outcomes_[call]->ended, 0);
+  held_.clear();
+  const Outcome& outcome = Await(call);
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_TRUE(outcome.reply == text);
+}
+
+TEST_F(BulkTest, WhenTheWayNeverComesTheyEndWithAReason) {
+  packet_buffers_ = 256;
+  StartEcho();
+  for (const sim::BulkFaults& faults :
+       {sim::BulkFaults{.fail = 1}, sim::BulkFaults{.no_way = 1}}) {
+    Payload request = Filled(*clients_[0], Text(kMegabyte, 25));
+    network_.bulk().faults = faults;
+    const Outcome& refused =
+        Await(Begin(*clients_[0], 0, std::move(request), {.timeout = absl::Seconds(5)}));
+    EXPECT_EQ(refused.status.code(), absl::StatusCode::kResourceExhausted) << refused.status;
+  }
+  EXPECT_EQ(executed_, 0);
+  network_.bulk().faults = {};
+  StartServer([&](ServerCall call) { (void)call.Reply(BytesOf(Text(kMegabyte, 26))); });
+  EXPECT_TRUE(Await(Begin(*clients_[0], 1, Payload())).status.ok());
+  network_.bulk().faults = {.no_way = 1};
+  const Outcome& outcome = Await(Begin(*clients_[0], 1, Payload(), {.timeout = absl::Seconds(5)}));
+  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kOutOfRange) << outcome.status;
+  network_.bulk().faults = {};
+  // Nothing to wait for: it does not lie where it could be fetched.
+  const int64_t began_ns = network_.NowNs();
+  const Outcome& external =
+      Await(Begin(*clients_[0], 0, Payload::Copy(BytesOf(Text(kMegabyte, 27)))));
+  EXPECT_EQ(external.status.code(), absl::StatusCode::kInvalidArgument) << external.status;
+  EXPECT_LE(network_.NowNs() - began_ns, 10'000'000);
+}
+
+// Ports with such a way make connections first.
+TEST_F(BulkTest, AServerThatAnswersLateIsNotTakenForOneOfTheOriginalFormat) {
+  StartServer([](ServerCall call) { (void)call.Reply(std::move(call.request())); });
+  const std::vector<sim::NodeId> alone = {*network_.AddNode("server0")};
+  ASSERT_TRUE(network_.Partition({alone}).ok());
+  network_.events().At(network_.NowNs() + 150'000'000, [this] { network_.Heal(); });
+  Client& client = StartClient(kBuffers, 16 << 20, Wire::kAuto);
+  const std::string text = Text(kMegabyte, 28);
+  const Outcome& outcome = Await(Begin(client, 0, Filled(client, text)));
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_TRUE(outcome.reply == text);
+  EXPECT_EQ(client.stats().fallbacks, 0u);
 }
 
 // --- What the application may say to it

@@ -20,7 +20,7 @@ Buffer BulkWay::CopyOf(absl::Span<const uint8_t> bytes) {
 }
 
 bool BulkWay::Fetch(const Peer& peer, const Announcement& announcement, uint64_t context) {
-  if (!exists() || announcement.bytes > bulk_->max_bytes()) return false;
+  if (!announcement.fetchable || !MayFetch(announcement.bytes)) return false;
   // Whatever this side's least is: it is the sender's that counts.
   Buffer room = bulk_->Allocate(announcement.bytes);
   if (!room || !bulk_->Fetch(peer, {announcement.key}, announcement.bytes, room, context)) {
@@ -32,29 +32,34 @@ bool BulkWay::Fetch(const Peer& peer, const Announcement& announcement, uint64_t
 
 AnnouncedMessage::~AnnouncedMessage() { assert(!active()); }
 
-bool AnnouncedMessage::Begin(BulkWay& way, const Peer& peer, Payload& payload) {
+bool AnnouncedMessage::Begin(BulkWay& way, Payload& payload) {
   assert(!active());
   Buffer buffer = payload.TakeBuffer();
   if (!buffer) return false;
-  std::optional<BulkKey> key;
-  if (way.Suits(buffer)) key = way.bulk_->Expose(peer, buffer);
-  if (!key.has_value()) {
+  if (!way.Suits(buffer)) {
     payload = Payload(std::move(buffer));
     return false;
   }
-  key_ = *key;
   buffer_ = std::move(buffer);
   return true;
 }
 
-std::array<uint8_t, kAnnouncementBytes> AnnouncedMessage::body() const {
-  std::array<uint8_t, kAnnouncementBytes> body;
-  WriteAnnouncement({.bytes = buffer_.size(), .key = key_.bytes}, body.data());
-  return body;
+bool AnnouncedMessage::Expose(BulkWay& way, const Peer& peer) {
+  assert(active());
+  if (exposed()) return false;
+  key_ = way.bulk_->Expose(peer, buffer_);
+  return exposed();
+}
+
+size_t AnnouncedMessage::WriteBody(uint8_t* out) const {
+  Announcement announcement = {.bytes = buffer_.size(), .fetchable = exposed()};
+  if (exposed()) announcement.key = key_->bytes;
+  return WriteAnnouncement(announcement, out);
 }
 
 Payload AnnouncedMessage::End(BulkWay& way) {
-  if (active()) way.bulk_->Conceal(key_);
+  if (exposed()) way.bulk_->Conceal(*key_);
+  key_.reset();
   return Payload(std::move(buffer_));
 }
 

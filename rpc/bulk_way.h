@@ -42,6 +42,8 @@ class BulkWay {
     return buffer.size() >= min_bytes_ && bulk_->Owns(buffer);
   }
 
+  // Whether a message of so many bytes could be fetched, if there is a way and a buffer.
+  bool MayFetch(size_t bytes) const { return exists() && bytes <= bulk_->max_bytes(); }
   // Begins to fetch what `peer` has announced; `context` comes back by TakeFetched(). False: it
   // cannot be.
   bool Fetch(const Peer& peer, const Announcement& announcement, uint64_t context);
@@ -66,8 +68,9 @@ class BulkWay {
   size_t fetching_ = 0;
 };
 
-// A message that its receiver may fetch. While it is active() it is exposed, and stays as it is; by
-// End() before it is destroyed.
+// A message that its receiver may fetch, at once or as soon as there is a way: while it is active()
+// it stays as it is, and while it is exposed() somebody may be reading it; by End() before it is
+// destroyed.
 class AnnouncedMessage {
  public:
   AnnouncedMessage() = default;
@@ -75,19 +78,22 @@ class AnnouncedMessage {
   AnnouncedMessage& operator=(AnnouncedMessage&&) = delete;
   ~AnnouncedMessage();
 
-  // True, with `payload` taken: `peer` may fetch it. False, with `payload` as it was: it is to go
+  // True, with `payload` taken: it is to be announced. False, with `payload` as it was: it is to go
   // in packets.
-  bool Begin(BulkWay& way, const Peer& peer, Payload& payload);
+  bool Begin(BulkWay& way, Payload& payload);
+  // Lets `peer` fetch it, if it is not exposed() and there is a way now. True if it is new.
+  bool Expose(BulkWay& way, const Peer& peer);
   bool active() const { return static_cast<bool>(buffer_); }
+  bool exposed() const { return key_.has_value(); }
   size_t bytes() const { return buffer_.size(); }
-  // The body of the packet that says so.
-  std::array<uint8_t, kAnnouncementBytes> body() const;
+  // Writes the body of the packet that says so, of at most kAnnouncementBytes. Returns its length.
+  size_t WriteBody(uint8_t* out) const;
   // From now on nobody reads it.
   Payload End(BulkWay& way);
 
  private:
   Buffer buffer_;
-  BulkKey key_;
+  std::optional<BulkKey> key_;
 };
 
 // What fetches are for, by the number that they come back with. Whatever was asked to end in the
@@ -128,6 +134,9 @@ class FetchTable {
   std::vector<Place> places_;
   std::vector<uint32_t> free_;
 };
+
+// Whoever waits for a way to be made looks for it so often.
+inline constexpr int64_t kWayProbeNs = 2'000'000;
 
 // How long to wait for news of an announced message of so many bytes after `tries` in vain:
 // fetching takes its time, at a nanosecond a byte or so, and to ask is cheap.

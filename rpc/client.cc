@@ -156,13 +156,12 @@ size_t Client::Poll() {
   if (base_.port->has_events() || !base_.port->status().ok()) [[unlikely]] {
     work += OnEvents();
   }
-  size_t fetched = 0;
   const size_t n = base_.port->Receive(absl::MakeSpan(received_).first(burst_));
   base_.more_to_receive = n == burst_;
   if (base_.bulk.fetching() > 0) [[unlikely]] {
-    fetched = sessions_.TakeFetched();
+    work += TakeFetched();
   }
-  if (n + fetched == 0) return work;
+  if (n == 0) return work;
   for (size_t i = 0; i < n; ++i) {
     Datagram& datagram = received_[i];
     if (IsExtended(datagram.buffer.bytes())) {
@@ -175,7 +174,16 @@ size_t Client::Poll() {
   sessions_.EndBurst();
   base_.gatherers.Flush();
   base_.sending.Flush(*base_.port);
-  return work + n + fetched;
+  return work + n;
+}
+
+size_t Client::TakeFetched() {
+  const size_t n = sessions_.TakeFetched();
+  if (n == 0) return 0;
+  sessions_.EndBurst();
+  base_.gatherers.Flush();
+  base_.sending.Flush(*base_.port);
+  return n;
 }
 
 size_t Client::OnEvents() {

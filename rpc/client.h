@@ -96,7 +96,9 @@ class Client : public Pollable {
   Buffer Allocate() { return base_.port->pool().Allocate(); }
   // A buffer that a request of `bytes` can be written into. Over a port that has a way for them, a
   // long one is then fetched by the server from where it is, and neither cut nor copied. Null when
-  // there is none so long, or none left: a Payload of anything else goes in packets.
+  // there is none so long, or none left: a Payload of anything else goes in packets. Whoever keeps
+  // a Share() of it writes into it again only once is_shared() is false: when a call ends before
+  // its time, a device may read it for a moment longer.
   Buffer Allocate(size_t bytes);
 
   // Begins a call; an error means that it did not begin and `callback` is not going to run. Bytes
@@ -180,6 +182,8 @@ class Client : public Pollable {
                                Callback&& callback, const CallOptions& options);
   absl::StatusOr<Payload> CopyOfRequest(absl::Span<const uint8_t> request);
   size_t OnEvents();
+  // Long replies that have been fetched.
+  size_t TakeFetched();
 
   ClientBase base_;
   const int64_t timeout_ns_;

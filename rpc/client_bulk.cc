@@ -8,6 +8,12 @@
 #include "weft/rpc/client_sessions.h"
 
 namespace weft::rpc {
+namespace {
+
+// A reply that is too long for packets is waited for so long, when it cannot be fetched.
+constexpr int64_t kWaitForWayNs = 1'000'000'000;
+
+}  // namespace
 
 int64_t ClientSessions::TransferRtoOf(const ClientCall& call) const {
   const ClientTransfer& transfer = *call.transfer;
@@ -22,8 +28,7 @@ int64_t ClientSessions::TransferRtoOf(const ClientCall& call) const {
 bool ClientSessions::Announce(ClientCall& call) {
   ClientSession& session = *call.session;
   const size_t packets = OutgoingMessage::PacketsOf(call.request, session.packet_payload_bytes);
-  if (!call.transfer->announced.Begin(base_.bulk, session.peer, call.request)) return false;
-  ++base_.stats.bulk_sent;
+  if (!call.transfer->announced.Begin(base_.bulk, call.request)) return false;
   call.packets = static_cast<uint16_t>(packets);
   call.state = ClientCall::State::kSending;
   session.sending.PushBack(call);
@@ -34,12 +39,16 @@ bool ClientSessions::Announce(ClientCall& call) {
 }
 
 void ClientSessions::SendAnnouncement(ClientCall& call, bool resent, int64_t now_ns) {
+  AnnouncedMessage& announced = call.transfer->announced;
+  if (announced.Expose(base_.bulk, call.session->peer)) ++base_.stats.bulk_sent;
+  uint8_t body[kAnnouncementBytes];
+  const size_t bytes = announced.WriteBody(body);
   ExtendedHeader header = RequestHeader(call, *call.session, now_ns);
   header.kind = ControlKind::kAnnouncement;
   header.last = false;
   header.packet_order = call.packets;
   header.resent = resent;
-  SendPacket(*call.session, header, call.transfer->announced.body(), nullptr);
+  SendPacket(*call.session, header, {body, bytes}, nullptr);
 }
 
 // The server has fetched the request, or is about to, or wants packets instead.
@@ -59,10 +68,13 @@ void ClientSessions::OnAnnouncedProgress(ClientCall& call, const ExtendedHeader&
     call.state = ClientCall::State::kExecuting;
     Arm(call, now_ns, RtoOf(session.response_time));
   } else if (progress.granted == 0) {
-    // It fetches, or has no room yet, and is asked again.
-    Arm(call, now_ns, TransferRtoOf(call));
+    // It fetches, or has no room yet, and is asked again. Or it could only fetch it, and waits for
+    // a way, as this does.
+    const bool exposed = call.transfer->announced.exposed();
+    if (!exposed) call.tries = 0;
+    Arm(call, now_ns, exposed ? TransferRtoOf(call) : kWayProbeNs);
   } else {
-    ++base_.stats.bulk_failed;
+    base_.stats.bulk_failed += call.transfer->announced.exposed();
     OutgoingMessage& request = call.transfer->request;
     request.Start(call.transfer->announced.End(base_.bulk), session.packet_payload_bytes,
                   /*granted=*/0);
@@ -101,12 +113,21 @@ void ClientSessions::OnAnnouncement(ClientCall& call, const ExtendedHeader& head
       call.tries = 0;
       return Arm(call, base_.loop.now_ns(), TransferRtoOf(call));
     }
-    ++base_.stats.bulk_failed;
+    if (WaitsForWay(call, announcement.bytes, header.packet_order)) return AcknowledgeLater(call);
+    base_.stats.bulk_failed += announcement.fetchable;
     transfer.in_packets = true;
   }
   const CallId id = IdOf(call);
   MakeRoom(call, header);
   if (Find(id) != nullptr) AcknowledgeLater(call);
+}
+
+// Whether a reply that cannot be fetched now is too long to come in any other way, and may yet be.
+bool ClientSessions::WaitsForWay(ClientCall& call, size_t bytes, size_t packets) {
+  if (packets <= budget_.capacity() || !base_.bulk.MayFetch(bytes)) return false;
+  int64_t& since_ns = call.transfer->waits_since_ns;
+  if (since_ns == 0) since_ns = base_.loop.now_ns();
+  return base_.loop.now_ns() - since_ns < kWaitForWayNs;
 }
 
 void ClientSessions::AcknowledgeLater(ClientCall& call) {
@@ -139,6 +160,10 @@ void ClientSessions::OnFetched(ClientCall& call, BulkTransfers::Fetched&& fetche
   }
   ++base_.stats.bulk_failed;
   fetched.buffer.Reset();
+  if (WaitsForWay(call, bytes, transfer.fetch_packets)) {
+    call.tries = 0;
+    return Arm(call, base_.loop.now_ns(), kWayProbeNs);
+  }
   transfer.in_packets = true;
   const CallId id = IdOf(call);
   MakeRoom(call, {.first = true, .packet_order = transfer.fetch_packets});

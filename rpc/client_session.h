@@ -57,6 +57,7 @@ struct ClientTransfer {
   size_t fetch_bytes = 0;      // of the reply, while it is being fetched
   uint16_t fetch_packets = 0;  // that it would take
   bool in_packets = false;     // the reply: it could not be fetched
+  int64_t waits_since_ns = 0;  // the reply: it can only be fetched, and so far it could not; else 0
 };
 
 // A call. Its memory is used again for other calls and never freed before the client.

@@ -315,10 +315,11 @@ void ClientSessions::AskAgain(ClientSession& session, int64_t now_ns) {
        SessionEvent::Kind::kLost, Waiting::kEnd);
 }
 
-// A server that has spoken the extended format is only away.
+// A server that has spoken the extended format is only away. Over a way for long messages there is
+// nobody who speaks the original one only, and connections have to be made, however long it takes.
 bool ClientSessions::MayFallBack(const ClientSession& session) const {
   return base_.options.wire == Wire::kAuto && !session.own && session.opened_ns == 0 &&
-         session.pool == nullptr;
+         session.pool == nullptr && !base_.bulk.exists();
 }
 
 void ClientSessions::FallBack(ClientSession& session) {

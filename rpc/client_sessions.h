@@ -233,6 +233,7 @@ class ClientSessions {
                       absl::Span<const uint8_t> body);
   void AcknowledgeLater(ClientCall& call);
   void OnFetched(ClientCall& call, BulkTransfers::Fetched&& fetched);
+  bool WaitsForWay(ClientCall& call, size_t bytes, size_t packets);
   void SendComplete(const ClientCall& call);
 
   // --- client_pools.cc

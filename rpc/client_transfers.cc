@@ -270,7 +270,8 @@ void ClientSessions::EndBurst() {
     }
     SendProgress(*call, /*resent=*/false);
     if (call->transfer->fetch_bytes == 0) call->tries = 0;
-    Arm(*call, base_.loop.now_ns(), TransferRtoOf(*call));
+    const bool waits = call->transfer->waits_since_ns > 0;
+    Arm(*call, base_.loop.now_ns(), waits ? kWayProbeNs : TransferRtoOf(*call));
   }
   to_acknowledge_.clear();
 }
@@ -281,6 +282,7 @@ void ClientSessions::EndTransfer(ClientCall& call) {
   call.transfer->acknowledge = false;
   call.transfer->fetch_bytes = 0;
   call.transfer->in_packets = false;
+  call.transfer->waits_since_ns = 0;
   call.transfer->room.Reset();
 }
 

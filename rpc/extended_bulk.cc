@@ -2,6 +2,7 @@
 //
 // Requests and replies that are announced and fetched rather than sent, as a server sees them.
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <utility>
 
@@ -45,6 +46,7 @@ void ExtendedServer::OnAnnouncement(ServerSession& session, ServerSlot& slot, Da
     const uint64_t fetch = fetches_.Begin(request.name);
     if (core_.bulk.Fetch(session.peer, announcement, fetch)) {
       request.fetch = fetch;
+      request.fetch_bytes = announcement.bytes;
       request.fetch_packets = header.packet_order;
       request.policy = header.policy;
       request.deadline_ns = header.deadline_us == 0 ? ServerCall::kNever
@@ -52,11 +54,18 @@ void ExtendedServer::OnAnnouncement(ServerSession& session, ServerSlot& slot, Da
       return;
     }
     fetches_.End(fetch);
-    ++core_.stats.bulk_failed;
+    if (WaitsForWay(announcement.bytes, header.total())) return AcknowledgeLater(request);
+    core_.stats.bulk_failed += announcement.fetchable;
     request.in_packets = true;
   }
   AcknowledgeLater(request);
   if (request.room.held() == 0) MakeRoom(session, slot, header.total());
+}
+
+// Whether a request that cannot be fetched now is too long to come in any other way, and may yet
+// be. It waits as long as any that makes no progress.
+bool ExtendedServer::WaitsForWay(size_t bytes, size_t packets) const {
+  return packets > budget_.capacity() && core_.bulk.MayFetch(bytes);
 }
 
 void ExtendedServer::AcknowledgeLater(LargeRequest& request) {
@@ -121,6 +130,7 @@ void ExtendedServer::OnFetchFailed(ServerSession& session, ServerSlot& slot, Buf
   room.Reset();
   ++core_.stats.bulk_failed;
   request.fetch = 0;
+  if (WaitsForWay(request.fetch_bytes, request.fetch_packets)) return;  // it is announced again
   request.in_packets = true;
   request.progress_ms = CoarseTime(now_ns_);
   MakeRoom(session, slot, request.fetch_packets);
@@ -141,11 +151,10 @@ bool ExtendedServer::AnnounceReply(const Place& place, Payload& payload, size_t 
   ServerSession& session = *place.session;
   ServerSlot& slot = *place.slot;
   std::unique_ptr<LargeReply> reply = replies_.Take();
-  if (!reply->announced.Begin(core_.bulk, session.peer, payload)) {
+  if (!reply->announced.Begin(core_.bulk, payload)) {
     replies_.Return(std::move(reply));
     return false;
   }
-  ++core_.stats.bulk_sent;
   reply->packets = static_cast<uint16_t>(packets);
   BeginReply(place, reply.release());
   SendAnnouncement(session, slot, /*resent=*/false);
@@ -155,6 +164,9 @@ bool ExtendedServer::AnnounceReply(const Place& place, Payload& payload, size_t 
 void ExtendedServer::SendAnnouncement(ServerSession& session, ServerSlot& slot, bool resent) {
   LargeReply& reply = *slot.reply;
   reply.sent_ns = core_.loop.clock().NowNs();
+  if (reply.announced.Expose(core_.bulk, session.peer)) ++core_.stats.bulk_sent;
+  std::array<uint8_t, kAnnouncementBytes> body;
+  const size_t bytes = reply.announced.WriteBody(body.data());
   ExtendedHeader header = AnswerTo(session, slot, MessageType::kResponse);
   header.kind = ControlKind::kAnnouncement;
   header.last = false;
@@ -164,7 +176,7 @@ void ExtendedServer::SendAnnouncement(ServerSession& session, ServerSlot& slot, 
     ++core_.stats.retransmitted;
     ++session.retransmitted;
   }
-  Send(session.peer, header, reply.announced.body(), core_.port->pool().Allocate());
+  Send(session.peer, header, absl::MakeSpan(body).first(bytes), core_.port->pool().Allocate());
 }
 
 // The client has fetched the reply, or is about to, or wants packets instead.
@@ -185,7 +197,7 @@ void ExtendedServer::OnAnnouncedProgress(ServerSession& session, ServerSlot& slo
     if (header.resent) RecoverReply(session, reply);
     return;
   }
-  ++core_.stats.bulk_failed;
+  core_.stats.bulk_failed += reply.announced.exposed();
   reply.message.Start(reply.announced.End(core_.bulk), session.payload_bytes(), /*granted=*/0);
   // So that what was said earlier and comes later is known to be old.
   session.flow->OnProgress(reply.message, header, progress, now_ns_, rtt_options_);

@@ -184,6 +184,7 @@ class ExtendedServer {
   // --- Requests that are announced.
   void OnAnnouncement(ServerSession& session, ServerSlot& slot, Datagram& datagram,
                       const ExtendedHeader& header);
+  bool WaitsForWay(size_t bytes, size_t packets) const;
   void AcknowledgeLater(LargeRequest& request);
   void OnFetched(ServerSession& session, ServerSlot& slot, Buffer message);
   void OnFetchFailed(ServerSession& session, ServerSlot& slot, Buffer room);

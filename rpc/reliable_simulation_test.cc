@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "weft/core/prng.h"
@@ -133,14 +134,16 @@ class SimulatedRun {
  public:
   SimulatedRun(const Weather& weather, uint64_t seed)
       : weather_(weather),
+        tight_(weather.bulk && !weather.router && seed % 4 == 1),
         random_(seed),
         network_(seed, weather.link),
-        transport_(sim::OpenTransport(
-            &network_, {.count = 2048},
-            {.count = weather.bulk ? kBulkBuffers : 0, .bytes = 150'000, .min_bytes = 2500})),
+        transport_(sim::OpenTransport(&network_, {.count = tight_ ? size_t{160} : 2048},
+                                      {.count = weather.bulk ? kBulkBuffers : 0,
+                                       .bytes = tight_ ? size_t{250'000} : 150'000,
+                                       .min_bytes = 2500})),
         loop_({}, network_) {
-    // With every other seed all goes well.
-    if (seed % 2 == 0) {
+    // With some seeds all goes well.
+    if (seed % 2 == 0 || seed % 8 == 1) {
       network_.bulk().faults = {.fail = 0.2, .no_buffer = 0.1, .no_way = 0.1, .set_up_ns = 100'000};
     }
     for (size_t i = 0; i < kServers; ++i) StartServer(i);
@@ -287,6 +290,14 @@ class SimulatedRun {
     EXPECT_TRUE(reply->ToString() == Text(outcome.reply_bytes, number)) << "not its reply";
   }
 
+  // Where packet buffers are few, the longest messages can only be fetched, and that may fail.
+  bool IsTooLong(const Outcome& outcome) const {
+    const bool said = absl::IsInvalidArgument(outcome.status) ||
+                      absl::IsOutOfRange(outcome.status) ||
+                      absl::IsResourceExhausted(outcome.status);
+    return tight_ && said && std::max<size_t>(outcome.size, outcome.reply_bytes) > 40'000;
+  }
+
   void SchedulePartition(int64_t begin_ns) {
     network_.events().At(begin_ns + 20'000'000, [this] {
       const std::vector<sim::NodeId> alone = {*network_.AddNode("client0")};
@@ -315,7 +326,8 @@ class SimulatedRun {
       if (weather_.link.corrupt > 0) continue;  // a damaged number may be anybody's
       EXPECT_LE(outcome.executed, 1) << "a request is executed at most once";
       if (outcome.given_up) continue;
-      EXPECT_TRUE(outcome.status.ok() || !weather_.survivable()) << outcome.status;
+      EXPECT_TRUE(outcome.status.ok() || !weather_.survivable() || IsTooLong(outcome))
+          << outcome.status;
       if (WasNotExecuted(outcome.status)) {
         EXPECT_EQ(outcome.executed, 0) << outcome.status;
       }
@@ -349,6 +361,7 @@ class SimulatedRun {
   }
 
   const Weather weather_;
+  const bool tight_;  // few packet buffers
   Prng random_;
   sim::Network network_;
   std::unique_ptr<Transport> transport_;

@@ -78,17 +78,17 @@ size_t Server::Poll() {
   // feels it.
   if (sending.size() > sending.capacity() / 2) return work;
   const size_t n = core_.port->Receive(absl::MakeSpan(core_.burst).first(burst_));
-  if (n > 0) OnBurst(n);
-  size_t fetched = 0;
-  if (core_.bulk.fetching() > 0) [[unlikely]] {
-    fetched = TakeFetched();
-  }
-  if (n == 0 && has_feedback()) [[unlikely]] {
+  if (n > 0) {
+    OnBurst(n);
+  } else if (has_feedback()) [[unlikely]] {
     // Of calls that ended by themselves since the last round.
     core_.routers->SendFeedback();
     work += 1 + sending.Flush(*core_.port);
   }
-  return work + n + fetched;
+  if (core_.bulk.fetching() > 0) [[unlikely]] {
+    work += TakeFetched();
+  }
+  return work + n;
 }
 
 size_t Server::TakeFetched() {

@@ -43,6 +43,7 @@ struct LargeRequest {
 
   // Of one that was announced (extended_bulk.cc).
   uint64_t fetch = 0;          // while it is being fetched: which fetch; else 0
+  size_t fetch_bytes = 0;
   uint16_t fetch_packets = 0;  // that it would take
   bool in_packets = false;     // it could not be fetched, or was never announced
   Policy policy = Policy::kFixedRoute;

@@ -181,16 +181,19 @@ class RareAndWrongTest(captures.TestCase):
     body = (1 << 20).to_bytes(8, "big") + bytes(range(32))
     request = extended(0x00, 0x80, kind=16, order=735, body=body)
     reply = extended(0x10, 0x80, kind=16, order=735, body=body)
+    keyless = extended(0x10, 0x80, kind=16, order=735, body=body[:8])
     hello = extended(0x31, 0xc0, slot=0, sequence=0, kind=1,
                      body=packet("0001 0080 000005c0 0000000000000009 004c4b40 00000000 00000000 00000001"))
-    self.assertEqual(self.info(hello, request, (reply, True)), [
+    self.assertEqual(self.info(hello, request, (keyless, True), (reply, True)), [
         "HELLO slots=128 packet=1472", "ANNOUNCEMENT slot=1 seq=1 of a request: 1048576 bytes, or 735 packets",
+        "ANNOUNCEMENT slot=1 seq=1 of a reply: 1048576 bytes, or 735 packets, not to be fetched yet",
         "ANNOUNCEMENT slot=1 seq=1 of a reply: 1048576 bytes, or 735 packets"])
     self.assertEqual(rows(self.path("made.pcap"), "weft.hello.features", "weft.hello.features.bulk == 1"),
                      [("0x00000001",)])
     self.assertEqual(rows(self.path("made.pcap"), "weft.announcement.of weft.announcement.bytes",
                           "weft.announcement.bytes > 0"),
-                     [("request", "1048576"), ("reply", "1048576")])
+                     [("request", "1048576"), ("reply", "1048576"), ("reply", "1048576")])
+    self.assertEqual(len(rows(self.path("made.pcap"), "weft.announcement.key", "weft.announcement.key")), 2)
 
   def test_malformed_packets_of_a_known_port(self):
     good = extended(0x00, 0xc0, body=b"x")

@@ -17,7 +17,8 @@ return function(weft)
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10
   local POOL, JOIN, JOIN_ACK, LEAVE, LEAVE_ACK, ANNOUNCEMENT = 11, 12, 13, 14, 15, 16
   local OVERLOADED, NO_SERVER = 2, 12
-  local HELLO_BYTES, PROGRESS_BITS_MAX, ANNOUNCEMENT_BYTES = 24, 1024, 40
+  local HELLO_BYTES, PROGRESS_BITS_MAX = 24, 1024
+  local ANNOUNCEMENT_BYTES, KEYLESS_BYTES = 40, 8
   local HELLO_FEATURES_AT = 28
   local EXTENDED_TYPES = { [REQUEST] = true, [RESPONSE] = true, [ACK] = true, [DROP] = true }
   -- So many missing packets are listed one by one.
@@ -209,18 +210,21 @@ return function(weft)
   end
 
   local function add_announcement(tvb, root, offset, h)
-    if bytes.reported(tvb) < offset + ANNOUNCEMENT_BYTES then
+    local keyless = bytes.reported(tvb) == offset + KEYLESS_BYTES
+    local size = keyless and KEYLESS_BYTES or ANNOUNCEMENT_BYTES
+    if bytes.reported(tvb) < offset + size then
       return "the body is shorter than an announcement"
     end
-    if not bytes.has(tvb, offset, ANNOUNCEMENT_BYTES) then return nil end
+    if not bytes.has(tvb, offset, size) then return nil end
     local what = h.type == REQUEST and "request" or "reply"
     local length = tvb(offset, 8):uint64()
-    local tree = root:add(tvb(offset, ANNOUNCEMENT_BYTES), "ANNOUNCEMENT")
+    local tree = root:add(tvb(offset, size), "ANNOUNCEMENT")
     tree:add(f.announcement_of, tvb(2, 1), what):set_generated()
     tree:add(f.announcement_bytes, tvb(offset, 8))
-    tree:add(f.announcement_key, tvb(offset + 8, 32))
+    if not keyless then tree:add(f.announcement_key, tvb(offset + KEYLESS_BYTES, 32)) end
     if length == UInt64(0) then return "an announcement of no bytes" end
-    h.note = string.format(" of a %s: %s bytes, or %d packets", what, tostring(length), h.order)
+    h.note = string.format(" of a %s: %s bytes, or %d packets%s", what, tostring(length), h.order,
+      keyless and ", not to be fetched yet" or "")
     return nil
   end
 
