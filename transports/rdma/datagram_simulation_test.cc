@@ -339,6 +339,16 @@ TEST(DatagramSimulation, MorePeersThanThereAreSlotsForAreRefusedWithTheReason) {
   EXPECT_TRUE(Pass(network, all, 190 * kMs, [&] { return server.texts.size() == 3; }));
 }
 
+// Both were kept from looking for longer than a question may take.
+TEST(DatagramSimulation, WhoWasNotPolledDoesNotGiveUpAtOnce) {
+  sim::Network network(1);
+  End a(&network, "a"), b(&network, "b");
+  ASSERT_TRUE(a.Send("b", "hello"));
+  network.AdvanceTo(network.NowNs() + 1'000 * kMs);
+  EXPECT_TRUE(Pass(network, {&a, &b}, 100 * kMs, [&] { return b.texts.size() == 1; }));
+  EXPECT_TRUE(a.seen.empty());
+}
+
 // Nothing is ever sent to them, so that nobody else would notice.
 TEST(DatagramSimulation, TheDeadDoNotKeepTheirPlaces) {
   sim::Network network(1);

@@ -18,6 +18,9 @@ using Kind = RendezvousMessage::Kind;
 // Bounds what one Poll() does, so that a flood of questions does not keep it from datagrams.
 constexpr size_t kBurst = 16;
 constexpr size_t kMaxBursts = 8;
+// Who has not come to wait so long between two times has asked too few times to give up: he was
+// not polled, and neither may those have been whom he asks.
+constexpr int64_t kTriedNs = 32 * Rendezvous::kFirstRetryNs;
 
 }  // namespace
 
@@ -230,6 +233,9 @@ size_t Rendezvous::RetryDue(int64_t now_ns) {
     const auto found = pending_.find(id);
     if (found == pending_.end()) continue;
     Pending& pending = found->second;
+    if (now_ns >= pending.end_ns && pending.wait_ns < kTriedNs) {
+      pending.end_ns = now_ns + 2 * kTriedNs;
+    }
     if (now_ns >= pending.end_ns) {
       Fail(id, !pending.refusal.ok() ? pending.refusal
                                      : absl::DeadlineExceededError(absl::StrCat(
