@@ -314,6 +314,7 @@ TEST(HostTest, WorkersHaveRemoteMemoryProtectedAsConfigured) {
       auto memory =
           std::make_shared<SharedMemory>(worker.loop(), *std::move(owned), *std::move(used));
       worker.Show(memory->owner.memory());
+      EXPECT_TRUE(absl::StrContains(worker.metrics().RenderPrometheus(), "weft_memory_executed_total"));
       memory->tasks.Spawn(UseMemory(worker, memory->owner, memory->user));
       return memory;
     });
