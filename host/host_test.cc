@@ -285,8 +285,8 @@ Task<void> UseMemory(Worker& worker, MemoryClient& owner, MemoryClient& user) {
   const absl::StatusOr<Peer> back = owner.memory().Resolve(user.memory().local_address());
   const absl::StatusOr<Peer> there = user.memory().Resolve(owner.memory().local_address());
   EXPECT_TRUE(back.ok() && there.ok()) << back.status() << there.status();
-  const auto key = co_await owner.Grant(*back, region, 0, 64, MemoryAccess::kAtomic,
-                                        absl::Seconds(20));
+  const auto key =
+      co_await owner.Grant(*back, region, 0, 64, MemoryAccess::kAtomic, absl::Seconds(20));
   EXPECT_TRUE(key.ok()) << key.status();
   const auto old = co_await user.FetchAdd(*there, key.value_or(RemoteKey()), 0, 3);
   EXPECT_TRUE(old.ok()) << old.status();
@@ -314,6 +314,8 @@ TEST(HostTest, WorkersHaveRemoteMemoryProtectedAsConfigured) {
       auto memory =
           std::make_shared<SharedMemory>(worker.loop(), *std::move(owned), *std::move(used));
       worker.Show(memory->owner.memory());
+      EXPECT_TRUE(
+          absl::StrContains(worker.metrics().RenderPrometheus(), "weft_memory_executed_total"));
       memory->tasks.Spawn(UseMemory(worker, memory->owner, memory->user));
       return memory;
     });

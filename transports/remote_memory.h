@@ -28,8 +28,8 @@
 // peer that has gone end with Unavailable; those may have been executed. Every operation that Post()
 // took ends, once.
 //
-// Counts: of stats(), `sent` are operations that Post() took, `send_failed` those that ended otherwise
-// than well; an emulation over datagrams counts these instead.
+// Counts: of stats(), `sent` are operations that Post() took, `send_failed` those that ended
+// otherwise than well; an emulation over datagrams counts these instead.
 //
 // Sources: the verbs of the InfiniBand Architecture Specification, volume 1, chapters 9 to 11; of
 // keys scoped to a peer, its memory windows of type 2 (10.6.7.2.2).

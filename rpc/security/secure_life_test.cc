@@ -39,6 +39,27 @@ TEST_F(SecureLifeTest, AServerThatRestartsIsTheSamePeer) {
   EXPECT_EQ(Deliver(*server_, back, *client_, "pong").peer, peer_);
 }
 
+// Who keeps what he sends, to send it again, finds it as it was.
+TEST_F(SecureLifeTest, ABufferThatIsKeptIsNotSealedInItsPlace) {
+  Connect(PskConfig(files_, "a", TestKey('a')));
+  Deliver(*client_, peer_, *server_, "before");
+  const std::string text = "kept";
+  Buffer kept = client_->port().pool().Allocate();
+  std::memcpy(kept.Append(text.size()), text.data(), text.size());
+  const size_t headroom = kept.headroom();
+  for (int i = 0; i < 2; ++i) {
+    server_->messages.clear();
+    Datagram burst[] = {{peer_, kept.Share()}};
+    ASSERT_EQ(client_->port().Send(absl::MakeSpan(burst)), 1u);
+    RunFor(10'000'000);
+    ASSERT_EQ(server_->messages.size(), 1u);
+    EXPECT_EQ(server_->messages[0].text, text);
+    ASSERT_FALSE(kept.is_shared());
+    kept.SetData(headroom, text.size());
+    EXPECT_EQ(std::string(kept.bytes().begin(), kept.bytes().end()), text);
+  }
+}
+
 TEST_F(SecureLifeTest, AResetThatIsForgedDoesNotEndAConnection) {
   Connect(PskConfig(files_, "a", TestKey('a')));
   Deliver(*client_, peer_, *server_, "before");

@@ -68,8 +68,9 @@ void SecurePort::DropFromSend(Datagram& datagram) {
 bool SecurePort::Seal(Connection& connection, Datagram& datagram, int64_t now_ns) {
   Buffer& buffer = datagram.buffer;
   const size_t tail_bytes = datagram.tail.size();
-  if (buffer.headroom() < RecordHead::kBytes || buffer.tailroom() < tail_bytes + Aead::kTagBytes)
-      [[unlikely]] {
+  // What somebody keeps, to send it again, must stay as it is.
+  if (buffer.is_shared() || buffer.headroom() < RecordHead::kBytes ||
+      buffer.tailroom() < tail_bytes + Aead::kTagBytes) [[unlikely]] {
     buffer = WithRoom(std::move(buffer), tail_bytes);
     if (!buffer) return false;
   }

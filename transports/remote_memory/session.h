@@ -65,9 +65,7 @@ struct SessionShared {
   // Whether a session that keeps `own` answers with buffers may keep another. One each has as long
   // as there are as many again, so that those whose peers have gone without a word do not hold up
   // the others until they are missed.
-  bool MayHold(size_t own) const {
-    return held < held_max || (own == 0 && held < 2 * held_max);
-  }
+  bool MayHold(size_t own) const { return held < held_max || (own == 0 && held < 2 * held_max); }
 };
 
 class Session {

@@ -31,9 +31,9 @@ struct alignas(64) SharedGrant {
 };
 static_assert(sizeof(SharedGrant) == 64);
 
-// The number of a mapping: its place with the user, below kMaxMappings, and above that how often the
-// place had been used before. So a user who has not looked at his socket yet does not take the pages
-// that were there before for those that a new grant is of.
+// The number of a mapping: its place with the user, below kMaxMappings, and above that how often
+// the place had been used before. So a user who has not looked at his socket yet does not take the
+// pages that were there before for those that a new grant is of.
 inline constexpr uint32_t kMaxMappings = 4096;
 constexpr uint32_t PlaceOf(uint32_t mapping) { return mapping % kMaxMappings; }
 // The next in the same place; stays within an int32_t.

@@ -74,13 +74,13 @@ class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
     uint32_t remote = 0;           // in remotes_
     bool open = false;
     // As the user of the other side's memory.
-    uint64_t operations = 0;  // twice those done: our SideControl::produced
+    uint64_t operations = 0;        // twice those done: our SideControl::produced
     std::vector<Mapping> mappings;  // by place
     // As an owner: the mappings of regions that were handed over, for reading and for writing too.
     GrantTable grants;
     std::map<uint32_t, uint32_t> handed[2];  // by region
-    std::vector<uint32_t> free_mappings;  // the numbers that they will have
-    std::vector<uint32_t> to_forget;  // the other side has not been told yet
+    std::vector<uint32_t> free_mappings;     // the numbers that they will have
+    std::vector<uint32_t> to_forget;         // the other side has not been told yet
     uint32_t mappings_used = 0;
   };
   // A peer. Its place in remotes_ is used again under the next generation.

@@ -168,8 +168,7 @@ TEST_F(ShmRemoteMemoryTest, ARegionInThePlaceOfAnotherIsNotTakenForIt) {
     ASSERT_TRUE(key.ok()) << key.status();
     // Now and then after very many have come and gone.
     if (round % 100 != 0 || round == 300) {
-      const MemoryOperation read = {
-          .peer = at_user, .key = *key, .local = local.bytes.first(64)};
+      const MemoryOperation read = {.peer = at_user, .key = *key, .local = local.bytes.first(64)};
       ASSERT_EQ(user->Post({&read, 1}), 1u);
       MemoryCompletion end[1];
       ASSERT_EQ(user->Poll(absl::MakeSpan(end)), 1u);
