@@ -138,7 +138,7 @@ class User {
     begin_ns_ = clock_.NowNs();
     end_ns_ = begin_ns_ + absl::ToInt64Nanoseconds(duration);
     for (int i = 0; i < outstanding_; ++i) tasks_.Spawn(OperateInTurn(static_cast<size_t>(i)));
-    while (tasks_.size() > 0) co_await client_.loop().Sleep(absl::Microseconds(20));
+    while (tasks_.size() > 0) co_await client_.loop().Sleep(absl::Microseconds(200));
     last_ns_ = clock_.NowNs();
   }
 

@@ -38,6 +38,7 @@
 using Words = std::vector<std::string>;
 
 ABSL_FLAG(Words, transports, Words({"rdma", "shm", "linux"}), "measure these");
+ABSL_FLAG(Words, parts, Words({"latency", "rate", "bandwidth", "memory"}), "of what is measured over rdma");
 ABSL_FLAG(std::string, server, "",
           "IP address of the server's RDMA device; default: of the first that is up");
 ABSL_FLAG(std::string, client, "",
@@ -65,6 +66,7 @@ constexpr double kSignalledMax = 0.25;
 
 struct Plan {
   Words transports;
+  Words parts;
   int runs = 0;
   bool quick = false;
   RpcOptions options;
@@ -127,11 +129,18 @@ class RdmaFigures {
       : plan_(plan), ends_(std::move(ends)), experiment_(*experiment) {}
 
   void AddAll() {
-    AddLatency();
-    AddRate();
-    AddWork();
-    AddBandwidth();
-    AddMemory();
+    for (const std::string& part : plan_.parts) {
+      if (part == "latency") {
+        AddLatency();
+        AddWork();
+      } else if (part == "rate") {
+        AddRate();
+      } else if (part == "bandwidth") {
+        AddBandwidth();
+      } else {
+        AddMemory();
+      }
+    }
   }
 
  private:
@@ -317,6 +326,7 @@ absl::StatusOr<Plan> MakePlan() {
   const bool quick = absl::GetFlag(FLAGS_quick);
   Plan plan = {
       .transports = absl::GetFlag(FLAGS_transports),
+      .parts = absl::GetFlag(FLAGS_parts),
       .runs = quick ? std::min(3, absl::GetFlag(FLAGS_runs)) : absl::GetFlag(FLAGS_runs),
       .quick = quick,
       .options = {.client_core = (*cores)[0],
@@ -327,6 +337,12 @@ absl::StatusOr<Plan> MakePlan() {
     if (transport != "rdma" && transport != "shm" && transport != "linux") {
       return absl::InvalidArgumentError(
           absl::StrCat("--transports: no '", transport, "'; there are rdma, shm and linux"));
+    }
+  }
+  for (const std::string& part : plan.parts) {
+    if (part != "latency" && part != "rate" && part != "bandwidth" && part != "memory") {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--parts: no '", part, "'; there are latency, rate, bandwidth and memory"));
     }
   }
   return plan;

@@ -35,6 +35,8 @@ constexpr absl::Duration kStartTimeout = absl::Seconds(10);
 constexpr absl::Duration kFirstReplyTimeout = absl::Milliseconds(100);
 // Of long messages, that are sent in turn.
 constexpr size_t kMessages = 16;
+// Before it counts, each message has been sent, and so has been made known to the device.
+constexpr uint64_t kWarmUpCalls = 2 * kMessages;
 // A request this long asks what the server has counted.
 constexpr size_t kCountsRequestBytes = 1;
 
@@ -131,11 +133,11 @@ class Asker {
 
   Task<void> Run(absl::Duration duration) {
     co_await AwaitServer();
-    if (status_.ok()) co_await CallFor(duration / 10);
+    if (status_.ok()) co_await CallFor(duration / 10, kWarmUpCalls);
     const Counts server_before = co_await AskCounts();
     const Counts before = CountsOf(client_.port());
     latency_.emplace();
-    if (status_.ok()) co_await CallFor(duration);
+    if (status_.ok()) co_await CallFor(duration, /*calls_min=*/1);
     const Counts after = CountsOf(client_.port());
     const Counts server_after = co_await AskCounts();
     if (status_.ok()) {
@@ -175,12 +177,13 @@ class Asker {
     co_return counts;
   }
 
-  Task<void> CallFor(absl::Duration duration) {
+  Task<void> CallFor(absl::Duration duration, uint64_t calls_min) {
     calls_ = 0;
+    calls_min_ = calls_min;
     begin_ns_ = clock_.NowNs();
     end_ns_ = begin_ns_ + absl::ToInt64Nanoseconds(duration);
     for (int i = 0; i < outstanding_; ++i) tasks_.Spawn(CallInTurn());
-    while (tasks_.size() > 0) co_await client_.loop().Sleep(absl::Microseconds(20));
+    while (tasks_.size() > 0) co_await client_.loop().Sleep(absl::Microseconds(200));
     last_ns_ = clock_.NowNs();
   }
 
@@ -196,7 +199,7 @@ class Asker {
       }
       ++calls_;
       if (latency_.has_value()) latency_->Record(now_ns - sent_ns);
-    } while (now_ns < end_ns_ && status_.ok());
+    } while ((now_ns < end_ns_ || calls_ < calls_min_) && status_.ok());
   }
 
   // Adds what one side has counted.
@@ -223,6 +226,7 @@ class Asker {
   RdmaRpcResult result_;
   std::optional<Histogram> latency_;  // none while it warms up
   uint64_t calls_ = 0;
+  uint64_t calls_min_ = 0;
   int64_t begin_ns_ = 0;
   int64_t end_ns_ = 0;
   int64_t last_ns_ = 0;

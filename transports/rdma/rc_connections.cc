@@ -45,10 +45,6 @@ RcConnections::~RcConnections() {
   }
 }
 
-ConnectionId RcConnections::IdOf(const Connection& connection) const {
-  return {by_peer_.at({connection.peer, connection.role}), connection.generation};
-}
-
 // Of its question.
 uint64_t RcConnections::ContextOf(const Connection& connection) const {
   return uint64_t{IdOf(connection).index} << 32 | connection.attempt;
@@ -102,6 +98,7 @@ absl::StatusOr<RcConnections::Connection*> RcConnections::FindOrAdd(const RcPeer
   free_.pop_back();
   by_peer_[{peer, role}] = index;
   Connection& connection = connections_[index];
+  connection.index = index;
   connection.peer = peer;
   connection.role = role;
   connection.used = true;
@@ -126,9 +123,8 @@ bool RcConnections::EndIdle(int64_t unused_since_ns) {
 
 void RcConnections::Forget(Connection& connection) {
   CancelAsk(connection);
-  const auto place = by_peer_.find({connection.peer, connection.role});
-  const uint32_t index = place->second;
-  by_peer_.erase(place);
+  by_peer_.erase({connection.peer, connection.role});
+  const uint32_t index = connection.index;
   const uint32_t generation = connection.generation + 1;
   const auto epoch = static_cast<uint16_t>(connection.epoch + 1);
   connection = Connection();

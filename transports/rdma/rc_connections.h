@@ -167,6 +167,7 @@ class RcConnections final : private Rendezvous::Handler {
     }
   };
   struct Connection {
+    uint32_t index = 0;  // of this place
     RcPeer peer;
     Role role = Role::kOwner;
     State state = State::kNone;
@@ -194,7 +195,9 @@ class RcConnections final : private Rendezvous::Handler {
   const Connection* Find(ConnectionId id) const {
     return const_cast<RcConnections*>(this)->Find(id);
   }
-  ConnectionId IdOf(const Connection& connection) const;
+  static ConnectionId IdOf(const Connection& connection) {
+    return {connection.index, connection.generation};
+  }
   uint64_t ContextOf(const Connection& connection) const;
   Connection* Asking(uint64_t context);
   absl::StatusOr<Connection*> FindOrAdd(const RcPeer& peer, Role role, int64_t now_ns);

@@ -139,7 +139,7 @@ void RdmaRemoteMemory::Enqueue(PeerState& peer, const MemoryOperation& operation
 
 void RdmaRemoteMemory::MarkDirty(PeerState& peer) {
   if (peer.next == kNone || std::exchange(peer.dirty, true)) return;
-  dirty_.push_back(by_address_.at(peer.address));
+  dirty_.push_back(peer.index);
 }
 
 void RdmaRemoteMemory::PumpDirty() {
@@ -163,7 +163,7 @@ void RdmaRemoteMemory::Connect(PeerState& peer) {
   }
   peer.user = *id;
   if (id->index >= peer_of_connection_.size()) peer_of_connection_.resize(id->index + 1, kNone);
-  peer_of_connection_[id->index] = by_address_.at(peer.address);
+  peer_of_connection_[id->index] = peer.index;
 }
 
 // Posts what is next, as far as there is room.

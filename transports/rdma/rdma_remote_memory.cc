@@ -21,8 +21,11 @@ namespace {
 using Role = RcConnections::Role;
 using State = RcConnections::State;
 
-// How often peers are met while the port is polled, and the device is asked for news.
-constexpr int64_t kMeetNs = 50'000;
+// How often a port that is polled hears questions of others, hears answers while it has questions
+// itself, and asks the device for news. Each is a system call, which a short read takes no longer
+// than.
+constexpr int64_t kQuestionsNs = 500'000;
+constexpr int64_t kAnswersNs = 50'000;
 constexpr int64_t kNewsNs = 10'000'000;
 
 }  // namespace
@@ -178,6 +181,7 @@ absl::StatusOr<Peer> RdmaRemoteMemory::Resolve(const Address& address) {
     peers_.emplace_back();
   }
   PeerState& peer = peers_[index];
+  peer.index = index;
   peer.address = address;
   peer.used = true;
   by_address_[address] = index;
@@ -198,7 +202,7 @@ bool RdmaRemoteMemory::ForgetIdlePeer() {
 }
 
 Peer RdmaRemoteMemory::PeerOf(const PeerState& state) const {
-  return {{by_address_.at(state.address) + uint64_t{1}, state.generation, 0}};
+  return {{state.index + uint64_t{1}, state.generation, 0}};
 }
 
 RdmaRemoteMemory::PeerState* RdmaRemoteMemory::FindPeer(const Peer& peer) {
@@ -379,7 +383,8 @@ size_t RdmaRemoteMemory::Poll(absl::Span<MemoryCompletion> completions) {
   now_ns_ = options_.clock->NowNs();
   events_unseen_ = false;
   const bool is_virtual = options_.virtual_time != nullptr;
-  if (is_virtual || now_ns_ - met_ns_ >= kMeetNs) {
+  const int64_t meet_ns = rendezvous_.NextNs() == INT64_MAX ? kQuestionsNs : kAnswersNs;
+  if (is_virtual || now_ns_ - met_ns_ >= meet_ns) {
     met_ns_ = now_ns_;
     rendezvous_.Poll(now_ns_);
   }

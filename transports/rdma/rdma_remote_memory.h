@@ -107,6 +107,7 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
     RemoteKey key;
   };
   struct PeerState {
+    uint32_t index = 0;  // of peers_
     Address address;
     uint32_t generation = 1;
     bool used = false;
