@@ -65,8 +65,7 @@ bool ReadAnnouncement(absl::Span<const uint8_t> body, Announcement* announcement
     announcement->key = {};
     return true;
   }
-  std::memcpy(announcement->key.data(), &body[kKeylessAnnouncementBytes],
-              announcement->key.size());
+  std::memcpy(announcement->key.data(), &body[kKeylessAnnouncementBytes], announcement->key.size());
   return true;
 }
 

@@ -212,8 +212,8 @@ inline uint32_t ReadHelloFeatures(absl::Span<const uint8_t> body) {
 
 // The body of a kAnnouncement packet.
 struct Announcement {
-  uint64_t bytes = 0;     // of the message; at least 1
-  bool fetchable = true;  // false: there is no way to fetch it yet, and no key
+  uint64_t bytes = 0;                // of the message; at least 1
+  bool fetchable = true;             // false: there is no way to fetch it yet, and no key
   std::array<uint8_t, 32> key = {};  // by which it is fetched: the transport's, opaque
 
   friend bool operator==(const Announcement&, const Announcement&) = default;

@@ -80,9 +80,9 @@ class BulkTest : public testing::Test {
   }
 
   std::unique_ptr<DatagramPort> Open(const std::string& name, size_t buffers = kBuffers) {
-    const auto transport = sim::OpenTransport(
-        &network_, {.count = packet_buffers_},
-        {.count = buffers, .bytes = kMegabyte, .min_bytes = 8192});
+    const auto transport =
+        sim::OpenTransport(&network_, {.count = packet_buffers_},
+                           {.count = buffers, .bytes = kMegabyte, .min_bytes = 8192});
     return *transport->OpenDatagramPort({.local = Address::Sim(name)});
   }
 
@@ -517,8 +517,7 @@ TEST_F(BulkTest, TheyWaitForBuffersThatOthersHave) {
 TEST_F(BulkTest, WhenTheWayNeverComesTheyEndWithAReason) {
   packet_buffers_ = 256;
   StartEcho();
-  for (const sim::BulkFaults& faults :
-       {sim::BulkFaults{.fail = 1}, sim::BulkFaults{.no_way = 1}}) {
+  for (const sim::BulkFaults& faults : {sim::BulkFaults{.fail = 1}, sim::BulkFaults{.no_way = 1}}) {
     Payload request = Filled(*clients_[0], Text(kMegabyte, 25));
     network_.bulk().faults = faults;
     const Outcome& refused =

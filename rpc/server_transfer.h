@@ -42,7 +42,7 @@ struct LargeRequest {
   bool acknowledge = false;         // packets have come since the last PROGRESS
 
   // Of one that was announced (extended_bulk.cc).
-  uint64_t fetch = 0;          // while it is being fetched: which fetch; else 0
+  uint64_t fetch = 0;  // while it is being fetched: which fetch; else 0
   size_t fetch_bytes = 0;
   uint16_t fetch_packets = 0;  // that it would take
   bool in_packets = false;     // it could not be fetched, or was never announced

@@ -58,7 +58,7 @@ struct NicLimits {
   size_t max_message_bytes = 0;  // of a connection
   bool memory_windows = false;   // of type 2: keys that work for one connection only
   bool atomic_with_processor = false;
-  bool is_software = false;      // Soft-RoCE, siw: thresholds differ
+  bool is_software = false;  // Soft-RoCE, siw: thresholds differ
 };
 
 // Memory that the device may reach; ends with this object, which the memory outlives.
@@ -81,7 +81,7 @@ using Path = uint32_t;
 
 struct UdSend {
   Piece pieces[2];
-  uint8_t count = 1;     // of pieces in use
+  uint8_t count = 1;       // of pieces in use
   bool signalled = false;  // tells, when it is complete, of itself and all before it
   Path path = 0;
   uint32_t qpn = 0;
@@ -89,10 +89,10 @@ struct UdSend {
 };
 
 struct UdReceived {
-  Buffer buffer;      // its data: what was sent, without the GRH, which lies in front of it
-  uint32_t qpn = 0;   // who sent it, as the device saw it
+  Buffer buffer;     // its data: what was sent, without the GRH, which lies in front of it
+  uint32_t qpn = 0;  // who sent it, as the device saw it
   bool has_gid = false;
-  Gid gid;            // likewise; always there over RoCE
+  Gid gid;  // likewise; always there over RoCE
 };
 
 // Unreliable datagrams, with queues of both directions.

@@ -47,19 +47,18 @@ RdmaTransport::RdmaTransport(RdmaWorld world, const config::Transport& config)
 
 absl::Status RdmaTransport::Check(const PortOptions& options) const {
   const Address::Kind kind = options.local.kind();
-  if (kind != Address::Kind::kNone && std::find(world_.address_kinds.begin(),
-                                                world_.address_kinds.end(),
-                                                kind) == world_.address_kinds.end()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a port of RDMA has no ", KindName(kind), " address such as '",
-                     options.local.ToString(), "'; give it that of a device and a UDP port, as in ",
-                     "10.0.0.1:8000"));
+  if (kind != Address::Kind::kNone &&
+      std::find(world_.address_kinds.begin(), world_.address_kinds.end(), kind) ==
+          world_.address_kinds.end()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a port of RDMA has no ", KindName(kind), " address such as '", options.local.ToString(),
+        "'; give it that of a device and a UDP port, as in ", "10.0.0.1:8000"));
   }
   if (options.queues < 1 || options.queues > kMaxQueues || options.queue < 0 ||
       options.queue >= options.queues) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("queue ", options.queue, " of ", options.queues, " does not exist; up to ",
-                     kMaxQueues, " ports can share an address"));
+    return absl::InvalidArgumentError(absl::StrCat("queue ", options.queue, " of ", options.queues,
+                                                   " does not exist; up to ", kMaxQueues,
+                                                   " ports can share an address"));
   }
   return absl::OkStatus();
 }
@@ -70,8 +69,8 @@ absl::StatusOr<std::unique_ptr<DatagramPort>> RdmaTransport::OpenDatagramPort(
   absl::StatusOr<Address> local = world_.choose_address(options.local);
   if (!local.ok()) return local.status();
   RdmaPortParts parts;
-  auto rendezvous = world_.open_rendezvous(
-      {.local = *local, .queue = options.queue, .queues = options.queues});
+  auto rendezvous =
+      world_.open_rendezvous({.local = *local, .queue = options.queue, .queues = options.queues});
   if (!rendezvous.ok()) return rendezvous.status();
   parts.rendezvous = *std::move(rendezvous);
   if (options.queues > 1) {

@@ -82,9 +82,8 @@ bool ReadAddress(const Address& from, ByteReader* in, Address* address) {
   if (form == kPort) {
     uint16_t port = 0;
     if (!in->ReadU16(&port) || port == 0 || !from.is_ip()) return false;
-    *address = from.kind() == Address::Kind::kIpv4
-                   ? Address::Ipv4(from.ipv4(), port)
-                   : Address::Ipv6(from.ipv6(), port, from.scope());
+    *address = from.kind() == Address::Kind::kIpv4 ? Address::Ipv4(from.ipv4(), port)
+                                                   : Address::Ipv6(from.ipv6(), port, from.scope());
     return true;
   }
   std::string name;

@@ -37,9 +37,9 @@ struct RendezvousMessage {
 
   Kind kind = Kind::kAsk;
   uint64_t id = 0;
-  Offer offer = {};    // of kRefuse and kBye: service, worker and incarnation only
+  Offer offer = {};         // of kRefuse and kBye: service, worker and incarnation only
   Address asked_from = {};  // kAsk: the port's address where it is not the sender's own
-  uint8_t code = 0;    // kRefuse: an absl::StatusCode, not 0
+  uint8_t code = 0;         // kRefuse: an absl::StatusCode, not 0
   std::string reason = {};  // kRefuse; printable
 };
 

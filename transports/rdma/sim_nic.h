@@ -63,12 +63,12 @@ class SimNic final : public Nic, private sim::Receiver {
  public:
   struct Stats {
     uint64_t ud_sent = 0, ud_received = 0;
-    uint64_t ud_overruns = 0;   // no receive was posted
-    uint64_t ud_too_long = 0;   // for the buffer
+    uint64_t ud_overruns = 0;  // no receive was posted
+    uint64_t ud_too_long = 0;  // for the buffer
     uint64_t wrong_qkey = 0;
-    uint64_t no_queue = 0;      // for a queue pair that is not there
-    uint64_t damaged = 0;       // ICRC
-    uint64_t link_lost = 0;     // while the link was down
+    uint64_t no_queue = 0;   // for a queue pair that is not there
+    uint64_t damaged = 0;    // ICRC
+    uint64_t link_lost = 0;  // while the link was down
   };
 
   // `address`: sim:NAME, the node that it is plugged into. AlreadyExists when that has a device.
@@ -129,7 +129,7 @@ class SimNic final : public Nic, private sim::Receiver {
   bool removed_ = false;
   uint32_t last_qpn_ = 0x10;
   uint32_t last_key_ = 0x100;
-  absl::flat_hash_map<uint32_t, SimQueuePair*> queue_pairs_;             // by number
+  absl::flat_hash_map<uint32_t, SimQueuePair*> queue_pairs_;          // by number
   absl::flat_hash_map<uint32_t, absl::Span<uint8_t>> registrations_;  // by key
   std::vector<std::vector<NicEvent>*> subscribers_;
   sim::Attachment attachment_;

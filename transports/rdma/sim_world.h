@@ -29,8 +29,7 @@ inline RdmaWorld SimWorld(sim::Network* network, SimNic* nic) {
   world.open_nic = [nic](const Address&) -> absl::StatusOr<std::shared_ptr<Nic>> {
     return std::shared_ptr<Nic>(nic, [](Nic*) {});
   };
-  std::shared_ptr<Transport> datagrams =
-      sim::OpenTransport(network, {.count = 1024, .bytes = 768});
+  std::shared_ptr<Transport> datagrams = sim::OpenTransport(network, {.count = 1024, .bytes = 768});
   world.open_rendezvous = [datagrams](const PortOptions& options) {
     return datagrams->OpenDatagramPort(options);
   };
