@@ -32,8 +32,8 @@ class Experiment {
   // Figures are measured in the order they are added: those that are compared, next to each other.
   void Add(std::string figure, std::string unit, Measure measure);
 
-  // Compare two figures in each run; the median of what comes out is held against the bar. The other
-  // figure is the floor of the first one's row; a further one gets a row of its own.
+  // Compare two figures in each run; the median of what comes out is held against the bar. The
+  // other figure is the floor of the first one's row; a further one gets a row of its own.
   void AtMost(std::string figure, std::string other, double limit);      // figure / other
   void AtLeast(std::string figure, std::string other, double limit);     // figure / other
   void TimesLower(std::string figure, std::string other, double limit);  // other / figure

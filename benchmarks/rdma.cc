@@ -38,7 +38,8 @@
 using Words = std::vector<std::string>;
 
 ABSL_FLAG(Words, transports, Words({"rdma", "shm", "linux"}), "measure these");
-ABSL_FLAG(Words, parts, Words({"latency", "rate", "bandwidth", "memory"}), "of what is measured over rdma");
+ABSL_FLAG(Words, parts, Words({"latency", "rate", "bandwidth", "memory"}),
+          "of what is measured over rdma");
 ABSL_FLAG(std::string, server, "",
           "IP address of the server's RDMA device; default: of the first that is up");
 ABSL_FLAG(std::string, client, "",

@@ -87,8 +87,8 @@ class RdmaRpcTest : public testing::Test {
   // Calls until one succeeds, as after a failure of the network or the server.
   bool ComesBack(Client& client, const Target& server);
 
-  // Breaks or mends the network: tools/vm/rdma_network; in the end it is mended. Skip the test where
-  // it is not ours.
+  // Breaks or mends the network: tools/vm/rdma_network; in the end it is mended. Skip the test
+  // where it is not ours.
   static bool OwnsNetwork();
   void Network(const std::string& command);
 

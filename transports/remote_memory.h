@@ -25,8 +25,8 @@
 // Failure: a key that is wrong, revoked, for somebody else or too narrow ends the operation with
 // PermissionDenied, and does not say which. Operations to the same peer that were posted behind one
 // that fails may end with Aborted: they were not executed, and may be posted again. Operations to a
-// peer that has gone end with Unavailable; those may have been executed. Every operation that Post()
-// took ends, once.
+// peer that has gone end with Unavailable; those may have been executed. Every operation that
+// Post() took ends, once.
 //
 // Counts: of stats(), `sent` are operations that Post() took, `send_failed` those that ended
 // otherwise than well; an emulation over datagrams counts these instead.
@@ -109,7 +109,8 @@ struct MemoryCompletion {
 class RemoteMemory : public Port {
  public:
   // Pages of the port's own, zeroed, that end with Deregister() or the port. The one kind of memory
-  // that can be registered everywhere. ResourceExhausted, which says which limit and how to raise it.
+  // that can be registered everywhere. ResourceExhausted, which says which limit and how to raise
+  // it.
   virtual absl::StatusOr<MemoryRegion> Allocate(size_t bytes) = 0;
   // Memory of the caller's, which stays until Deregister(). Where capabilities() has
   // registers_any_memory; else Unimplemented.

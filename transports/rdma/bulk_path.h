@@ -6,11 +6,11 @@
 //   auto bulk = *BulkPath::Open(nic, completion_queue, rendezvous, peers, {.count = 64});
 //   ... each round: bulk->Poll(now_ns);
 //
-// Expose() binds a window to the connection on which this port is owner and the peer user; Conceal()
-// invalidates it, and holds a share of the buffer until that is complete. A connection that breaks
-// takes no exposure with it unless its peer has gone. Fetch() posts a read on the other connection,
-// on which this port is user, as far as reads_in_flight go; others wait their turn. Whatever ends a
-// connection ends its fetches, whose buffers come back.
+// Expose() binds a window to the connection on which this port is owner and the peer user;
+// Conceal() invalidates it, and holds a share of the buffer until that is complete. A connection
+// that breaks takes no exposure with it unless its peer has gone. Fetch() posts a read on the other
+// connection, on which this port is user, as far as reads_in_flight go; others wait their turn.
+// Whatever ends a connection ends its fetches, whose buffers come back.
 //
 // A key that a peer sends may hold anything. What is read goes nowhere but into the fetch's buffer,
 // and no further than the length that it was begun with; a wrong address or key is refused by the

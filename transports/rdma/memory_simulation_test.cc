@@ -50,8 +50,8 @@ class MemoryWorld {
   const std::unique_ptr<Transport> datagrams_;
 };
 
-// Users who add to a word of an owner, who revokes, grants anew and starts anew, over a network that
-// loses packets and parts: every operation ends once, and what ended well was done once.
+// Users who add to a word of an owner, who revokes, grants anew and starts anew, over a network
+// that loses packets and parts: every operation ends once, and what ended well was done once.
 class MemorySimulation {
  public:
   explicit MemorySimulation(uint64_t seed)

@@ -162,9 +162,9 @@ class RcQueue {
   virtual ~RcQueue() = default;  // flushes: no completion of its comes any more
   virtual QueueAddress address() const = 0;
   // To ready-to-send, with the other end. Both ends do it, in any order, before either posts.
-  // Again, in whatever state the queue is, with the same or another end: what is unfinished vanishes
-  // without a completion (one that waits to be polled may still come), and windows bound to this
-  // queue stay bound.
+  // Again, in whatever state the queue is, with the same or another end: what is unfinished
+  // vanishes without a completion (one that waits to be polled may still come), and windows bound
+  // to this queue stay bound.
   virtual absl::Status Connect(const QueueAddress& to) = 0;
   // Whether it is in its error state, where mistakes of the other end bring it, too. May ask the
   // device: for when something is set up.

@@ -5,9 +5,10 @@
 // Programs open it through rdma_transport.h.
 //
 // What the device would refuse is refused here first, as far as the key tells: range, access, whom
-// and which connection it is for. So an honest mistake costs nothing. What only the owner knows, that
-// a key was revoked, costs the connection: operations behind it end with Aborted, and a new one is
-// there a round trip later. Keys outlast that, since the owner's end stays (rc_connections.h).
+// and which connection it is for. So an honest mistake costs nothing. What only the owner knows,
+// that a key was revoked, costs the connection: operations behind it end with Aborted, and a new
+// one is there a round trip later. Keys outlast that, since the owner's end stays
+// (rc_connections.h).
 //
 // Operations to a peer wait here, in order, until the connection is up and has room. Writes and
 // atomics are fenced behind reads and atomics that are not done: without it their order is not

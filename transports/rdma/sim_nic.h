@@ -10,8 +10,8 @@
 // What is modelled, since the layers above depend on it: bounded queues; memory of a send is read
 // when the device comes to it, so that one that was changed too early shows; completions of
 // signalled sends only; a datagram that finds no receive posted is lost and COUNTED (ud_overruns);
-// ICRC: a damaged packet never arrives; queue keys; loss of the link; asynchronous events. The GRH is 40
-// bytes of 0xee in front of the data.
+// ICRC: a damaged packet never arrives; queue keys; loss of the link; asynchronous events. The GRH
+// is 40 bytes of 0xee in front of the data.
 //
 // Connections and windows are in sim_nic_rc.cc.
 //

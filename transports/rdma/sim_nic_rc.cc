@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reliable connections and memory windows of the simulated device. A request is cut into steps of up
-// to kStepBytes, each a packet there and one back, of which kWindow may be under way; what is lost
-// is asked for again from the oldest on (go-back-N), kRetries times. The responder executes steps in
-// order and remembers the results of atomics, so that one that comes again does nothing twice.
+// Reliable connections and memory windows of the simulated device. A request is cut into steps of
+// up to kStepBytes, each a packet there and one back, of which kWindow may be under way; what is
+// lost is asked for again from the oldest on (go-back-N), kRetries times. The responder executes
+// steps in order and remembers the results of atomics, so that one that comes again does nothing
+// twice.
 //
 // As with real devices: whoever is denied is told so once, and the other end's queue pair has then
 // failed as well and says nothing more; so a denial that gets lost looks like a dead peer.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// "shm": datagrams, streams and remote memory between the processes of one machine, through memory that they
-// share. README.md says what it promises and whom it trusts; docs/protocols/shm.md draws its bytes.
+// "shm": datagrams, streams and remote memory between the processes of one machine, through memory
+// that they share. README.md says what it promises and whom it trusts; docs/protocols/shm.md draws
+// its bytes.
 #ifndef WEFT_TRANSPORTS_SHM_SHM_TRANSPORT_H_
 #define WEFT_TRANSPORTS_SHM_SHM_TRANSPORT_H_
 

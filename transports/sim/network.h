@@ -164,8 +164,8 @@ class Network final : public VirtualTime {
   void Forward(NodeId at, NodeId from, NodeId to, Channel channel, absl::Span<const uint8_t> bytes,
                absl::Span<const uint8_t> more = {});
   // Sends as a device does that repeats what is lost, until it gives up: loss, damage and full
-  // queues cost time only, and what was sent with the same `*last_ns` (0 at first) arrives in order.
-  // A partition loses it for good.
+  // queues cost time only, and what was sent with the same `*last_ns` (0 at first) arrives in
+  // order. A partition loses it for good.
   void SendReliably(NodeId from, NodeId to, Channel channel, absl::Span<const uint8_t> bytes,
                     absl::Span<const uint8_t> more, int64_t* last_ns);
   // Sends a copy to every other node that somebody is attached to on this channel, once over the
