@@ -143,7 +143,7 @@ class ProcessTest : public testing::Test {
       }
       peer->Kill();
       ASSERT_TRUE(AwaitLink(port, false));
-      EXPECT_EQ(LastEvent(port), PortEvent::Kind::kLinkDown);
+      EXPECT_TRUE(Until([&] { return LastEvent(port) == PortEvent::Kind::kLinkDown; }));
       EXPECT_TRUE(port.status().ok());
       for (int i = 0; i < 5000; ++i) {
         Buffer burst[] = {Frame(port.pool(), kBroadcast, port.mac(), "to nobody")};
@@ -151,7 +151,7 @@ class ProcessTest : public testing::Test {
       }
       peer = std::make_unique<PeerProcess>(settings);
       ASSERT_TRUE(AwaitLink(port, true));
-      EXPECT_EQ(LastEvent(port), PortEvent::Kind::kLinkUp);
+      EXPECT_TRUE(Until([&] { return LastEvent(port) == PortEvent::Kind::kLinkUp; }));
     }
     AwaitEcho(port);
     ExchangeEverySize(port);
