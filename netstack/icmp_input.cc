@@ -187,8 +187,8 @@ bool Stack::InputError(const IcmpErrorReport& report) {
   }
   const int error = ErrnoOf(report.kind);
   if (port != nullptr) {
-    port->AddEvent(PortEvent::Kind::kPeerUnreachable,
-                   UdpPort::PeerOf(report.destination, report.destination_port), error);
+    port->AddEvent({PortEvent::Kind::kPeerUnreachable,
+                    UdpPort::PeerOf(report.destination, report.destination_port), error});
   } else if (report.protocol != IpProtocol::kTcp) {
     echo_observer_->OnEchoError(report.destination, report.source_port, report.destination_port,
                                 error);

@@ -192,8 +192,9 @@ void Stack::Unresolved(const IpAddress&, const Buffer& packet) {
     if (!interface_.Has(report.source)) return;
     UdpPort* const port = udp_.Find(report.source, LoadBig16(upper.data()));
     if (port == nullptr) return;
-    port->AddEvent(PortEvent::Kind::kPeerUnreachable,
-                   UdpPort::PeerOf(report.destination, LoadBig16(upper.data() + 2)), EHOSTUNREACH);
+    port->AddEvent({PortEvent::Kind::kPeerUnreachable,
+                    UdpPort::PeerOf(report.destination, LoadBig16(upper.data() + 2)),
+                    EHOSTUNREACH});
   } else if (report.protocol == IpProtocol::kTcp) {
     if (segment_handler_ == nullptr || segment_errors_.size() >= kSegmentErrorsMax) return;
     report.source_port = LoadBig16(upper.data());

@@ -340,7 +340,7 @@ void Stack::ForwardLinkEvents() {
       membership_.OnLinkUp(now_ns_);
       Announce();
     }
-    for (UdpPort* port : udp_.ports()) port->AddEvent(event.kind, event.peer, event.error);
+    for (UdpPort* port : udp_.ports()) port->AddEvent(event);
   }
 }
 

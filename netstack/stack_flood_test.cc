@@ -184,7 +184,7 @@ TEST_F(StackFloodTest, EventsAreBounded) {
   }
   Run();
   const std::vector<PortEvent> events = Events(*port_);
-  ASSERT_EQ(events.size(), 64u);
+  ASSERT_EQ(events.size(), 256u);
   EXPECT_EQ(port_->AddressOf(events.back().peer)->port(), 500) << "the latest are kept";
 }
 

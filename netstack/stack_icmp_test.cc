@@ -245,12 +245,15 @@ TEST_P(StackIcmpTest, ErrorsAboutWhatWasSentBecomeEvents) {
 
   // Others say other things.
   SendIp(v4() ? Icmp(3, 1, 0, sent[0].whole) : Icmp(1, 3, 0, sent[0].whole));
+  Run();
+  events = Events(*port);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].error, EHOSTUNREACH);
   SendIp(v4() ? Icmp(3, 13, 0, sent[0].whole) : Icmp(1, 1, 0, sent[0].whole));
   Run();
   events = Events(*port);
-  ASSERT_EQ(events.size(), 2u);
-  EXPECT_EQ(events[0].error, EHOSTUNREACH);
-  EXPECT_EQ(events[1].error, EACCES);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].error, EACCES);
   EXPECT_EQ(stats().errors_received.value(), 3u);
   EXPECT_EQ(stats().errors_ignored.value(), 0u);
 }

@@ -186,16 +186,6 @@ Bytes WithHopLimit(Bytes ipv6, uint8_t hop_limit) {
   return ipv6;
 }
 
-size_t ScriptedFramePort::DoTakeEvents(absl::Span<PortEvent> events) {
-  size_t n = 0;
-  for (; n < events.size() && !events_.empty(); ++n) {
-    events[n] = events_.front();
-    events_.pop_front();
-  }
-  has_events_ = !events_.empty();
-  return n;
-}
-
 StackTest::StackTest() : frames_(sim::OpenTransport(&network_, {.count = kBuffers})) {
   peer_ = frames_->OpenFramePort({.local = Address::Sim("peer")}).value();
 }
@@ -358,9 +348,9 @@ bool StackTest::SendFrom(UdpPort& port, const std::string& to, const Bytes& payl
 }
 
 std::vector<PortEvent> StackTest::Events(UdpPort& port) {
-  PortEvent events[64];
-  const size_t n = port.TakeEvents(absl::MakeSpan(events));
-  return {events, events + n};
+  std::vector<PortEvent> events;
+  for (PortEvent event; port.TakeEvents({&event, 1}) > 0;) events.push_back(event);
+  return events;
 }
 
 std::string StackTest::Described() const {

@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -134,8 +133,7 @@ class ScriptedFramePort final : public FramePort {
   }
   void SetLink(bool up) {
     up_ = up;
-    events_.push_back({up ? PortEvent::Kind::kLinkUp : PortEvent::Kind::kLinkDown, {}, 0});
-    has_events_ = true;
+    AddLinkEvent(up);
   }
   void Break(const absl::Status& status) { status_ = status; }
 
@@ -147,7 +145,6 @@ class ScriptedFramePort final : public FramePort {
   std::vector<MacAddress> filter_groups;
 
  private:
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
   static bool AsksToBeCut(const Buffer& frame) {
     return (frame.offload().flags & FrameOffload::kSegment) != 0;
   }
@@ -171,7 +168,6 @@ class ScriptedFramePort final : public FramePort {
 
   const std::unique_ptr<FramePort> inner_;
   bool up_ = true;
-  std::deque<PortEvent> events_;
 };
 
 class StackTest : public testing::Test {

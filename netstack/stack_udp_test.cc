@@ -246,6 +246,7 @@ TEST_F(StackUdpTest, NoRouteIsAnEvent) {
   const Peer nowhere = UdpPort::PeerOf(Ip("192.0.2.7"), 9);
   Datagram burst[] = {{nowhere, port->pool().Allocate()}};
   EXPECT_EQ(port->Send(absl::MakeSpan(burst)), 1u);
+  EXPECT_FALSE(port->Arm()) << "nobody has been able to take it yet";
   const std::vector<PortEvent> events = Events(*port);
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].peer, nowhere);

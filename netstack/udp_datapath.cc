@@ -186,7 +186,7 @@ bool UdpPort::SendSlowly(Datagram& datagram) {
   if (to.kind == Destination::Kind::kNoRoute || wrong_family ||
       datagram.buffer.size() > stack_->PayloadMax(ip.is_v4())) {
     if (to.kind == Destination::Kind::kNoRoute) {
-      AddEvent(PortEvent::Kind::kPeerUnreachable, datagram.peer, ENETUNREACH);
+      events_.Add({PortEvent::Kind::kPeerUnreachable, datagram.peer, ENETUNREACH});
     }
     DropUnsendable(datagram);
     return true;

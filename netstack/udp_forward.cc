@@ -226,7 +226,7 @@ bool UdpPort::ForwardSlowly(Datagram& datagram, const Peer& source) {
     return true;
   }
   if (stack_->LookAtDestination(destination).kind == Destination::Kind::kNoRoute) {
-    AddEvent(PortEvent::Kind::kPeerUnreachable, datagram.peer, ENETUNREACH);
+    events_.Add({PortEvent::Kind::kPeerUnreachable, datagram.peer, ENETUNREACH});
     DropUnsendable(datagram);
     return true;
   }

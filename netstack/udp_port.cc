@@ -69,9 +69,7 @@ absl::StatusOr<std::unique_ptr<UdpPort>> UdpPort::Open(std::shared_ptr<Stack> st
 UdpPort::UdpPort(std::shared_ptr<Stack> stack, const Capabilities& capabilities)
     : DatagramPort(capabilities, &stack->device().pool()),
       stack_(std::move(stack)),
-      queue_max_(stack_->options().receive_queue_packets) {
-  events_.reserve(kEvents);
-}
+      queue_max_(stack_->options().receive_queue_packets) {}
 
 UdpPort::~UdpPort() {
   stack_->CountQueued(-static_cast<ptrdiff_t>(queue_.size()));
@@ -131,7 +129,7 @@ size_t UdpPort::MaxPayloadTo(const Peer& peer) const {
 }
 
 bool UdpPort::Arm() {
-  if (!queue_.empty() || has_events_) return false;
+  if (!queue_.empty() || events_.KeepsAwake()) return false;
   // To a dead port nothing comes any more, and nobody should stay awake for it.
   return !status_.ok() || stack_->Arm();
 }
@@ -167,24 +165,6 @@ bool UdpPort::Queue(const Peer& peer, Buffer& payload) {
   queue_.push_back({peer, std::move(payload)});
   stack_->CountQueued(1);
   return true;
-}
-
-void UdpPort::AddEvent(PortEvent::Kind kind, const Peer& peer, int error) {
-  for (const PortEvent& event : events_) {
-    if (event.kind == kind && event.peer == peer && event.error == error) return;
-  }
-  if (events_.size() == kEvents) events_.erase(events_.begin());
-  events_.push_back({kind, peer, error});
-  has_events_ = true;
-}
-
-size_t UdpPort::DoTakeEvents(absl::Span<PortEvent> events) {
-  AssertOwner();
-  const size_t n = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), n, events.begin());
-  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(n));
-  has_events_ = !events_.empty();
-  return n;
 }
 
 }  // namespace weft::netstack

@@ -23,6 +23,7 @@
 #include "weft/netstack/stack.h"
 #include "weft/netstack/udp_table.h"
 #include "weft/transports/datagram_port.h"
+#include "weft/transports/event_queue.h"
 #include "weft/transports/transport.h"
 
 namespace weft::netstack {
@@ -78,7 +79,6 @@ class UdpPort final : public DatagramPort {
  private:
   friend class Stack;
   static constexpr size_t kBurst = 32;
-  static constexpr size_t kEvents = 64;
 
   UdpPort(std::shared_ptr<Stack> stack, const Capabilities& capabilities);
 
@@ -88,10 +88,13 @@ class UdpPort final : public DatagramPort {
     ++stats_.received;
     stats_.received_bytes += bytes;
   }
-  void AddEvent(PortEvent::Kind kind, const Peer& peer, int error);
+  void AddEvent(const PortEvent& event) { events_.Add(event); }
   void Die(const absl::Status& status) { status_.Update(status); }
 
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override {
+    AssertOwner();
+    return events_.Take(events);
+  }
   bool Sendable(const Datagram& datagram) const;
   // Puts UDP, IP and Ethernet headers in front of the payload. False without room for them, and to
   // the other family.
@@ -132,7 +135,7 @@ class UdpPort final : public DatagramPort {
   UniqueFd wait_fd_;
   const size_t queue_max_;
   Fifo<Datagram> queue_;
-  std::vector<PortEvent> events_;
+  PortEventQueue events_{&has_events_};
   std::vector<IpAddress> groups_;
 
   Buffer frames_[kBurst];

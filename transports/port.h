@@ -85,7 +85,8 @@ class Port {
   virtual void Disarm() {}
 
   // Takes the oldest pending events, up to as many as fit, and returns their number. Events are few
-  // and bounded: the same one is not queued twice, and the oldest goes when there are too many.
+  // and bounded: one that comes again before it is taken, of the same kind about the same peer, is
+  // told once, last and with its newest error; the oldest goes when there are too many.
   bool has_events() const { return has_events_; }
   size_t TakeEvents(absl::Span<PortEvent> events) { return has_events_ ? DoTakeEvents(events) : 0; }
 

@@ -87,7 +87,7 @@ const SecureStats* SecurePort::StatsOf(const DatagramPort& port) {
 
 bool SecurePort::Arm() {
   AssertOwner();
-  if (sealed_count_ > 0 || !waiting_.empty() || std::exchange(news_, false)) return false;
+  if (sealed_count_ > 0 || !waiting_.empty() || events_.KeepsAwake()) return false;
   return below_->Arm();
 }
 
@@ -138,30 +138,12 @@ absl::Status SecurePort::WhyUnreachable(const Peer& peer) const {
   return connection->dialing->failed;
 }
 
-void SecurePort::AddEvent(PortEvent::Kind kind, const Peer& peer, int error) {
-  for (const PortEvent& event : events_) {
-    if (event.kind == kind && event.peer == peer) return;
-  }
-  if (events_.size() == kEventsMax) events_.pop_front();
-  events_.push_back({.kind = kind, .peer = peer, .error = error});
-  has_events_ = true;
-  news_ = true;
-}
-
-size_t SecurePort::DoTakeEvents(absl::Span<PortEvent> events) {
-  const size_t n = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), n, events.begin());
-  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(n));
-  has_events_ = !events_.empty();
-  return n;
-}
-
 void SecurePort::TakeEventsBelow() {
   std::array<PortEvent, 16> events;
   const size_t n = below_->TakeEvents(absl::MakeSpan(events));
   for (const PortEvent& event : absl::MakeSpan(events).first(n)) {
     if (!event.peer) {
-      AddEvent(event.kind, event.peer, event.error);
+      events_.Add(event);
       continue;
     }
     connections_.ForEachBelow(event.peer,
@@ -183,7 +165,7 @@ void SecurePort::OnEventBelow(const PortEvent& event, Connection& connection) {
   } else if (connection.established && !certain) {
     return;
   }
-  AddEvent(event.kind, connection.peer(), event.error);
+  events_.Add({event.kind, connection.peer(), event.error});
   if (!connection.client && event.kind == PortEvent::Kind::kPeerClosed) {
     RemoveConnection(&connection);
   }
@@ -199,7 +181,7 @@ void SecurePort::MakeRoom() {
   Connection* const idlest = connections_.full() ? connections_.Idlest() : nullptr;
   if (idlest == nullptr) return;
   ++counts_.connections_evicted;
-  AddEvent(PortEvent::Kind::kPeerClosed, idlest->peer(), 0);
+  events_.Add({PortEvent::Kind::kPeerClosed, idlest->peer()});
   RemoveConnection(idlest);
 }
 

@@ -38,6 +38,7 @@
 #include "weft/rpc/security/secure_wire.h"
 #include "weft/rpc/security/security.h"
 #include "weft/transports/datagram_port.h"
+#include "weft/transports/event_queue.h"
 
 namespace weft::rpc {
 
@@ -71,7 +72,7 @@ class SecurePort final : public DatagramPort {
   size_t Receive(absl::Span<Datagram> burst) override;
 
  protected:
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override { return events_.Take(events); }
 
  private:
   // A handshake that a peer began. One that has completed stays for a while, to say so again.
@@ -91,7 +92,6 @@ class SecurePort final : public DatagramPort {
   static constexpr size_t kWaitingMax = 256;  // handshake packets
   static constexpr size_t kStepsPerTurn = 4;  // of TLS
   static constexpr size_t kResetsPerTurn = 32;
-  static constexpr size_t kEventsMax = 64;
 
   SecurePort(Loop& loop, std::unique_ptr<DatagramPort> below, Role role,
              std::shared_ptr<const Security> security, size_t max_payload_bytes);
@@ -119,7 +119,6 @@ class SecurePort final : public DatagramPort {
   void OnEventBelow(const PortEvent& event, Connection& connection);
   void RemoveConnection(Connection* connection);
   void MakeRoom();
-  void AddEvent(PortEvent::Kind kind, const Peer& peer, int error);
 
   // Handshakes of both sides (secure_port_handshake.cc).
   void OnHandshakeDatagram(Datagram& datagram);
@@ -175,8 +174,7 @@ class SecurePort final : public DatagramPort {
   std::list<Peer> accepting_order_;                 // oldest first
   Timer accept_timer_;
 
-  std::deque<PortEvent> events_;
-  bool news_ = false;  // events since the last Arm()
+  PortEventQueue events_{&has_events_};
   SecureStats counts_;
 };
 

@@ -97,7 +97,7 @@ void SecurePort::CompleteAccepting(const Peer& below, Accepting& accepting) {
 Connection* SecurePort::ConnectionFor(const Peer& below, const std::string& identity) {
   if (Connection* const known = connections_.FindBelow(below, false)) {
     if (known->identity == identity) return known;
-    AddEvent(PortEvent::Kind::kPeerClosed, known->peer(), 0);
+    events_.Add({PortEvent::Kind::kPeerClosed, known->peer()});
     RemoveConnection(known);
   }
   MakeRoom();

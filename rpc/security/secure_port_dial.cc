@@ -67,7 +67,7 @@ absl::Status SecurePort::ResolveAgain(Connection& connection) {
   absl::StatusOr<Peer> below = below_->Resolve(dialing.address);
   if (!below.ok()) {
     dialing.failed = absl::UnavailableError(below.status().message());
-    AddEvent(PortEvent::Kind::kPeerUnreachable, connection.peer(), 0);
+    events_.Add({PortEvent::Kind::kPeerUnreachable, connection.peer()});
     return dialing.failed;
   }
   dialing.resolve_again = false;
@@ -186,7 +186,7 @@ void SecurePort::FailDialing(Connection& connection, Failure failure, absl::Stat
   }
   dialing.failed = std::move(status);
   DropHeld(connection);
-  AddEvent(PortEvent::Kind::kPeerUnreachable, connection.peer(), error);
+  events_.Add({PortEvent::Kind::kPeerUnreachable, connection.peer(), error});
 }
 
 // Anybody may say so, who knows what this side has sent: it leads to a handshake at most.

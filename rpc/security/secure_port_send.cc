@@ -146,7 +146,7 @@ void SecurePort::Hold(Connection& connection, Datagram& datagram) {
   const bool dialing = connection.client && (connection.dialing->under_way || Dial(connection));
   if (!dialing || connection.dialing->held.size() >= kHeldMax) {
     ++counts_.held_dropped;
-    if (!dialing) AddEvent(PortEvent::Kind::kPeerUnreachable, connection.peer(), EACCES);
+    if (!dialing) events_.Add({PortEvent::Kind::kPeerUnreachable, connection.peer(), EACCES});
     return DropFromSend(datagram);
   }
   if (!datagram.tail.empty()) {

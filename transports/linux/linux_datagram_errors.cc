@@ -6,7 +6,6 @@
 #include <linux/errqueue.h>
 // clang-format on
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -46,28 +45,12 @@ size_t LinuxDatagramPort::TakeSocketErrors() {
       std::memcpy(&error, CMSG_DATA(c), sizeof(error));
       // The name is the address that the message was sent to.
       if (header.msg_namelen != 0 && !IsAboutMessage(static_cast<int>(error.ee_errno))) {
-        AddEvent(PeerOf(name), static_cast<int>(error.ee_errno));
+        events_.Add(
+            {PortEvent::Kind::kPeerUnreachable, PeerOf(name), static_cast<int>(error.ee_errno)});
       }
     }
   }
   return n;
-}
-
-size_t LinuxDatagramPort::DoTakeEvents(absl::Span<PortEvent> events) {
-  const size_t n = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), n, events.begin());
-  events_.erase(events_.begin(), events_.begin() + n);
-  has_events_ = !events_.empty();
-  return n;
-}
-
-void LinuxDatagramPort::AddEvent(const Peer& peer, int error) {
-  for (const PortEvent& event : events_) {
-    if (event.peer == peer && event.error == error) return;
-  }
-  if (events_.size() == kEvents) events_.erase(events_.begin());
-  events_.push_back({.kind = PortEvent::Kind::kPeerUnreachable, .peer = peer, .error = error});
-  has_events_ = true;
 }
 
 }  // namespace weft::linux_transport

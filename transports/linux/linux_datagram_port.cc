@@ -80,7 +80,6 @@ LinuxDatagramPort::LinuxDatagramPort(const config::Linux& config, const BufferPo
       local_address_(ToAddress(local)) {
   SetSocketOptions(config);
   BuildHeaders();
-  events_.reserve(kEvents);
 }
 
 void LinuxDatagramPort::SetSocketOptions(const config::Linux& config) {
@@ -163,10 +162,11 @@ size_t LinuxDatagramPort::MaxPayloadTo(const Peer& peer) const {
 
 bool LinuxDatagramPort::Arm() {
   AssertOwner();
-  // The descriptor says neither that messages are left of the last system call nor that a full
-  // socket has room again. The latter is short-lived: whoever waits for it tries again in the next
-  // round.
-  return receive_next_ == receive_filled_ && !std::exchange(send_blocked_, false);
+  // The descriptor says neither that messages are left of the last system call, nor that an error
+  // was taken from the socket, nor that a full one has room again. The latter is short-lived:
+  // whoever waits for it tries again in the next round.
+  return receive_next_ == receive_filled_ && !events_.KeepsAwake() &&
+         !std::exchange(send_blocked_, false);
 }
 
 }  // namespace weft::linux_transport

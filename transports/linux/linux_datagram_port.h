@@ -17,12 +17,12 @@
 #include <cstring>
 #include <memory>
 #include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "weft/config/config.h"
 #include "weft/transports/datagram_port.h"
+#include "weft/transports/event_queue.h"
 #include "weft/transports/linux/raw_sender.h"
 #include "weft/transports/linux/socket.h"
 #include "weft/transports/transport.h"
@@ -54,13 +54,12 @@ class LinuxDatagramPort final : public DatagramPort {
   // Segments of one GSO message: what the oldest kernel with UDP_SEGMENT takes.
   static constexpr size_t kSegments = 64;
   static constexpr size_t kUdpPayloadMax = 65507;
-  static constexpr size_t kEvents = 64;
 
   LinuxDatagramPort(const config::Linux& config, const BufferPoolOptions& buffers,
                     const Capabilities& capabilities, UniqueFd fd, const SocketAddress& local);
   void SetSocketOptions(const config::Linux& config);
   void BuildHeaders();
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override { return events_.Take(events); }
 
   // Peers. PortOf() is in network order.
   static uint16_t PortOf(const Peer& peer) { return static_cast<uint16_t>(peer.words[2]); }
@@ -107,7 +106,6 @@ class LinuxDatagramPort final : public DatagramPort {
   static bool IsAboutMessage(int error);
   // Turns the socket's queued ICMP errors into events; returns how many there were.
   size_t TakeSocketErrors();
-  void AddEvent(const Peer& peer, int error);
 
   const UniqueFd fd_;
   const sa_family_t family_;
@@ -155,7 +153,7 @@ class LinuxDatagramPort final : public DatagramPort {
   Buffer scatter_buffers_[kSegments];
   iovec scatter_pieces_[kSegments + 1] = {};
 
-  std::vector<PortEvent> events_;
+  PortEventQueue events_{&has_events_};
 };
 
 inline bool LinuxDatagramPort::IsIpv4(const Peer& peer) {

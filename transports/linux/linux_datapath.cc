@@ -201,7 +201,9 @@ void LinuxDatagramPort::Drop(absl::Span<Datagram> datagrams) {
 }
 
 void LinuxDatagramPort::Fail(absl::Span<Datagram> datagrams, int error) {
-  if (!IsAboutMessage(error)) AddEvent(datagrams[0].peer, error);
+  if (!IsAboutMessage(error)) {
+    events_.Add({PortEvent::Kind::kPeerUnreachable, datagrams[0].peer, error});
+  }
   Drop(datagrams);
 }
 

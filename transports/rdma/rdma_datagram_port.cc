@@ -164,7 +164,6 @@ void RdmaDatagramPort::LookIfDue(bool drained) {
 void RdmaDatagramPort::Look() {
   calls_to_look_ = calls_between_looks_;
   now_ns_ = clock_.NowNs();
-  event_unseen_ = false;
   // Each is a system call.
   const bool asking = rendezvous_.NextNs() != INT64_MAX;
   if (was_armed_ || asking || now_ns_ >= rendezvous_ns_) {
@@ -189,10 +188,10 @@ void RdmaDatagramPort::TakeNicEvents() {
     for (const NicEvent& event : absl::MakeSpan(events, n)) {
       switch (event.kind) {
         case NicEvent::Kind::kPortDown:
-          PushEvent(PortEvent::Kind::kLinkDown, Peer(), ENETDOWN);
+          events_.Add({PortEvent::Kind::kLinkDown, {}, ENETDOWN});
           break;
         case NicEvent::Kind::kPortUp:
-          PushEvent(PortEvent::Kind::kLinkUp, Peer(), 0);
+          events_.Add({PortEvent::Kind::kLinkUp, {}});
           break;
         case NicEvent::Kind::kQueueFailed:
           CheckQueue();
@@ -210,25 +209,6 @@ void RdmaDatagramPort::TakeNicEvents() {
 
 void RdmaDatagramPort::CheckQueue() {
   if (status_.ok()) status_ = ud_->status();
-}
-
-void RdmaDatagramPort::PushEvent(PortEvent::Kind kind, const Peer& peer, int error) {
-  event_unseen_ = true;
-  // The same again is told once, as the last of what happened.
-  std::erase_if(events_,
-                [&](const PortEvent& event) { return event.kind == kind && event.peer == peer; });
-  if (events_.size() == kMaxEvents) events_.pop_front();
-  events_.push_back({kind, peer, error});
-  has_events_ = true;
-}
-
-size_t RdmaDatagramPort::DoTakeEvents(absl::Span<PortEvent> events) {
-  AssertOwner();
-  const size_t n = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), n, events.begin());
-  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(n));
-  has_events_ = !events_.empty();
-  return n;
 }
 
 int64_t RdmaDatagramPort::NextNs() const {
@@ -250,7 +230,7 @@ bool RdmaDatagramPort::Arm() {
   // The next call has to look for what woke it.
   was_armed_ = true;
   calls_to_look_ = 0;
-  if (event_unseen_ || !kept_.empty() || !owed_credits_.empty()) return false;
+  if (events_.KeepsAwake() || !kept_.empty() || !owed_credits_.empty()) return false;
   if (bulk_ != nullptr && bulk_->has_fetched()) return false;
   if (!completions_->Arm()) return false;
   if (!rendezvous_.Arm()) {

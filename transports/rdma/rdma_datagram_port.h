@@ -36,6 +36,7 @@
 #include "weft/core/unique_fd.h"
 #include "weft/core/virtual_time.h"
 #include "weft/transports/datagram_port.h"
+#include "weft/transports/event_queue.h"
 #include "weft/transports/rdma/bulk_path.h"
 #include "weft/transports/rdma/credits.h"
 #include "weft/transports/rdma/header.h"
@@ -61,7 +62,6 @@ class RdmaDatagramPort final : public DatagramPort,
                                private BulkPath::Peers {
  public:
   static constexpr size_t kMaxWaiting = 256;  // datagrams of a peer
-  static constexpr size_t kMaxEvents = 256;
   static constexpr size_t kMaxBurst = 16;
   static constexpr size_t kHeadroomBytes = 128;
   // Signalled is each so-many-th send.
@@ -188,8 +188,10 @@ class RdmaDatagramPort final : public DatagramPort,
   void StartTick();
   int64_t NextNs() const;
   void ScheduleWake();
-  void PushEvent(PortEvent::Kind kind, const Peer& peer, int error);
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override {
+    AssertOwner();
+    return events_.Take(events);
+  }
 
   const config::Rdma settings_;
   const Clock& clock_;
@@ -240,8 +242,7 @@ class RdmaDatagramPort final : public DatagramPort,
   uint32_t roll_call_at_ = 0;    // the place it goes on at
   int64_t rendezvous_ns_ = 0;    // when questions are next heard
   bool was_armed_ = false;
-  bool event_unseen_ = false;
-  std::deque<PortEvent> events_;
+  PortEventQueue events_{&has_events_};
   Counts counts_;
 
   UniqueFd wait_fd_;

@@ -335,10 +335,10 @@ void RdmaRemoteMemory::OnDown(ConnectionId id, RcConnections::Loss loss, const a
   const auto peer = by_address_.find(connections_.peer(id).address);
   if (peer == by_address_.end()) return;
   if (loss == Loss::kGone) {
-    PushEvent({PortEvent::Kind::kPeerClosed, PeerOf(peers_[peer->second])});
+    events_.Add({PortEvent::Kind::kPeerClosed, PeerOf(peers_[peer->second])});
   } else if (loss == Loss::kPeerLost || loss == Loss::kUnreachable) {
-    PushEvent({PortEvent::Kind::kPeerUnreachable, PeerOf(peers_[peer->second]),
-               why.code() == absl::StatusCode::kDeadlineExceeded ? ETIMEDOUT : EHOSTUNREACH});
+    events_.Add({PortEvent::Kind::kPeerUnreachable, PeerOf(peers_[peer->second]),
+                 why.code() == absl::StatusCode::kDeadlineExceeded ? ETIMEDOUT : EHOSTUNREACH});
   }
 }
 

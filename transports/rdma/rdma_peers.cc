@@ -213,7 +213,7 @@ void RdmaDatagramPort::Lose(PeerEntry& entry, PortEvent::Kind kind, int error,
   Disconnect(entry);
   DropWaiting(entry);
   entry.why = why;
-  PushEvent(kind, peers_.PeerOf(entry), error);
+  events_.Add({kind, peers_.PeerOf(entry), error});
 }
 
 bool RdmaDatagramPort::IsCurrent(const PeerEntry& entry, const Offer& offer) const {

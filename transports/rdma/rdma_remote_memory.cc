@@ -306,35 +306,16 @@ void RdmaRemoteMemory::EndGrant(GrantState& grant) {
   free_grants_.push_back(static_cast<uint32_t>(&grant - grants_.data()));
 }
 
-void RdmaRemoteMemory::PushEvent(const PortEvent& event) {
-  // The same again is told once, as the last of what happened.
-  std::erase_if(events_, [&](const PortEvent& queued) {
-    return queued.kind == event.kind && queued.peer == event.peer;
-  });
-  if (events_.size() >= kMaxEvents) events_.pop_front();
-  events_.push_back(event);
-  has_events_ = events_unseen_ = true;
-}
-
-size_t RdmaRemoteMemory::DoTakeEvents(absl::Span<PortEvent> events) {
-  AssertOwner();
-  const size_t n = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), n, events.begin());
-  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(n));
-  has_events_ = !events_.empty();
-  return n;
-}
-
 void RdmaRemoteMemory::TakeNicEvents() {
   std::array<NicEvent, 16> events;
   const size_t n = news_->Take(absl::MakeSpan(events));
   for (const NicEvent& event : absl::MakeSpan(events).subspan(0, n)) {
     switch (event.kind) {
       case NicEvent::Kind::kPortDown:
-        PushEvent({PortEvent::Kind::kLinkDown, {}, ENETDOWN});
+        events_.Add({PortEvent::Kind::kLinkDown, {}, ENETDOWN});
         break;
       case NicEvent::Kind::kPortUp:
-        PushEvent({PortEvent::Kind::kLinkUp, {}});
+        events_.Add({PortEvent::Kind::kLinkUp, {}});
         break;
       case NicEvent::Kind::kDeviceRemoved:
         status_ = absl::UnavailableError("the device has been removed");
@@ -353,7 +334,7 @@ int64_t RdmaRemoteMemory::NextNs() const {
 
 bool RdmaRemoteMemory::Arm() {
   AssertOwner();
-  if (ended_count_ > 0 || !dirty_.empty() || events_unseen_) return false;
+  if (ended_count_ > 0 || !dirty_.empty() || events_.KeepsAwake()) return false;
   if (!queue_->Arm()) return false;
   if (!rendezvous_.Arm()) {
     queue_->Disarm();
@@ -381,7 +362,6 @@ void RdmaRemoteMemory::Disarm() {
 size_t RdmaRemoteMemory::Poll(absl::Span<MemoryCompletion> completions) {
   AssertOwner();
   now_ns_ = options_.clock->NowNs();
-  events_unseen_ = false;
   const bool is_virtual = options_.virtual_time != nullptr;
   const int64_t meet_ns = rendezvous_.NextNs() == INT64_MAX ? kQuestionsNs : kAnswersNs;
   if (is_virtual || now_ns_ - met_ns_ >= meet_ns) {

@@ -33,6 +33,7 @@
 #include "weft/core/timer_wheel.h"
 #include "weft/core/unique_fd.h"
 #include "weft/core/virtual_time.h"
+#include "weft/transports/event_queue.h"
 #include "weft/transports/rdma/nic.h"
 #include "weft/transports/rdma/rc_connections.h"
 #include "weft/transports/rdma/rendezvous.h"
@@ -46,7 +47,6 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
   static constexpr size_t kMaxOperations = 1024;  // under way, or ended and not yet taken
   static constexpr size_t kMaxRegions = 4096;
   static constexpr size_t kMaxKeys = 16'384;
-  static constexpr size_t kMaxEvents = 256;
 
   struct Options {
     const Clock* clock = nullptr;
@@ -140,8 +140,10 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
   PeerState* FindPeer(ConnectionId id);
   bool ForgetIdlePeer();
   void EndGrant(GrantState& grant);
-  void PushEvent(const PortEvent& event);
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override {
+    AssertOwner();
+    return events_.Take(events);
+  }
   void TakeNicEvents();
   int64_t NextNs() const;
 
@@ -192,8 +194,7 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
   size_t in_use_ = 0;
 
   std::unique_ptr<Nic::Subscription> news_;
-  std::deque<PortEvent> events_;
-  bool events_unseen_ = false;  // since the last Poll()
+  PortEventQueue events_{&has_events_};
   UniqueFd epoll_;
   UniqueFd timer_;
   Timer wake_;                    // in virtual time

@@ -273,7 +273,7 @@ void EmulatedMemory::EndPeer(PeerRecord* record, PortEvent::Kind kind, int error
   record->session.End(absl::StatusCode::kUnavailable);
   table_.RevokeAllOf(record->number);
   timers_.Cancel(record->timer);
-  AddEvent(kind, record->handle(), error);
+  events_.Add({kind, record->handle(), error});
 }
 
 }  // namespace weft

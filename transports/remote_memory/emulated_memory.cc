@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weft/transports/remote_memory/emulated_memory.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -34,23 +33,6 @@ bool Within(absl::Span<const uint8_t> bytes, absl::Span<const uint8_t> whole) {
 }
 
 }  // namespace
-
-size_t EmulatedMemory::DoTakeEvents(absl::Span<PortEvent> events) {
-  const size_t taken = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), taken, events.begin());
-  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(taken));
-  has_events_ = !events_.empty();
-  return taken;
-}
-
-void EmulatedMemory::AddEvent(PortEvent::Kind kind, const Peer& peer, int error) {
-  for (const PortEvent& event : events_) {
-    if (event.kind == kind && event.peer == peer && event.error == error) return;
-  }
-  if (events_.size() == kEventsMax) events_.pop_front();
-  events_.push_back({.kind = kind, .peer = peer, .error = error});
-  has_events_ = true;
-}
 
 absl::StatusOr<Address> EmulatedMemory::AddressOf(const Peer& peer) const {
   const PeerRecord* const record = peers_.ByHandle(peer);
@@ -226,7 +208,7 @@ void EmulatedMemory::OnPortEvents() {
   for (size_t i = 0; i < count; ++i) {
     const PortEvent& event = events[i];
     if (event.kind == PortEvent::Kind::kLinkUp || event.kind == PortEvent::Kind::kLinkDown) {
-      AddEvent(event.kind, {}, event.error);
+      events_.Add({event.kind, {}, event.error});
       continue;
     }
     PeerRecord* const record = peers_.ByWire(event.peer);

@@ -23,7 +23,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <vector>
 
@@ -38,6 +37,7 @@
 #include "weft/core/unique_fd.h"
 #include "weft/core/virtual_time.h"
 #include "weft/transports/datagram_port.h"
+#include "weft/transports/event_queue.h"
 #include "weft/transports/remote_memory.h"
 #include "weft/transports/remote_memory/memory_table.h"
 #include "weft/transports/remote_memory/operations.h"
@@ -107,12 +107,11 @@ class EmulatedMemory final : public RemoteMemory {
   using PeerRecord = emulated::PeerRecord;
   static constexpr size_t kBurst = 32;
   static constexpr int kBursts = 4;  // of a Poll()
-  static constexpr size_t kEventsMax = 64;
   static constexpr int kPollsWithoutTimers = 16;
 
   EmulatedMemory(std::unique_ptr<DatagramPort> port, const Clock& clock, VirtualTime* time,
                  const EmulatedMemoryOptions& options, const Capabilities& capabilities);
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override { return events_.Take(events); }
 
   // emulated_port.cc.
   static std::unique_ptr<PeerRecord> MakeRecord(void* self);
@@ -132,7 +131,6 @@ class EmulatedMemory final : public RemoteMemory {
   void EndAll();
   void PumpDirty(int64_t now_ns);
   void MarkDirty(PeerRecord* record);
-  void AddEvent(PortEvent::Kind kind, const Peer& peer, int error);
 
   // emulated_handshake.cc.
   bool MayTalkTo(const Address& address) const;
@@ -169,7 +167,7 @@ class EmulatedMemory final : public RemoteMemory {
   std::array<Datagram, kBurst> received_;
   bool more_received_ = false;  // there was more than a Poll() takes
   int polls_without_timers_ = 0;
-  std::deque<PortEvent> events_;
+  PortEventQueue events_{&has_events_};
   Timer virtual_timer_;
   UniqueFd wait_fd_;  // an epoll: the port's and the timer's
   UniqueFd timer_fd_;

@@ -170,8 +170,8 @@ void EmulatedMemory::OnTime(PeerRecord* record, int64_t now_ns) {
 }
 
 bool EmulatedMemory::Arm() {
-  if (!dirty_.empty() || !outbox_.empty() || operations_.has_ended() || has_events_ ||
-      more_received_ || !port_->Arm()) {
+  if (!dirty_.empty() || !outbox_.empty() || operations_.has_ended() || more_received_ ||
+      events_.KeepsAwake() || !port_->Arm()) {
     return false;
   }
   if (timer_fd_) ArmTimer();

@@ -186,7 +186,7 @@ void ShmDatagramPort::FinishLeaving() {
 }
 
 void ShmDatagramPort::Remove(Link& link, PortEvent::Kind kind, int error) {
-  PushEvent({kind, link.peer, error});
+  events_.Add({kind, link.peer, error});
   if (link.state == State::kLeaving) {
     --leaving_;
   } else {
@@ -199,24 +199,6 @@ void ShmDatagramPort::Remove(Link& link, PortEvent::Kind kind, int error) {
   const uint64_t generation = link.generation;
   link = Link();
   link.generation = generation;
-}
-
-void ShmDatagramPort::PushEvent(const PortEvent& event) {
-  const bool queued = std::any_of(events_.begin(), events_.end(), [&](const PortEvent& e) {
-    return e.kind == event.kind && e.peer == event.peer && e.error == event.error;
-  });
-  if (queued) return;
-  if (events_.size() == kMaxEvents) events_.pop_front();
-  events_.push_back(event);
-  has_events_ = event_unseen_ = true;
-}
-
-size_t ShmDatagramPort::DoTakeEvents(absl::Span<PortEvent> events) {
-  const size_t taken = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), taken, events.begin());
-  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(taken));
-  has_events_ = !events_.empty();
-  return taken;
 }
 
 }  // namespace weft::shm

@@ -14,7 +14,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "weft/transports/datagram_port.h"
+#include "weft/transports/event_queue.h"
 #include "weft/transports/shm/control.h"
 #include "weft/transports/shm/record_ring.h"
 #include "weft/transports/shm/session.h"
@@ -38,7 +38,6 @@ class ShmDatagramPort final : public DatagramPort, private ControlHandler {
   static constexpr int64_t kForgiveNs = 60'000'000'000;
   // Rings that one Receive() looks at; the next goes on with the others.
   static constexpr size_t kMaxLooks = 64;
-  static constexpr size_t kMaxEvents = 256;
   static constexpr size_t kMaxBurst = 64;
 
   static absl::StatusOr<std::unique_ptr<ShmDatagramPort>> Open(ShmTransport* transport,
@@ -113,10 +112,9 @@ class ShmDatagramPort final : public DatagramPort, private ControlHandler {
   void SayFarewell(Link& link, PortEvent::Kind kind, int error);
   void FinishLeaving();
   void Remove(Link& link, PortEvent::Kind kind, int error);
-  void PushEvent(const PortEvent& event);
   int OnSession(Session& session, const std::shared_ptr<Listener>& listener, int queue) override;
   void OnReadable(uint32_t index) override;
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override { return events_.Take(events); }
 
   const Directory directory_;
   const uint32_t ring_bytes_;
@@ -128,8 +126,7 @@ class ShmDatagramPort final : public DatagramPort, private ControlHandler {
   std::vector<Link*> active_;  // those that are not free, in any order
   size_t cursor_ = 0;          // in active_: where the next Receive() begins
   size_t leaving_ = 0;         // how many of active_ are
-  std::deque<PortEvent> events_;
-  bool event_unseen_ = false;  // queued since the last Receive()
+  PortEventQueue events_{&has_events_};
 };
 
 }  // namespace weft::shm

@@ -86,14 +86,13 @@ bool ShmDatagramPort::OnFull(Link& link) {
     link.stuck = true;
     link.stuck_at_ns = now_ns;
     link.patience_ns /= 2;
-    PushEvent({PortEvent::Kind::kPeerUnreachable, link.peer, ETIMEDOUT});
+    events_.Add({PortEvent::Kind::kPeerUnreachable, link.peer, ETIMEDOUT});
   }
   return link.stuck;
 }
 
 size_t ShmDatagramPort::Receive(absl::Span<Datagram> burst) {
   AssertOwner();
-  event_unseen_ = false;
   control_->MaybeCheck();
   size_t received = 0;
   for (size_t looks = std::min(active_.size(), kMaxLooks); looks > 0; --looks) {
@@ -168,7 +167,7 @@ bool ShmDatagramPort::Arm() {
       return !link->reader.Empty() || (link->blocked && link->writer.ReaderMoved());
     });
   };
-  if (event_unseen_ || work()) return false;
+  if (events_.KeepsAwake() || work()) return false;
   for (Link* link : active_) {
     link->session.memory.mine().wake_on.store(kWakeOnData | (link->blocked ? kWakeOnRoom : 0),
                                               std::memory_order_relaxed);

@@ -98,7 +98,6 @@ size_t ShmRemoteMemory::Post(absl::Span<const MemoryOperation> operations) {
 size_t ShmRemoteMemory::Poll(absl::Span<MemoryCompletion> completions) {
   AssertOwner();
   control_->MaybeCheck();
-  event_unseen_ = false;
   const size_t n = std::min(completions.size(), done_count_);
   for (size_t i = 0; i < n; ++i) completions[i] = done_[(done_begin_ + i) % kMaxCompletions];
   done_begin_ = (done_begin_ + n) % kMaxCompletions;

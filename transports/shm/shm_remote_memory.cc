@@ -294,7 +294,7 @@ absl::StatusOr<ShmRemoteMemory::Link*> ShmRemoteMemory::AddLink(Session&& sessio
 
 void ShmRemoteMemory::End(Link& link, PortEvent::Kind kind, int error) {
   Remote& remote = remotes_[link.remote];
-  PushEvent({kind, PeerOf(remote), error});
+  events_.Add({kind, PeerOf(remote), error});
   remote.links[static_cast<int>(link.side)] = nullptr;
   link.grants.RemoveAll();
   control_->Unwatch(link.session.socket.get());
@@ -389,25 +389,6 @@ bool ShmRemoteMemory::ReceivePages(Link& link, uint32_t mapping) {
     OnReadable(index);
   }
   return link.open;
-}
-
-void ShmRemoteMemory::PushEvent(const PortEvent& event) {
-  const bool queued = std::any_of(events_.begin(), events_.end(), [&](const PortEvent& e) {
-    return e.kind == event.kind && e.peer == event.peer && e.error == event.error;
-  });
-  if (queued) return;
-  if (events_.size() == kMaxEvents) events_.pop_front();
-  events_.push_back(event);
-  has_events_ = event_unseen_ = true;
-}
-
-size_t ShmRemoteMemory::DoTakeEvents(absl::Span<PortEvent> events) {
-  AssertOwner();
-  const size_t taken = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), taken, events.begin());
-  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(taken));
-  has_events_ = !events_.empty();
-  return taken;
 }
 
 }  // namespace weft::shm

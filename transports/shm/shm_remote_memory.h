@@ -10,7 +10,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -18,6 +17,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "weft/transports/event_queue.h"
 #include "weft/transports/memory_regions.h"
 #include "weft/transports/remote_memory.h"
 #include "weft/transports/shm/control.h"
@@ -35,7 +35,6 @@ class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
  public:
   static constexpr size_t kMaxOperationBytes = 4 << 20;  // Revoke() may have to wait for one
   static constexpr size_t kMaxCompletions = 1024;        // ended and not taken
-  static constexpr size_t kMaxEvents = 256;
   // How long Revoke() waits for a peer that is within an operation, before it gives it up.
   static constexpr int64_t kPatienceNs = 1'000'000'000;
 
@@ -47,7 +46,7 @@ class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
 
   Address local_address() const override { return Address::Shm(name_); }
   int wait_fd() const override { return control_->wait_fd(); }
-  bool Arm() override { return done_count_ == 0 && !event_unseen_; }
+  bool Arm() override { return done_count_ == 0 && !events_.KeepsAwake(); }
   void Disarm() override { control_->CheckSoon(); }
 
   absl::StatusOr<MemoryRegion> Allocate(size_t bytes) override;
@@ -113,8 +112,10 @@ class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
   int OnSession(Session& session, const std::shared_ptr<Listener>& listener, int queue) override;
   void OnReadable(uint32_t index) override;
   bool OnNotice(Link& link, const Notice& notice, UniqueFd descriptor);
-  void PushEvent(const PortEvent& event);
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override {
+    AssertOwner();
+    return events_.Take(events);
+  }
 
   const Directory directory_;
   const uint32_t max_peers_;
@@ -130,8 +131,7 @@ class ShmRemoteMemory final : public RemoteMemory, private ControlHandler {
   std::vector<MemoryCompletion> done_{kMaxCompletions};  // a ring
   size_t done_begin_ = 0;
   size_t done_count_ = 0;
-  std::deque<PortEvent> events_;
-  bool event_unseen_ = false;  // queued since the last Poll()
+  PortEventQueue events_{&has_events_};
 };
 
 }  // namespace weft::shm

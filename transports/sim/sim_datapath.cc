@@ -3,7 +3,6 @@
 // Sending and receiving of datagrams and frames. The network carries copies, as a wire does: a
 // sender's buffer is free again when Send() returns, and a slow receiver holds none of anybody's.
 
-#include <algorithm>
 #include <cassert>
 #include <cerrno>
 #include <cstring>
@@ -129,21 +128,7 @@ absl::StatusOr<Address> SimDatagramPort::AddressOf(const Peer& peer) const {
 void SimDatagramPort::OnUnreachable(PacketPtr packet) {
   const Peer peer = PeerOf(packet->to);
   network_->Recycle(std::move(packet));
-  const bool known = std::any_of(events_.begin(), events_.end(),
-                                 [&](const PortEvent& event) { return event.peer == peer; });
-  if (known) return;
-  if (events_.size() == kMaxEvents) events_.pop_front();
-  events_.push_back({PortEvent::Kind::kPeerUnreachable, peer, ECONNREFUSED});
-  has_events_ = true;
-}
-
-size_t SimDatagramPort::DoTakeEvents(absl::Span<PortEvent> events) {
-  AssertOwner();
-  const size_t n = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), n, events.begin());
-  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(n));
-  has_events_ = !events_.empty();
-  return n;
+  events_.Add({PortEvent::Kind::kPeerUnreachable, peer, ECONNREFUSED});
 }
 
 MacAddress SimFramePort::mac() const { return MacOf(attachment_.node()); }

@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 #include "weft/core/buffer.h"
 #include "weft/transports/datagram_port.h"
+#include "weft/transports/event_queue.h"
 #include "weft/transports/frame_port.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/sim_bulk.h"
@@ -69,12 +70,13 @@ class SimDatagramPort final : public DatagramPort, private Receiver {
   }
 
  private:
-  static constexpr size_t kMaxEvents = 64;
-
   SimDatagramPort(Network* network, const Capabilities& capabilities,
                   const BufferPoolOptions& buffers)
       : DatagramPort(capabilities, buffers), network_(network), inbox_(network, &pool_, &stats_) {}
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override {
+    AssertOwner();
+    return events_.Take(events);
+  }
   void OnPacket(PacketPtr packet) override { inbox_.Push(std::move(packet)); }
   void OnUnreachable(PacketPtr packet) override;
   // `source`: the node whose name it goes under.
@@ -82,7 +84,7 @@ class SimDatagramPort final : public DatagramPort, private Receiver {
 
   Network* const network_;
   Inbox inbox_;
-  std::deque<PortEvent> events_;
+  PortEventQueue events_{&has_events_};
   std::optional<SimBulk> bulk_;
   Attachment attachment_;  // last, so that nothing arrives once the rest is going
 };

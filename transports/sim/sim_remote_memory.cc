@@ -3,7 +3,6 @@
 // Regions, keys and peers; what happens for each operation is in sim_memory_datapath.cc.
 #include "weft/transports/sim/sim_remote_memory.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -174,15 +173,7 @@ void SimRemoteMemory::Lose(Remote& remote, PortEvent::Kind kind, int error) {
   std::erase_if(keys_, [&](const auto& entry) { return entry.second.node == remote.node; });
   for (const uint32_t slot : remote.under_way) Complete(slot, absl::StatusCode::kUnavailable);
   remote.under_way.clear();
-
-  const PortEvent event = {kind, PeerOf(remote.node), error};
-  const bool queued = std::any_of(events_.begin(), events_.end(), [&](const PortEvent& e) {
-    return e.kind == event.kind && e.peer == event.peer && e.error == event.error;
-  });
-  if (queued) return;
-  if (events_.size() == kMaxEvents) events_.pop_front();
-  events_.push_back(event);
-  has_events_ = true;
+  events_.Add({kind, PeerOf(remote.node), error});
 }
 
 void SimRemoteMemory::StartTimer(Remote& remote) {
@@ -190,15 +181,6 @@ void SimRemoteMemory::StartTimer(Remote& remote) {
   remote.timer = network_->events().At(network_->NowNs() + kTimeoutNs, [this, &remote] {
     Lose(remote, PortEvent::Kind::kPeerUnreachable, ETIMEDOUT);
   });
-}
-
-size_t SimRemoteMemory::DoTakeEvents(absl::Span<PortEvent> events) {
-  AssertOwner();
-  const size_t n = std::min(events.size(), events_.size());
-  std::copy_n(events_.begin(), n, events.begin());
-  events_.erase(events_.begin(), events_.begin() + static_cast<ptrdiff_t>(n));
-  has_events_ = !events_.empty();
-  return n;
 }
 
 }  // namespace weft::sim

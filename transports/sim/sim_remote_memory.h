@@ -26,6 +26,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "weft/transports/event_queue.h"
 #include "weft/transports/memory_regions.h"
 #include "weft/transports/remote_memory.h"
 #include "weft/transports/sim/network.h"
@@ -83,8 +84,6 @@ class SimRemoteMemory final : public RemoteMemory, private Receiver {
   }
 
  private:
-  static constexpr size_t kMaxEvents = 64;
-
   // What this port knows of another.
   struct Remote {
     NodeId node = 0;
@@ -125,7 +124,10 @@ class SimRemoteMemory final : public RemoteMemory, private Receiver {
   void Ask(Remote& remote);
   void Lose(Remote& remote, PortEvent::Kind kind, int error);
   void StartTimer(Remote& remote);
-  size_t DoTakeEvents(absl::Span<PortEvent> events) override;
+  size_t DoTakeEvents(absl::Span<PortEvent> events) override {
+    AssertOwner();
+    return events_.Take(events);
+  }
 
   // Packets (sim_memory_datapath.cc).
   void OnPacket(PacketPtr packet) override;
@@ -151,7 +153,7 @@ class SimRemoteMemory final : public RemoteMemory, private Receiver {
   std::vector<MemoryOperation> slots_{kMaxOperations};
   std::vector<uint32_t> free_slots_;
   std::deque<MemoryCompletion> done_;
-  std::deque<PortEvent> events_;
+  PortEventQueue events_{&has_events_};
   Attachment attachment_;  // last, so that nothing arrives once the rest is going
 };
 
