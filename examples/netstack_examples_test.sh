@@ -60,7 +60,7 @@ files() {
     "${on_kernel[@]}" ab -q $arguments >"$run/out" 2>&1 || fail "ab over $1: $(cat "$run/out")"
     grep -Eq '^Failed requests: +0$' "$run/out" || fail "ab over $1: $(cat "$run/out")"
   done
-  "${on_kernel[@]}" wrk -t1 -c16 -d1s "$url/" >"$run/out" 2>&1 || fail "wrk over $1: $(cat "$run/out")"
+  "${on_kernel[@]}" wrk -t1 -c16 -d1s --timeout 60s "$url/" >"$run/out" 2>&1 || fail "wrk over $1: $(cat "$run/out")"
   if grep -Eq 'Socket errors|Non-2xx' "$run/out"; then fail "wrk over $1: $(cat "$run/out")"; fi
   stop
 }
