@@ -30,7 +30,7 @@ fail() {
   failures=$((failures + 1))
 }
 pause() { read -rt "$1" <> <(:) || :; }
-# comes WHAT COMMAND...: within a time that is long enough for a slow machine, the command succeeds.
+# comes WHAT COMMAND...: the command succeeds within a time that is long enough for a slow machine.
 comes() {
   for ((i = 0; i < 300; ++i)); do
     "${@:2}" && return

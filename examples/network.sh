@@ -22,7 +22,8 @@ peer() {
   fi
 }
 
-# await_link COMMAND...: until the kernel has noticed that both ends are up. What is sent before is lost.
+# await_link COMMAND...: until the kernel has noticed that both ends are up: what is sent before may
+# be lost.
 await_link() {
   until "$@" | grep -q 'state UP'; do sleep 0.01; done
 }
