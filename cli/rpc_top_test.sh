@@ -30,14 +30,20 @@ fail() {
   failures=$((failures + 1))
 }
 pause() { read -rt "$1" <> <(:) || :; }
-# sees PATTERN: within a time that is long enough for a slow machine.
-sees() {
+# comes WHAT COMMAND...: the command succeeds within a time that is long enough for a slow machine.
+comes() {
   for ((i = 0; i < 300; ++i)); do
-    screen | grep -Eq -- "$1" && return
+    "${@:2}" && return
     pause 0.1
   done
-  fail "never '$1'"
+  fail "never $1"
 }
+shows() { screen | grep -Eq -- "$1"; }
+lacks() { ! shows "$1"; }
+sees() { comes "'$1'" shows "$1"; }
+# line NUMBER PATTERN: of the screen.
+line() { screen | sed -n "$1p" | grep -Eq -- "$2"; }
+lines() { (($(screen | wc -l) == $1)); }
 press() { tmux send-keys -t top "$@"; }
 
 tmux new-session -d -s base  # without a session, the server ends
@@ -88,19 +94,17 @@ screen | awk 'length($0) > 110 { exit 1 }' || fail 'a line is longer than the sc
 press s
 sees 's sort \(errors\)'
 sees '^kv.KeyValue/Delete +server +[1-9][0-9.]* +[1-9]'
-[[ $(screen | sed -n 5p) == kv.KeyValue/Delete*server* ]] || fail 'the most errors are not first'
+comes 'the most errors first' line 5 '^kv.KeyValue/Delete.*server'
 press s s s
 sees 's sort \(name\)'
-pause 0.3
-[[ $(screen | sed -n 5p) == '">'* ]] || fail 'not sorted by name'
+comes 'sorted by name' line 5 '^">'
 press End
 sees '^PEER +SIDE +STATE +WORKER +REQUESTS/S +IN FLIGHT +RTT +RESENT +CREDITS'
 sees '^127.0.0.1:[0-9]+ +client +open +0 +[1-9]'
 press Home
 sees '^METHOD '
 press Down Down
-pause 0.3
-screen | grep -q '^METHOD ' && fail 'it did not scroll'
+comes 'scrolled' lacks '^METHOD '
 press Up Up
 sees '^METHOD '
 press p
@@ -115,8 +119,7 @@ sees 'p pause'
 # --- other sizes ---
 tmux resize-window -t top -x 70 -y 12
 sees '^q quit +s sort \(name\)'
-pause 0.5
-(($(screen | wc -l) == 12)) || fail 'not 12 lines'
+comes '12 lines' lines 12
 sees '^".*~ +(server|client) '  # names give room
 tmux resize-window -t top -x 30 -y 3
 pause 0.5
@@ -156,7 +159,7 @@ sees '^METHOD '
 start "transport { name: \"shm\" } rpc { listen: \"shm:rpc-top-test\" } host { workers: 2 }
        metrics { listen: \"$http\" }"
 sees "^busy_program: running for [0-9ms]+, pid $program, shm, 2 workers *\$"
-screen | grep -q '^gone' && fail 'it is said to be gone still'
+comes 'back' lacks '^gone'
 kill -STOP "$program"
 sees '^gone, last heard at '
 press q  # is not held up for longer than an answer may take

@@ -54,6 +54,24 @@ serve() {
   done
   address=$(sed -n 's/^listening on \([^ ]*\) .*/\1/p' "$name.out")
 }
+# requests NAME: how many the last server has had, which was started under that name with shown.cfg.
+requests() {
+  local http
+  http=$(sed -n 's|^metrics at http://\(.*\)/metrics$|\1|p' "$1.out")
+  "$weft" rpc stats "$http" --json | sed -n 's/^ *"requests": \([0-9]*\),$/\1/p' | tail -1
+}
+# await NAME REQUESTS: waits until it has had so many.
+await() {
+  local had
+  for ((tries = 0; tries < 300; ++tries)); do
+    had=$(requests "$1")
+    ((${had:-0} >= $2)) && return
+    read -rt 0.05 <> <(:) || :
+  done
+  fail "$1 had ${had:-no} requests, not $2"
+}
+echo 'metrics { listen: "0" }' >shown.cfg
+
 # stop NAME SIGNAL: ends the last server and expects a clean end.
 stop() {
   kill "-$2" "$server"
@@ -203,7 +221,7 @@ fi
 
 # --- rpc over kernel sockets ---
 
-if serve linux --listen 127.0.0.1:0; then
+if serve linux --listen 127.0.0.1:0 --config shown.cfg; then
   weft_exits 0 rpc ping "$address" --count 200
   out_has '^200 requests, 200 replies, 0% lost'
   out_has '^wire: extended; sessions opened: 1, lost: 0; packets sent again: [0-9]+$'
@@ -227,8 +245,14 @@ if serve linux --listen 127.0.0.1:0; then
   weft_exits 0 rpc ping "$address" --count 5 --config original.cfg
   out_has '^wire: original$'
   # Interrupted, once: what had its end until then was answered.
-  timeout --foreground --signal=INT 1 "$weft" rpc ping "$address" --count 0 --rate 100 --timeout 100s >out
+  before=$(requests linux)
+  "$weft" rpc ping "$address" --count 0 --rate 100 --timeout 100s >out 2>err &
+  ping=$!
+  servers+=("$ping")
+  await linux $((before + 20))
   command='interrupted ping'
+  kill -INT "$ping"
+  wait "$ping"
   out_has '^[0-9]+ requests, [0-9]+ replies, 0% lost'
   weft_exits 1 rpc serve --listen "$address"
   err_has "weft rpc serve: "
@@ -298,25 +322,11 @@ if serve few --listen 127.0.0.1:0 --config few.cfg; then
 fi
 
 if serve slow --listen 127.0.0.1:0 --delay 10s; then
-  weft_exits 1 rpc ping "$address" --count 2 --timeout 50ms
+  weft_exits 1 rpc ping "$address" --count 2 --outstanding 2 --timeout 1s
   out_has '^unanswered: 2 timed out, 0 refused, 0 failed'
   stop slow INT
   grep -q ' 0 refused, [12] cancelled,' slow.out || fail "nothing was cancelled: $(cat slow.out)"
 fi
-
-# await NAME REQUESTS: waits until the last server, which was started under that name and shows itself,
-# has had so many.
-await() {
-  local http requests=0
-  http=$(sed -n 's|^metrics at http://\(.*\)/metrics$|\1|p' "$1.out")
-  for ((tries = 0; tries < 300; ++tries)); do
-    requests=$("$weft" rpc stats "$http" --json | sed -n 's/^ *"requests": \([0-9]*\),$/\1/p' | tail -1)
-    ((${requests:-0} >= $2)) && return
-    read -rt 0.05 <> <(:) || :
-  done
-  fail "$1 had ${requests:-no} requests, not $2"
-}
-echo 'metrics { listen: "0" }' >shown.cfg
 
 # restart LISTEN SIGNAL ARGUMENT...: ends the server below a ping and starts another; the ping goes on.
 restart() {

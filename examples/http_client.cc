@@ -9,8 +9,12 @@
 //   http_client --connections 64 --duration 5s http://127.0.0.1:8080/         load
 //   http_client --connections 64 --duration 5s --close http://...             new connections
 //
+// The measuring begins when the server has answered: what is slow only once, such as a device that
+// starts or a neighbour whose address is asked for, is not in the figures.
+//
 // It is written with coroutines: one for each connection.
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -31,6 +35,7 @@
 #include "weft/examples/http/response.h"
 #include "weft/examples/http/url.h"
 #include "weft/examples/json_output.h"
+#include "weft/examples/start_line.h"
 #include "weft/host/host.h"
 #include "weft/tcp/connections.h"
 
@@ -39,8 +44,10 @@ ABSL_FLAG(bool, include, false, "print the head of the answer too");
 ABSL_FLAG(std::string, range, "", "of the bytes: 0-99, 100- or -10");
 ABSL_FLAG(std::string, output, "-", "file to write the body to; - is standard output");
 ABSL_FLAG(absl::Duration, timeout, absl::Seconds(10), "of connecting, and of silence");
-ABSL_FLAG(uint32_t, connections, 0, "measure with so many connections at a time");
-ABSL_FLAG(absl::Duration, duration, absl::Seconds(5), "measure for so long");
+ABSL_FLAG(uint32_t, connections, 0,
+          "measure with so many connections at a time, once the server has answered each worker");
+ABSL_FLAG(absl::Duration, duration, absl::Seconds(5),
+          "measure for so long, and until the first answer or failure");
 ABSL_FLAG(bool, close, false, "measure with a connection for each request");
 ABSL_FLAG(std::string, json, "", "file to write what was measured to; - is standard output");
 
@@ -86,19 +93,25 @@ weft::Task<absl::Status> ReadAnswer(weft::tcp::Connection& connection, AnswerRea
   co_return absl::OkStatus();
 }
 
-weft::Task<absl::Status> Fetch(weft::tcp::Connections& connections, const Url& url,
-                               std::FILE* out) {
+// Asks once over a connection of its own; the body goes to `out` as it comes, unless that is null.
+weft::Task<absl::Status> AskOnce(weft::tcp::Connections& connections, const Url& url,
+                                 AnswerReader& reader, std::FILE* out) {
   absl::StatusOr<weft::tcp::Connection> connection =
       co_await connections.Connect(url.server, absl::GetFlag(FLAGS_timeout));
   if (!connection.ok()) co_return connection.status();
   const std::string request = RequestTo(url);
   absl::Status status = co_await connection->Write(BytesOf(request), absl::GetFlag(FLAGS_timeout));
   if (!status.ok()) co_return status;
-  AnswerReader reader;
   uint64_t bytes = 0;
-  // The body is written as it comes.
-  const bool show_head = absl::GetFlag(FLAGS_head) || absl::GetFlag(FLAGS_include);
   status = co_await ReadAnswer(*connection, reader, out, &bytes);
+  co_return status;
+}
+
+weft::Task<absl::Status> Fetch(weft::tcp::Connections& connections, const Url& url,
+                               std::FILE* out) {
+  AnswerReader reader;
+  const absl::Status status = co_await AskOnce(connections, url, reader, out);
+  const bool show_head = absl::GetFlag(FLAGS_head) || absl::GetFlag(FLAGS_include);
   if (show_head && reader.has_head()) std::fputs(reader.head().c_str(), stderr);
   if (status.ok() && reader.status() >= 400) {
     co_return absl::UnavailableError(absl::StrCat("the server answered ", reader.status()));
@@ -156,20 +169,39 @@ struct Application {
   weft::TaskGroup tasks;
 };
 
+// A measurement: the workers share it.
+struct Measurement {
+  Measurement(const Url& url, int workers) : url(url), line(workers) {
+    for (int i = 0; i < workers; ++i) loads.push_back(std::make_unique<Load>());
+  }
+  // Whether a request has ended, well or not.
+  bool any_ended() const {
+    return std::any_of(loads.begin(), loads.end(),
+                       [](const auto& load) { return load->requests + load->failures > 0; });
+  }
+
+  const Url& url;
+  weft::StartLine line;
+  std::vector<std::unique_ptr<Load>> loads;  // by worker
+  int64_t begin_ns = 0;                      // by worker 0; 0: it has not come to that
+  int64_t end_ns = 0;                        // likewise
+};
+
 // All workers' loads, in one report.
-absl::Status Report(const std::vector<std::unique_ptr<Load>>& loads, double seconds) {
+absl::Status Report(const Measurement& measurement) {
   weft::HistogramSnapshot latency;
   uint64_t requests = 0;
   uint64_t failures = 0;
   uint64_t errors = 0;
   uint64_t bytes = 0;
-  for (const auto& load : loads) {
+  for (const auto& load : measurement.loads) {
     latency.Merge(load->latency_ns.Snapshot());
     requests += load->requests.value();
     failures += load->failures.value();
     errors += load->errors.value();
     bytes += load->bytes.value();
   }
+  const double seconds = static_cast<double>(measurement.end_ns - measurement.begin_ns) / 1e9;
   const double p50_us = static_cast<double>(latency.Percentile(50)) / 1e3;
   const double p99_us = static_cast<double>(latency.Percentile(99)) / 1e3;
   const double rate = static_cast<double>(requests) / seconds;
@@ -201,11 +233,6 @@ weft::Task<void> FetchAndStop(weft::Worker& worker, weft::tcp::Connections& conn
   worker.Stop(status);
 }
 
-weft::Task<void> StopLater(weft::Worker& worker, absl::Duration duration) {
-  co_await worker.loop().Sleep(duration);
-  worker.Stop();
-}
-
 absl::StatusOr<std::shared_ptr<Application>> Open(weft::Worker& worker) {
   auto port = worker.OpenStreamPort();
   if (!port.ok()) return port.status();
@@ -215,28 +242,47 @@ absl::StatusOr<std::shared_ptr<Application>> Open(weft::Worker& worker) {
   return application;
 }
 
-absl::Status Measure(weft::Host& host, const Url& url) {
-  const auto workers = static_cast<size_t>(host.workers());
+// Of one worker.
+weft::Task<void> MakeLoad(weft::Worker& worker, Application& application,
+                          Measurement& measurement) {
+  AnswerReader reader;
+  const absl::Status status =
+      co_await AskOnce(*application.connections, measurement.url, reader, /*out=*/nullptr);
+  if (!status.ok()) {
+    worker.Stop(
+        absl::Status(status.code(), absl::StrCat("no request was answered: ", status.message())));
+    co_return;
+  }
+  weft::Loop& loop = worker.loop();
+  co_await measurement.line.Await(loop);
+  const auto index = static_cast<size_t>(worker.index());
+  if (index == 0) measurement.begin_ns = loop.clock().NowNs();
   const size_t connections = absl::GetFlag(FLAGS_connections);
-  std::vector<std::unique_ptr<Load>> loads;
-  for (size_t i = 0; i < workers; ++i) loads.push_back(std::make_unique<Load>());
-  const int64_t begin_ns = weft::RealClock().NowNs();
-  absl::Status status =
+  for (size_t i = index; i < connections; i += static_cast<size_t>(worker.count())) {
+    application.tasks.Spawn(
+        Ask(*application.connections, measurement.url, *measurement.loads[index]));
+  }
+  if (index != 0) co_return;
+  co_await loop.Sleep(absl::GetFlag(FLAGS_duration));
+  // A window in which nothing happened would say nothing.
+  while (!measurement.any_ended()) co_await loop.Sleep(absl::Milliseconds(1));
+  measurement.end_ns = loop.clock().NowNs();
+  worker.Stop();
+}
+
+absl::Status Measure(weft::Host& host, const Url& url) {
+  Measurement measurement(url, host.workers());
+  const absl::Status status =
       host.Run([&](weft::Worker& worker) -> absl::StatusOr<std::shared_ptr<void>> {
         auto application = Open(worker);
         if (!application.ok()) return application.status();
-        const auto index = static_cast<size_t>(worker.index());
-        for (size_t i = index; i < connections; i += workers) {
-          (*application)->tasks.Spawn(Ask(*(*application)->connections, url, *loads[index]));
-        }
-        if (index == 0) {
-          (*application)->tasks.Spawn(StopLater(worker, absl::GetFlag(FLAGS_duration)));
-        }
+        (*application)->tasks.Spawn(MakeLoad(worker, **application, measurement));
         return std::shared_ptr<void>(*std::move(application));
       });
-  const double seconds = static_cast<double>(weft::RealClock().NowNs() - begin_ns) / 1e9;
-  status.Update(Report(loads, seconds));
-  return status;
+  if (!status.ok()) return status;
+  if (measurement.begin_ns == 0) return absl::CancelledError("interrupted before an answer came");
+  if (measurement.end_ns == 0) measurement.end_ns = weft::RealClock().NowNs();
+  return Report(measurement);
 }
 
 absl::Status FetchOnce(weft::Host& host, const Url& url) {

@@ -7,6 +7,9 @@
 //   iperf --connect 127.0.0.1:5201 --duration 5s                    from here to there
 //   iperf --connect 127.0.0.1:5201 --direction both --streams 4 --json -
 //
+// The client measures from when the server has let it connect: what is slow only once, such as a
+// device that starts or a neighbour whose address is asked for, is not in the figures.
+//
 // It speaks a format of its own (examples/perf/bulk.h), not that of other programs of the name.
 
 #include <atomic>
@@ -30,6 +33,7 @@
 #include "weft/examples/perf/bulk.h"
 #include "weft/examples/perf/bulk_client.h"
 #include "weft/examples/perf/bulk_server.h"
+#include "weft/examples/start_line.h"
 #include "weft/host/host.h"
 #include "weft/host/network.h"
 #include "weft/tcp/connections.h"
@@ -96,22 +100,32 @@ struct Interval {
   uint64_t down_bytes;
 };
 
-// A measurement: the workers share it.
+// A measurement of so many streams: the workers share it.
 class Measurement {
  public:
-  explicit Measurement(size_t workers) : counters_(workers), results_(workers) {}
+  Measurement(int workers, size_t streams)
+      : line_(workers),
+        counters_(static_cast<size_t>(workers)),
+        results_(static_cast<size_t>(workers)),
+        streams_left_(streams) {}
 
+  weft::StartLine& line() { return line_; }
   BulkCounters& counters(int worker) { return counters_[static_cast<size_t>(worker)]; }
 
-  void Expect(size_t streams) { streams_left_ += streams; }
+  // By worker 0, when all are at the line.
+  void Begin(int64_t now_ns) { begin_ns_ = interval_begin_ns_ = now_ns; }
   // A stream of this worker has ended. True: it was the last of all.
-  bool OnDone(int worker, const BulkResult& result) {
+  bool OnDone(int worker, const BulkResult& result, int64_t now_ns) {
     results_[static_cast<size_t>(worker)].push_back(result);
-    return --streams_left_ == 0;
+    if (--streams_left_ > 0) return false;
+    end_ns_ = now_ns;
+    return true;
   }
 
-  // By worker 0, each second: prints what has gone through since the last one.
-  void AddInterval(double seconds) {
+  // By worker 0, each second, and at the end: prints what has gone through since the last one.
+  void AddInterval(int64_t now_ns) {
+    const double seconds = static_cast<double>(now_ns - interval_begin_ns_) / 1e9;
+    interval_begin_ns_ = now_ns;
     uint64_t up = 0;
     uint64_t down = 0;
     for (const BulkCounters& counters : counters_) {
@@ -127,19 +141,27 @@ class Measurement {
     intervals_.push_back(interval);
   }
 
-  // When all workers have ended, after `seconds` of measuring.
-  absl::Status Report(double seconds) const;
+  // When all workers have ended.
+  absl::Status Report();
 
  private:
+  weft::StartLine line_;
   std::vector<BulkCounters> counters_;            // by worker
   std::vector<std::vector<BulkResult>> results_;  // by worker, of those streams that ended well
-  std::atomic<size_t> streams_left_{0};
+  std::atomic<size_t> streams_left_;
+  int64_t begin_ns_ = 0;
+  int64_t end_ns_ = 0;  // of the last stream; 0: they have not ended
+  int64_t interval_begin_ns_ = 0;
   std::vector<Interval> intervals_;
   uint64_t up_ = 0;
   uint64_t down_ = 0;
 };
 
-absl::Status Measurement::Report(double seconds) const {
+absl::Status Measurement::Report() {
+  if (begin_ns_ == 0) return absl::CancelledError("interrupted before the server was reached");
+  if (end_ns_ == 0) end_ns_ = weft::RealClock().NowNs();
+  AddInterval(end_ns_);
+  const double seconds = static_cast<double>(end_ns_ - begin_ns_) / 1e9;
   uint64_t up = 0;
   uint64_t down = 0;
   uint64_t retransmissions = 0;
@@ -181,54 +203,74 @@ absl::Status Measurement::Report(double seconds) const {
   return weft::WriteJson(json, absl::GetFlag(FLAGS_json));
 }
 
+absl::Status Named(const weft::Address& server, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(server.ToString(), ": ", status.message()));
+}
+
 // What lives as long as a client's worker: tasks end before what they use.
 struct Client {
   std::unique_ptr<weft::tcp::Connections> connections;
   weft::TaskGroup tasks;
 };
 
-weft::Task<void> PrintIntervals(weft::Worker& worker, Measurement& measurement) {
-  int64_t before_ns = worker.loop().clock().NowNs();
+weft::Task<void> PrintIntervals(weft::Loop& loop, Measurement& measurement) {
   for (;;) {
-    co_await worker.loop().Sleep(absl::Seconds(1));
-    const int64_t now_ns = worker.loop().clock().NowNs();
-    measurement.AddInterval(static_cast<double>(now_ns - before_ns) / 1e9);
-    before_ns = now_ns;
+    co_await loop.Sleep(absl::Seconds(1));
+    measurement.AddInterval(loop.clock().NowNs());
   }
 }
 
-absl::StatusOr<std::shared_ptr<void>> Send(weft::Worker& worker, const weft::Address& server,
-                                           Measurement& measurement) {
-  auto port = worker.OpenStreamPort();
-  if (!port.ok()) return port.status();
-  auto client = std::make_shared<Client>();
-  client->connections = std::make_unique<weft::tcp::Connections>(worker.loop(), *std::move(port));
+// Opens this worker's part of the streams.
+absl::Status OpenStreams(weft::Worker& worker, Client& client, const weft::Address& server,
+                         Measurement& measurement) {
   const std::string direction = absl::GetFlag(FLAGS_direction);
   BulkHeader header = {.verify = absl::GetFlag(FLAGS_verify),
                        .duration_ms = static_cast<uint32_t>(
                            absl::ToInt64Milliseconds(absl::GetFlag(FLAGS_duration)))};
   const auto connect = [&](bool down) {
     header.down = down;
-    return client->connections->Connect(
+    return client.connections->Connect(
         server,
         std::make_unique<BulkClient>(
             worker.loop(), measurement.counters(worker.index()), header,
             [&worker, &measurement, &server](const absl::Status& status, const BulkResult& result) {
-              if (!status.ok()) {
-                return worker.Stop(absl::Status(
-                    status.code(), absl::StrCat(server.ToString(), ": ", status.message())));
-              }
-              if (measurement.OnDone(worker.index(), result)) worker.Stop();
+              if (!status.ok()) return worker.Stop(Named(server, status));
+              const int64_t now_ns = worker.loop().clock().NowNs();
+              if (measurement.OnDone(worker.index(), result, now_ns)) worker.Stop();
             }));
   };
   const int streams = static_cast<int>(absl::GetFlag(FLAGS_streams));
-  for (int i = worker.index(); i < streams; i += worker.count()) {
-    absl::Status status;
+  absl::Status status;
+  for (int i = worker.index(); i < streams && status.ok(); i += worker.count()) {
     if (direction != "down") status.Update(connect(/*down=*/false));
     if (direction != "up") status.Update(connect(/*down=*/true));
-    if (!status.ok()) return status;
   }
-  if (worker.index() == 0) client->tasks.Spawn(PrintIntervals(worker, measurement));
+  return status;
+}
+
+// Measures, once the server has let each worker connect.
+weft::Task<void> Send(weft::Worker& worker, Client& client, const weft::Address& server,
+                      Measurement& measurement) {
+  absl::StatusOr<weft::tcp::Connection> first = co_await client.connections->Connect(server);
+  if (!first.ok()) co_return worker.Stop(Named(server, first.status()));
+  *first = {};
+  weft::Loop& loop = worker.loop();
+  co_await measurement.line().Await(loop);
+  if (worker.index() == 0) {
+    measurement.Begin(loop.clock().NowNs());
+    client.tasks.Spawn(PrintIntervals(loop, measurement));
+  }
+  const absl::Status status = OpenStreams(worker, client, server, measurement);
+  if (!status.ok()) worker.Stop(Named(server, status));
+}
+
+absl::StatusOr<std::shared_ptr<void>> SetUpClient(weft::Worker& worker, const weft::Address& server,
+                                                  Measurement& measurement) {
+  auto port = worker.OpenStreamPort();
+  if (!port.ok()) return port.status();
+  auto client = std::make_shared<Client>();
+  client->connections = std::make_unique<weft::tcp::Connections>(worker.loop(), *std::move(port));
+  client->tasks.Spawn(Send(worker, *client, server, measurement));
   return client;
 }
 
@@ -251,14 +293,11 @@ absl::Status CheckFlags() {
 absl::Status Measure(weft::Host& host, const std::string& server) {
   auto address = weft::Address::Parse(server);
   if (!address.ok()) return address.status();
-  Measurement measurement(static_cast<size_t>(host.workers()));
   const bool both = absl::GetFlag(FLAGS_direction) == "both";
-  measurement.Expect(size_t{absl::GetFlag(FLAGS_streams)} * (both ? 2 : 1));
-  const int64_t begin_ns = weft::RealClock().NowNs();
+  Measurement measurement(host.workers(), size_t{absl::GetFlag(FLAGS_streams)} * (both ? 2 : 1));
   const absl::Status status =
-      host.Run([&](weft::Worker& worker) { return Send(worker, *address, measurement); });
-  const double seconds = static_cast<double>(weft::RealClock().NowNs() - begin_ns) / 1e9;
-  return status.ok() ? measurement.Report(seconds) : status;
+      host.Run([&](weft::Worker& worker) { return SetUpClient(worker, *address, measurement); });
+  return status.ok() ? measurement.Report() : status;
 }
 
 absl::Status Run() {

@@ -22,6 +22,12 @@ peer() {
   fi
 }
 
+# await_link COMMAND...: until the kernel has noticed that both ends are up: what is sent before may
+# be lost.
+await_link() {
+  until "$@" | grep -q 'state UP'; do sleep 0.01; done
+}
+
 up() {
   ip link add weft0 type veth peer name weft1
   if [[ -n $peer_pid_file ]]; then
@@ -37,6 +43,8 @@ up() {
   peer ip addr add 10.0.0.1/24 dev weft1
   peer ip addr add fd00::1/64 dev weft1 nodad
   peer ip link set weft1 up
+  await_link ip -o link show weft0
+  await_link peer ip -o link show weft1
   # AF_XDP and DPDK's af_packet are not told that a checksum was left to a device.
   peer ethtool -K weft1 tx off >/dev/null 2>&1 ||
     echo 'network.sh: without ethtool, afxdp and dpdk lose what the peer sends' >&2

@@ -60,7 +60,7 @@ struct Show {
   uint32_t slots = 2;
   Address router;
   std::array<Server, 2> servers = {
-      {{"fast", absl::Microseconds(100)}, {"slow", absl::Milliseconds(1)}}};
+      {{"fast", absl::Microseconds(100)}, {"slow", absl::Milliseconds(10)}}};
   std::map<std::string, uint64_t> senders;  // whom the client heard, and how often
   weft::Histogram latency;
 };

@@ -47,7 +47,10 @@ assert result["direction"] == direction
 assert result["streams"] == (4 if direction == "both" else 2)
 assert (result["up_bytes"] > 0) == (direction != "down"), result
 assert (result["down_bytes"] > 0) == (direction != "up"), result
-assert len(result["intervals"]) >= 1
+# The whole of it, in pieces of a second; the last one is what is left.
+intervals = result["intervals"]
+assert len(intervals) >= 2
+assert abs(sum(i["seconds"] for i in intervals) - result["seconds"]) < 1e-3, result
 END
   done
   stop
@@ -172,7 +175,7 @@ for close in "" --close; do
   "$examples/http_client" --connections 8 --duration 500ms $close --json "$run/json" "$url/" |
     tee "$run/out"
   grep -q ' 0 failures, 0 answers of 400 and above' "$run/out" || fail "http_client: load"
-  python3 -c 'import json, sys; assert json.load(open(sys.argv[1]))["requests"] > 10' "$run/json"
+  python3 -c 'import json, sys; assert json.load(open(sys.argv[1]))["requests"] > 0' "$run/json"
 done
 
 "$examples/http_client" --connections 1 --duration 100ms --json - "$url/" 2>"$run/err" |
@@ -187,7 +190,7 @@ if command -v ab >/dev/null; then
   grep -Eq '^Failed requests: +0$' "$run/out" || fail "ab: $(cat "$run/out")"
 fi
 if command -v wrk >/dev/null; then
-  wrk -t1 -c16 -d1s "$url/" >"$run/out" 2>&1 || fail "wrk: $(cat "$run/out")"
+  wrk -t1 -c16 -d1s --timeout 60s "$url/" >"$run/out" 2>&1 || fail "wrk: $(cat "$run/out")"
   if grep -Eq 'Socket errors|Non-2xx' "$run/out"; then fail "wrk: $(cat "$run/out")"; fi
 fi
 stop
@@ -211,7 +214,7 @@ grep -q "cannot serve the folder '$run/nowhere'" "$run/err" || fail "httpd: $(ca
 if "$examples/http_client" --connections 1 --duration 100ms "$url/" >"$run/out" 2>"$run/err"; then
   fail "http_client: a load without a server"
 fi
-grep -q 'no request was answered' "$run/err" || fail "http_client: $(cat "$run/err")"
+grep -q 'no request was answered: ' "$run/err" || fail "http_client: $(cat "$run/err")"
 for words in "httpd $www" "iperf up"; do
   # shellcheck disable=SC2086 # A program and its argument.
   if "$examples"/$words 2>"$run/err"; then fail "$words"; fi
