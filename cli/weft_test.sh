@@ -119,7 +119,7 @@ weft_exits 0 transports --json
 out_is_json
 json_is "[t['available'] for t in j['transports'] if t['name'] == 'linux']" '[True]'
 rdma="next(t for t in j['transports'] if t['name'] == 'rdma')"
-json_is "[$rdma[k] for k in ('datagrams', 'remote_memory', 'bulk_min_bytes')]" "[True, True, 16384]"
+json_is "[${rdma}[k] for k in ('datagrams', 'remote_memory', 'bulk_min_bytes')]" "[True, True, 16384]"
 weft_exits 0 transports --transport shm --json
 json_is "[t['name'] for t in j['transports']]" "['shm']"
 weft_exits 0 transports --transport rdma

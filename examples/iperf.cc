@@ -203,10 +203,6 @@ absl::Status Measurement::Report() {
   return weft::WriteJson(json, absl::GetFlag(FLAGS_json));
 }
 
-absl::Status Named(const weft::Address& server, const absl::Status& status) {
-  return absl::Status(status.code(), absl::StrCat(server.ToString(), ": ", status.message()));
-}
-
 // What lives as long as a client's worker: tasks end before what they use.
 struct Client {
   std::unique_ptr<weft::tcp::Connections> connections;
@@ -234,7 +230,10 @@ absl::Status OpenStreams(weft::Worker& worker, Client& client, const weft::Addre
         std::make_unique<BulkClient>(
             worker.loop(), measurement.counters(worker.index()), header,
             [&worker, &measurement, &server](const absl::Status& status, const BulkResult& result) {
-              if (!status.ok()) return worker.Stop(Named(server, status));
+              if (!status.ok()) {
+                return worker.Stop(absl::Status(
+                    status.code(), absl::StrCat(server.ToString(), ": ", status.message())));
+              }
               const int64_t now_ns = worker.loop().clock().NowNs();
               if (measurement.OnDone(worker.index(), result, now_ns)) worker.Stop();
             }));
@@ -252,7 +251,7 @@ absl::Status OpenStreams(weft::Worker& worker, Client& client, const weft::Addre
 weft::Task<void> Send(weft::Worker& worker, Client& client, const weft::Address& server,
                       Measurement& measurement) {
   absl::StatusOr<weft::tcp::Connection> first = co_await client.connections->Connect(server);
-  if (!first.ok()) co_return worker.Stop(Named(server, first.status()));
+  if (!first.ok()) co_return worker.Stop(first.status());
   *first = {};
   weft::Loop& loop = worker.loop();
   co_await measurement.line().Await(loop);
@@ -261,7 +260,7 @@ weft::Task<void> Send(weft::Worker& worker, Client& client, const weft::Address&
     client.tasks.Spawn(PrintIntervals(loop, measurement));
   }
   const absl::Status status = OpenStreams(worker, client, server, measurement);
-  if (!status.ok()) worker.Stop(Named(server, status));
+  if (!status.ok()) worker.Stop(status);
 }
 
 absl::StatusOr<std::shared_ptr<void>> SetUpClient(weft::Worker& worker, const weft::Address& server,

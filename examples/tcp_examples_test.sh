@@ -215,6 +215,9 @@ if "$examples/http_client" --connections 1 --duration 100ms "$url/" >"$run/out" 
   fail "http_client: a load without a server"
 fi
 grep -q 'no request was answered: ' "$run/err" || fail "http_client: $(cat "$run/err")"
+gone=${url#http://}
+if "$examples/iperf" --connect "$gone" 2>"$run/err"; then fail "iperf without a server"; fi
+grep -q "^iperf: cannot connect to $gone: " "$run/err" || fail "iperf: $(cat "$run/err")"
 for words in "httpd $www" "iperf up"; do
   # shellcheck disable=SC2086 # A program and its argument.
   if "$examples"/$words 2>"$run/err"; then fail "$words"; fi
