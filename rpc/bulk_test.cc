@@ -498,6 +498,19 @@ TEST_F(BulkTest, TheyGetThroughWhenFetchesFailNowAndThen) {
   EXPECT_EQ(executed_, 20);
 }
 
+TEST_F(BulkTest, TheyGetThroughWhenKeysAreLostWithTheWay) {
+  packet_buffers_ = 256;
+  StartEcho();
+  network_.bulk().faults = {.lost = 0.5};
+  for (uint32_t i = 0; i < 20; ++i) {
+    const std::string text = Text(kMegabyte, i);
+    const Outcome& outcome = Echo(text);
+    ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+    EXPECT_TRUE(outcome.reply == text);
+  }
+  EXPECT_EQ(executed_, 20);
+}
+
 TEST_F(BulkTest, TheyWaitForBuffersThatOthersHave) {
   packet_buffers_ = 256;
   StartEcho();
@@ -512,6 +525,51 @@ TEST_F(BulkTest, TheyWaitForBuffersThatOthersHave) {
   const Outcome& outcome = Await(call);
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   EXPECT_TRUE(outcome.reply == text);
+}
+
+// It has no buffers left to fetch into, and waits for some.
+TEST_F(BulkTest, AClientThatFetchesNothingLeavesBuffersForOthers) {
+  const std::string text = Text(kMegabyte, 30);
+  StartServer([&](ServerCall call) {
+    if (Buffer reply = call.Allocate(text.size())) {
+      std::memcpy(reply.Append(text.size()), text.data(), text.size());
+      (void)call.Reply(std::move(reply));
+    } else {
+      (void)call.Reply(BytesOf(text));
+    }
+  });
+  packet_buffers_ = 256;
+  Client& idle = StartClient();
+  while (Buffer buffer = BulkOf(idle.port()).Allocate(kMegabyte)) held_.push_back(buffer.Share());
+  packet_buffers_ = 4096;
+  Client& busy = StartClient();
+  ASSERT_TRUE(Await(Begin(busy, 0, Payload())).status.ok());
+  ASSERT_EQ(busy.stats().bulk_received, 1u);
+
+  std::vector<size_t> never;
+  for (size_t i = 0; i < 3 * kBuffers; ++i) never.push_back(Begin(idle, 0, Payload()));
+  Run(50'000'000);
+  EXPECT_LE(BulkOf(servers_[0]->port()).available(), kBuffers / 2);
+  for (uint64_t i = 0; i < 10; ++i) {
+    const size_t two[] = {Begin(busy, 0, Payload()), Begin(busy, 0, Payload())};
+    for (const size_t call : two) EXPECT_TRUE(Await(call).reply == text);
+    EXPECT_EQ(busy.stats().bulk_received, 3 + 2 * i) << "all are fetched";
+  }
+  EXPECT_GT(servers_[0]->stats().bulk_over_share, 0u);
+  EXPECT_GT(idle.outstanding(), 0u) << "or it is not as was meant";
+  for (const size_t call : never) idle.Cancel(outcomes_[call]->id);
+}
+
+// Alone it may have all.
+TEST_F(BulkTest, TheOnlyClientHasAllBuffers) {
+  StartEcho();
+  const std::string text = Text(kMegabyte, 31);
+  std::vector<size_t> calls;
+  for (size_t i = 0; i < kBuffers; ++i) {
+    calls.push_back(Begin(*clients_[0], 0, Filled(*clients_[0], text)));
+  }
+  for (const size_t call : calls) EXPECT_TRUE(Await(call).reply == text);
+  EXPECT_EQ(servers_[0]->stats().bulk_over_share, 0u);
 }
 
 TEST_F(BulkTest, WhenTheWayNeverComesTheyEndWithAReason) {

@@ -46,7 +46,7 @@ bool AnnouncedMessage::Begin(BulkWay& way, Payload& payload) {
 
 bool AnnouncedMessage::Expose(BulkWay& way, const Peer& peer) {
   assert(active());
-  if (exposed()) return false;
+  if (exposed() && way.bulk_->IsExposed(*key_)) return false;
   key_ = way.bulk_->Expose(peer, buffer_);
   return exposed();
 }

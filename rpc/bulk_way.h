@@ -42,6 +42,12 @@ class BulkWay {
     return buffer.size() >= min_bytes_ && bulk_->Owns(buffer);
   }
 
+  // How many buffers one of `users` may hold of those that there are, so that others get theirs:
+  // its part of all, or as many as are left.
+  size_t ShareOf(size_t users) const {
+    return std::max(bulk_->buffers() / users, bulk_->available());
+  }
+
   // Whether a message of so many bytes could be fetched, if there is a way and a buffer.
   bool MayFetch(size_t bytes) const { return exists() && bytes <= bulk_->max_bytes(); }
   // Begins to fetch what `peer` has announced; `context` comes back by TakeFetched(). False: it
@@ -81,7 +87,8 @@ class AnnouncedMessage {
   // True, with `payload` taken: it is to be announced. False, with `payload` as it was: it is to go
   // in packets.
   bool Begin(BulkWay& way, Payload& payload);
-  // Lets `peer` fetch it, if it is not exposed() and there is a way now. True if it is new.
+  // Lets `peer` fetch it, if there is a way now, and anew if what it was let by is lost. True if it
+  // is new.
   bool Expose(BulkWay& way, const Peer& peer);
   bool active() const { return static_cast<bool>(buffer_); }
   bool exposed() const { return key_.has_value(); }

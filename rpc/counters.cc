@@ -97,6 +97,9 @@ constexpr Named<ServerStats> kServerCounters[] = {
     {"bulk_received", "Requests fetched from the client.", &ServerStats::bulk_received},
     {"bulk_failed", "Messages that were announced, and then went in packets.",
      &ServerStats::bulk_failed},
+    {"bulk_over_share",
+     "Replies sent in packets as others of their client held its share of the buffers.",
+     &ServerStats::bulk_over_share},
 };
 
 constexpr Named<ServerStats, Gauge> kServerGauges[] = {

@@ -141,22 +141,40 @@ void ExtendedServer::OnFetchFailed(ServerSession& session, ServerSlot& slot, Buf
 // --- Replies
 
 Payload ExtendedServer::CopyOfReply(const ServerSession& session, absl::Span<const uint8_t> reply) {
-  if (session.bulk) {
+  if (session.bulk && !HasItsShare(session)) {
     if (Buffer copy = core_.bulk.CopyOf(reply)) return Payload(std::move(copy));
   }
   return Payload::Copy(reply);
+}
+
+// Whether its replies hold as many buffers as they may, if there are other sessions: a client that
+// asks for replies and does not fetch them would have all of them in the end.
+bool ExtendedServer::HasItsShare(const ServerSession& session) const {
+  if (session.flow == nullptr || sessions_.open() - sessions_.half_open() <= 1) return false;
+  const size_t users = std::max<size_t>(bulk_sessions_ + (session.flow->in_bulk == 0), 2);
+  return session.flow->in_bulk >= core_.bulk.ShareOf(users);
 }
 
 bool ExtendedServer::AnnounceReply(const Place& place, Payload& payload, size_t packets) {
   ServerSession& session = *place.session;
   ServerSlot& slot = *place.slot;
   std::unique_ptr<LargeReply> reply = replies_.Take();
-  if (!reply->announced.Begin(core_.bulk, payload)) {
+  bool announce = reply->announced.Begin(core_.bulk, payload);
+  if (announce && HasItsShare(session)) {
+    announce = false;
+    ++core_.stats.bulk_over_share;
+    const Payload whole = reply->announced.End(core_.bulk);
+    whole.ForEachPiece(
+        [&payload](absl::Span<const uint8_t> piece) { payload = Payload::Copy(piece); });
+  }
+  if (!announce) {
     replies_.Return(std::move(reply));
     return false;
   }
   reply->packets = static_cast<uint16_t>(packets);
+  reply->in_bulk = true;
   BeginReply(place, reply.release());
+  if (session.flow->in_bulk++ == 0) ++bulk_sessions_;
   SendAnnouncement(session, slot, /*resent=*/false);
   return true;
 }

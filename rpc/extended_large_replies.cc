@@ -184,6 +184,7 @@ void ExtendedServer::EndReply(ServerSession& session, ServerSlot& slot) {
   session.flow->Remove(*reply);
   cache_.Charge(-static_cast<int64_t>(std::exchange(reply->charged, 0)));
   reply->announced.End(core_.bulk);
+  if (std::exchange(reply->in_bulk, false) && --session.flow->in_bulk == 0) --bulk_sessions_;
   const Payload sent = reply->message.Release();
   if (reply->tail_epoch == core_.sending.epoch()) core_.sending.Withdraw(sent);
   replies_.Return(std::move(reply));

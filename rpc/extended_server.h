@@ -191,6 +191,7 @@ class ExtendedServer {
 
   // --- Replies that are announced.
   Payload CopyOfReply(const ServerSession& session, absl::Span<const uint8_t> reply);
+  bool HasItsShare(const ServerSession& session) const;
   // False: it is to go in packets.
   bool AnnounceReply(const Place& place, Payload& payload, size_t packets);
   void SendAnnouncement(ServerSession& session, ServerSlot& slot, bool resent);
@@ -245,6 +246,7 @@ class ExtendedServer {
   FetchTable<RequestName> fetches_;
   size_t incomplete_ = 0;
   size_t replies_under_way_ = 0;
+  size_t bulk_sessions_ = 0;                 // with replies that were announced
   std::vector<RequestName> to_acknowledge_;  // in this burst
   std::vector<RequestName> waiting_;         // sessions whose replies wait for room
   std::vector<RequestName> resumed_;         // while they go on

@@ -42,6 +42,8 @@ class FuzzBulk final : public BulkTransfers {
   }
 
   size_t max_bytes() const override { return pool_.payload_bytes(); }
+  size_t buffers() const override { return kBuffers; }
+  size_t available() const override { return pool_.available(); }
   Buffer Allocate(size_t bytes) override {
     if (bytes > max_bytes()) return Buffer();
     Buffer buffer = pool_.Allocate();
@@ -56,6 +58,10 @@ class FuzzBulk final : public BulkTransfers {
     if (!exposes) return std::nullopt;
     exposed_.push_back({++last_key_, message.data()});
     return KeyOf(last_key_);
+  }
+  bool IsExposed(const BulkKey& key) const override {
+    return std::any_of(exposed_.begin(), exposed_.end(),
+                       [&](const Exposed& exposed) { return KeyOf(exposed.key) == key; });
   }
   void Conceal(const BulkKey& key) override {
     std::erase_if(exposed_, [&](const Exposed& exposed) { return KeyOf(exposed.key) == key; });

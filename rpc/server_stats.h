@@ -62,6 +62,7 @@ struct ServerStats {
   Counter bulk_sent;            // replies announced, for the client to fetch
   Counter bulk_received;        // requests fetched
   Counter bulk_failed;          // messages that were announced, and then went in packets
+  Counter bulk_over_share;      // replies in packets, as their client held its share of buffers
   Gauge kept_reply_bytes;       // of replies kept in case that they are lost
 };
 

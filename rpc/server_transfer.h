@@ -60,6 +60,7 @@ struct LargeReply {
   size_t charged = 0;          // to the reply cache
   AnnouncedMessage announced;  // instead of `message`, until the client has it or wants packets
   uint16_t packets = 0;        // announced: that it would take
+  bool in_bulk = false;        // was announced, and holds its buffer still
   // In the list of its session's flow.
   LargeReply* previous = nullptr;
   LargeReply* next = nullptr;
@@ -92,6 +93,7 @@ struct ReplyFlow : SendFlow {
   Timer pacing;         // until the next packet may go
   bool waits = false;   // for room in the sending queue
   bool unused = false;  // when the session was last looked at
+  size_t in_bulk = 0;   // replies that were announced
   LargeReply* head = nullptr;
   LargeReply* tail = nullptr;
 };

@@ -47,6 +47,9 @@ class BulkTransfers {
 
   // The longest message; longer ones go in datagrams.
   virtual size_t max_bytes() const = 0;
+  // Buffers in all, and those that nobody has.
+  virtual size_t buffers() const = 0;
+  virtual size_t available() const = 0;
 
   // An empty buffer, in memory that the device knows, with room for `bytes`. Null when that is more
   // than max_bytes() or no buffer is left: their number is fixed, which is what limits how much of
@@ -59,6 +62,9 @@ class BulkTransfers {
   // Conceal(). Nothing when there is no such way to `peer`, not yet (the first call begins to make
   // one), or too much is exposed already.
   virtual std::optional<BulkKey> Expose(const Peer& peer, const Buffer& message) = 0;
+  // Whether `key` still lets its peer at the message. False once it was concealed, and when it was
+  // lost with the path to the peer: then expose anew, and tell the peer the new key.
+  virtual bool IsExposed(const BulkKey& key) const = 0;
   // Ends it: afterwards nobody reads the buffer. An unknown key is ignored.
   virtual void Conceal(const BulkKey& key) = 0;
 

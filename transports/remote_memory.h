@@ -29,7 +29,8 @@
 // Post() took ends, once.
 //
 // Counts: of stats(), `sent` are operations that Post() took, `send_failed` those that ended
-// otherwise than well; an emulation over datagrams counts these instead.
+// otherwise than well; of the others, `received_bytes` were read and `sent_bytes` written or the 8
+// of atomics. An emulation over datagrams counts these instead.
 //
 // Sources: the verbs of the InfiniBand Architecture Specification, volume 1, chapters 9 to 11; of
 // keys scoped to a peer, its memory windows of type 2 (10.6.7.2.2).

@@ -182,9 +182,9 @@ absl::Status StoreClient::Accept(const AttachResponse& response) {
     return absl::InvalidArgumentError("the server tells of a table that cannot be");
   }
   std::copy(response.key().begin(), response.key().end(), next.key.bytes.begin());
-  absl::StatusOr<weft::Address> address = weft::Address::Parse(response.memory_address());
+  const absl::StatusOr<weft::Address> address =
+      MemoryAddressOf(response.memory_address(), options_.server);
   if (!address.ok()) return address.status();
-  address = ReachableAt(*address, options_.server);
   absl::StatusOr<weft::Peer> peer = memory_->memory().Resolve(*address);
   if (!peer.ok()) return peer.status();
   next.peer = *peer;

@@ -41,7 +41,7 @@
 namespace rdma_kv {
 
 struct StoreClientOptions {
-  // Where the server's RPC is reached, for one whose memory is at any address of its machine.
+  // Where the server's RPC is reached: its memory is believed to be at the same machine only.
   weft::Address server = {};
   // Reads of buckets at a time. A Get() that finds all under way is an RPC.
   size_t reads_max = 64;

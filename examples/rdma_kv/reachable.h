@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Where the memory of the other side of an RPC is. The other side says so itself, and is believed
+// only as far as its own machine: or whoever speaks to a store could have it send to anybody.
 #ifndef WEFT_EXAMPLES_RDMA_KV_REACHABLE_H_
 #define WEFT_EXAMPLES_RDMA_KV_REACHABLE_H_
 
+#include <string>
+
+#include "absl/status/statusor.h"
 #include "weft/transports/address.h"
 
 namespace rdma_kv {
 
-// Where others reach a port at `address` of the machine that answers them at `machine`: there, or,
-// if it is at any address of its machine (0.0.0.0), at that one.
-inline weft::Address ReachableAt(const weft::Address& address, const weft::Address& machine) {
-  if (!address.is_any() || !machine.is_ip()) return address;
-  return machine.kind() == weft::Address::Kind::kIpv4
-             ? weft::Address::Ipv4(machine.ipv4(), address.port())
-             : weft::Address::Ipv6(machine.ipv6(), address.port(), machine.scope());
-}
+// The address of a memory port that is told as `text` by who is at `machine`. One at any address of
+// its machine (0.0.0.0) is reached at `machine`'s. InvalidArgument for what is no address, and for
+// one of another machine, or within this one where `machine` is not. Names of shared memory and of
+// simulations are of this machine, whoever has them.
+absl::StatusOr<weft::Address> MemoryAddressOf(const std::string& text,
+                                              const weft::Address& machine);
 
 }  // namespace rdma_kv
 

@@ -47,10 +47,10 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Create(weft::MemoryClient* memory,
   std::unique_ptr<Store> store(new Store(memory, options));
   const TableShape shape = store->NextShape(options.buckets);
   if (!shape.valid()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a table of ", options.buckets, " buckets with slots of ", options.slot_bytes,
-                     " bytes: give a power of two from ", kBucketsMin, ", and a multiple of ",
-                     kSlotBytesUnit, " of at most ", kSlotBytesMax));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a table of ", options.buckets, " buckets with slots of ", options.slot_bytes,
+        " bytes: their number is a power of two from ", kBucketsMin,
+        " on, and slots have a multiple of ", kSlotBytesUnit, " bytes, at most ", kSlotBytesMax));
   }
   if (shape.bytes() > options.table_bytes_max) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -123,13 +123,11 @@ void Store::RevokeAll() {
 
 absl::StatusOr<weft::Peer> Store::ResolveMemory(const ServerContext& context,
                                                 const std::string& address) {
-  absl::StatusOr<weft::Address> memory = weft::Address::Parse(address);
+  if (!options_.address_of) return absl::UnimplementedError("it is not known where callers are");
+  const absl::StatusOr<weft::Address> caller = options_.address_of(context.peer());
+  if (!caller.ok()) return caller.status();
+  const absl::StatusOr<weft::Address> memory = MemoryAddressOf(address, *caller);
   if (!memory.ok()) return memory.status();
-  if (memory->is_any() && options_.address_of) {
-    const absl::StatusOr<weft::Address> caller = options_.address_of(context.peer());
-    if (!caller.ok()) return caller.status();
-    memory = ReachableAt(*memory, *caller);
-  }
   return memory_->memory().Resolve(*memory);
 }
 

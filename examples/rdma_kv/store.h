@@ -37,8 +37,8 @@ struct StoreOptions {
   size_t clients_max = 4096;  // that may read the table
   // How long Attach() waits for the way to a client's memory port.
   absl::Duration attach_timeout = absl::Seconds(2);
-  // Where a peer of the RPC server is, for clients whose memory is at any address of their machine.
-  // Not called by Create().
+  // Where a peer of the RPC server is: the table is shown to memory of the same machine only. Null:
+  // to nobody. Not called by Create().
   std::function<absl::StatusOr<weft::Address>(const weft::Peer&)> address_of = nullptr;
   // Makes the ids of tables foreseeable, so that a simulation can be repeated; none: random.
   std::optional<uint64_t> seed = std::nullopt;

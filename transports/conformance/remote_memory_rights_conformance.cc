@@ -163,6 +163,33 @@ TEST_P(RemoteMemoryRightsConformance, AKeyIsForOnePeerAtOneOwner) {
   }
 }
 
+TEST_P(RemoteMemoryRightsConformance, OperationsAreCounted) {
+  MemoryEnd& owner = Open(0);
+  MemoryEnd& user = Open(1);
+  const MemoryRegion region = Allocate(owner, 64);
+  const RemoteKey key = GrantAll(owner, user, region);
+  const Peer peer = PeerAt(user, owner);
+  uint64_t posted = 0;
+  const auto run = [&](OperationKind kind, const RemoteKey& by, size_t bytes) {
+    ++posted;
+    return Await(user, Post(user, Operation(kind, user, peer, by, 0, bytes))).code;
+  };
+  EXPECT_EQ(run(OperationKind::kRead, key, 40), absl::StatusCode::kOk);
+  const PortStats& stats = user.port->stats();
+  if (stats.received > 0) GTEST_SKIP() << "an emulation, which counts datagrams";
+  EXPECT_EQ(run(OperationKind::kWrite, key, 24), absl::StatusCode::kOk);
+  EXPECT_EQ(run(OperationKind::kFetchAdd, key, 8), absl::StatusCode::kOk);
+  EXPECT_EQ(run(OperationKind::kCompareSwap, key, 8), absl::StatusCode::kOk);
+  EXPECT_EQ(stats.send_failed, 0u);
+  EXPECT_EQ(run(OperationKind::kRead, key, 65), absl::StatusCode::kPermissionDenied);
+  owner.port->Revoke(key);
+  EXPECT_EQ(run(OperationKind::kWrite, key, 8), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(stats.sent, posted);
+  EXPECT_EQ(stats.send_failed, 2u);
+  EXPECT_EQ(stats.received_bytes, 40u);
+  EXPECT_EQ(stats.sent_bytes, 24u + 8 + 8);
+}
+
 TEST_P(RemoteMemoryRightsConformance, RevokedKeysAreOfNoUse) {
   MemoryEnd& owner = Open(0);
   MemoryEnd& user = Open(1);

@@ -15,8 +15,14 @@ namespace {
 using Role = RcConnections::Role;
 using State = RcConnections::State;
 
-// Contexts of requests.
+// Contexts of requests: of reads, of binds, which tell the generation of what is exposed as well,
+// and of invalidations.
 constexpr uint32_t kFetchBit = 0x4000'0000;
+constexpr uint32_t kBindBit = 0x8000'0000;
+
+uint32_t BindContext(uint32_t index, uint32_t generation) {
+  return kBindBit | (generation & 0x3fff) << 16 | index;
+}
 
 constexpr uint64_t kMaxReadBytes = 1 << 30;
 constexpr size_t kMaxExposures = 65'536;  // by the bits of a key
@@ -147,7 +153,7 @@ std::optional<BulkKey> BulkPath::Expose(const Peer& peer, const Buffer& message)
   }
   RcRequest bind;
   bind.kind = RcRequest::Kind::kBind;
-  bind.signalled = false;
+  bind.context = BindContext(index, exposure.generation);
   bind.local = {reinterpret_cast<uint64_t>(message.data()), static_cast<uint32_t>(message.size()),
                 *local_key};
   bind.window = exposure.window.get();
@@ -159,18 +165,25 @@ std::optional<BulkKey> BulkPath::Expose(const Peer& peer, const Buffer& message)
   free_exposures_.pop_back();
   connections_.Hold(*id);
   exposure.state = Exposure::State::kExposed;
-  exposure.doubtful = false;
+  exposure.bound = exposure.doubtful = false;
   exposure.connection = *id;
   exposure.message = message.Share();
+  const BulkKey key = KeyFields{.address = bind.local.address,
+                                .incarnation = rendezvous_->incarnation(),
+                                .remote_key = exposure.window->remote_key(),
+                                .bytes = bind.local.bytes,
+                                .qpn = connections_.owner_qpn(*id),
+                                .slot = static_cast<uint16_t>(index),
+                                .generation = static_cast<uint16_t>(exposure.generation)}
+                          .ToKey();
+  // A queue pair that has failed may say so at once.
+  PollConnections();
+  if (!IsExposed(key)) {
+    ++stats_.not_exposed;
+    return std::nullopt;
+  }
   ++stats_.exposed;
-  return KeyFields{.address = bind.local.address,
-                   .incarnation = rendezvous_->incarnation(),
-                   .remote_key = exposure.window->remote_key(),
-                   .bytes = bind.local.bytes,
-                   .qpn = connections_.owner_qpn(*id),
-                   .slot = static_cast<uint16_t>(index),
-                   .generation = static_cast<uint16_t>(exposure.generation)}
-      .ToKey();
+  return key;
 }
 
 BulkPath::Exposure* BulkPath::FindExposure(const BulkKey& key) {
@@ -319,6 +332,12 @@ size_t BulkPath::PollConnections() {
 }
 
 void BulkPath::OnDone(ConnectionId id, uint32_t context) {
+  if ((context & kBindBit) != 0) {
+    const uint32_t index = context & 0xffff;
+    Exposure& exposure = exposures_[index];
+    if (BindContext(index, exposure.generation) == context) exposure.bound = true;
+    return;
+  }
   if ((context & kFetchBit) == 0) {
     Exposure& exposure = exposures_[context];
     if (exposure.state == Exposure::State::kEnding) EndExposure(exposure);
@@ -346,7 +365,8 @@ void BulkPath::OnDown(ConnectionId id, RcConnections::Loss loss, const absl::Sta
   for (Exposure& exposure : exposures_) {
     if (exposure.state == Exposure::State::kFree || exposure.connection != id) continue;
     exposure.doubtful = true;
-    if (exposure.state == Exposure::State::kEnding || loss == RcConnections::Loss::kGone) {
+    if (exposure.state == Exposure::State::kEnding || !exposure.bound ||
+        loss == RcConnections::Loss::kGone) {
       exposure.window.reset();
       EndExposure(exposure);
     }

@@ -8,9 +8,11 @@
 //
 // Expose() binds a window to the connection on which this port is owner and the peer user;
 // Conceal() invalidates it, and holds a share of the buffer until that is complete. A connection
-// that breaks takes no exposure with it unless its peer has gone. Fetch() posts a read on the other
-// connection, on which this port is user, as far as reads_in_flight go; others wait their turn.
-// Whatever ends a connection ends its fetches, whose buffers come back.
+// that breaks takes no exposure with it unless its peer has gone or the window was not known to be
+// bound yet: the queue pair may have failed before that, as it does when its user is denied.
+// Fetch() posts a read on the other connection, on which this port is user, as far as
+// reads_in_flight go; others wait their turn. Whatever ends a connection ends its fetches, whose
+// buffers come back.
 //
 // A key that a peer sends may hold anything. What is read goes nowhere but into the fetch's buffer,
 // and no further than the length that it was begun with; a wrong address or key is refused by the
@@ -75,9 +77,12 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
   ~BulkPath() override;
 
   size_t max_bytes() const override { return options_.max_bytes; }
+  size_t buffers() const override { return options_.count; }
+  size_t available() const override { return pool_.available(); }
   Buffer Allocate(size_t bytes) override;
   bool Owns(const Buffer& buffer) const override { return pool_.Owns(buffer); }
   std::optional<BulkKey> Expose(const Peer& peer, const Buffer& message) override;
+  bool IsExposed(const BulkKey& key) const override { return FindExposure(key) != nullptr; }
   void Conceal(const BulkKey& key) override;
   bool Fetch(const Peer& peer, const BulkKey& key, size_t bytes, Buffer& room,
              uint64_t context) override;
@@ -104,7 +109,8 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
  private:
   struct Exposure {
     enum class State : uint8_t { kFree, kExposed, kEnding } state = State::kFree;
-    bool doubtful = false;  // nobody knows whether the window is bound
+    bool bound = false;     // the window is for certain, or was until it was invalidated
+    bool doubtful = false;  // the connection has broken since
     uint32_t generation = 1;
     ConnectionId connection;
     std::unique_ptr<Window> window;
@@ -132,6 +138,9 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
   std::optional<uint32_t> LocalKeyOf(const Buffer& buffer);
   std::optional<ConnectionId> ConnectionTo(const Peer& peer, RcConnections::Role role);
   Exposure* FindExposure(const BulkKey& key);
+  const Exposure* FindExposure(const BulkKey& key) const {
+    return const_cast<BulkPath*>(this)->FindExposure(key);
+  }
   void EndExposure(Exposure& exposure);
   void PostWaiting();
   bool PostReads(uint32_t index);

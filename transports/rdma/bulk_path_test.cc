@@ -81,6 +81,59 @@ TEST_F(BulkPathTest, OthersAndLaterReadersAreDenied) {
   EXPECT_TRUE(Until([&] { return a.bulk().exposures() == 0; }));
 }
 
+TEST_F(BulkPathTest, WhatIsExposedRightAfterADenialCanBeRead) {
+  BulkEnd& a = Open('a');
+  BulkEnd& b = Open('b');
+  a.set_hears_news(false);
+  Buffer message = a.Message("hello");
+  for (uint64_t i = 0; i < 20; i += 2) {
+    const BulkKey concealed = Expose(a, 'b', message);
+    a.bulk().Conceal(concealed);
+    ASSERT_TRUE(Fetch(b, 'a', concealed, 5, i));
+    EXPECT_EQ(Result(b, i), std::nullopt);
+    // Nobody has told a, whose queue pair has failed.
+    std::optional<BulkKey> key = a.bulk().Expose(BulkEnd::PeerOf('b'), message);
+    if (!key.has_value()) key = Expose(a, 'b', message);
+    ASSERT_TRUE(Fetch(b, 'a', *key, 5, i + 1));
+    EXPECT_EQ(Result(b, i + 1), "hello");
+    EXPECT_TRUE(a.bulk().IsExposed(*key));
+    a.bulk().Conceal(*key);
+    EXPECT_FALSE(a.bulk().IsExposed(*key));
+  }
+  EXPECT_TRUE(Until([&] { return a.bulk().exposures() == 0; }));
+}
+
+// As above, on a device that is slow to say so.
+TEST_F(BulkPathTest, WhatWasNotExposedIsKnownAndCanBeExposedAnew) {
+  SimNicOptions slow;
+  slow.flush_ns = 1000;
+  BulkEnd& a = *(ends_['a'] = std::make_unique<BulkEnd>(
+                     &network_, "a", BulkPath::Options{.count = 8, .max_bytes = 1000}, slow));
+  BulkEnd& b = Open('b');
+  a.set_hears_news(false);
+  Buffer message = a.Message("hello");
+  const BulkKey lasting = Expose(a, 'b', message);
+  const BulkKey concealed = Expose(a, 'b', message);
+  a.bulk().Conceal(concealed);
+  ASSERT_TRUE(Fetch(b, 'a', concealed, 5, 1));
+  EXPECT_EQ(Result(b, 1), std::nullopt);
+  const std::optional<BulkKey> lost = a.bulk().Expose(BulkEnd::PeerOf('b'), message);
+  ASSERT_TRUE(lost.has_value());
+  EXPECT_TRUE(Until([&] { return !a.bulk().IsExposed(*lost); }));
+  const BulkKey anew = Expose(a, 'b', message);
+  a.bulk().Conceal(*lost);
+  ASSERT_TRUE(Fetch(b, 'a', anew, 5, 2));
+  EXPECT_EQ(Result(b, 2), "hello");
+  EXPECT_TRUE(a.bulk().IsExposed(lasting)) << "of before the denial";
+  ASSERT_TRUE(Fetch(b, 'a', lasting, 5, 3));
+  EXPECT_EQ(Result(b, 3), "hello");
+  a.bulk().Conceal(anew);
+  a.bulk().Conceal(lasting);
+  message.Reset();
+  EXPECT_TRUE(Until([&] { return a.bulk().exposures() == 0; }));
+  a.ExpectClean();
+}
+
 TEST_F(BulkPathTest, HostileKeysEndWithoutHarm) {
   BulkEnd& a = Open('a');
   BulkEnd& b = Open('b');

@@ -61,15 +61,17 @@ bool SlotShares::OnNext(Share* share, uint32_t next) {
   return true;
 }
 
-void SlotShares::Grow(Share* share) {
+bool SlotShares::Grow(Share* share) {
   const uint32_t window = share->window();
   const uint32_t lent = share->lent();
-  if (lent >= free_ / 4) return;
+  if (window >= kMaxWindow) return true;
+  if (lent >= free_ / 4) return false;
   // Then a quarter of what is free is what is lent.
   const uint32_t due = (free_ - 4 * lent) / 5;
-  const uint32_t more = std::min({window, due, kMaxWindow - std::min(window, kMaxWindow)});
+  const uint32_t more = std::min({window, due, kMaxWindow - window});
   free_ -= more;
   share->limit += more;
+  return more > 0;
 }
 
 uint32_t SlotShares::GiveBack(Share* share, uint32_t n) {

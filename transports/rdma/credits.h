@@ -8,10 +8,10 @@
 // it: nobody is lent more than a quarter of what stays free, so that some is always left for the
 // next (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches",
 // 1998). A window grows when its peer has used it up. One that is larger than that shrinks as its
-// peer uses it, since what he may send already cannot be taken from him: what is lent to somebody
-// who falls silent is back when he sends again, or goes. A reserve stays out of it, for what no
-// credit foresees: slots that are posted again in batches, datagrams that the network doubles or
-// delays past later ones, and strays.
+// peer uses it, since what he may send already cannot be taken from him. Who has fallen silent can
+// be asked to give it back: he then skips the sequence numbers that he has not used, and OnNext()
+// takes them. A reserve stays out of it, for what no credit foresees: slots that are posted again
+// in batches, datagrams that the network doubles or delays past later ones, and strays.
 //
 //   SlotShares shares(/*slots=*/2048, /*max_peers=*/1024);
 //   Share share;
@@ -37,6 +37,10 @@ struct Allowance {
   uint32_t limit = 0;
 
   uint32_t left() const { return limit - next; }
+  // Gives up all but one of what is left, for good.
+  void Skip() {
+    if (left() > 1) next = limit - 1;
+  }
   // Takes an edge as it was told; one that is older than the last is ignored. False for a lie.
   bool Raise(uint32_t edge) {
     if (static_cast<int32_t>(edge - limit) <= 0) return true;
@@ -110,8 +114,11 @@ class SlotShares {
   }
   // The peer says, by another way, that `next` is the one it will send next. False for a lie.
   bool OnNext(Share* share, uint32_t next);
-  // The peer has used up its window: a larger one, if there is any left.
-  void Grow(Share* share);
+  // The peer has used up its window: a larger one, if there is any left. False: others hold too
+  // much.
+  bool Grow(Share* share);
+  // More than somebody may who asks for it now.
+  bool HoldsTooMuch(const Share& share) const { return share.lent() > free_ / 4; }
 
   // Of all peers, and of those that have gone: what may be sent to this port at the most.
   uint32_t outstanding() const { return slots_ - reserve_ - free_ - 2 * (max_peers_ - peers_); }
@@ -125,7 +132,7 @@ class SlotShares {
 
   void Advance(Share* share, uint32_t next) {
     uint32_t n = next - share->next;
-    if (share->lent() > free_ / 4) [[unlikely]]
+    if (HoldsTooMuch(*share)) [[unlikely]]
       n -= GiveBack(share, n);
     share->limit += n;
     share->next = next;

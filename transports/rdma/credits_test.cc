@@ -169,6 +169,37 @@ TEST(SlotShares, AWindowShrinksAsItIsUsed) {
   EXPECT_EQ(window - first.window(), shares.free() - free);
 }
 
+TEST(SlotShares, WhatSomebodyDoesNotUseIsGivenBackAndLentAnew) {
+  SlotShares shares(1024, 8);
+  std::vector<Share> silent(6);
+  for (Share& share : silent) {
+    ASSERT_TRUE(shares.Open(&share));
+    for (int i = 0; i < 20; ++i) shares.Grow(&share);
+  }
+  Share busy;
+  ASSERT_TRUE(shares.Open(&busy));
+  for (int i = 0; i < 20; ++i) shares.Grow(&busy);
+  EXPECT_FALSE(shares.Grow(&busy)) << "others hold too much";
+  const uint32_t before = busy.window();
+  for (Share& share : silent) {
+    // As its peer sees it, who has been told of all.
+    Allowance allowance = {.next = share.next, .limit = share.limit};
+    allowance.Skip();
+    EXPECT_EQ(allowance.left(), 1u);
+    allowance.Skip();
+    EXPECT_EQ(allowance.left(), 1u);
+    EXPECT_TRUE(shares.OnNext(&share, allowance.next));
+    EXPECT_GE(share.window(), 1u);
+    EXPECT_EQ(shares.OnArrival(&share, allowance.next), Arrival::kNew) << "what it has kept";
+  }
+  for (int i = 0; i < 20; ++i) shares.Grow(&busy);
+  EXPECT_GT(busy.window(), before * 3 / 2);
+  uint32_t told = busy.window() + 1;
+  for (const Share& share : silent) told += share.window() + 1;
+  EXPECT_EQ(told, shares.outstanding());
+  EXPECT_LE(told + shares.reserve(), 1024u);
+}
+
 TEST(SlotShares, ACreditIsDueWhenHalfIsUsed) {
   SlotShares shares(2048, 16);
   Share share;

@@ -89,6 +89,55 @@ TEST(DatagramSimulation, CrowdsOverBadNetworks) {
   }
 }
 
+// Many have been busy, one after the other, and are silent now. Who is busy next gets what they
+// hold.
+TEST(DatagramSimulation, WhatTheSilentHoldIsLentToTheBusy) {
+  for (const uint64_t seed : sim::SeedsToRun(2)) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    const double loss = seed % 2 == 0 ? 0.02 : 0;
+    sim::Network network(seed, {.queue_packets = 1 << 20, .loss = loss, .duplicate = loss});
+    End server(&network, "server", ConfigOf(512, 24, 2048));
+    const uint32_t lendable = server.port().shares().free();
+    std::vector<std::unique_ptr<End>> clients;
+    std::vector<End*> all = {&server};
+    // How much a burst of the client brings at once, in the end.
+    const auto be_busy = [&](End& client) {
+      size_t came = 0;
+      for (int round = 0; round < 30; ++round) {
+        const size_t before = server.texts.size();
+        for (int i = 0; i < 30; ++i) client.Send("server", "a datagram");
+        Pass(network, all, 100'000);
+        came = server.texts.size() - before;
+        Pass(network, all, 12 * kMs);
+      }
+      return came;
+    };
+    for (size_t i = 0; i < 10; ++i) {
+      clients.push_back(std::make_unique<End>(&network, Numbered("client", i)));
+      all.push_back(clients.back().get());
+      be_busy(*clients.back());
+    }
+    clients[3]->stalled = true;  // it does not look, and loses nothing by that
+    End late(&network, "late");
+    all.push_back(&late);
+    be_busy(late);
+    EXPECT_GT(be_busy(late), loss == 0 ? 20u : 0u);
+    EXPECT_GE(server.port().shares().free(), lendable / 5);
+    EXPECT_GT(server.port().port_counts().recalled, 0u);
+    EXPECT_TRUE(server.seen.empty());
+    clients[3]->stalled = false;
+    // Those who gave something back go on as before.
+    for (auto& client : clients) {
+      const size_t before = server.texts.size();
+      for (int i = 0; i < 10; ++i) client->Send("server", "again");
+      EXPECT_TRUE(Pass(network, all, 50 * kMs,
+                       [&] { return server.texts.size() - before >= (loss == 0 ? 10u : 1u); }));
+    }
+    EXPECT_GT(clients[0]->port().port_counts().given_back, 0u);
+    server.ExpectNothingIsLost();
+  }
+}
+
 // Requests and replies over a bad network: nobody gets stuck for good, whatever was lost.
 TEST(DatagramSimulation, LostCreditsAreFoundAgain) {
   for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {

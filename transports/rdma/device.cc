@@ -63,11 +63,11 @@ absl::StatusOr<std::vector<const DeviceInfo*>> DevicesWanted(absl::Span<const De
   }
   if (!wanted.empty()) return wanted;
   if (!obstacle.ok()) return obstacle;
-  return absl::NotFoundError(
-      absl::StrCat("there is no RDMA device ", settings.device(), "; these are there: ",
-                   absl::StrJoin(devices, ", ", [](std::string* out, const DeviceInfo& device) {
-                     absl::StrAppend(out, device.name);
-                   })));
+  return absl::NotFoundError(absl::StrCat(
+      "there is no RDMA device ", settings.device(), " (rdma.device); these are there: ",
+      absl::StrJoin(devices, ", ", [](std::string* out, const DeviceInfo& device) {
+        absl::StrAppend(out, device.name);
+      })));
 }
 
 absl::StatusOr<std::vector<Candidate>> PortsWanted(absl::Span<const DeviceInfo* const> devices,
@@ -79,8 +79,10 @@ absl::StatusOr<std::vector<Candidate>> PortsWanted(absl::Span<const DeviceInfo* 
     }
   }
   if (!wanted.empty()) return wanted;
-  return absl::NotFoundError(absl::StrCat(devices[0]->name, " has no port ", number, ", only 1 to ",
-                                          devices[0]->ports.size()));
+  const size_t ports = devices[0]->ports.size();
+  return absl::NotFoundError(absl::StrCat(devices[0]->name, " has no port ", number,
+                                          " (rdma.port), only 1",
+                                          ports > 1 ? absl::StrCat(" to ", ports) : ""));
 }
 
 // How good a GID is for a port that nobody has named one for; 0: not at all.
@@ -115,12 +117,15 @@ absl::Status NoGid(absl::Span<const Candidate> ports, const config::Rdma& settin
     const Candidate& first = ports[0];
     for (const GidEntry& gid : first.port->gids) {
       if (gid.index != static_cast<uint32_t>(settings.gid_index())) continue;
-      return absl::NotFoundError(absl::StrCat(
-          "GID ", gid.index, " of ", first.Name(), " is ", GidText(gid.gid), ", and not that of ",
-          local.ToString(), "; there are ", GidListOf(*first.port)));
+      return absl::NotFoundError(
+          absl::StrCat("GID ", gid.index, " of ", first.Name(), " is ", GidText(gid.gid),
+                       ", and not that of ", local.ToString(),
+                       "; leave rdma.gid_index out, and it is found by the address; there are ",
+                       GidListOf(*first.port)));
     }
-    return absl::NotFoundError(absl::StrCat(first.Name(), " has no GID ", settings.gid_index(),
-                                            "; there are ", GidListOf(*first.port)));
+    return absl::NotFoundError(absl::StrCat(
+        first.Name(), " has no GID ", settings.gid_index(), "; there are ", GidListOf(*first.port),
+        "; set rdma.gid_index to one of them, or leave it out"));
   }
   std::vector<std::string> known;
   for (const Candidate& port : ports) {
@@ -222,7 +227,7 @@ absl::StatusOr<PortChoice> ChoosePort(absl::Span<const DeviceInfo> devices,
   if (names.size() > 1) {
     return absl::FailedPreconditionError(absl::StrCat(
         "several RDMA devices would do: ", absl::StrJoin(names, ", "),
-        "; name one in the settings, or open the port at an IP address of its interface"));
+        "; name one by rdma.device, or open the port at an IP address of its interface"));
   }
   if (found && found_gid->index > kGidIndexMax) {
     return absl::NotFoundError(absl::StrCat("GID ", found_gid->index, " of ", found->Name(),

@@ -13,6 +13,7 @@
 namespace weft::rdma {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 Address At(absl::string_view text) { return *Address::Parse(text); }
@@ -79,7 +80,7 @@ TEST(ChoosePortTest, NamesTheDevicesThatAreThere) {
   settings.set_device("mlx5_0");
   EXPECT_EQ(
       Failure(absl::StatusCode::kNotFound, ChoosePort(TwoDevices(), settings, At("10.0.0.1:1"))),
-      "there is no RDMA device mlx5_0; these are there: a0, b0");
+      "there is no RDMA device mlx5_0 (rdma.device); these are there: a0, b0");
 }
 
 TEST(ChoosePortTest, AnAddressThatNoDeviceHas) {
@@ -93,11 +94,13 @@ TEST(ChoosePortTest, AGidThatIsNotThere) {
   settings.set_gid_index(9);
   EXPECT_THAT(
       Failure(absl::StatusCode::kNotFound, ChoosePort(TwoDevices(), settings, At("0.0.0.0:0"))),
-      HasSubstr("port 1 of a0 has no GID 9; there are 0 (fe80::1, RoCEv1), 1 (fe80::1, RoCEv2)"));
+      AllOf(HasSubstr("port 1 of a0 has no GID 9; there are 0 (fe80::1, RoCEv1), 1 (fe80::1, "),
+            HasSubstr("set rdma.gid_index to one of them, or leave it out")));
   settings.set_gid_index(1);
   EXPECT_THAT(
       Failure(absl::StatusCode::kNotFound, ChoosePort(TwoDevices(), settings, At("10.0.0.1:7"))),
-      HasSubstr("GID 1 of port 1 of a0 is fe80::1, and not that of 10.0.0.1:7"));
+      AllOf(HasSubstr("GID 1 of port 1 of a0 is fe80::1, and not that of 10.0.0.1:7"),
+            HasSubstr("leave rdma.gid_index out")));
 }
 
 TEST(ChoosePortTest, AGidThatVerbsCannotName) {
@@ -127,7 +130,7 @@ TEST(ChoosePortTest, APortThatIsDownOrNotThere) {
   settings.set_device("b0");
   settings.set_port(2);
   EXPECT_EQ(Failure(absl::StatusCode::kNotFound, ChoosePort(devices, settings, At("0.0.0.0:0"))),
-            "b0 has no port 2, only 1 to 1");
+            "b0 has no port 2 (rdma.port), only 1");
 }
 
 TEST(ChoosePortTest, AnObstacleOfTheDeviceIsWhatIsSaid) {

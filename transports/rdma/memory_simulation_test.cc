@@ -227,6 +227,56 @@ TEST(MemorySimulationTest, OperationsEndWhenTheDeviceGoesBeforeTheyAreConnected)
   EXPECT_EQ(user->operations(), 0u);
 }
 
+// Nobody has told the owner, whose queue pair has failed, and his device may be slow to say so.
+TEST(MemorySimulationTest, AKeyThatIsGrantedRightAfterADenialIsGood) {
+  for (const int64_t flush_ns : {0, 2000}) {
+    SCOPED_TRACE(flush_ns);
+    MemoryWorld world(1, {});
+    SimNicOptions device;
+    device.flush_ns = flush_ns;
+    const auto owner =
+        world.Open("owner", *SimNic::Open(&world.network(), Address::Sim("owner"), device));
+    const auto user = world.Open("user");
+    const MemoryRegion region = *owner->Allocate(64);
+    const MemoryRegion scratch = *user->Allocate(64);
+    const Peer at_owner = *owner->Resolve(user->local_address());
+    const Peer at_user = *user->Resolve(owner->local_address());
+    const auto pass = [&] { world.network().AdvanceTo(world.network().NowNs() + 10'000); };
+    MemoryCompletion done[1];
+    const auto grant = [&] {
+      auto key = owner->Grant(at_owner, region, 0, 64, MemoryAccess::kRead);
+      for (int i = 0; i < 1000 && !key.ok(); ++i) {
+        owner->Poll(absl::MakeSpan(done));
+        user->Poll(absl::MakeSpan(done));
+        pass();
+        key = owner->Grant(at_owner, region, 0, 64, MemoryAccess::kRead);
+      }
+      EXPECT_TRUE(key.ok()) << key.status();
+      return key.value_or(RemoteKey());
+    };
+    const auto read = [&](const RemoteKey& key, bool owner_looks) {
+      const MemoryOperation operation = {.kind = MemoryOperation::Kind::kRead,
+                                         .peer = at_user,
+                                         .key = key,
+                                         .local = scratch.bytes.subspan(0, 8)};
+      EXPECT_EQ(user->Post({&operation, 1}), 1u);
+      for (int i = 0; i < 1000; ++i) {
+        if (user->Poll(absl::MakeSpan(done)) > 0) return done[0].code;
+        if (owner_looks) owner->Poll(absl::MakeSpan(done));
+        pass();
+      }
+      return absl::StatusCode::kUnknown;
+    };
+    EXPECT_EQ(read(grant(), true), absl::StatusCode::kOk);
+    for (int i = 0; i < 10; ++i) {
+      const RemoteKey revoked = grant();
+      owner->Revoke(revoked);
+      EXPECT_EQ(read(revoked, false), absl::StatusCode::kPermissionDenied);
+      EXPECT_EQ(read(grant(), true), absl::StatusCode::kOk) << i;
+    }
+  }
+}
+
 TEST(MemorySimulationTest, EveryOperationEndsOnceAndIsDoneOnce) {
   for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));

@@ -53,6 +53,7 @@ struct PeerEntry {
   uint64_t incarnation = 0;
   uint32_t connections = 0;    // so many times a number was made
   bool resuming = false;       // a question about the connection is under way
+  bool recalling = false;      // and only asks for something back
   uint32_t heard_at_tick = 0;  // heard_at at the last tick
   uint32_t asked_at = 0;       // out.next when it was asked
   uint32_t limit_at_tick = 0;  // out.limit at the last tick

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,7 @@ constexpr size_t kPostBurst = 16;
 constexpr size_t kPollBurst = 32;
 constexpr size_t kMaxPolled = 256;  // completions of one round
 constexpr int64_t kLookNs = 1'000'000'000;
+constexpr int kMostLooks = 1000;  // for what a device does by itself
 
 using Role = RcConnections::Role;
 
@@ -326,17 +328,22 @@ void RcConnections::Break(Connection& connection, Loss loss, const absl::Status&
   handler_->OnDown(id, loss, why);
 }
 
-bool RcConnections::CheckFailed(ConnectionId id, int64_t now_ns) {
-  Connection* connection = Find(id);
-  if (connection == nullptr || connection->state != State::kUp || !connection->queue->failed()) {
-    return false;
+bool RcConnections::Execute(ConnectionId id, RcRequest request, int64_t now_ns) {
+  request.signalled = true;
+  if (Post(id, {&request, 1}) == 0) return false;
+  Connection& connection = *Find(id);
+  const uint32_t end = connection.tail;
+  const uint16_t epoch = connection.epoch;
+  for (int look = 0; look < kMostLooks; ++look) {
+    PollCompletions();
+    if (connection.epoch != epoch) {
+      if (connection.state == State::kNone) Begin(connection, now_ns);
+      return false;
+    }
+    if (static_cast<int32_t>(connection.head - end) >= 0) return true;
+    std::this_thread::yield();  // a software device may need the processor
   }
-  PollCompletions();
-  if (connection->state == State::kUp) {
-    Break(*connection, Loss::kBroken, absl::UnavailableError("the queue pair has failed"));
-  }
-  if (connection->state == State::kNone) Begin(*connection, now_ns);
-  return true;
+  return false;
 }
 
 void RcConnections::OnQueueFailed(uint32_t qpn) {

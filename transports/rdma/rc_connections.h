@@ -130,13 +130,13 @@ class RcConnections final : private Rendezvous::Handler {
   // Why it is down.
   const absl::Status& why(ConnectionId id) const { return connections_[id.index].why; }
 
-  // Whether an owner's queue pair has failed without a word, as it has when its user was denied; it
-  // is then asked for anew. Asks the device.
-  bool CheckFailed(ConnectionId id, int64_t now_ns);
-
   // Posts a prefix to one that is up. Contexts are of 32 bits; of unsignalled ones nothing is told.
   size_t Post(ConnectionId id, absl::Span<const RcRequest> requests);
   size_t free_slots(ConnectionId id) const;
+  // Posts a request that needs nothing of the peer, as an owner's do, and waits until the device
+  // has executed it: microseconds. False: it was not, and the window of a kBind is not to be used.
+  // An owner's queue pair fails without a word when its user is denied; it is then asked for anew.
+  bool Execute(ConnectionId id, RcRequest request, int64_t now_ns);
 
   // Whoever holds one, because of windows that are bound to it, keeps it from ending unused.
   void Hold(ConnectionId id) { ++connections_[id.index].holds; }

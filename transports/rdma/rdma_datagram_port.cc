@@ -177,6 +177,7 @@ void RdmaDatagramPort::Look() {
   if (posted_ != sent_) Reclaim();
   if (now_ns_ >= tick_ns_) Tick();
   if (now_ns_ >= shares_.NextNs()) shares_.Settle(now_ns_);
+  if (std::exchange(slots_wanted_, false)) CallTheRoll(RollCall::kForSlots);
   if (!to_flush_.empty()) Flush();
   if (time_ != nullptr) ScheduleWake();
 }

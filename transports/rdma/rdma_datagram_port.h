@@ -71,8 +71,9 @@ class RdmaDatagramPort final : public DatagramPort,
   // before it is asked whether it is there.
   static constexpr int64_t kTickNs = 4'000'000;
   static constexpr uint32_t kQuietTicks = 25;
-  // When there is no place for one more peer: how often, and how many of those who have been silent
-  // are asked whether they are there.
+  // When there is no place for one more peer, or others hold what a busy one could use: how often,
+  // and how many of those who have been silent are asked whether they are there, or to give it
+  // back.
   static constexpr int64_t kRollCallNs = 100'000'000;
   static constexpr uint32_t kRollCall = 64;
   // Calls of Receive() between two looks at the clock, while nobody sleeps.
@@ -88,6 +89,8 @@ class RdmaDatagramPort final : public DatagramPort,
     Counter waited;         // sends that did not go at once
     Counter starved;        // received, and dropped: no buffer to receive the next in
     Counter resumed;        // peers asked whether they are there
+    Counter recalled;       // of those: asked to give back what they do not use
+    Counter given_back;     // when asked so: datagrams that this side might have sent
   };
 
   static absl::StatusOr<std::unique_ptr<RdmaDatagramPort>> Open(const config::Rdma& settings,
@@ -153,12 +156,15 @@ class RdmaDatagramPort final : public DatagramPort,
   size_t ReceiveInto(absl::Span<Datagram> burst);
 
   // Peers: rdma_peers.cc.
-  Offer OfferFor(const PeerEntry& entry, bool resumes) const;
+  Offer OfferFor(const PeerEntry& entry) const;
   PeerEntry* AddPeer(const Address& address);
   PeerEntry* FindWorker(const Address& address, uint8_t worker) const;
   void Ask(PeerEntry& entry);
-  void Resume(PeerEntry& entry);
-  void CallTheRoll();
+  void Resume(PeerEntry& entry, bool recalls = false);
+  enum class RollCall : uint8_t { kForPlaces, kForSlots };
+  void CallTheRoll(RollCall purpose);
+  void OweCredit(PeerEntry& entry);
+  void GiveBack(PeerEntry& entry, uint32_t expected);
   absl::Status Prepare(PeerEntry& entry);
   absl::Status Connect(PeerEntry& entry, const Offer& offer);
   void Disconnect(PeerEntry& entry);
@@ -240,6 +246,7 @@ class RdmaDatagramPort final : public DatagramPort,
   int64_t events_ns_ = 0;        // when the device is next asked for events
   int64_t roll_call_ns_ = 0;     // when silent peers may be asked again
   uint32_t roll_call_at_ = 0;    // the place it goes on at
+  bool slots_wanted_ = false;    // a busy peer could not be lent more
   int64_t rendezvous_ns_ = 0;    // when questions are next heard
   bool was_armed_ = false;
   PortEventQueue events_{&has_events_};

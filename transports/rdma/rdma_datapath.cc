@@ -263,7 +263,7 @@ bool RdmaDatagramPort::Handle(UdReceived& received, Datagram* out) {
     ++counts_.late;
   }
   if (header.flags != 0) [[unlikely]]
-    shares_.Grow(&entry->in);
+    slots_wanted_ |= !shares_.Grow(&entry->in);
   if (entry->in.due() && !entry->credit_listed) {
     entry->credit_listed = true;
     owed_credits_.push_back(peers_.IndexOf(*entry));

@@ -54,6 +54,7 @@ size_t RdmaRemoteMemory::Post(absl::Span<const MemoryOperation> operations) {
       Enqueue(*FindPeer(operation.peer), operation, local_key);
     }
   }
+  stats_.sent += posted;
   PumpDirty();
   return posted;
 }
@@ -275,7 +276,6 @@ void RdmaRemoteMemory::PopEnded(PeerState& peer) {
     const MemoryOperation& request = operation.request;
     const bool ok = operation.code == absl::StatusCode::kOk;
     if (ok) {
-      ++stats_.sent;
       (request.kind == Kind::kRead ? stats_.received_bytes : stats_.sent_bytes) += BytesOf(request);
     }
     Finish({.context = request.context,

@@ -43,7 +43,7 @@ absl::StatusOr<Peer> RdmaDatagramPort::Resolve(const Address& address) {
   PeerEntry* entry = peers_.At(address);
   if (entry == nullptr) entry = AddPeer(address);
   if (entry == nullptr) {
-    CallTheRoll();
+    CallTheRoll(RollCall::kForPlaces);
     return absl::ResourceExhaustedError(
         absl::StrCat("all ", peers_.size(), " places for peers are in use (rdma.max_peers, ",
                      "rdma.receive_slots)"));
@@ -90,7 +90,7 @@ PeerEntry* RdmaDatagramPort::FindWorker(const Address& address, uint8_t worker) 
   return unknown;
 }
 
-Offer RdmaDatagramPort::OfferFor(const PeerEntry& entry, bool resumes) const {
+Offer RdmaDatagramPort::OfferFor(const PeerEntry& entry) const {
   Offer offer;
   offer.service = kService;
   offer.path_mtu_bytes = static_cast<uint16_t>(capabilities_.max_payload_bytes + kHeaderBytes);
@@ -98,7 +98,6 @@ Offer RdmaDatagramPort::OfferFor(const PeerEntry& entry, bool resumes) const {
   offer.peer_number = entry.number;
   offer.credits = entry.in.limit;
   offer.sequence = entry.out.next;
-  offer.resumes = resumes;
   return offer;
 }
 
@@ -106,7 +105,7 @@ Offer RdmaDatagramPort::OfferFor(const PeerEntry& entry, bool resumes) const {
 absl::Status RdmaDatagramPort::Prepare(PeerEntry& entry) {
   shares_.Settle(now_ns_);
   if (!shares_.Open(&entry.in)) {
-    CallTheRoll();
+    CallTheRoll(RollCall::kForPlaces);
     return absl::ResourceExhaustedError(
         absl::StrCat("receive slots for ", shares_.max_peers(), " peers are all in use"));
   }
@@ -119,23 +118,28 @@ void RdmaDatagramPort::Ask(PeerEntry& entry) {
   absl::Status status = Prepare(entry);
   if (status.ok()) {
     entry.state = State::kAsking;
-    status = rendezvous_.Ask(entry.address, OfferFor(entry, false), entry.number, now_ns_);
+    status = rendezvous_.Ask(entry.address, OfferFor(entry), entry.number, now_ns_);
   }
   if (!status.ok()) Lose(entry, PortEvent::Kind::kPeerUnreachable, ErrnoOf(status), status);
   if (time_ != nullptr) ScheduleWake();
 }
 
-void RdmaDatagramPort::Resume(PeerEntry& entry) {
+void RdmaDatagramPort::Resume(PeerEntry& entry, bool recalls) {
   if (entry.resuming) return;
   ++counts_.resumed;
+  counts_.recalled += recalls;
   entry.asked_at = entry.out.next;
-  entry.resuming =
-      rendezvous_.Ask(entry.address, OfferFor(entry, true), entry.number, now_ns_).ok();
+  Offer offer = OfferFor(entry);
+  offer.resumes = true;
+  offer.recalls = entry.recalling = recalls;
+  if (recalls) offer.credits = entry.in.next;
+  entry.resuming = rendezvous_.Ask(entry.address, offer, entry.number, now_ns_).ok();
 }
 
 // So that those who are gone without a word do not keep their places for ever: nobody else would
-// notice that a peer is dead to whom nothing is sent.
-void RdmaDatagramPort::CallTheRoll() {
+// notice that a peer is dead to whom nothing is sent. Nor do those who live keep slots that they do
+// not use, while others could.
+void RdmaDatagramPort::CallTheRoll(RollCall purpose) {
   if (now_ns_ < roll_call_ns_) return;
   roll_call_ns_ = now_ns_ + kRollCallNs;
   const absl::Span<PeerEntry> all = peers_.used();
@@ -143,8 +147,10 @@ void RdmaDatagramPort::CallTheRoll() {
   for (size_t i = 0; i < all.size() && called < kRollCall; ++i) {
     PeerEntry& entry = all[roll_call_at_++ % all.size()];
     if (entry.state != State::kConnected || entry.resuming) continue;
+    const bool recalls = purpose == RollCall::kForSlots;
+    if (recalls && !shares_.HoldsTooMuch(entry.in)) continue;
     if (std::exchange(entry.next_at_roll_call, entry.in.next) != entry.in.next) continue;
-    Resume(entry);
+    Resume(entry, recalls);
     ++called;
   }
 }
@@ -231,14 +237,31 @@ bool RdmaDatagramPort::TakeResumed(PeerEntry& entry, const Offer& offer) {
   return honest;
 }
 
+void RdmaDatagramPort::OweCredit(PeerEntry& entry) {
+  if (!entry.in.due() || std::exchange(entry.credit_listed, true)) return;
+  owed_credits_.push_back(peers_.IndexOf(entry));
+}
+
+// What the peer has lent us and we do not use. Only if all that was ever sent has arrived: so none
+// of it can be on its way to a slot that counts as free then.
+void RdmaDatagramPort::GiveBack(PeerEntry& entry, uint32_t expected) {
+  if (entry.out.next != expected || entry.waiting.pieces() != 0) return;
+  const uint32_t before = entry.out.left();
+  entry.out.Skip();
+  counts_.given_back += before - entry.out.left();
+  entry.heard_at = entry.out.next;
+}
+
 absl::StatusOr<Offer> RdmaDatagramPort::OnAsk(const Address& from, const Offer& offer) {
   PeerEntry* entry = FindWorker(from, offer.worker);
   if (entry != nullptr && IsCurrent(*entry, offer)) {
-    if (offer.resumes && !TakeResumed(*entry, offer)) {
+    if (offer.recalls) {
+      GiveBack(*entry, offer.credits);
+    } else if (offer.resumes && !TakeResumed(*entry, offer)) {
       return absl::InvalidArgumentError("sequence numbers that cannot be");
     }
     entry->in.told = entry->in.limit;
-    return OfferFor(*entry, false);
+    return OfferFor(*entry);
   }
   if (offer.resumes) return absl::NotFoundError("there is no such connection");
   if (entry != nullptr && entry->incarnation == offer.incarnation &&
@@ -247,11 +270,11 @@ absl::StatusOr<Offer> RdmaDatagramPort::OnAsk(const Address& from, const Offer& 
   }
   if (entry == nullptr) entry = AddPeer(from);
   if (entry == nullptr) {
-    CallTheRoll();
+    CallTheRoll(RollCall::kForPlaces);
     return absl::ResourceExhaustedError("all places for peers are in use");
   }
   if (absl::Status status = Connect(*entry, offer); !status.ok()) return status;
-  return OfferFor(*entry, false);
+  return OfferFor(*entry);
 }
 
 PeerEntry* RdmaDatagramPort::Asking(uint64_t context) const {
@@ -271,6 +294,8 @@ void RdmaDatagramPort::OnAnswer(uint64_t context, const Offer& answer) {
   if (IsCurrent(*entry, answer)) {
     entry->heard_at = entry->asked_at;
     TakeResumed(*entry, answer);
+    // Who gave something back hears what it may send now: it may be asked again.
+    if (entry->recalling) OweCredit(*entry);
   } else {
     OnFailed(context, absl::NotFoundError(""));
   }
@@ -279,6 +304,12 @@ void RdmaDatagramPort::OnAnswer(uint64_t context, const Offer& answer) {
 void RdmaDatagramPort::OnFailed(uint64_t context, const absl::Status& status) {
   PeerEntry* const entry = Asking(context);
   if (entry == nullptr) return;
+  entry->resuming = false;
+  // Who does not look has nothing to say, which nobody but us has asked for.
+  if (entry->state == State::kConnected && std::exchange(entry->recalling, false) &&
+      absl::IsDeadlineExceeded(status)) {
+    return;
+  }
   // It is there, and knows nothing of a connection: it has begun anew, and so do we.
   if (entry->state == State::kConnected && absl::IsNotFound(status)) {
     Disconnect(*entry);

@@ -235,8 +235,7 @@ absl::StatusOr<RemoteKey> RdmaRemoteMemory::Grant(const Peer& peer, const Memory
   const absl::StatusOr<ConnectionId> id =
       connections_.Get({state->address}, Role::kOwner, options_.clock->NowNs());
   if (!id.ok()) return id.status();
-  if (connections_.state(*id) != State::kUp ||
-      connections_.CheckFailed(*id, options_.clock->NowNs())) {
+  if (connections_.state(*id) != State::kUp) {
     return absl::UnavailableError(
         absl::StrCat("there is no connection to ", state->address.ToString(), " yet"));
   }
@@ -260,15 +259,15 @@ absl::StatusOr<RemoteKey> RdmaRemoteMemory::Grant(const Peer& peer, const Memory
   const Registration& bound = registration != nullptr ? *registration : *known->registration;
   RcRequest bind;
   bind.kind = RcRequest::Kind::kBind;
-  bind.signalled = false;
   bind.local = {reinterpret_cast<uint64_t>(known->region.bytes.data()) + offset,
                 static_cast<uint32_t>(bytes), bound.local_key()};
   bind.window = window->get();
   bind.remote_read = Includes(access, MemoryAccess::kRead);
   bind.remote_write = Includes(access, MemoryAccess::kWrite);
   bind.remote_atomic = Includes(access, MemoryAccess::kAtomic);
-  if (connections_.Post(*id, {&bind, 1}) == 0) {
-    return absl::UnavailableError("too many keys are being made; again later");
+  if (!connections_.Execute(*id, bind, options_.clock->NowNs())) {
+    return absl::UnavailableError(
+        absl::StrCat("the connection to ", state->address.ToString(), " is being made anew"));
   }
   connections_.Hold(*id);
   const uint32_t index = free_grants_.back();

@@ -69,6 +69,10 @@ absl::StatusOr<std::unique_ptr<DatagramPort>> RdmaTransport::OpenDatagramPort(
   absl::StatusOr<Address> local = world_.choose_address(options.local);
   if (!local.ok()) return local.status();
   RdmaPortParts parts;
+  // First, as it says which addresses there are.
+  auto nic = world_.open_nic(*local);
+  if (!nic.ok()) return nic.status();
+  parts.nic = *std::move(nic);
   auto rendezvous =
       world_.open_rendezvous({.local = *local, .queue = options.queue, .queues = options.queues});
   if (!rendezvous.ok()) return rendezvous.status();
@@ -84,9 +88,6 @@ absl::StatusOr<std::unique_ptr<DatagramPort>> RdmaTransport::OpenDatagramPort(
     if (!asking.ok()) return asking.status();
     parts.asking = *std::move(asking);
   }
-  auto nic = world_.open_nic(*local);
-  if (!nic.ok()) return nic.status();
-  parts.nic = *std::move(nic);
   parts.incarnation = std::max<uint64_t>(world_.random(), 1);
   parts.worker = static_cast<uint8_t>(options.queue);
   parts.clock = world_.clock;
@@ -103,10 +104,10 @@ absl::StatusOr<std::unique_ptr<RemoteMemory>> RdmaTransport::OpenRemoteMemory(
   }
   absl::StatusOr<Address> local = world_.choose_address(options.local);
   if (!local.ok()) return local.status();
-  auto rendezvous = world_.open_rendezvous({.local = *local});
-  if (!rendezvous.ok()) return rendezvous.status();
   auto nic = world_.open_nic(*local);
   if (!nic.ok()) return nic.status();
+  auto rendezvous = world_.open_rendezvous({.local = *local});
+  if (!rendezvous.ok()) return rendezvous.status();
   RdmaRemoteMemory::Options opened;
   opened.clock = world_.clock;
   opened.virtual_time = world_.time;

@@ -17,6 +17,9 @@ constexpr uint32_t kMax24 = 0xffffff;
 // How an asker's address is told: not at all, by its port, or by its name.
 enum : uint8_t { kSendersOwn = 0, kPort = 1, kName = 2 };
 
+// What an offer is about: a new connection, one that there is, or what is lent and not used there.
+enum : uint8_t { kBegins = 0, kResumes = 1, kRecalls = 2 };
+
 absl::Span<const uint8_t> BytesOf(const std::string& text, size_t limit) {
   return {reinterpret_cast<const uint8_t*>(text.data()), std::min(text.size(), limit)};
 }
@@ -32,7 +35,7 @@ void WriteOffer(const Offer& offer, ByteWriter* out) {
   out->WriteU32(offer.peer_number);
   out->WriteU32(offer.credits);
   out->WriteU32(offer.sequence);
-  out->WriteU8(offer.resumes ? 1 : 0);
+  out->WriteU8(offer.recalls ? kRecalls : offer.resumes ? kResumes : kBegins);
 }
 
 bool ReadOffer(ByteReader* in, Offer* offer) {
@@ -48,10 +51,11 @@ bool ReadOffer(ByteReader* in, Offer* offer) {
   in->ReadU32(&offer->peer_number);
   in->ReadU32(&offer->credits);
   in->ReadU32(&offer->sequence);
-  uint8_t resumes = 0;
-  in->ReadU8(&resumes);
-  offer->resumes = resumes == 1;
-  return in->ok() && resumes <= 1 && offer->queue.qpn <= kMax24 && offer->queue.psn <= kMax24;
+  uint8_t manner = 0;
+  in->ReadU8(&manner);
+  offer->resumes = manner >= kResumes;
+  offer->recalls = manner == kRecalls;
+  return in->ok() && manner <= kRecalls && offer->queue.qpn <= kMax24 && offer->queue.psn <= kMax24;
 }
 
 void WriteAddress(const Address& address, ByteWriter* out) {

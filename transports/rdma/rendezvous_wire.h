@@ -23,10 +23,15 @@ struct Offer {
   uint16_t path_mtu_bytes = 0;  // longest datagram, its header included
   QueueAddress queue;
   uint32_t peer_number = 0;  // datagrams: what the other side is called here, in every header
-  uint32_t credits = 0;      // datagrams: the sequence number up to which the other side may send
+  // Datagrams: the sequence number up to which the other side may send; of a question that
+  // `recalls`, the one that is expected of it next.
+  uint32_t credits = 0;
   uint32_t sequence = 0;     // datagrams: that of the next one from here
   uint64_t incarnation = 0;  // of who offers: set by Rendezvous
-  bool resumes = false;      // datagrams: asks about a connection that there should be already
+  // Datagrams: asks about a connection that there should be already, and, if it `recalls` as well,
+  // asks the other side to give back what it may send and does not.
+  bool resumes = false;
+  bool recalls = false;
 };
 inline constexpr size_t kServices = 3;
 

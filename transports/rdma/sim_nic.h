@@ -56,7 +56,9 @@ struct SimNicOptions {
                       .atomic_with_processor = false,
                       .is_software = true};
   int64_t work_request_ns = 300;  // that the device takes for each
-  size_t max_paths = 32'768;      // address handles of a queue pair
+  // After which a request to a connection that has failed completes, as flushed. 0: at once.
+  int64_t flush_ns = 0;
+  size_t max_paths = 32'768;  // address handles of a queue pair
 };
 
 class SimNic final : public Nic, private sim::Receiver {
@@ -100,6 +102,7 @@ class SimNic final : public Nic, private sim::Receiver {
   Stats& mutable_stats() { return stats_; }
   void CountUdSent() { ++stats_.ud_sent; }
   int64_t work_request_ns() const { return options_.work_request_ns; }
+  int64_t flush_ns() const { return options_.flush_ns; }
   size_t max_paths() const { return options_.max_paths; }
   // A new one gets a number that was not in use for long.
   uint32_t AddQueuePair(SimQueuePair* queue_pair);

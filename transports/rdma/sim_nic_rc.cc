@@ -121,6 +121,7 @@ class SimRcQueue final : public RcQueue, public SimQueuePair {
   };
 
   Entry& EntryOf(const Step& step) { return entries_[step.entry - first_entry_]; }
+  void Flush(uint64_t context);
   void Advance();
   bool Begin(Entry& entry);
   bool SendSteps(Entry& entry, uint64_t number);
@@ -194,7 +195,7 @@ size_t SimRcQueue::Post(absl::Span<const RcRequest> requests) {
     if (entries_.size() >= slots_) break;
     ++posted;
     if (failed_) {
-      completions_->ready.push_back({request.context, RcCompletion::Result::kFlushed});
+      Flush(request.context);
       continue;
     }
     if (request.kind == RcRequest::Kind::kBind) {
@@ -204,6 +205,14 @@ size_t SimRcQueue::Post(absl::Span<const RcRequest> requests) {
   }
   if (!failed_) Advance();
   return posted;
+}
+
+void SimRcQueue::Flush(uint64_t context) {
+  const RcCompletion flushed = {context, RcCompletion::Result::kFlushed};
+  if (nic_->flush_ns() == 0) return completions_->ready.push_back(flushed);
+  sim::EventQueue& events = nic_->network().events();
+  events.At(events.now_ns() + nic_->flush_ns(),
+            [completions = completions_, flushed] { completions->ready.push_back(flushed); });
 }
 
 // Goes on with what waits, in order.

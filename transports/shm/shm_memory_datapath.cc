@@ -88,7 +88,13 @@ size_t ShmRemoteMemory::Post(absl::Span<const MemoryOperation> operations) {
     end.context = operation.context;
     end.old_value = 0;
     end.code = Perform(operation, &end.old_value);
-    if (end.code != absl::StatusCode::kOk) ++stats_.send_failed;
+    if (end.code != absl::StatusCode::kOk) {
+      ++stats_.send_failed;
+    } else if (operation.kind == Kind::kRead) {
+      stats_.received_bytes += operation.local.size();
+    } else {
+      stats_.sent_bytes += operation.kind == Kind::kWrite ? operation.local.size() : 8;
+    }
   }
   stats_.sent += taken;
   if (taken < operations.size()) ++stats_.send_blocked;

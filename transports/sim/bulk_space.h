@@ -17,6 +17,7 @@ struct BulkFaults {
   double fail = 0;        // a fetch ends badly
   double no_buffer = 0;   // Allocate() gives none
   double no_way = 0;      // Expose() and Fetch() refuse
+  double lost = 0;        // what Expose() gives a key for is not exposed
   int64_t set_up_ns = 0;  // from the first use of a way until it is there
 };
 

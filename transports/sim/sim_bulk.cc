@@ -66,13 +66,20 @@ std::optional<BulkKey> SimBulk::Expose(const Peer& peer, const Buffer& message) 
   if (!network_->IsNode(reader) || !HasWayTo(static_cast<NodeId>(reader))) return std::nullopt;
   BulkSpace& space = network_->bulk();
   const uint64_t id = network_->NextUnique();
+  ++space.exposed;
+  if (network_->random().Chance(space.faults.lost)) return KeyOf(id);
   space.exposures[id] = {.port = this,
                          .owner = node_,
                          .reader = static_cast<NodeId>(reader),
                          .bytes = message.bytes(),
                          .hash = HashBytes(id, message.bytes())};
-  ++space.exposed;
   return KeyOf(id);
+}
+
+bool SimBulk::IsExposed(const BulkKey& key) const {
+  const BulkSpace& space = network_->bulk();
+  const auto found = space.exposures.find(ExposureOf(key));
+  return found != space.exposures.end() && found->second.port == this;
 }
 
 void SimBulk::Conceal(const BulkKey& key) {

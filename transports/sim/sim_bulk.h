@@ -45,16 +45,17 @@ class SimBulk final : public BulkTransfers {
   void BindToThisThread() { pool_.BindToThisThread(); }
 
   size_t max_bytes() const override { return options_.bytes; }
+  size_t buffers() const override { return options_.count; }
+  size_t available() const override { return pool_.available(); }
   Buffer Allocate(size_t bytes) override;
   bool Owns(const Buffer& buffer) const override { return pool_.Owns(buffer); }
   std::optional<BulkKey> Expose(const Peer& peer, const Buffer& message) override;
+  bool IsExposed(const BulkKey& key) const override;
   void Conceal(const BulkKey& key) override;
   bool Fetch(const Peer& peer, const BulkKey& key, size_t bytes, Buffer& room,
              uint64_t context) override;
   size_t TakeFetched(absl::Span<Fetched> fetched) override;
 
-  // Buffers that nobody has, of options().count.
-  size_t available() const { return pool_.available(); }
   const BulkOptions& options() const { return options_; }
   // Fetches that have not been taken.
   size_t fetching() const { return under_way_ + ended_.size(); }

@@ -47,7 +47,15 @@ size_t SimRemoteMemory::Poll(absl::Span<MemoryCompletion> completions) {
 }
 
 void SimRemoteMemory::Complete(uint32_t slot, absl::StatusCode code, uint64_t old_value) {
-  if (code != absl::StatusCode::kOk) ++stats_.send_failed;
+  const MemoryOperation& operation = slots_[slot];
+  if (code != absl::StatusCode::kOk) {
+    ++stats_.send_failed;
+  } else if (operation.kind == MemoryOperation::Kind::kRead) {
+    stats_.received_bytes += operation.local.size();
+  } else {
+    const bool writes = operation.kind == MemoryOperation::Kind::kWrite;
+    stats_.sent_bytes += writes ? operation.local.size() : 8;
+  }
   done_.push_back({slots_[slot].context, code, old_value});
   free_slots_.push_back(slot);
 }
