@@ -39,7 +39,7 @@ using Words = std::vector<std::string>;
 
 ABSL_FLAG(Words, transports, Words({"rdma", "shm", "linux"}), "measure these");
 ABSL_FLAG(Words, parts, Words({"latency", "rate", "bandwidth", "memory"}),
-          "of what is measured over rdma");
+          "of what is measured over rdma; there is rendezvous, too");
 ABSL_FLAG(std::string, server, "",
           "IP address of the server's RDMA device; default: of the first that is up");
 ABSL_FLAG(std::string, client, "",
@@ -138,6 +138,8 @@ class RdmaFigures {
         AddRate();
       } else if (part == "bandwidth") {
         AddBandwidth();
+      } else if (part == "rendezvous") {
+        AddRendezvous();
       } else {
         AddMemory();
       }
@@ -147,16 +149,18 @@ class RdmaFigures {
  private:
   std::string At(const PerftestEnd& end) const { return absl::StrCat(end.ip, ":0"); }
 
-  // `scale`: to the unit of the figure.
+  // `scale`: to the unit of the figure. `keep`: its latest value.
   std::string AddPerftest(std::string name, std::string unit, Perftest test, PerftestFigure figure,
-                          double scale) {
-    experiment_.Add(name, std::move(unit),
-                    [this, test = std::move(test), figure, scale]() -> absl::StatusOr<double> {
-                      const absl::StatusOr<double> value = MeasurePerftest(
-                          test, figure, ends_.server, ends_.client, absl::Seconds(30));
-                      if (!value.ok()) return value;
-                      return *value * scale;
-                    });
+                          double scale, double* keep = nullptr) {
+    experiment_.Add(
+        name, std::move(unit),
+        [this, test = std::move(test), figure, scale, keep]() -> absl::StatusOr<double> {
+          const absl::StatusOr<double> value =
+              MeasurePerftest(test, figure, ends_.server, ends_.client, absl::Seconds(30));
+          if (!value.ok()) return value;
+          if (keep != nullptr) *keep = *value * scale;
+          return *value * scale;
+        });
     return name;
   }
   Words Iterations(int count) const {
@@ -270,11 +274,46 @@ class RdmaFigures {
                     PerftestFigure::kTypicalUs, 1));
   }
 
+  // What it takes until the receiver of a long message has it, put together from what perftest
+  // says of the steps: announced and read, or announced, granted and written. A write has to be
+  // told of besides, which is not counted.
+  void AddRendezvous() {
+    AddPerftest("ib_send_lat UD, 64 B, one way", "us",
+                {"ib_send_lat", Joined({"-c", "UD", "-s", "64"}, Iterations(1000))},
+                PerftestFigure::kTypicalUs, 1, &rendezvous_.told_us);
+    for (const auto& [bytes, size] :
+         {std::pair(size_t{16'384}, "16 KiB"), std::pair(size_t{65'536}, "64 KiB"),
+          std::pair(kMib, "1 MiB")}) {
+      const Words lengths = Joined({"-s", absl::StrCat(bytes)}, Iterations(100));
+      const auto name = [size = size](const char* what) { return absl::StrCat(what, ", ", size); };
+      AddPerftest(name("ib_read_lat"), "us", {"ib_read_lat", lengths}, PerftestFigure::kTypicalUs,
+                  1, &rendezvous_.read_us);
+      AddPerftest(name("ib_write_lat"), "us", {"ib_write_lat", lengths}, PerftestFigure::kTypicalUs,
+                  1, &rendezvous_.written_us);
+      experiment_.Add(name("announced and read"), "us",
+                      [this] { return rendezvous_.told_us + rendezvous_.read_us; });
+      experiment_.Add(name("announced, granted and written"), "us",
+                      [this] { return 2 * rendezvous_.told_us + rendezvous_.written_us; });
+      AddPerftest(name("ib_read_bw"), "GB/s", {"ib_read_bw", lengths},
+                  PerftestFigure::kBytesPerSecond, 1e-9);
+      AddPerftest(name("ib_write_bw"), "GB/s", {"ib_write_bw", lengths},
+                  PerftestFigure::kBytesPerSecond, 1e-9);
+    }
+  }
+
+  // Steps of a long message's way, as last measured.
+  struct Rendezvous {
+    double told_us = 0;
+    double read_us = 0;
+    double written_us = 0;
+  };
+
   const Plan& plan_;
   const Ends ends_;
   Experiment& experiment_;
   RdmaRpcResult small_;  // of the last run
   RdmaRpcResult long_;
+  Rendezvous rendezvous_;
 };
 
 std::string AddFloor(floors::Floor floor, const char* unit, const Plan& plan,
@@ -341,9 +380,10 @@ absl::StatusOr<Plan> MakePlan() {
     }
   }
   for (const std::string& part : plan.parts) {
-    if (part != "latency" && part != "rate" && part != "bandwidth" && part != "memory") {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--parts: no '", part, "'; there are latency, rate, bandwidth and memory"));
+    if (part != "latency" && part != "rate" && part != "bandwidth" && part != "memory" &&
+        part != "rendezvous") {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--parts: no '", part, "'; there are latency, rate, bandwidth, memory and rendezvous"));
     }
   }
   return plan;

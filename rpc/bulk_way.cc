@@ -48,6 +48,7 @@ bool AnnouncedMessage::Expose(BulkWay& way, const Peer& peer) {
   assert(active());
   if (exposed() && way.bulk_->IsExposed(*key_)) return false;
   key_ = way.bulk_->Expose(peer, buffer_);
+  way.exposed_ += exposed();
   return exposed();
 }
 
@@ -58,7 +59,10 @@ size_t AnnouncedMessage::WriteBody(uint8_t* out) const {
 }
 
 Payload AnnouncedMessage::End(BulkWay& way) {
-  if (exposed()) way.bulk_->Conceal(*key_);
+  if (exposed()) {
+    way.bulk_->Conceal(*key_);
+    --way.exposed_;
+  }
   key_.reset();
   return Payload(std::move(buffer_));
 }

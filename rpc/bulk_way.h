@@ -55,6 +55,13 @@ class BulkWay {
   bool Fetch(const Peer& peer, const Announcement& announcement, uint64_t context);
   // Fetches that have not come back.
   size_t fetching() const { return fetching_; }
+  // Whether a long message may be crossing the path, one way or the other.
+  bool busy() const { return fetching_ + exposed_ > 0; }
+  // To be called in each round in which it is busy().
+  void NoteBusy(int64_t now_ns) { busy_ns_ = now_ns; }
+  // Whether it is, or was noted to be at `since_ns` or later. The round trip of a packet that was
+  // sent then has the device's work on the long message in it.
+  bool WasBusySince(int64_t since_ns) const { return busy() || busy_ns_ >= since_ns; }
   // Calls `on_fetched(BulkTransfers::Fetched&&)` for each that has ended; it may begin others.
   // Returns their number.
   template <typename F>
@@ -72,6 +79,8 @@ class BulkWay {
   BulkTransfers* bulk_ = nullptr;
   size_t min_bytes_ = std::numeric_limits<size_t>::max();
   size_t fetching_ = 0;
+  size_t exposed_ = 0;  // messages
+  int64_t busy_ns_ = std::numeric_limits<int64_t>::min();
 };
 
 // A message that its receiver may fetch, at once or as soon as there is a way: while it is active()

@@ -158,8 +158,9 @@ size_t Client::Poll() {
   }
   const size_t n = base_.port->Receive(absl::MakeSpan(received_).first(burst_));
   base_.more_to_receive = n == burst_;
-  if (base_.bulk.fetching() > 0) [[unlikely]] {
-    work += TakeFetched();
+  if (base_.bulk.busy()) [[unlikely]] {
+    base_.bulk.NoteBusy(base_.loop.now_ns());
+    if (base_.bulk.fetching() > 0) work += TakeFetched();
   }
   if (n == 0) return work;
   for (size_t i = 0; i < n; ++i) {

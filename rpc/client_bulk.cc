@@ -79,7 +79,7 @@ void ClientSessions::OnAnnouncedProgress(ClientCall& call, const ExtendedHeader&
     request.Start(call.transfer->announced.End(base_.bulk), session.packet_payload_bytes,
                   /*granted=*/0);
     // So that what was said earlier and comes later is known to be old.
-    session.OnProgress(request, header, progress, now_ns, rtt_);
+    session.OnProgress(request, header, progress, now_ns, rtt_, &base_.bulk);
     call.tries = 0;
     Arm(call, now_ns, RtoOf(session.rtt));
   }

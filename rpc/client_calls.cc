@@ -345,7 +345,7 @@ ClientCall* ClientSessions::CallOf(ClientSession& session, const ExtendedHeader&
 void ClientSessions::OnRoundTrip(ClientSession& session, const ExtendedHeader& header,
                                  uint32_t packets) {
   session.credits = std::max<uint16_t>(header.credits, 1);
-  session.OnRoundTrip(header, packets, base_.loop.now_ns(), rtt_);
+  session.OnRoundTrip(header, packets, base_.loop.now_ns(), rtt_, &base_.bulk);
 }
 
 void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& header,
@@ -369,9 +369,11 @@ void ClientSessions::OnResponse(ClientSession& session, const ExtendedHeader& he
   }
   if (call->state == ClientCall::State::kSent) {
     // A slow handler would have been reported (PROGRESS) when the request came again; a request
-    // that waits at a router is not.
-    if (call->sent_twice && call->counted && !session.pooled) [[unlikely]]
+    // that waits at a router is not, and one that waits behind long messages is late.
+    if (call->sent_twice && call->counted && !session.pooled &&
+        !base_.bulk.WasBusySince(call->sent_ns)) [[unlikely]] {
       session.OnLoss(1, base_.loop.now_ns());
+    }
     call->state = ClientCall::State::kExecuting;
     const bool counted = call->counted;
     Landed(*call);

@@ -114,7 +114,7 @@ void ClientSessions::OnProgress(ClientSession& session, const ExtendedHeader& he
 
   const int64_t now_ns = base_.loop.now_ns();
   const OutgoingMessage::Acked acked =
-      session.OnProgress(call->transfer->request, header, progress, now_ns, rtt_);
+      session.OnProgress(call->transfer->request, header, progress, now_ns, rtt_, &base_.bulk);
   if (!acked.valid) {
     ++base_.stats.malformed;
     return;

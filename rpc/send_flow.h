@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "weft/core/rtt_estimator.h"
+#include "weft/rpc/bulk_way.h"
 #include "weft/rpc/congestion_control.h"
 #include "weft/rpc/outgoing_message.h"
 #include "weft/rpc/pacer.h"
@@ -55,14 +56,18 @@ struct SendFlow {
     in_flight += message.in_flight() - before;
   }
 
-  // `header` acknowledges so many packets, which are not in flight any more.
+  // `header` acknowledges so many packets, which are not in flight any more. What waited behind
+  // long messages on `way`, if it is given, says nothing of a congestion that fewer packets would
+  // end: their delay is kept from congestion control, which would pace requests for megabytes as if
+  // they were the load.
   void OnRoundTrip(const ExtendedHeader& header, uint32_t packets, int64_t now_ns,
-                   const RttOptions& options) {
+                   const RttOptions& options, const BulkWay* way = nullptr) {
     const int64_t rtt_ns = RoundTripNs(header, now_ns);
     if (rtt_ns > 0) rtt.Add(options, now_ns, rtt_ns);
     if (congestion != nullptr && packets > 0) {
+      const bool behind = way != nullptr && way->WasBusySince(now_ns - rtt_ns);
       congestion->OnAck({.now_ns = now_ns,
-                         .rtt_ns = rtt_ns,
+                         .rtt_ns = behind ? 0 : rtt_ns,
                          .packets = packets,
                          .in_flight = static_cast<uint32_t>(in_flight)});
     }
@@ -78,14 +83,14 @@ struct SendFlow {
   // A PROGRESS about `message`; nothing has changed if it is not valid.
   OutgoingMessage::Acked OnProgress(OutgoingMessage& message, const ExtendedHeader& header,
                                     const Progress& progress, int64_t now_ns,
-                                    const RttOptions& options) {
+                                    const RttOptions& options, const BulkWay* way = nullptr) {
     const size_t before = message.in_flight();
     const OutgoingMessage::Acked acked =
         message.OnProgress(header, progress, now_ns, rtt.srtt_ns());
     if (!acked.valid) return acked;
     OnLoss(acked.lost, now_ns);
     in_flight -= before - message.in_flight();
-    OnRoundTrip(header, acked.packets, now_ns, options);
+    OnRoundTrip(header, acked.packets, now_ns, options, way);
     return acked;
   }
 };
