@@ -70,20 +70,12 @@ void Loop::Remove(Pollable* pollable) {
   compact_ = true;
 }
 
-size_t Loop::RunOnce() {
-  assert(!in_round_);
-  now_ns_ = clock_.NowNs();
-  const size_t work = Round();
-  worked_ = false;  // what comes before the next round is not the loop's
-  return work;
-}
-
 void Loop::ReadClock() {
   const int64_t before_ns = std::exchange(now_ns_, clock_.NowNs());
   if (std::exchange(worked_, false)) stats_.busy_ns += static_cast<uint64_t>(now_ns_ - before_ns);
 }
 
-size_t Loop::Round() {
+inline size_t Loop::Round() {
   size_t work = 0;
   in_round_ = true;
   // By index: a Pollable may add others while it is polled.
@@ -106,6 +98,14 @@ size_t Loop::Round() {
   } else {
     ++stats_.idle_iterations;
   }
+  return work;
+}
+
+size_t Loop::RunOnce() {
+  assert(!in_round_);
+  now_ns_ = clock_.NowNs();
+  const size_t work = Round();
+  worked_ = false;  // what comes before the next round is not the loop's
   return work;
 }
 

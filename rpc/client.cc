@@ -75,10 +75,14 @@ absl::StatusOr<Peer> Client::Resolve(const Address& address) {
 
 size_t Client::outstanding() const { return original_.outstanding() + sessions_.outstanding(); }
 
-int64_t Client::DeadlineNs(const CallOptions& options) const {
+inline int64_t Client::DeadlineNs(const CallOptions& options, int64_t now_ns) const {
   const int64_t timeout_ns =
       options.timeout == absl::ZeroDuration() ? timeout_ns_ : TimeoutNs(options.timeout);
-  return std::min(options.deadline_ns, base_.loop.now_ns() + timeout_ns);
+  return std::min(options.deadline_ns, now_ns + timeout_ns);
+}
+
+int64_t Client::DeadlineNs(const CallOptions& options) const {
+  return DeadlineNs(options, base_.loop.now_ns());
 }
 
 absl::StatusOr<CallId> Client::Begin(const Target& target, Payload&& request, bool copy,
@@ -93,7 +97,7 @@ absl::StatusOr<CallId> Client::Begin(const Target& target, Payload&& request, bo
   if (options.deadline_ns <= now_ns) [[unlikely]] {
     return NotExecuted(absl::DeadlineExceededError("the deadline passed before the call began"));
   }
-  const int64_t deadline_ns = DeadlineNs(options);
+  const int64_t deadline_ns = DeadlineNs(options, now_ns);
   absl::StatusOr<CallId> begun =
       base_.options.wire == Wire::kOriginal
           ? original_.Begin(target.server, {}, std::move(request), std::move(callback), policy,

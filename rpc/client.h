@@ -180,6 +180,7 @@ class Client : public Pollable {
   // What all faces of Call() do. Its errors are NotExecuted().
   absl::StatusOr<CallId> Begin(const Target& target, Payload&& request, bool copy,
                                Callback&& callback, const CallOptions& options);
+  int64_t DeadlineNs(const CallOptions& options, int64_t now_ns) const;
   absl::StatusOr<Payload> CopyOfRequest(absl::Span<const uint8_t> request);
   size_t OnEvents();
   // Long replies that have been fetched.

@@ -63,7 +63,7 @@ ClientCall& ClientSessions::NewCall() {
     return NotExecuted(absl::ResourceExhaustedError(absl::StrCat(
         outstanding_ - held_, " calls are outstanding, as many as outstanding_max allows")));
   }
-  absl::StatusOr<ClientSession*> found = FindOrOpen(target);
+  absl::StatusOr<ClientSession*> found = SessionFor(target);
   if (!found.ok()) return found.status();
   ClientSession& session = **found;
   if (!copy) {

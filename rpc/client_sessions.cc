@@ -102,8 +102,6 @@ absl::StatusOr<ClientSession*> ClientSessions::FindOrOpen(const Target& target) 
     }
     return session;
   }
-  if (latest_ != nullptr && latest_peer_ == target.server) [[likely]]
-    return latest_;
   ClientSession* session = nullptr;
   if (const auto it = by_peer_.find(target.server); it != by_peer_.end()) {
     session = sessions_[it->second].get();

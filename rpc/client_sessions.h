@@ -55,7 +55,10 @@ class ClientSessions {
 
   // A datagram with an extended header; EndBurst() after the last of those received together.
   void OnDatagram(const Peer& peer, Buffer&& datagram);
-  void EndBurst();
+  void EndBurst() {
+    if (!to_acknowledge_.empty()) [[unlikely]]
+      AcknowledgeReplies();
+  }
   // While fetches are under way, each round. Returns how many have ended.
   size_t TakeFetched();
 
@@ -86,6 +89,11 @@ class ClientSessions {
   static constexpr int64_t kTimeoutLeastNs = 1'000'000;
 
   // --- client_sessions.cc
+  absl::StatusOr<ClientSession*> SessionFor(const Target& target) {
+    if (!target.session && latest_ != nullptr && latest_peer_ == target.server) [[likely]]
+      return latest_;
+    return FindOrOpen(target);
+  }
   absl::StatusOr<ClientSession*> FindOrOpen(const Target& target);
   absl::StatusOr<ClientSession*> NewSession(const Peer& server, bool own);
   bool FreeUnused();
@@ -206,6 +214,7 @@ class ClientSessions {
   static void OnCallTimer(void* call, int64_t now_ns);
 
   // --- client_transfers.cc
+  void AcknowledgeReplies();
   // Whether a request is longer than it may be at all, or than its session could number.
   absl::Status CheckSize(const ClientSession& session, const Payload& request) const;
   void StartTransfer(ClientCall& call);

@@ -259,9 +259,7 @@ void ClientSessions::SendProgress(ClientCall& call, bool resent) {
   transfer.acknowledge = false;
 }
 
-void ClientSessions::EndBurst() {
-  if (to_acknowledge_.empty()) [[likely]]
-    return;
+void ClientSessions::AcknowledgeReplies() {
   for (const CallId id : to_acknowledge_) {
     ClientCall* const call = Find(id);
     if (call == nullptr || call->state != ClientCall::State::kReceiving ||

@@ -47,7 +47,7 @@ void ExtendedServer::BeginReply(const Place& place, LargeReply* reply) {
   ServerSlot& slot = *place.slot;
   reply->name = {session.number, session.key, slot.request_id};
   reply->heard_ms = CoarseTime(NowNs());
-  Replied(session, slot, State::kReplying);
+  Replied(session, slot, State::kReplying, NowNs());
   slot.reply = reply;
   ++session.large;
   ++replies_under_way_;

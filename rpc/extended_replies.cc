@@ -69,9 +69,10 @@ absl::Status ExtendedServer::ReplyWithPacket(const Place& place, absl::Span<cons
                                              Buffer packet) {
   ServerSession& session = *place.session;
   ServerSlot& slot = *place.slot;
+  const int64_t now_ns = NowNs();
   const bool kept = Keep(session, slot, bytes);
   if (packet && core_.sending.room() > 0) [[likely]] {
-    WriteExtendedHeader(AnswerTo(session, slot, MessageType::kResponse),
+    WriteExtendedHeader(AnswerTo(session, slot, MessageType::kResponse, now_ns),
                         packet.Prepend(kExtendedHeaderBytes));
     core_.sending.Push(session.peer, std::move(packet));
   } else if (kept) {
@@ -80,7 +81,7 @@ absl::Status ExtendedServer::ReplyWithPacket(const Place& place, absl::Span<cons
   } else {
     return core_.NoRoom(1);
   }
-  Replied(session, slot, kept ? State::kReplied : State::kGone);
+  Replied(session, slot, kept ? State::kReplied : State::kGone, now_ns);
   return absl::OkStatus();
 }
 
@@ -96,11 +97,12 @@ bool ExtendedServer::Keep(ServerSession& session, ServerSlot& slot,
   return true;
 }
 
-void ExtendedServer::Replied(ServerSession& session, ServerSlot& slot, State state) {
+void ExtendedServer::Replied(ServerSession& session, ServerSlot& slot, State state,
+                             int64_t now_ns) {
   Execution* execution = slot.execution;
   if (&slot == running_) running_ = nullptr;
   slot.state = state;
-  slot.replied_ms = CoarseTime(NowNs());
+  slot.replied_ms = CoarseTime(now_ns);
   --session.executing;
   if (execution != nullptr) executions_.Return(execution);
 }
@@ -108,7 +110,7 @@ void ExtendedServer::Replied(ServerSession& session, ServerSlot& slot, State sta
 void ExtendedServer::Drop(const ServerCall& call, DropReason reason) {
   const Place place = Find(call);
   if (place.slot == nullptr) return;
-  Replied(*place.session, *place.slot, State::kDropped);
+  Replied(*place.session, *place.slot, State::kDropped, NowNs());
   place.slot->code = reason;
   SendDrop(*place.session, *place.slot, core_.port->pool().Allocate());
 }

@@ -18,8 +18,9 @@ bool WillTellRouter(const ServerSlot& slot, uint64_t request_id) {
 
 }  // namespace
 
-void ExtendedServer::OnRequest(ServerSession& session, Datagram& datagram,
-                               const ExtendedHeader& header) {
+// All that a short request needs until its handler runs, in one piece of code.
+[[gnu::flatten]] void ExtendedServer::OnRequest(ServerSession& session, Datagram& datagram,
+                                                const ExtendedHeader& header) {
   ServerSlot* const found = SessionTable::SlotAt(session, header.slot());
   if (found == nullptr || header.request_id >> 16 == 0) [[unlikely]] {
     ++core_.stats.malformed;

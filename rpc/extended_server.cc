@@ -212,27 +212,6 @@ void ExtendedServer::OnControl(ServerSession& session, Datagram& datagram,
   }
 }
 
-ExtendedHeader ExtendedServer::HeaderTo(const ServerSession& session, MessageType type,
-                                        uint64_t request_id) {
-  return {.type = type,
-          .first = true,
-          .last = true,
-          .session = session.client_number,
-          .from_session = session.number,
-          .key = session.key,
-          .request_id = request_id,
-          .timestamp = static_cast<uint32_t>(NowNs()),
-          .credits = core_.credits};
-}
-
-ExtendedHeader ExtendedServer::AnswerTo(const ServerSession& session, const ServerSlot& slot,
-                                        MessageType type) {
-  ExtendedHeader header = HeaderTo(session, type, slot.request_id);
-  header.echo_valid = true;
-  header.echo = slot.echo_base + header.timestamp;
-  return header;
-}
-
 ExtendedHeader ExtendedServer::Control(ControlKind kind, const ExtendedHeader& question) {
   return {.type = MessageType::kAck,
           .first = true,

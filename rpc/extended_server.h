@@ -160,7 +160,7 @@ class ExtendedServer {
 
   // --- Replies. Packets are null, or empty and with room for a header.
   bool Keep(ServerSession& session, ServerSlot& slot, absl::Span<const uint8_t> reply);
-  void Replied(ServerSession& session, ServerSlot& slot, ServerSlot::State state);
+  void Replied(ServerSession& session, ServerSlot& slot, ServerSlot::State state, int64_t now_ns);
   absl::Status ReplyWithPacket(const Place& place, absl::Span<const uint8_t> bytes, Buffer packet);
   void ResendKept(ServerSession& session, ServerSlot& slot, Buffer packet);
   void SendDrop(ServerSession& session, ServerSlot& slot, Buffer packet);
@@ -216,8 +216,33 @@ class ExtendedServer {
   static void OnPacing(void* flow, int64_t now_ns);
 
   // A header to the client of `session`.
-  ExtendedHeader HeaderTo(const ServerSession& session, MessageType type, uint64_t request_id);
-  ExtendedHeader AnswerTo(const ServerSession& session, const ServerSlot& slot, MessageType type);
+  ExtendedHeader HeaderTo(const ServerSession& session, MessageType type, uint64_t request_id,
+                          int64_t now_ns) const {
+    return {.type = type,
+            .first = true,
+            .last = true,
+            .session = session.client_number,
+            .from_session = session.number,
+            .key = session.key,
+            .request_id = request_id,
+            .timestamp = static_cast<uint32_t>(now_ns),
+            .credits = core_.credits};
+  }
+  ExtendedHeader HeaderTo(const ServerSession& session, MessageType type,
+                          uint64_t request_id) const {
+    return HeaderTo(session, type, request_id, NowNs());
+  }
+  ExtendedHeader AnswerTo(const ServerSession& session, const ServerSlot& slot, MessageType type,
+                          int64_t now_ns) const {
+    ExtendedHeader header = HeaderTo(session, type, slot.request_id, now_ns);
+    header.echo_valid = true;
+    header.echo = slot.echo_base + header.timestamp;
+    return header;
+  }
+  ExtendedHeader AnswerTo(const ServerSession& session, const ServerSlot& slot,
+                          MessageType type) const {
+    return AnswerTo(session, slot, type, NowNs());
+  }
   static ExtendedHeader Control(ControlKind kind, const ExtendedHeader& question);
   // Sends `body` behind `header` in `packet`, which may be null.
   void Send(const Peer& peer, const ExtendedHeader& header, absl::Span<const uint8_t> body,

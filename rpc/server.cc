@@ -103,7 +103,7 @@ size_t Server::TakeFetched() {
 
 void Server::OnBurst(size_t n) {
   core_.BeginBurst();
-  core_.burst_routers.fill(RouterLinks::kAnyRouter);
+  if (core_.routers != nullptr) core_.burst_routers.fill(RouterLinks::kAnyRouter);
   std::array<Datagram*, kMaxBurst> extended;
   size_t extended_count = 0;
   for (size_t i = 0; i < n; ++i) {
@@ -119,10 +119,10 @@ void Server::OnBurst(size_t n) {
   }
   if (extended_count > 0) extended_->OnBurst({extended.data(), extended_count});
   core_.Arrives(nullptr);
-  for (size_t i = 0; i < n; ++i) core_.burst[i].buffer.Reset();  // what was dropped
   core_.gatherers.Flush();
   if (has_feedback()) core_.routers->SendFeedback();
   core_.sending.Flush(*core_.port);
+  for (size_t i = 0; i < n; ++i) core_.burst[i].buffer.Reset();  // what was dropped
   if (extended_count > 0) extended_->AfterBurst(extended_count);
 }
 

@@ -55,14 +55,14 @@ absl::Status ServerCall::Reply(absl::Span<const uint8_t> reply) {
                            : core_->original->Reply(*this, reply));
 }
 
-absl::Status ServerCall::Reply(Buffer reply) {
+[[gnu::flatten]] absl::Status ServerCall::Reply(Buffer reply) {
   assert(core_ != nullptr);
   if (!reply) return absl::InvalidArgumentError("the reply is a null buffer");
   return Finish(extended() ? core_->extended->Reply(*this, std::move(reply))
                            : core_->original->Reply(*this, std::move(reply)));
 }
 
-absl::Status ServerCall::Reply(BufferChain reply) {
+[[gnu::flatten]] absl::Status ServerCall::Reply(BufferChain reply) {
   if (reply.pieces() == 1) return Reply(reply.PopFront());
   return Reply(Payload(std::move(reply)));
 }

@@ -21,16 +21,11 @@ ServerCore::ServerCore(Loop& loop, std::unique_ptr<DatagramPort> port, const Ser
       options(options),
       bulk(*this->port),
       sending(this->port->pool().count(), &stats.send_overflows),
+      buffers_(this->port->pool().count()),
+      credits_most_(static_cast<uint16_t>(
+          std::max<size_t>(1, std::min<size_t>(options.session.credits, buffers_ / 4)))),
       period_began_ns_(loop.now_ns()) {
   BeginBurst();
-}
-
-void ServerCore::BeginBurst() {
-  const size_t available = port->pool().available();
-  const size_t count = port->pool().count();
-  buffers_low = available < count / 16;
-  const size_t most = std::max<size_t>(1, std::min(options.session.credits, count / 4));
-  credits = available < count / 4 ? 1 : static_cast<uint16_t>(most);
 }
 
 uint32_t ServerCore::RetryAfterUs() {

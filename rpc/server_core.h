@@ -83,7 +83,11 @@ struct ServerCore {
   }
 
   // Once a receive burst.
-  void BeginBurst();
+  void BeginBurst() {
+    const size_t available = port->pool().available();
+    buffers_low = available < buffers_ / 16;
+    credits = available < buffers_ / 4 ? 1 : credits_most_;
+  }
   // Whose router arriving_router is from now on: a datagram of the burst; null: of none.
   void Arrives(const Datagram* datagram) {
     if (routers == nullptr) return;
@@ -120,6 +124,9 @@ struct ServerCore {
   HandlerTasks tasks;  // last: tasks use the handler too
 
  private:
+  const size_t buffers_;         // of the port
+  const uint16_t credits_most_;  // of a session
+
   // The service rate is taken over periods of some milliseconds.
   int64_t period_began_ns_;
   uint64_t period_began_at_ = 0;  // calls ended by then

@@ -53,6 +53,30 @@ TEST(DatagramPort, TheLastEventOfTheLinkIsHowItIs) {
   EXPECT_EQ(a.seen.back().kind, PortEvent::Kind::kLinkDown);
 }
 
+// However many slots the port has: only what may come goes through the processor's caches.
+TEST(DatagramPort, ReceivesArePostedForWhatPeersMaySend) {
+  sim::Network network(1);
+  End a(&network, "a", ConfigOf(64, 16, 1024)), b(&network, "b", ConfigOf(256, 16, 1024));
+  const SlotShares& shares = b.port().shares();
+  const auto posted = [&b] {
+    const UdQueue::Counts counts = b.port().counts();
+    return counts.receive_posts - counts.receive_completions;
+  };
+  EXPECT_EQ(posted(), shares.reserve());
+  uint32_t promised = shares.reserve();
+  for (int burst = 0; burst < 4; ++burst) {
+    for (int i = 0; i < 40; ++i) a.Send("b", "hello");
+    ASSERT_TRUE(Pass(network, {&a, &b}, 100 * kMs, [&] { return b.texts.size() == 40; }));
+    b.texts.clear();
+    EXPECT_GE(shares.reserve() + shares.outstanding(), promised);  // as the window grows
+    promised = shares.reserve() + shares.outstanding();
+    EXPECT_LE(posted(), promised);
+    EXPECT_GT(posted() + RdmaDatagramPort::kPostBatch, promised);
+  }
+  EXPECT_GT(promised, shares.reserve() + SlotShares::kFirstWindow);
+  b.ExpectNothingIsLost();
+}
+
 // Zeros are what stands in places where there is no connection.
 TEST(DatagramPort, NobodySpeaksForAPeerThatHasNoConnection) {
   sim::Network network(1);

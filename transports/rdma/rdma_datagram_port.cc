@@ -100,9 +100,11 @@ absl::Status RdmaDatagramPort::Start() {
   ud_ = *std::move(ud);
   queue_ = ud_->address();
   now_ns_ = clock_.NowNs();
+  spare_.reserve(missing_);
   Refill();
-  if (missing_ != 0) {
-    return absl::InternalError(absl::StrCat("the device takes ", missing_, " receives too few"));
+  if (receives_short() != 0) {
+    return absl::InternalError(
+        absl::StrCat("the device takes ", receives_short(), " receives too few"));
   }
   rendezvous_.Serve(Offer::Service::kDatagrams, this);
   return capabilities_.bulk_min_bytes > 0 ? StartBulk() : absl::OkStatus();
@@ -147,18 +149,6 @@ void RdmaDatagramPort::BindToThisThread() {
   DatagramPort::BindToThisThread();
   rendezvous_.BindToThisThread();
   if (bulk_ != nullptr) bulk_->BindToThisThread();
-}
-
-// Questions of peers are heard only when the receive queue has been emptied: they may say that what
-// was sent is lost, and that must not be said of what lies there.
-void RdmaDatagramPort::LookIfDue(bool drained) {
-  constexpr uint32_t kMaxPutOff = 16;
-  if (calls_to_look_ > 0) {
-    --calls_to_look_;
-  } else if (drained || ++looks_put_off_ >= kMaxPutOff) {
-    looks_put_off_ = 0;
-    Look();
-  }
 }
 
 void RdmaDatagramPort::Look() {

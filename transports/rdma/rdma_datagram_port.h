@@ -18,6 +18,7 @@
 #ifndef WEFT_TRANSPORTS_RDMA_RDMA_DATAGRAM_PORT_H_
 #define WEFT_TRANSPORTS_RDMA_RDMA_DATAGRAM_PORT_H_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -78,6 +79,7 @@ class RdmaDatagramPort final : public DatagramPort,
   static constexpr uint32_t kRollCall = 64;
   // Calls of Receive() between two looks at the clock, while nobody sleeps.
   static constexpr uint32_t kCallsBetweenLooks = 64;
+  static constexpr uint32_t kMaxLooksPutOff = 16;
 
   // Beside stats().
   struct Counts {
@@ -152,7 +154,14 @@ class RdmaDatagramPort final : public DatagramPort,
   bool Handle(UdReceived& received, Datagram* out);
   void OnEdge(PeerEntry& entry, uint32_t edge);
   void SendCredits();
+  // Receives that should be posted and are not.
+  uint32_t receives_short() const {
+    const uint32_t wanted = shares_.reserve() + shares_.outstanding();
+    return wanted - std::min(wanted, receives_);
+  }
   void Refill();
+  // For one of so many slots that are to be posted; null when there is none.
+  Buffer BufferToReceiveIn(size_t wanted);
   size_t ReceiveInto(absl::Span<Datagram> burst);
 
   // Peers: rdma_peers.cc.
@@ -182,7 +191,17 @@ class RdmaDatagramPort final : public DatagramPort,
   void OnBye(const Address& from, uint64_t incarnation) override;
 
   // What is not done for each datagram.
-  void LookIfDue(bool drained);
+  //
+  // Questions of peers are heard only when the receive queue has been emptied: they may say that
+  // what was sent is lost, and that must not be said of what lies there.
+  void LookIfDue(bool drained) {
+    if (calls_to_look_ > 0) [[likely]] {
+      --calls_to_look_;
+    } else if (drained || ++looks_put_off_ >= kMaxLooksPutOff) {
+      looks_put_off_ = 0;
+      Look();
+    }
+  }
   void Look();
   void TakeNicEvents();
   void CheckQueue();
@@ -227,8 +246,12 @@ class RdmaDatagramPort final : public DatagramPort,
   // Receiving.
   PeerTable peers_;
   SlotShares shares_;
-  uint32_t missing_ = 0;  // receive slots without a buffer
-  bool starved_ = false;  // and so many that what comes is dropped
+  // Posted are as many as credits promise, and the reserve: what comes goes through few buffers
+  // again and again, which stay near the processor. The buffers of the other slots lie ready.
+  uint32_t receives_ = 0;      // posted
+  std::vector<Buffer> spare_;  // of slots that are promised to nobody
+  uint32_t missing_ = 0;       // slots without a buffer
+  bool starved_ = false;       // so many are not posted that what comes is dropped
   uint32_t calls_to_look_ = 0;
   uint32_t looks_put_off_ = 0;
   const uint32_t calls_between_looks_;

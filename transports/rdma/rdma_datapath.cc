@@ -189,6 +189,34 @@ void RdmaDatagramPort::FlushOne(PeerEntry& entry) {
   }
 }
 
+inline size_t RdmaDatagramPort::ReceiveInto(absl::Span<Datagram> burst) {
+  size_t n = 0;
+  if (starved_) [[unlikely]]
+    Refill();  // there may be buffers again
+  while (n < burst.size()) {
+    const size_t room = std::min(burst.size() - n, kBatch);
+    const size_t got = ud_->Receive(absl::MakeSpan(received_.data(), room));
+    if (got == 0) break;
+    receives_ -= static_cast<uint32_t>(got);
+    missing_ += static_cast<uint32_t>(got);
+    // Before they are delivered: without others in their place they are not, see starved_.
+    if (receives_short() > shares_.reserve() / 2) [[unlikely]]
+      Refill();
+    for (size_t i = 0; i < got; ++i) {
+      if (Handle(received_[i], &burst[n])) {
+        ++n;
+      } else {
+        received_[i].buffer.Reset();
+      }
+    }
+    if (receives_short() >= kPostBatch) Refill();
+    if (got < room) break;
+  }
+  return n;
+}
+
+// Most calls find nothing, and what has come in the meantime waits for the next: so a call is one
+// piece of code, but for what is seldom.
 size_t RdmaDatagramPort::Receive(absl::Span<Datagram> burst) {
   AssertOwner();
   if (!status_.ok()) return 0;
@@ -206,30 +234,6 @@ size_t RdmaDatagramPort::Receive(absl::Span<Datagram> burst) {
   // The rest of the time it is polled with what is looked for now and then.
   if (bulk_ != nullptr && (bulk_->fetches() != 0 || bulk_->exposures() != 0)) bulk_->Poll(now_ns_);
   LookIfDue(n < burst.size());
-  return n;
-}
-
-size_t RdmaDatagramPort::ReceiveInto(absl::Span<Datagram> burst) {
-  size_t n = 0;
-  if (starved_) [[unlikely]]
-    Refill();  // there may be buffers again
-  while (n < burst.size()) {
-    const size_t room = std::min(burst.size() - n, kBatch);
-    const size_t got = ud_->Receive(absl::MakeSpan(received_.data(), room));
-    missing_ += static_cast<uint32_t>(got);
-    // Before they are delivered: without others in their place they are not, see starved_.
-    if (missing_ > shares_.reserve() / 2) [[unlikely]]
-      Refill();
-    for (size_t i = 0; i < got; ++i) {
-      if (Handle(received_[i], &burst[n])) {
-        ++n;
-      } else {
-        received_[i].buffer.Reset();
-      }
-    }
-    if (missing_ >= kPostBatch) Refill();
-    if (got < room) break;
-  }
   return n;
 }
 
@@ -325,15 +329,35 @@ void RdmaDatagramPort::SendCredit(PeerEntry& entry, Buffer buffer) {
 
 void RdmaDatagramPort::Refill() {
   Buffer fresh[kBatch];
-  while (missing_ > 0) {
-    const size_t wanted = std::min<size_t>(missing_, kBatch);
+  while (receives_short() > 0) {
+    const size_t missing = receives_short();
+    const size_t wanted = std::min(missing, kBatch);
     size_t n = 0;
-    while (n < wanted && (fresh[n] = pool_.Allocate())) ++n;
+    while (n < wanted && (fresh[n] = BufferToReceiveIn(missing - n))) ++n;
     const size_t posted = n == 0 ? 0 : ud_->PostReceives(absl::MakeSpan(fresh, n));
-    missing_ -= static_cast<uint32_t>(posted);
+    receives_ += static_cast<uint32_t>(posted);
+    for (size_t i = posted; i < n; ++i) spare_.push_back(std::move(fresh[i]));
     if (posted < wanted) break;
   }
-  starved_ = missing_ > shares_.reserve() / 2;
+  starved_ = receives_short() > shares_.reserve() / 2;
+  for (; missing_ > 0; --missing_) {
+    Buffer buffer = pool_.Allocate();
+    if (!buffer) break;
+    spare_.push_back(std::move(buffer));
+  }
+}
+
+// Slots that were used are filled from the pool, most likely with what was received in them. When
+// it is empty they stay as they are, and what lies ready stays with the slots that it is for.
+Buffer RdmaDatagramPort::BufferToReceiveIn(size_t wanted) {
+  Buffer buffer;
+  if (wanted > missing_) {
+    buffer = std::move(spare_.back());
+    spare_.pop_back();
+  } else if ((buffer = pool_.Allocate())) {
+    --missing_;
+  }
+  return buffer;
 }
 
 void RdmaDatagramPort::Attend() {

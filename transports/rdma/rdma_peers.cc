@@ -101,7 +101,7 @@ Offer RdmaDatagramPort::OfferFor(const PeerEntry& entry) const {
   return offer;
 }
 
-// A number to be called by, and slots.
+// A number to be called by, and slots, with buffers in them before the peer hears of it.
 absl::Status RdmaDatagramPort::Prepare(PeerEntry& entry) {
   shares_.Settle(now_ns_);
   if (!shares_.Open(&entry.in)) {
@@ -109,6 +109,7 @@ absl::Status RdmaDatagramPort::Prepare(PeerEntry& entry) {
     return absl::ResourceExhaustedError(
         absl::StrCat("receive slots for ", shares_.max_peers(), " peers are all in use"));
   }
+  Refill();
   entry.number = peers_.NewNumber(entry);
   return absl::OkStatus();
 }

@@ -159,27 +159,7 @@ void VerbsUdQueue::ClosePath(Path path) {
   }
 }
 
-size_t VerbsUdQueue::Send(absl::Span<const UdSend> sends) {
-  if (!status_.ok()) [[unlikely]]
-    return 0;
-  size_t taken = 0;
-  while (taken < sends.size()) {
-    size_t count = std::min(sends.size() - taken, kBurst);
-    size_t room = send_slots_ - static_cast<size_t>(sent_ - completed_);
-    if (room < count) {
-      PollSends();
-      room = send_slots_ - static_cast<size_t>(sent_ - completed_);
-      count = std::min(count, room);
-    }
-    const size_t posted = count == 0 ? 0 : PostSends(sends.subspan(taken, count));
-    if (posted == 0) break;
-    taken += posted;
-  }
-  is_blocked_ = taken < sends.size();
-  return taken;
-}
-
-size_t VerbsUdQueue::PostSends(absl::Span<const UdSend> sends) {
+inline size_t VerbsUdQueue::PostSends(absl::Span<const UdSend> sends) {
   const size_t last = sends.size() - 1;
   for (size_t i = 0; i <= last; ++i) {
     const UdSend& send = sends[i];
@@ -218,6 +198,26 @@ size_t VerbsUdQueue::PostSends(absl::Span<const UdSend> sends) {
   counts_.send_posts += posted;
   counts_.send_doorbells += posted != 0;
   return posted;
+}
+
+size_t VerbsUdQueue::Send(absl::Span<const UdSend> sends) {
+  if (!status_.ok()) [[unlikely]]
+    return 0;
+  size_t taken = 0;
+  while (taken < sends.size()) {
+    size_t count = std::min(sends.size() - taken, kBurst);
+    size_t room = send_slots_ - static_cast<size_t>(sent_ - completed_);
+    if (room < count) {
+      PollSends();
+      room = send_slots_ - static_cast<size_t>(sent_ - completed_);
+      count = std::min(count, room);
+    }
+    const size_t posted = count == 0 ? 0 : PostSends(sends.subspan(taken, count));
+    if (posted == 0) break;
+    taken += posted;
+  }
+  is_blocked_ = taken < sends.size();
+  return taken;
 }
 
 void VerbsUdQueue::PollSends() {
@@ -321,7 +321,7 @@ size_t VerbsUdQueue::PostReceiveBurst(absl::Span<Buffer> buffers) {
   return taken;
 }
 
-size_t VerbsUdQueue::ReceiveBurst(absl::Span<UdReceived> received, size_t* polled) {
+inline size_t VerbsUdQueue::ReceiveBurst(absl::Span<UdReceived> received, size_t* polled) {
   ibv_wc completions[kBurst];
   *polled = receive_cq_->Poll(absl::MakeSpan(completions, std::min(kBurst, received.size())));
   counts_.receive_completions += *polled;
