@@ -25,7 +25,12 @@ peer() {
 # await_link COMMAND...: until the kernel has noticed that both ends are up: what is sent before may
 # be lost.
 await_link() {
-  until "$@" | grep -q 'state UP'; do sleep 0.01; done
+  for _ in {1..1000}; do
+    if "$@" | grep -q 'state UP'; then return; fi
+    sleep 0.01
+  done
+  echo "network.sh: the link is not up: $*" >&2
+  return 1
 }
 
 up() {
