@@ -138,6 +138,52 @@ TEST(DatagramSimulation, WhatTheSilentHoldIsLentToTheBusy) {
   }
 }
 
+// They begin to send just as they are asked to give back what they hold, on devices that are slow
+// to send it, so that their answers come first: what they have sent needs its slots all the same.
+TEST(DatagramSimulation, WhatIsOnItsWayIsNotLentAnew) {
+  sim::Network network(1, {.queue_packets = 1 << 20});
+  End server(&network, "server", ConfigOf(512, 24, 2048));
+  std::vector<std::unique_ptr<SimNic>> devices;
+  std::vector<std::unique_ptr<End>> clients;
+  std::vector<End*> all = {&server};
+  const auto be_busy = [&](End& client, int rounds) {
+    bool recalled = false;
+    for (int round = 0; round < rounds && !recalled; ++round) {
+      for (int i = 0; i < 30; ++i) client.Send("server", "a datagram");
+      recalled =
+          Pass(network, all, 12 * kMs, [&] { return server.port().port_counts().recalled > 0; });
+    }
+    return recalled;
+  };
+  for (size_t i = 0; i < 10; ++i) {
+    SimNicOptions slow;
+    slow.limits.path_mtu_bytes = 256;
+    slow.work_request_ns = 20'000;
+    const std::string name = Numbered("client", i);
+    devices.push_back(*SimNic::Open(&network, Address::Sim(name), slow));
+    clients.push_back(
+        std::make_unique<End>(&network, name, ConfigOf(64, 16, 256), 0, 1, devices.back().get()));
+    all.push_back(clients.back().get());
+    if (be_busy(*clients.back(), 10)) break;
+  }
+  End late(&network, "late");
+  all.push_back(&late);
+  ASSERT_TRUE(be_busy(late, 100));
+  for (int i = 0; i < 3; ++i) {
+    for (auto& client : clients) {
+      for (int k = 0; k < 30; ++k) client->Send("server", "a datagram");
+    }
+    for (int k = 0; k < 30; ++k) late.Send("server", "a datagram");
+    Pass(network, all, 100'000);
+  }
+  server.stalled = true;
+  Pass(network, all, 20 * kMs);
+  server.stalled = false;
+  Pass(network, all, 100 * kMs);
+  server.ExpectNothingIsLost();
+  EXPECT_EQ(server.port().port_counts().late, 0u) << "taken for lost";
+}
+
 // Requests and replies over a bad network: nobody gets stuck for good, whatever was lost.
 TEST(DatagramSimulation, LostCreditsAreFoundAgain) {
   for (const uint64_t seed : sim::SeedsToRun(kSeeds)) {
@@ -300,6 +346,53 @@ TEST(DatagramSimulation, TheDeadDoNotKeepTheirPlaces) {
   EXPECT_GT(server.port().port_counts().resumed, 0u);
   EXPECT_EQ(server.port().port_counts().connections, connections);
   EXPECT_GE(third.Count(PortEvent::Kind::kPeerUnreachable), 1u);
+}
+
+// Nor while others want more slots all the time.
+TEST(DatagramSimulation, TheDeadDoNotKeepTheirPlacesFromTheBusy) {
+  sim::Network network(1);
+  End server(&network, "server", ConfigOf(64, 2, 256));
+  End busy(&network, "busy"), late(&network, "late");
+  {
+    End dead(&network, "dead");
+    dead.Send("server", "hello");
+    ASSERT_TRUE(
+        Pass(network, {&server, &dead}, 100 * kMs, [&] { return server.texts.size() == 1; }));
+    dead.Die();
+  }
+  const auto connected = [&] { return server.port().port_counts().connections == 3; };
+  for (int i = 0; i < 3000 && !connected(); ++i) {
+    for (int k = 0; k < 20; ++k) busy.Send("server", "more");
+    if (i % 200 == 100) late.Send("server", "is there room?");
+    Pass(network, {&server, &busy, &late}, kMs / 2);
+  }
+  EXPECT_TRUE(connected());
+}
+
+// Who is asked to give back slots and does not look is none the less found to be away by those who
+// have something for him.
+TEST(DatagramSimulation, WhoIsAskedForSlotsIsFoundToBeAwayAsWell) {
+  sim::Network network(1);
+  End server(&network, "server", ConfigOf(64, 2, 256));
+  End away(&network, "away"), busy(&network, "busy");
+  for (int i = 0; i < 30; ++i) {
+    for (int k = 0; k < 30; ++k) away.Send("server", "more");
+    Pass(network, {&server, &away}, 12 * kMs);
+  }
+  away.stalled = true;
+  const auto be_busy = [&](int rounds) {
+    for (int i = 0; i < rounds && server.seen.empty(); ++i) {
+      for (int k = 0; k < 30; ++k) busy.Send("server", "more");
+      Pass(network, {&server, &busy}, kMs);
+    }
+  };
+  be_busy(500);
+  EXPECT_GT(server.port().port_counts().recalled, 0u);
+  EXPECT_TRUE(server.seen.empty()) << "nobody misses it";
+  server.Send("away", "are you there?");
+  be_busy(1000);
+  ASSERT_EQ(server.Count(PortEvent::Kind::kPeerUnreachable), 1u);
+  EXPECT_EQ(server.seen[0].error, ETIMEDOUT);
 }
 
 // A peer starts anew while datagrams wait for it, and there are no slots for it just then: its

@@ -6,6 +6,7 @@
 #ifndef WEFT_TRANSPORTS_RDMA_PEER_TABLE_H_
 #define WEFT_TRANSPORTS_RDMA_PEER_TABLE_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -53,14 +54,16 @@ struct PeerEntry {
   uint64_t incarnation = 0;
   uint32_t connections = 0;    // so many times a number was made
   bool resuming = false;       // a question about the connection is under way
-  bool recalling = false;      // and only asks for something back
+  bool recalling = false;      // that, or the last one, only asks for something back
   uint32_t heard_at_tick = 0;  // heard_at at the last tick
   uint32_t asked_at = 0;       // out.next when it was asked
   uint32_t limit_at_tick = 0;  // out.limit at the last tick
   uint32_t quiet_ticks = 0;
-  uint32_t next_at_roll_call = 0;  // in.next when those who are silent were last looked for
-  uint64_t used = 0;               // order of use, of places to be given to others
-  absl::Status why;                // it could not be reached
+  uint32_t next_at_recall = 0;  // out.next when the peer last asked for something back
+  // in.next when those who are silent were last looked for, for either purpose.
+  std::array<uint32_t, 2> next_at_roll_call = {};
+  uint64_t used = 0;  // order of use, of places to be given to others
+  absl::Status why;   // it could not be reached
 };
 
 class PeerTable {

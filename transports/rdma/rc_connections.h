@@ -134,8 +134,9 @@ class RcConnections final : private Rendezvous::Handler {
   size_t Post(ConnectionId id, absl::Span<const RcRequest> requests);
   size_t free_slots(ConnectionId id) const;
   // Posts a request that needs nothing of the peer, as an owner's do, and waits until the device
-  // has executed it: microseconds. False: it was not, and the window of a kBind is not to be used.
-  // An owner's queue pair fails without a word when its user is denied; it is then asked for anew.
+  // has executed it: microseconds. False: it was not, or not yet, as on a device that is busy for
+  // long, and the window of a kBind is not to be used. An owner's queue pair fails without a word
+  // when its user is denied; it is then asked for anew.
   bool Execute(ConnectionId id, RcRequest request, int64_t now_ns);
 
   // Whoever holds one, because of windows that are bound to it, keeps it from ending unused.

@@ -173,7 +173,7 @@ class RdmaDatagramPort final : public DatagramPort,
   enum class RollCall : uint8_t { kForPlaces, kForSlots };
   void CallTheRoll(RollCall purpose);
   void OweCredit(PeerEntry& entry);
-  void GiveBack(PeerEntry& entry, uint32_t expected);
+  bool GiveBack(PeerEntry& entry, uint32_t expected);
   absl::Status Prepare(PeerEntry& entry);
   absl::Status Connect(PeerEntry& entry, const Offer& offer);
   void Disconnect(PeerEntry& entry);
@@ -267,10 +267,11 @@ class RdmaDatagramPort final : public DatagramPort,
   int64_t now_ns_ = 0;           // when the clock was last read
   int64_t tick_ns_ = INT64_MAX;  // when the next tick is
   int64_t events_ns_ = 0;        // when the device is next asked for events
-  int64_t roll_call_ns_ = 0;     // when silent peers may be asked again
-  uint32_t roll_call_at_ = 0;    // the place it goes on at
-  bool slots_wanted_ = false;    // a busy peer could not be lent more
-  int64_t rendezvous_ns_ = 0;    // when questions are next heard
+  // When silent peers may be asked again, and the place it goes on at, for either purpose.
+  std::array<int64_t, 2> roll_call_ns_ = {};
+  std::array<uint32_t, 2> roll_call_at_ = {};
+  bool slots_wanted_ = false;  // a busy peer could not be lent more
+  int64_t rendezvous_ns_ = 0;  // when questions are next heard
   bool was_armed_ = false;
   PortEventQueue events_{&has_events_};
   Counts counts_;

@@ -141,16 +141,17 @@ void RdmaDatagramPort::Resume(PeerEntry& entry, bool recalls) {
 // notice that a peer is dead to whom nothing is sent. Nor do those who live keep slots that they do
 // not use, while others could.
 void RdmaDatagramPort::CallTheRoll(RollCall purpose) {
-  if (now_ns_ < roll_call_ns_) return;
-  roll_call_ns_ = now_ns_ + kRollCallNs;
+  const auto which = static_cast<size_t>(purpose);
+  if (now_ns_ < roll_call_ns_[which]) return;
+  roll_call_ns_[which] = now_ns_ + kRollCallNs;
   const absl::Span<PeerEntry> all = peers_.used();
   uint32_t called = 0;
   for (size_t i = 0; i < all.size() && called < kRollCall; ++i) {
-    PeerEntry& entry = all[roll_call_at_++ % all.size()];
+    PeerEntry& entry = all[roll_call_at_[which]++ % all.size()];
     if (entry.state != State::kConnected || entry.resuming) continue;
     const bool recalls = purpose == RollCall::kForSlots;
     if (recalls && !shares_.HoldsTooMuch(entry.in)) continue;
-    if (std::exchange(entry.next_at_roll_call, entry.in.next) != entry.in.next) continue;
+    if (std::exchange(entry.next_at_roll_call[which], entry.in.next) != entry.in.next) continue;
     Resume(entry, recalls);
     ++called;
   }
@@ -191,6 +192,7 @@ absl::Status RdmaDatagramPort::Connect(PeerEntry& entry, const Offer& offer) {
   entry.heard_at = entry.heard_at_tick = 0;
   entry.quiet_ticks = 0;
   entry.limit_at_tick = 0;
+  entry.next_at_recall = 0;
   entry.why = absl::OkStatus();
   ++counts_.connections;
   ListForFlush(entry);
@@ -243,26 +245,32 @@ void RdmaDatagramPort::OweCredit(PeerEntry& entry) {
   owed_credits_.push_back(peers_.IndexOf(entry));
 }
 
-// What the peer has lent us and we do not use. Only if all that was ever sent has arrived: so none
-// of it can be on its way to a slot that counts as free then.
-void RdmaDatagramPort::GiveBack(PeerEntry& entry, uint32_t expected) {
-  if (entry.out.next != expected || entry.waiting.pieces() != 0) return;
-  const uint32_t before = entry.out.left();
-  entry.out.Skip();
-  counts_.given_back += before - entry.out.left();
-  entry.heard_at = entry.out.next;
+// What the peer has lent us and we do not use. False, and nothing of it, if something may still be
+// on its way, to a slot that would count as free: unless all has arrived that was ever sent, or
+// nothing was sent since the last time that the peer asked, when it is lost.
+bool RdmaDatagramPort::GiveBack(PeerEntry& entry, uint32_t expected) {
+  const bool settled = entry.out.next == expected || entry.out.next == entry.next_at_recall;
+  if (settled && entry.waiting.pieces() == 0) {
+    const uint32_t before = entry.out.left();
+    entry.out.Skip();
+    counts_.given_back += before - entry.out.left();
+    entry.heard_at = entry.out.next;
+  }
+  entry.next_at_recall = entry.out.next;
+  return settled;
 }
 
 absl::StatusOr<Offer> RdmaDatagramPort::OnAsk(const Address& from, const Offer& offer) {
   PeerEntry* entry = FindWorker(from, offer.worker);
   if (entry != nullptr && IsCurrent(*entry, offer)) {
-    if (offer.recalls) {
-      GiveBack(*entry, offer.credits);
-    } else if (offer.resumes && !TakeResumed(*entry, offer)) {
+    const bool settled = !offer.recalls || GiveBack(*entry, offer.credits);
+    if (offer.resumes && !offer.recalls && !TakeResumed(*entry, offer)) {
       return absl::InvalidArgumentError("sequence numbers that cannot be");
     }
     entry->in.told = entry->in.limit;
-    return OfferFor(*entry);
+    Offer answer = OfferFor(*entry);
+    if (!settled) answer.sequence = offer.credits;
+    return answer;
   }
   if (offer.resumes) return absl::NotFoundError("there is no such connection");
   if (entry != nullptr && entry->incarnation == offer.incarnation &&
@@ -306,9 +314,10 @@ void RdmaDatagramPort::OnFailed(uint64_t context, const absl::Status& status) {
   PeerEntry* const entry = Asking(context);
   if (entry == nullptr) return;
   entry->resuming = false;
-  // Who does not look has nothing to say, which nobody but us has asked for.
+  // Who does not look, and for whom there is nothing, need not give anything back.
+  const bool unmissed = entry->heard_at == entry->out.next && entry->waiting.pieces() == 0;
   if (entry->state == State::kConnected && std::exchange(entry->recalling, false) &&
-      absl::IsDeadlineExceeded(status)) {
+      absl::IsDeadlineExceeded(status) && unmissed) {
     return;
   }
   // It is there, and knows nothing of a connection: it has begun anew, and so do we.

@@ -267,7 +267,7 @@ absl::StatusOr<RemoteKey> RdmaRemoteMemory::Grant(const Peer& peer, const Memory
   bind.remote_atomic = Includes(access, MemoryAccess::kAtomic);
   if (!connections_.Execute(*id, bind, options_.clock->NowNs())) {
     return absl::UnavailableError(
-        absl::StrCat("the connection to ", state->address.ToString(), " is being made anew"));
+        absl::StrCat("no key for ", state->address.ToString(), " can be made now; again later"));
   }
   connections_.Hold(*id);
   const uint32_t index = free_grants_.back();
