@@ -6,8 +6,8 @@
 #include <cstring>
 #include <optional>
 #include <string>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 
 namespace weft::rdma {
@@ -21,6 +21,9 @@ constexpr size_t kMaxBursts = 8;
 // Who has not come to wait so long between two times has asked too few times to give up: he was
 // not polled, and neither may those have been whom he asks.
 constexpr int64_t kTriedNs = 32 * Rendezvous::kFirstRetryNs;
+
+// Of questions. To ask again those whom a busy device keeps waiting allocates nothing.
+using Ids = absl::InlinedVector<uint64_t, 64>;
 
 }  // namespace
 
@@ -211,7 +214,7 @@ void Rendezvous::Fail(uint64_t id, const absl::Status& status) {
 }
 
 void Rendezvous::OnUnreachable(const Address& to) {
-  std::vector<uint64_t> failed;
+  Ids failed;
   for (const auto& [id, pending] : pending_) {
     if (pending.to == to) failed.push_back(id);
   }
@@ -224,7 +227,7 @@ void Rendezvous::OnUnreachable(const Address& to) {
 }
 
 size_t Rendezvous::RetryDue(int64_t now_ns) {
-  std::vector<uint64_t> due;
+  Ids due;
   for (const auto& [id, pending] : pending_) {
     if (now_ns >= std::min(pending.retry_ns, pending.end_ns)) due.push_back(id);
   }
