@@ -23,8 +23,8 @@ namespace {
 using Direction = BulkWorkload::Direction;
 
 constexpr absl::Duration kStartTimeout = absl::Seconds(10);
-// Messages that are sent in turn: long ones are more than caches hold, as for the copy that they are
-// compared with.
+// Messages that are sent in turn: long ones are more than caches hold, as for the copy that they
+// are compared with.
 constexpr size_t kMessages = 16;
 // Half of them may hold one long message.
 constexpr uint32_t kBuffers = 16384;

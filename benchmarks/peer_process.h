@@ -76,9 +76,9 @@ int RunPeer(int argc, char** argv, absl::Span<const PeerRole> roles);
 // The roles of a program that consists of several workloads.
 std::vector<PeerRole> JoinRoles(std::initializer_list<absl::Span<const PeerRole>> parts);
 
-// For a role that is another program: becomes `program`, a path in the build's output, in which this
-// program lies too. Its arguments are the peer's; what it prints goes to the shared descriptor.
-// Returns only if that fails.
+// For a role that is another program: becomes `program`, a path in the build's output, in which
+// this program lies too. Its arguments are the peer's; what it prints goes to the shared
+// descriptor. Returns only if that fails.
 absl::Status BecomeProgram(Peer& peer, absl::string_view program);
 
 // The next line that comes out of `fd`, with its end. Unavailable, naming `program`, when none has

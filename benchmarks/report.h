@@ -48,8 +48,8 @@ class Report {
   // Json() as a file. Fails if the file cannot be written.
   absl::Status WriteJson(const std::string& path) const;
 
-  // How a program ends that has shown its figures: writes them to `json_path`, unless that is empty,
-  // and returns the exit status, 1 if that `failed` or the file cannot be written.
+  // How a program ends that has shown its figures: writes them to `json_path`, unless that is
+  // empty, and returns the exit status, 1 if that `failed` or the file cannot be written.
   int Finish(const char* program, const std::string& json_path, bool failed) const;
 
  private:

@@ -38,8 +38,8 @@ struct ServiceWorkload {
   const char* Unit() const;
 };
 
-// `directory` has the files of rpc::WriteTestCertificates(), and gets those with traces. Fails if the
-// transport is not available, and if a call fails.
+// `directory` has the files of rpc::WriteTestCertificates(), and gets those with traces. Fails if
+// the transport is not available, and if a call fails.
 absl::StatusOr<double> MeasureService(const ServiceWorkload& workload, const std::string& directory,
                                       const RpcOptions& options);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a running host tells over HTTP of its workers (host/worker_page.h), for commands that show it.
+// What a running host tells over HTTP of its workers (host/worker_page.h), for commands that show
+// it.
 #ifndef WEFT_CLI_HOST_JSON_H_
 #define WEFT_CLI_HOST_JSON_H_
 

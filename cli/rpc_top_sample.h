@@ -64,9 +64,9 @@ struct TopSample {
 absl::StatusOr<TopSample> ParseTopSample(const std::string& host, const std::string& rpc,
                                          int64_t at_ns);
 
-// Asks the program whose HTTP server is at `address`; of the sessions of each server and client, for
-// the `sessions_max` busiest. Errors are those of Ask() (host_json.h); a program without RPC is a
-// FailedPrecondition.
+// Asks the program whose HTTP server is at `address`; of the sessions of each server and client,
+// for the `sessions_max` busiest. Errors are those of Ask() (host_json.h); a program without RPC is
+// a FailedPrecondition.
 absl::StatusOr<TopSample> FetchTopSample(const std::string& address, uint64_t sessions_max);
 
 }  // namespace weft::cli

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The lines that `weft rpc top` shows, of what a program told one after the other. Nothing here knows
-// of terminals.
+// The lines that `weft rpc top` shows, of what a program told one after the other. Nothing here
+// knows of terminals.
 //
 //   TopView view;
 //   view.Add(*FetchTopSample(address, 100));   // again and again
@@ -35,8 +35,8 @@ class TopView {
   TopOrder order() const { return order_; }
 
   // Before the first Add(), all are empty. Rates are those between the last two samples; latencies
-  // are of the calls that ended in the last 10 s or, where there are none, in brackets, since start.
-  // Names are cut so that lines have `width` characters at most, if that is possible.
+  // are of the calls that ended in the last 10 s or, where there are none, in brackets, since
+  // start. Names are cut so that lines have `width` characters at most, if that is possible.
   std::string Program() const;  // "kv_server: running for 3m4s, pid 17, linux, 2 workers"
   std::string Totals() const;   // "1.2k served/s, ..."
   // The first line names the columns. Without methods or sessions there are no lines.

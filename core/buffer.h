@@ -57,8 +57,8 @@ struct FrameOffload {
     // so by themselves.
     kIpChecksumGood = 1 << 8,
     kL4ChecksumGood = 1 << 9,
-    // Of a datagram: its headers as they came lie in front of it, l3_bytes of IP and then UDP's, and
-    // their checksum covers it. Whoever changes its bytes clears it by `offload() = {}`; see
+    // Of a datagram: its headers as they came lie in front of it, l3_bytes of IP and then UDP's,
+    // and their checksum covers it. Whoever changes its bytes clears it by `offload() = {}`; see
     // DatagramPort::Forward().
     kHeadersInFront = 1 << 10,
   };

@@ -20,11 +20,12 @@
 // all workers are up, else 503. A browser finds at /status (and /) a page that shows what goes on,
 // and /host is what programs are told of the host itself: {"program", "pid", "uptime_ms",
 // "transport", "workers", "state": "starting", "running" or "stopping", "pages": ["net", "rpc",
-// ...], "control", "loops": [{"worker", "iterations", "idle_iterations", "sleeps", "busy_ns"}, ...]}. Set-ups
-// may add pages (Worker::Show()), as those of programs with RPC do: /rpc. Where they accept
-// commands (Worker::Accept()), "control" is the name of the Unix socket that takes them. With
-// `netstack`, there is also /net, the state of the network stacks as JSON, /net/ping, which sends
-// echo requests from worker 0 (net_pages.h), and /tcp, listeners and connections (tcp_pages.h).
+// ...], "control", "loops": [{"worker", "iterations", "idle_iterations", "sleeps", "busy_ns"},
+// ...]}. Set-ups may add pages (Worker::Show()), as those of programs with RPC do: /rpc. Where they
+// accept commands (Worker::Accept()), "control" is the name of the Unix socket that takes them.
+// With `netstack`, there is also /net, the state of the network stacks as JSON, /net/ping, which
+// sends echo requests from worker 0 (net_pages.h), and /tcp, listeners and connections
+// (tcp_pages.h).
 //
 // The configuration's `log` section is the process's from then on (weft/core/log.h); its `tracing`
 // section is for what workers tell of their calls (Worker::observers()).

@@ -11,8 +11,8 @@
 namespace weft::rpc {
 namespace {
 
-// A request that the server has no room for is asked for again so often at least, as perhaps nothing
-// else brings it back.
+// A request that the server has no room for is asked for again so often at least, as perhaps
+// nothing else brings it back.
 constexpr int64_t kProbeMaxNs = 5'000'000;
 
 }  // namespace

@@ -22,26 +22,26 @@ namespace weft::rpc {
 //   "sessions_total": how many there are; "sessions": the `sessions_max` busiest of them, those
 //     with most in flight first, then those with most requests
 //   "routers" of a server that has to do with any: of each "control" (its address), "state",
-//     "refusal" (why, if it refused), "feedback" ("original" or "batches"), "entries" (requests that
-//     it was told the end of), "silent_ms" (since it last answered), "keepalive_ms", "outstanding"
-//     (requests that it waits for, while the server leaves it)
+//     "refusal" (why, if it refused), "feedback" ("original" or "batches"), "entries" (requests
+//     that it was told the end of), "silent_ms" (since it last answered), "keepalive_ms",
+//     "outstanding" (requests that it waits for, while the server leaves it)
 //   "stats": by name, what was counted; "drops" of a client: by reason, what servers refused
 // and of each session:
 //   "session" (this side's number), "peer", "identity" (that the peer has proved, if it had to),
-//   "state", "age_ms", "silent_ms" (since the peer was heard of), "requests", "in_flight" (requests),
-//   "retransmissions" (packets that this side sent again), "drops" (requests that the server
-//   refused); of a server's also "kept_replies"; of a client's also "waiting" (requests); of an open
-//   one "slots" (requests that may be in flight), "packet_bytes", "credits", "window" (packets; with
-//   congestion control), and in microseconds the network's round trip "srtt_us", "rttvar_us", both
-//   of a server's only while it sends replies of several packets; of a client's open one
-//   "min_rtt_us", the time "response_us" that replies take, and "rto_us", after which a request is
-//   sent again.
+//   "state", "age_ms", "silent_ms" (since the peer was heard of), "requests", "in_flight"
+//   (requests), "retransmissions" (packets that this side sent again), "drops" (requests that the
+//   server refused); of a server's also "kept_replies"; of a client's also "waiting" (requests); of
+//   an open one "slots" (requests that may be in flight), "packet_bytes", "credits", "window"
+//   (packets; with congestion control), and in microseconds the network's round trip "srtt_us",
+//   "rttvar_us", both of a server's only while it sends replies of several packets; of a client's
+//   open one "min_rtt_us", the time "response_us" that replies take, and "rto_us", after which a
+//   request is sent again.
 //
 // Of a balancer instead of the sessions:
 //   "policy"; "outstanding" and "waiting" (calls); "servers_total"; "servers": the `sessions_max`
-//   with most outstanding, then with most calls, and of each "address", "state" (NameOf()), "weight",
-//   "outstanding", "calls", "failed" and "failures_in_a_row" (calls), and "for_ms": how long it will
-//   be left alone.
+//   with most outstanding, then with most calls, and of each "address", "state" (NameOf()),
+//   "weight", "outstanding", "calls", "failed" and "failures_in_a_row" (calls), and "for_ms": how
+//   long it will be left alone.
 //
 // On the thread that the client or server belongs to, which is busy with it for a while: about 5 ms
 // for 100,000 sessions.

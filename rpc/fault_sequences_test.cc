@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Short exchanges, exhaustively: each of the first packets is delivered, lost, duplicated, overtaken
-// or very late, in every combination. Calls are also given up, and sessions and servers ended, at
-// every moment of an exchange, each under all scripts that are two packets shorter. A scenario and
-// the number of a script fix a run:
+// Short exchanges, exhaustively: each of the first packets is delivered, lost, duplicated,
+// overtaken or very late, in every combination. Calls are also given up, and sessions and servers
+// ended, at every moment of an exchange, each under all scripts that are two packets shorter. A
+// scenario and the number of a script fix a run:
 //
 //   bazel test //rpc:fault_sequences_test                     scripts of five packets
 //   bazel run //rpc:fault_sequences_test -- 7                 of seven

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sends requests of one size to one server, or to those of a balancer, and measures how long the replies take: what benchmarks
-// and `weft rpc ping` are made of.
+// Sends requests of one size to one server, or to those of a balancer, and measures how long the
+// replies take: what benchmarks and `weft rpc ping` are made of.
 //
 //   rpc::LoadGenerator load(*client, server, {.request_bytes = 64, .count = 10'000});
 //   load.Start([&] { loop.Stop(); });
@@ -14,8 +14,8 @@
 // One that finds `outstanding_max` calls in flight waits, and its latency counts from when it was
 // due: a server that stalls cannot hide it by also stalling the requests that would have shown it.
 //
-// While the server is shutting down, or gone, calls fail; the next one waits for a millisecond then.
-// One that comes back at the same address is found again.
+// While the server is shutting down, or gone, calls fail; the next one waits for a millisecond
+// then. One that comes back at the same address is found again.
 //
 // Threads: belongs to the client's loop.
 #ifndef WEFT_RPC_LOAD_GENERATOR_H_

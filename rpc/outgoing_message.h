@@ -116,8 +116,8 @@ class OutgoingMessage {
   // taken to be a millisecond.
   //  - Stale ones, which say less than is known, are valid and change nothing.
   //  - One that is flagged as sent before comes from a receiver that waits in vain: what was sent a
-  //    round trip ago and is not acknowledged counts as lost. It stands in for OnTimeout() where the
-  //    receiver has the timer, as clients have for responses.
+  //    round trip ago and is not acknowledged counts as lost. It stands in for OnTimeout() where
+  //    the receiver has the timer, as clients have for responses.
   //  - The granted edge never goes back, with one exception: until something has been acknowledged
   //    or granted by a PROGRESS, 0 means `refused`. An edge beyond the end grants everything: the
   //    receiver may not have learnt of the length yet.

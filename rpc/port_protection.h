@@ -23,9 +23,9 @@ namespace weft::rpc {
 // address that means any of this machine's does not.
 bool StaysWithinMachine(const DatagramPort& port, const Address& address);
 
-// `port`, protected as `security` says. Null: as it is; FailedPrecondition, which says what to write
-// into the configuration, for a server's port that can be reached from beyond this machine. Else the
-// errors of Security::Protect().
+// `port`, protected as `security` says. Null: as it is; FailedPrecondition, which says what to
+// write into the configuration, for a server's port that can be reached from beyond this machine.
+// Else the errors of Security::Protect().
 absl::StatusOr<std::unique_ptr<DatagramPort>> Protect(Loop& loop,
                                                       std::unique_ptr<DatagramPort> port,
                                                       const Security* security, Role role);

@@ -107,9 +107,9 @@ class ServerCall {
   // Errors; but for the last, another reply, a shorter one perhaps, may be tried:
   // InvalidArgument for a null buffer and for more than the client or this server takes
   // (message_packets_max, message_bytes_max); ResourceExhausted when buffers or the sending queue
-  // ran out; FailedPrecondition, original format in plain text from beyond this machine, for a reply
-  // longer than its request: the client was told that it is refused, and the call is over; Cancelled
-  // when nobody waits any more.
+  // ran out; FailedPrecondition, original format in plain text from beyond this machine, for a
+  // reply longer than its request: the client was told that it is refused, and the call is over;
+  // Cancelled when nobody waits any more.
   absl::Status Reply(absl::Span<const uint8_t> reply);
   absl::Status Reply(Buffer reply);
   absl::Status Reply(BufferChain reply);

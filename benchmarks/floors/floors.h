@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Floors: what the raw mechanisms beneath weft, and gRPC, do with 64-byte requests between two
-// processes on this machine, and how fast bytes move. Absolute figures do not travel between machines, nor between hours on
-// a virtual one, so a benchmark measures them in the same run as its own figures, interleaved, and
-// quotes ratios.
+// processes on this machine, and how fast bytes move. Absolute figures do not travel between
+// machines, nor between hours on a virtual one, so a benchmark measures them in the same run as its
+// own figures, interleaved, and quotes ratios.
 //
 //   int main(int argc, char** argv) {
 //     if (IsPeer(argc, argv)) return RunPeer(argc, argv, floors::Roles());

@@ -15,8 +15,8 @@
 namespace weft::benchmarks::grpc_peer {
 namespace {
 
-// Lets the messages of a stream share what is written to the socket. The first one must not wait for
-// others: the stream's headers would wait with it.
+// Lets the messages of a stream share what is written to the socket. The first one must not wait
+// for others: the stream's headers would wait with it.
 class Gathering {
  public:
   grpc::WriteOptions Next() {

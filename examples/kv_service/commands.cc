@@ -120,7 +120,8 @@ weft::Task<void> RunAndStop(weft::Worker& worker, KeyValueClient& store, const C
   worker.Stop(co_await command.run(store, words));
 }
 
-// A channel to the first of the servers; with `rpc.balancer`, to the one that it picks for each call.
+// A channel to the first of the servers; with `rpc.balancer`, to the one that it picks for each
+// call.
 absl::Status OpenChannel(const weft::config::Rpc& config, const weft::rpc::ChannelOptions& options,
                          Application* application) {
   weft::rpc::Client& client = *application->client;

@@ -36,8 +36,8 @@ class Store final : public KeyValueService {
                                 weft::rpc::Payload* response) override;
 
  private:
-  // Shared with replies that are on their way, which a Put() or Delete() must not pull the bytes from
-  // under.
+  // Shared with replies that are on their way, which a Put() or Delete() must not pull the bytes
+  // from under.
   using Value = std::shared_ptr<const std::string>;
 
   const size_t bytes_max_;

@@ -146,8 +146,8 @@ class ClientStreams final : public Gatherer {
   ClientStreams(Client& client, const Peer& server, const StreamOptions& options);
   // Streams must be gone, and none of what they do be under way, such as to resume a coroutine.
   ~ClientStreams() override;
-  // Gives up its sessions and its client, which may then end first. Streams must be gone; there will
-  // be no more. May be called from a coroutine that one of them has resumed.
+  // Gives up its sessions and its client, which may then end first. Streams must be gone; there
+  // will be no more. May be called from a coroutine that one of them has resumed.
   void Leave();
 
   // Open streams, and sessions for them.

@@ -8,9 +8,9 @@
 //   DecodeMessage(bytes, request.get());
 //   request.set_bytes(bytes.size());
 //
-// Each message lies on an arena of its own. Bounded: at most kMessagesMax wait to be used again, and
-// one that holds more than kBytesMax does not. Messages are looked at after they were long, and all of
-// them now and then, for strings that have grown one after the other.
+// Each message lies on an arena of its own. Bounded: at most kMessagesMax wait to be used again,
+// and one that holds more than kBytesMax does not. Messages are looked at after they were long, and
+// all of them now and then, for strings that have grown one after the other.
 //
 // Raw bytes are no messages and are not pooled. One thread.
 #ifndef WEFT_RPC_SERVICE_MESSAGE_POOL_H_

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The sending half of a stream, at either end: messages gather in a batch of the length of a
-// packet, which goes when it is full, or at the end of the loop's round. Not for users: ServerWriter
-// and ClientWriter are.
+// packet, which goes when it is full, or at the end of the loop's round. Not for users:
+// ServerWriter and ClientWriter are.
 //
 //   if (uint8_t* out = sender.Append(message.size())) {
-//     std::memcpy(out, ...);                    // it is part of the batch
+//     std::memcpy(out, ...);                  // it is part of the batch
 //   } else if (!sender.over()) {
-//     waiter.Wait(sender.room(), coroutine);    // once it is woken, Append() succeeds, or it is over
+//     waiter.Wait(sender.room(), coroutine);  // once it is woken, Append() succeeds, or it is over
 //   }
 //
 // Memory is bounded: one batch that gathers, beside those that the derived class keeps until the
