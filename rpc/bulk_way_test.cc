@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "gtest/gtest.h"
+#include "weft/rpc/congestion_control.h"
+#include "weft/rpc/send_flow.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/sim_bulk.h"
 #include "weft/transports/sim/sim_transport.h"
@@ -62,6 +64,25 @@ TEST_F(BulkWayTest, IsNotBusyWithAMessageWhoseKeyAndWayAreLost) {
   EXPECT_FALSE(message_.Expose(way_, peer_));
   EXPECT_FALSE(message_.exposed());
   EXPECT_FALSE(way_.busy());
+}
+
+// Or losses would make it smaller and smaller, for as long as there is always a long message.
+TEST_F(BulkWayTest, WindowsGrowAgainAfterLossesWhileItIsBusy) {
+  const CongestionOptions options;
+  SendFlow flow;
+  flow.congestion = MakeCongestionControl(options);
+  int64_t now_ns = 0;
+  for (int i = 0; i < 10; ++i) flow.OnLoss(1, now_ns += 10'000'000);
+  ASSERT_LT(flow.congestion->window(), 1);
+  ASSERT_TRUE(message_.Expose(way_, peer_));
+  for (int i = 0; i < 100; ++i) {
+    now_ns += 10'000'000;
+    flow.in_flight = flow.congestion->window_packets() - 1;
+    const ExtendedHeader late = {.echo_valid = true,
+                                 .echo = static_cast<uint32_t>(now_ns - 5'000'000)};
+    flow.OnRoundTrip(late, 1, now_ns, {}, &way_);
+  }
+  EXPECT_GT(flow.congestion->window(), 5);
 }
 
 }  // namespace
