@@ -149,17 +149,17 @@ class RdmaFigures {
  private:
   std::string At(const PerftestEnd& end) const { return absl::StrCat(end.ip, ":0"); }
 
-  // `scale`: to the unit of the figure. `keep`: its latest value.
+  // `scale`: to the unit of the figure. `keep`: its latest value, or why there is none.
   std::string AddPerftest(std::string name, std::string unit, Perftest test, PerftestFigure figure,
-                          double scale, double* keep = nullptr) {
+                          double scale, absl::StatusOr<double>* keep = nullptr) {
     experiment_.Add(
         name, std::move(unit),
         [this, test = std::move(test), figure, scale, keep]() -> absl::StatusOr<double> {
-          const absl::StatusOr<double> value =
+          absl::StatusOr<double> value =
               MeasurePerftest(test, figure, ends_.server, ends_.client, absl::Seconds(30));
-          if (!value.ok()) return value;
-          if (keep != nullptr) *keep = *value * scale;
-          return *value * scale;
+          if (value.ok()) *value *= scale;
+          if (keep != nullptr) *keep = value;
+          return value;
         });
     return name;
   }
@@ -291,9 +291,9 @@ class RdmaFigures {
       AddPerftest(name("ib_write_lat"), "us", {"ib_write_lat", lengths}, PerftestFigure::kTypicalUs,
                   1, &rendezvous_.written_us);
       experiment_.Add(name("announced and read"), "us",
-                      [this] { return rendezvous_.told_us + rendezvous_.read_us; });
+                      [this] { return After(1, rendezvous_.told_us, rendezvous_.read_us); });
       experiment_.Add(name("announced, granted and written"), "us",
-                      [this] { return 2 * rendezvous_.told_us + rendezvous_.written_us; });
+                      [this] { return After(2, rendezvous_.told_us, rendezvous_.written_us); });
       AddPerftest(name("ib_read_bw"), "GB/s", {"ib_read_bw", lengths},
                   PerftestFigure::kBytesPerSecond, 1e-9);
       AddPerftest(name("ib_write_bw"), "GB/s", {"ib_write_bw", lengths},
@@ -301,11 +301,19 @@ class RdmaFigures {
     }
   }
 
+  // `last` after so many times `step`, if both were measured.
+  static absl::StatusOr<double> After(int times, const absl::StatusOr<double>& step,
+                                      const absl::StatusOr<double>& last) {
+    if (!step.ok()) return step.status();
+    if (!last.ok()) return last.status();
+    return times * *step + *last;
+  }
+
   // Steps of a long message's way, as last measured.
   struct Rendezvous {
-    double told_us = 0;
-    double read_us = 0;
-    double written_us = 0;
+    absl::StatusOr<double> told_us;
+    absl::StatusOr<double> read_us;
+    absl::StatusOr<double> written_us;
   };
 
   const Plan& plan_;

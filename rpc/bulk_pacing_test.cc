@@ -3,17 +3,21 @@
 // Short packets that cross a path full of long messages come late, and are not held against it:
 // whoever asks for long replies would be made to ask slowly.
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "gtest/gtest.h"
+#include "weft/core/json_writer.h"
 #include "weft/core/loop.h"
 #include "weft/core/virtual_time.h"
 #include "weft/rpc/client.h"
+#include "weft/rpc/describe.h"
 #include "weft/rpc/server.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/sim_bulk.h"
@@ -61,7 +65,7 @@ class BulkPacingTest : public testing::Test {
                                     ASSERT_TRUE(reply.ok()) << reply.status();
                                     ++ended_;
                                     reply->Clear();
-                                    if (begun_ < kCalls) Begin(bytes);
+                                    if (begun_ < calls_) Begin(bytes);
                                   });
     ASSERT_TRUE(id.ok()) << id.status();
   }
@@ -92,11 +96,22 @@ class BulkPacingTest : public testing::Test {
     return network_.NowNs() - begin_ns;
   }
 
+  // Of the client's session, as congestion control has it.
+  double Window() {
+    JsonWriter json;
+    Describe(*client_, /*sessions_max=*/1, json);
+    const absl::string_view text = json.text();
+    constexpr absl::string_view kName = "\"window\":";
+    const size_t at = text.find(kName);
+    return at == absl::string_view::npos ? 0 : std::strtod(&text[at + kName.size()], nullptr);
+  }
+
   sim::Network network_{/*seed=*/1, {.latency_ns = 5'000}};
   Loop loop_{{}, network_};
   std::unique_ptr<Server> server_;
   std::unique_ptr<Client> client_;
   Peer peer_;
+  int calls_ = kCalls;
   int begun_ = 0;
   int ended_ = 0;
   bool full_ = false;
@@ -108,6 +123,24 @@ TEST_F(BulkPacingTest, LongRepliesAreAskedForAsFastAsLongRequestsAreMade) {
   EXPECT_EQ(client_->stats().bulk_sent, uint64_t{kCalls});
   EXPECT_EQ(client_->stats().bulk_received, uint64_t{kCalls});
   EXPECT_LE(replies_ns, requests_ns * 5 / 4);
+}
+
+// Once a message goes in packets, theirs is the way that it takes.
+TEST_F(BulkPacingTest, ARequestThatCouldNotBeFetchedIsSlowedDownByTimeouts) {
+  network_.bulk().faults = {.fail = 1};
+  calls_ = 1;
+  Begin(kBytes);
+  RunVirtual(network_, {&loop_}, [&] { return client_->stats().bulk_failed == 1; });
+  const double window = Window();
+  ASSERT_GT(window, 0);
+  ASSERT_TRUE(network_.Partition({{{*network_.AddNode("server")}}}).ok());
+  const int64_t end_ns = network_.NowNs() + 100'000'000;
+  bool over = false;
+  network_.events().At(end_ns, [&over] { over = true; });
+  RunVirtual(network_, {&loop_}, [&over] { return over; });
+  EXPECT_LT(Window(), window / 4);
+  network_.Heal();
+  RunVirtual(network_, {&loop_}, [&] { return ended_ == 1; });
 }
 
 }  // namespace

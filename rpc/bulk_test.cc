@@ -560,6 +560,19 @@ TEST_F(BulkTest, AClientThatFetchesNothingLeavesBuffersForOthers) {
   for (const size_t call : never) idle.Cancel(outcomes_[call]->id);
 }
 
+TEST_F(BulkTest, RepliesThatAreCopiedCountAsWell) {
+  const std::string text = Text(kMegabyte, 33);
+  StartServer([&](ServerCall call) { (void)call.Reply(BytesOf(text)); });
+  Client& idle = StartClient();
+  Client& busy = StartClient();
+  ASSERT_TRUE(Await(Begin(busy, 0, Payload())).status.ok());
+  while (Buffer buffer = BulkOf(idle.port()).Allocate(kMegabyte)) held_.push_back(buffer.Share());
+  std::vector<size_t> calls;
+  for (size_t i = 0; i < kBuffers; ++i) calls.push_back(Begin(idle, 0, Payload()));
+  for (const size_t call : calls) EXPECT_TRUE(Await(call).reply == text);
+  EXPECT_EQ(servers_[0]->stats().bulk_over_share, kBuffers / 2);
+}
+
 // Alone it may have all.
 TEST_F(BulkTest, TheOnlyClientHasAllBuffers) {
   StartEcho();

@@ -47,6 +47,7 @@ bool AnnouncedMessage::Begin(BulkWay& way, Payload& payload) {
 bool AnnouncedMessage::Expose(BulkWay& way, const Peer& peer) {
   assert(active());
   if (exposed() && way.bulk_->IsExposed(*key_)) return false;
+  Conceal(way);
   key_ = way.bulk_->Expose(peer, buffer_);
   way.exposed_ += exposed();
   return exposed();
@@ -59,12 +60,15 @@ size_t AnnouncedMessage::WriteBody(uint8_t* out) const {
 }
 
 Payload AnnouncedMessage::End(BulkWay& way) {
-  if (exposed()) {
-    way.bulk_->Conceal(*key_);
-    --way.exposed_;
-  }
-  key_.reset();
+  Conceal(way);
   return Payload(std::move(buffer_));
+}
+
+void AnnouncedMessage::Conceal(BulkWay& way) {
+  if (!exposed()) return;
+  way.bulk_->Conceal(*key_);
+  key_.reset();
+  --way.exposed_;
 }
 
 }  // namespace weft::rpc

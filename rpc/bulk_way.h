@@ -108,6 +108,8 @@ class AnnouncedMessage {
   Payload End(BulkWay& way);
 
  private:
+  void Conceal(BulkWay& way);
+
   Buffer buffer_;
   std::optional<BulkKey> key_;
 };

@@ -139,12 +139,12 @@ void ClientSessions::OnRetransmissionTimeout(ClientCall& call, int64_t now_ns) {
   Arm(call, now_ns, wait_ns);
 }
 
-// An answer did not come in time: that is the network's fault only if nothing else came either, and
-// no long message was in the way.
+// No answer came for `wait_ns`: that is the network's fault only if nothing else came either, and
+// no long message was in the way meanwhile.
 void ClientSessions::SlowDown(const ClientCall& call, int64_t now_ns, int64_t wait_ns) {
   ClientSession& session = *call.session;
   if (session.congestion == nullptr || now_ns - WayOf(call).heard_ns < wait_ns ||
-      now_ns - session.slowed_ns < wait_ns || base_.bulk.WasBusySince(call.sent_ns)) {
+      now_ns - session.slowed_ns < wait_ns || base_.bulk.WasBusySince(now_ns - wait_ns)) {
     return;
   }
   session.slowed_ns = now_ns;

@@ -68,6 +68,9 @@ class CongestionControl {
     int64_t rtt_ns;
     uint32_t packets;    // acknowledged for the first time
     uint32_t in_flight;  // sent, and since then neither acknowledged nor found lost
+    // Something else than congestion may have made the round trip long, so that it is not given.
+    // Loss alone is to limit the window meanwhile: it grows as after a short one.
+    bool excused = false;
   };
 
   // What selective acknowledgements show to be lost; found once for each packet.

@@ -3,6 +3,7 @@
 // Requests and replies that are announced and fetched rather than sent, as a server sees them.
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -141,10 +142,14 @@ void ExtendedServer::OnFetchFailed(ServerSession& session, ServerSlot& slot, Buf
 // --- Replies
 
 Payload ExtendedServer::CopyOfReply(const ServerSession& session, absl::Span<const uint8_t> reply) {
-  if (session.bulk && !HasItsShare(session)) {
-    if (Buffer copy = core_.bulk.CopyOf(reply)) return Payload(std::move(copy));
+  Buffer copy = session.bulk ? core_.bulk.Allocate(reply.size()) : Buffer();
+  if (!copy) return Payload::Copy(reply);
+  if (HasItsShare(session)) {
+    ++core_.stats.bulk_over_share;
+    return Payload::Copy(reply);
   }
-  return Payload::Copy(reply);
+  std::memcpy(copy.Append(reply.size()), reply.data(), reply.size());
+  return Payload(std::move(copy));
 }
 
 // Whether its replies hold as many buffers as they may, if there are other sessions: a client that

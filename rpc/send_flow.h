@@ -69,7 +69,8 @@ struct SendFlow {
       congestion->OnAck({.now_ns = now_ns,
                          .rtt_ns = behind ? 0 : rtt_ns,
                          .packets = packets,
-                         .in_flight = static_cast<uint32_t>(in_flight)});
+                         .in_flight = static_cast<uint32_t>(in_flight),
+                         .excused = behind});
     }
   }
 

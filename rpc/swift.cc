@@ -62,19 +62,21 @@ void Swift::JudgePath(int64_t delay_ns) {
 void Swift::HandleAck(const Acked& acked) {
   timeouts_ = 0;
   double window = window_;
+  bool grows = acked.excused;
   if (acked.rtt_ns > 0) {
     const int64_t delay_ns = std::min(acked.rtt_ns, kRttMaxNs);
     rtt_ns_ += (delay_ns - rtt_ns_) / 8;
     if (base_ns_ > 0 || window_ <= options_.window_min_packets) JudgePath(delay_ns);
     if (delay_ns < target_ns_) {
-      if (WasFull(acked)) {
-        const double increase = options_.increase_packets * acked.packets;
-        window += window >= 1 ? increase / window : increase;
-      }
+      grows = true;
     } else if (CanDecrease(acked.now_ns)) {
       const double excess = static_cast<double>(delay_ns - target_ns_) / delay_ns;
       window *= std::max(1 - options_.decrease_factor * excess, 1 - options_.decrease_max);
     }
+  }
+  if (grows && WasFull(acked)) {
+    const double increase = options_.increase_packets * acked.packets;
+    window += window >= 1 ? increase / window : increase;
   }
   SetWindow(window, acked.now_ns);
 }

@@ -67,6 +67,18 @@ TEST(SwiftTest, ShrinksOnceARoundTrip) {
   EXPECT_LT(swift.window(), once);
 }
 
+TEST(SwiftTest, GrowsWhateverTheDelayIfItIsExcused) {
+  const CongestionOptions options = Flat();
+  Swift swift(options);
+  CongestionControl::Acked acked = FullWindow(swift, 0, /*rtt_ns=*/0, 4);
+  acked.excused = true;
+  swift.OnAck(acked);
+  EXPECT_DOUBLE_EQ(swift.window(), 10 + 1.0 / 10 * 4);
+  acked.in_flight = 0;
+  swift.OnAck(acked);
+  EXPECT_DOUBLE_EQ(swift.window(), 10 + 1.0 / 10 * 4) << "it was not full";
+}
+
 TEST(SwiftTest, LossTakesTheMaximumDecrease) {
   const CongestionOptions options = Flat();
   Swift swift(options);

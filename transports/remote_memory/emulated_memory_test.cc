@@ -411,7 +411,8 @@ TEST_F(MemoryClientTest, ManyWaitAndSomeAreGivenUp) {
 // Ends each operation at once, as shared memory does.
 class InstantMemory final : public RemoteMemory {
  public:
-  InstantMemory() : RemoteMemory(Capabilities(), BufferPoolOptions{.count = 1, .bytes = 64}) {}
+  InstantMemory()
+      : RemoteMemory(Capabilities(), BufferPoolOptions{.count = 1, .bytes = 64, .headroom = 0}) {}
   Address local_address() const override { return Address::Sim("instant"); }
   absl::StatusOr<MemoryRegion> Allocate(size_t) override { return absl::UnimplementedError(""); }
   absl::StatusOr<MemoryRegion> Register(absl::Span<uint8_t>) override {
