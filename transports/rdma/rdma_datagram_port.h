@@ -172,7 +172,12 @@ class RdmaDatagramPort final : public DatagramPort,
   void Resume(PeerEntry& entry, bool recalls = false);
   enum class RollCall : uint8_t { kForPlaces, kForSlots };
   void CallTheRoll(RollCall purpose);
-  void OweCredit(PeerEntry& entry);
+  // In the next round at the latest, if one is due.
+  void OweCredit(PeerEntry& entry) {
+    if (!entry.in.due() || entry.credit_listed) return;
+    entry.credit_listed = true;
+    owed_credits_.push_back(peers_.IndexOf(entry));
+  }
   bool GiveBack(PeerEntry& entry, uint32_t expected);
   absl::Status Prepare(PeerEntry& entry);
   absl::Status Connect(PeerEntry& entry, const Offer& offer);

@@ -268,10 +268,7 @@ bool RdmaDatagramPort::Handle(UdReceived& received, Datagram* out) {
   }
   if (header.flags != 0) [[unlikely]]
     slots_wanted_ |= !shares_.Grow(&entry->in);
-  if (entry->in.due() && !entry->credit_listed) {
-    entry->credit_listed = true;
-    owed_credits_.push_back(peers_.IndexOf(*entry));
-  }
+  OweCredit(*entry);
   if (starved_) [[unlikely]] {
     ++counts_.starved;
     ++stats_.receive_dropped;

@@ -240,11 +240,6 @@ bool RdmaDatagramPort::TakeResumed(PeerEntry& entry, const Offer& offer) {
   return honest;
 }
 
-void RdmaDatagramPort::OweCredit(PeerEntry& entry) {
-  if (!entry.in.due() || std::exchange(entry.credit_listed, true)) return;
-  owed_credits_.push_back(peers_.IndexOf(entry));
-}
-
 // What the peer has lent us and we do not use. False, and nothing of it, if something may still be
 // on its way, to a slot that would count as free: unless all has arrived that was ever sent, or
 // nothing was sent since the last time that the peer asked, when it is lost.
