@@ -91,7 +91,7 @@ TEST(VerbsDevicesTest, ErrorsNameWhatIsThere) {
   config::Rdma settings;
   settings.set_device("mlx5_0");
   EXPECT_THAT(std::string(Open("10.77.0.1:0", settings).message()),
-              HasSubstr("no RDMA device mlx5_0; these are there: rxe0, rxe1"));
+              HasSubstr("no RDMA device mlx5_0 (rdma.device); these are there: rxe0, rxe1"));
   settings.set_device("rxe0");
   settings.set_gid_index(77);
   EXPECT_THAT(std::string(Open("10.77.0.1:0", settings).message()),
