@@ -1,6 +1,6 @@
 """C++ rules of this repository: the field's rules, the project's include prefix and its layering."""
 
-load("@rules_cc//cc:defs.bzl", "cc_library")
+load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
 
 # Each room and the rooms it may use (docs/architecture.md). A room always sees itself, tools and third-party code.
 _SERVICE = ["core", "config", "transports", "netstack", "r2p2"]
@@ -57,6 +57,41 @@ def layering_error(package, name, deps):
             )
     return None
 
+def _compile(rule, name, headers, deps = [], copts = [], **kwargs):
+    """A rule whose sources take in headers that tools/precompiled has compiled."""
+    off = str(Label("//tools/precompiled:off"))
+    rule(
+        name = name,
+        # First: GCC takes nothing precompiled after it has seen other headers.
+        copts = select({
+            off: [],
+            "//conditions:default": ["-include", "weft_%s.h" % headers],
+        }) + copts,
+        deps = deps + select({
+            off: [],
+            "//conditions:default": [str(Label("//tools/precompiled:" + headers))],
+        }),
+        **kwargs
+    )
+
+def weft_cc_test(name, **kwargs):
+    """A cc_test that does not compile the headers of GoogleTest, Abseil, ... anew.
+
+    Args:
+      name: as in cc_test.
+      **kwargs: as in cc_test.
+    """
+    _compile(cc_test, name, "library_test", **kwargs)
+
+def weft_cc_binary(name, **kwargs):
+    """A cc_binary that does not compile the headers of Abseil, Protobuf, ... anew.
+
+    Args:
+      name: as in cc_binary.
+      **kwargs: as in cc_binary.
+    """
+    _compile(cc_binary, name, "library", **kwargs)
+
 def weft_cc_library(name, deps = [], **kwargs):
     """A cc_library whose headers are included as "weft/<package>/<header>", and whose deps point down.
 
@@ -68,8 +103,10 @@ def weft_cc_library(name, deps = [], **kwargs):
     error = layering_error(native.package_name(), name, deps)
     if error:
         fail(error)
-    cc_library(
-        name = name,
+    _compile(
+        cc_library,
+        name,
+        "library",
         include_prefix = "weft/" + native.package_name(),
         deps = deps,
         **kwargs

@@ -31,7 +31,7 @@ def vm_test(
         **kwargs):
     """Runs a test in a virtual machine (tools/vm/run), as root, with the devices it asks for.
 
-        cc_test(name = "nic_test", tags = ["manual"], ...)   # not on the host as well
+        weft_cc_test(name = "nic_test", tags = ["manual"], ...)   # not on the host as well
         vm_test(name = "nic_vm_test", test = ":nic_test", nics = 2, driver = "vfio-pci", hugepages = 128)
 
     Passes if the test exits with status 0 there. Where no machine can start it says SKIPPED and why, and
