@@ -153,7 +153,7 @@ std::string IdentityOfCertificate(const X509* certificate) {
     return !uri.empty();
   });
   const std::string identity = !uri.empty() ? uri : !dns.empty() ? dns : CommonName(certificate);
-  return identity.find('\0') == std::string::npos ? identity : "";
+  return absl::StrContains(identity, '\0') ? "" : identity;
 }
 
 bool CertificateIsFor(X509* certificate, const std::string& name) {
