@@ -52,10 +52,13 @@ std::vector<Behaviour> Behaviours() {
       {"kv.KeyValue/Scan", absl::Milliseconds(5), 9, absl::StatusCode::kResourceExhausted},
   };
   if (absl::GetFlag(FLAGS_hostile)) {
-    all.push_back({"<script>document.title='owned'</script>", absl::ZeroDuration()});
-    all.push_back({"\"><img src=x onerror=\"document.title='owned'\">", absl::ZeroDuration()});
-    all.push_back({"bell\a escape\x1b[31mred\x1b]0;owned\a", absl::ZeroDuration()});
-    all.push_back({absl::StrCat("long/", std::string(5000, 'x')), absl::ZeroDuration()});
+    for (const std::string& method :
+         {std::string("<script>document.title='owned'</script>"),
+          std::string("\"><img src=x onerror=\"document.title='owned'\">"),
+          std::string("bell\a escape\x1b[31mred\x1b]0;owned\a"),
+          absl::StrCat("long/", std::string(5000, 'x'))}) {
+      all.push_back({method, absl::ZeroDuration()});
+    }
   }
   return all;
 }
