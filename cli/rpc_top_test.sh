@@ -52,12 +52,17 @@ tmux new-session -d -s base  # without a session, the server ends
 start() {
   echo "$1" >config
   shift
+  local busy_port=0
   : >program.out
   "$busy" --config config "$@" >program.out 2>program.err &
   program=$!
   until [[ -s program.out ]]; do
-    kill -0 "$program" || { cat program.err; exit 1; }
     pause 0.05
+    kill -0 "$program" 2>/dev/null && continue
+    # Another program may have got the port of one that is started again; not for long.
+    grep -q 'in use' program.err && ((++busy_port < 1000)) || { cat program.err; exit 1; }
+    "$busy" --config config "$@" >program.out 2>program.err &
+    program=$!
   done
   http=$(sed -n 's|^http://||p' program.out)
 }

@@ -42,14 +42,22 @@ json_is() { [[ $(json "$1") == "$2" ]] || fail "$command: $1 is $(json "$1"), no
 
 # serve NAME ARGUMENT...: starts a server; its address is in $address, its output in NAME.out.
 serve() {
-  local name=$1
-  shift
+  local name=$1 busy=0
   : >"$name.out"  # what an earlier server of that name has said is not this one's
-  "$weft" rpc serve "$@" >"$name.out" 2>"$name.err" &
+  "$weft" rpc serve "${@:2}" >"$name.out" 2>"$name.err" &
   servers+=($!)
   server=$!
   until grep -q '^listening on' "$name.out"; do
     if ! kill -0 "$server" 2>/dev/null; then
+      # Another program may have got the port of a server that is started again; not for long.
+      if grep -q 'in use' "$name.err" && ((++busy < 100)); then
+        read -rt 0.1 <> <(:) || :
+        "$weft" rpc serve "${@:2}" >"$name.out" 2>"$name.err" &
+        servers+=($!)
+        server=$!
+        continue
+      fi
+      shift
       fail "weft rpc serve $* ended: $(cat "$name.out" "$name.err")"
       return 1
     fi

@@ -47,11 +47,16 @@ class Program:
         self._folder = tempfile.TemporaryDirectory(prefix="weft_page.", dir="/tmp")
         file = pathlib.Path(self._folder.name) / "config"
         file.write_text(f'{config} metrics {{ listen: "{metrics}" }}')
-        self._process = subprocess.Popen([PROGRAM, "--config", str(file), *flags],
-                                         stdout=subprocess.PIPE,
-                                         text=True,
-                                         env={**os.environ, "XDG_RUNTIME_DIR": self._folder.name})
-        self.url = self._process.stdout.readline().strip()
+        # Another program may have got the port of one that is started again; not for long.
+        for _ in range(100 if metrics != "0" else 1):
+            self._process = subprocess.Popen(
+                [PROGRAM, "--config", str(file), *flags], stdout=subprocess.PIPE, text=True,
+                env={**os.environ, "XDG_RUNTIME_DIR": self._folder.name})
+            self.url = self._process.stdout.readline().strip()
+            if self.url:
+                break
+            self._process.wait()
+            time.sleep(0.2)
         assert self.url, "the program did not start"
         self.address = self.url.removeprefix("http://")
 
