@@ -21,13 +21,13 @@ namespace {
 
 using Victim = DeathWorkload::Victim;
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(10);
+constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 // What a call is given: that alone would not end it in time.
 constexpr absl::Duration kCallTimeout = absl::Seconds(50);
-constexpr size_t kOutstanding = 32;    // echoed at once, again and again
-constexpr size_t kHeld = 8;            // which the server never answers
-constexpr uint64_t kReplies = 10'000;  // before there is load
-constexpr uint8_t kHold = 1;           // a request's first byte
+constexpr size_t kOutstanding = 32;   // echoed at once, again and again
+constexpr size_t kHeld = 8;           // which the server never answers
+constexpr uint64_t kReplies = 1'000;  // before there is load
+constexpr uint8_t kHold = 1;          // a request's first byte
 
 Task<void> EchoOrHold(rpc::ServerCall call) {
   const absl::Span<const uint8_t> request = call.request().front();

@@ -31,7 +31,7 @@ namespace {
 using testnet::Namespace;
 using testnet::Process;
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(10);
+constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr int kConnections = 64;
 constexpr char kServerIp[] = "10.0.0.1";
 constexpr char kClientIp[] = "10.0.0.2";

@@ -222,11 +222,11 @@ absl::StatusOr<NetstackCost> MeasureNetstackCost(size_t burst, int core, absl::D
       {.role = kRole,
        .core = core,
        .arguments = {absl::StrCat(burst), absl::StrCat(absl::ToInt64Nanoseconds(duration))},
-       .lifetime = duration + absl::Seconds(10)});
+       .lifetime = duration + absl::Seconds(30)});
   if (!process.ok()) return process.status();
   NetstackCost cost;
   for (double* value : {&cost.ns, &cost.ticks}) {
-    const absl::StatusOr<double> report = (*process)->AwaitReport(duration + absl::Seconds(10));
+    const absl::StatusOr<double> report = (*process)->AwaitReport(duration + absl::Seconds(30));
     if (!report.ok()) return report.status();
     *value = *report;
   }

@@ -33,7 +33,7 @@ start() {
 await() {
   local what=$1
   shift
-  for _ in $(seq 500); do
+  for _ in $(seq 2000); do
     if "$@" >/dev/null 2>&1; then return; fi
     sleep 0.02
   done
@@ -41,12 +41,16 @@ await() {
 }
 state_is() { "$cli/weft" router show "$http" | grep -Eq "$1 +$2 "; }
 is_gone() { ! "$cli/weft" router show "$http" | grep -q "$1 "; }
-ping() { "$cli/weft" rpc ping "$address" --wire original --count "${1:-200}" >"$run/ping.out" 2>&1; }
+ping() {
+  "$cli/weft" rpc ping "$address" --wire original --timeout 30s --count "${1:-200}" >"$run/ping.out" 2>&1
+}
 
+# On a busy machine, a server may be silent for a while.
+patient='keepalive_us: 5000000'
 # Ports that the system chooses are in what the programs print.
 write_config() {
   printf 'transport { name: "linux" }\nmetrics { listen: "0" }\nrouter {\n  listen: "127.0.0.1:0"\n' >"$run/new"
-  printf '  control: "127.0.0.1:0"\n  policy: "%s"\n' "$1" >>"$run/new"
+  printf '  control: "127.0.0.1:0"\n  policy: "%s"\n  %s\n' "$1" "$patient" >>"$run/new"
   shift
   for server in "$@"; do printf '  servers { address: "%s" }\n' "$server" >>"$run/new"; done
   printf '}\n' >>"$run/new"
@@ -111,7 +115,7 @@ grep -q '^forwarded [1-9][0-9]* requests' "$run/router.out" || fail "its last wo
 
 # What waits for servers that take too long is refused at the end, not forgotten.
 start slow '^listening on' "$cli/weft" rpc serve --config "$run/server.cfg" --listen 127.0.0.1:0 --delay 30s
-echo 'router { listen: "127.0.0.1:0" control: "127.0.0.1:0" slots: 1 lease_us: 3600000000 }' >"$run/full.cfg"
+echo "router { listen: '127.0.0.1:0' control: '127.0.0.1:0' slots: 1 lease_us: 3600000000 $patient }" >"$run/full.cfg"
 start full '^routing at' "$cli/router" --config "$run/full.cfg" --metrics 127.0.0.1:0 \
   --servers "$(sed -n 's/^listening on \([^ ]*\) .*/\1/p' "$run/slow.out")"
 http=$(sed -n 's,^metrics at http://\(.*\)/metrics$,\1,p' "$run/full.out")
@@ -132,14 +136,14 @@ start short '^routing at' "$cli/weft" router serve --listen 127.0.0.1:0 --contro
 for wrong in "--policy fc" "--servers 127.0.0.1:1,x" "--listen nowhere" "--slots 0x" "--metrics a:b:c"; do
   status=0
   # shellcheck disable=SC2086 # two words
-  timeout 10 "$cli/router" --listen 127.0.0.1:0 $wrong >"$run/wrong.out" 2>"$run/wrong.err" || status=$?
+  timeout 60 "$cli/router" --listen 127.0.0.1:0 $wrong >"$run/wrong.out" 2>"$run/wrong.err" || status=$?
   [[ $status == 2 ]] || fail "$wrong: exit status $status"
   grep -q "^weft router serve: ${wrong%% *}: " "$run/wrong.err" || fail "$wrong: $(cat "$run/wrong.err")"
 done
 
 # Who may join from other machines has to be said.
 status=0
-timeout 10 "$cli/router" --listen 0.0.0.0:0 --join >"$run/join.out" 2>"$run/join.err" || status=$?
+timeout 60 "$cli/router" --listen 0.0.0.0:0 --join >"$run/join.out" 2>"$run/join.err" || status=$?
 [[ $status == 1 ]] && grep -q '^weft router serve: router.join: .*control_security' "$run/join.err" ||
   fail "join: exit status $status: $(cat "$run/join.err")"
 start join '^routing at' "$cli/router" --listen 0.0.0.0:0 --control 0.0.0.0:0 --join --plaintext

@@ -52,12 +52,17 @@ tmux new-session -d -s base  # without a session, the server ends
 start() {
   echo "$1" >config
   shift
+  local busy_port=0
   : >program.out
   "$busy" --config config "$@" >program.out 2>program.err &
   program=$!
   until [[ -s program.out ]]; do
-    kill -0 "$program" || { cat program.err; exit 1; }
     pause 0.05
+    kill -0 "$program" 2>/dev/null && continue
+    # Another program may have got the port of one that is started again; not for long.
+    grep -q 'in use' program.err && ((++busy_port < 1000)) || { cat program.err; exit 1; }
+    "$busy" --config config "$@" >program.out 2>program.err &
+    program=$!
   done
   http=$(sed -n 's|^http://||p' program.out)
 }
@@ -167,9 +172,13 @@ ended 0
 kill -CONT "$program"
 
 # --- without a terminal ---
-"$weft" rpc top "$http" --once --interval 500ms >once 2>err || fail "--once: $? $(cat err)"
-grep -Eq '^kv.KeyValue/Scan +server +[1-9]' once || fail "--once has no rates: $(cat once)"
-grep -Eq '^shm:.* +client +open +[01] +[1-9]' once || fail "--once has no sessions: $(cat once)"
+# Sooner or later, as the program has stood still.
+once() {
+  "$weft" rpc top "$http" --once --interval 500ms >once 2>err &&
+    grep -Eq '^kv.KeyValue/Scan +server +[1-9]' once &&
+    grep -Eq '^shm:.* +client +open +[01] +[1-9]' once
+}
+comes 'rates and sessions with --once' once
 grep -q $'\x1b' once && fail '--once has escape codes'
 "$weft" rpc top "$http" </dev/null >out 2>err
 (($? == 2)) || fail 'no terminal: status'

@@ -11,7 +11,6 @@
 
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <functional>
@@ -88,6 +87,8 @@ class Mailbox : public Pollable {
     uint64_t count;
     [[maybe_unused]] ssize_t got = read(fd_, &count, sizeof(count));
   }
+
+  bool armed() const { return armed_.load(); }
 
   std::function<void()> on_message = [] {};
 
@@ -379,7 +380,7 @@ TEST(LoopTest, SleepsWhileThereIsNothingToDo) {
   };
   std::thread sender([&] {
     for (int i = 0; i < 10; ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      while (!box.armed()) std::this_thread::yield();
       box.Put();
     }
   });
@@ -423,7 +424,7 @@ TEST(LoopTest, SleepsWhereTheFineWaitIsRefused) {
       refused = Refuse(SYS_epoll_pwait2, error);
       Loop loop({.mode = LoopMode::kSleep}, RealClock());
       Timer timer([](void* stopped, int64_t) { static_cast<Loop*>(stopped)->Stop(); }, &loop);
-      loop.timers().Schedule(timer, loop.now_ns() + 50'000'000);
+      loop.timers().Schedule(timer, loop.now_ns() + 200'000'000);
       loop.Run();
       sleeps = loop.stats().sleeps;
     }).join();
@@ -436,15 +437,15 @@ TEST(LoopTest, SleepsWhereTheFineWaitIsRefused) {
 TEST(LoopTest, APollableWithoutDescriptorKeepsTheLoopAwakeWhileItIsThere) {
   Loop loop({.mode = LoopMode::kSleep}, RealClock());
   uint64_t sleeps_with_it = 99;
+  Timer stop([](void* self, int64_t) { static_cast<Loop*>(self)->Stop(); }, &loop);
   ScriptedPollable spinner([&] {
     if (spinner.polls < 1000) return size_t{0};
     sleeps_with_it = loop.stats().sleeps;
     loop.Remove(&spinner);
+    loop.timers().Schedule(stop, loop.now_ns() + 200'000'000);
     return size_t{0};
   });
   loop.Add(&spinner);
-  Timer stop([](void* self, int64_t) { static_cast<Loop*>(self)->Stop(); }, &loop);
-  loop.timers().Schedule(stop, loop.now_ns() + 50'000'000);
   loop.Run();
   EXPECT_EQ(sleeps_with_it, 0u);
   EXPECT_GT(loop.stats().sleeps, 0u);
@@ -474,7 +475,7 @@ TEST(LoopTest, RemovingOneOfTwoWithTheSameDescriptorLeavesTheOther) {
         ASSERT_EQ(write(static_cast<Context*>(self)->fd, &one, sizeof(one)), 8);
       },
       &context);
-  loop.timers().Schedule(timer, loop.now_ns() + 10'000'000);
+  loop.timers().Schedule(timer, loop.now_ns() + 200'000'000);
   loop.Run();
   EXPECT_GT(loop.stats().sleeps, 0u);
   close(fd);

@@ -84,6 +84,9 @@ class WatchedPort final : public weft::DatagramDecorator {
   std::map<std::string, uint64_t>& senders_;
 };
 
+// Of each call. On a machine that has other things to do, a round trip may take long.
+constexpr weft::rpc::CallOptions kPatiently = {.timeout = absl::Seconds(20)};
+
 using Part = absl::StatusOr<std::shared_ptr<void>>;
 
 // Somewhere that is free.
@@ -113,6 +116,8 @@ Part Route(weft::Worker& worker, Show& show) {
   options.policy = show.policy;
   options.slots = show.slots;
   options.join = true;  // it begins without servers
+  // On a busy machine, a server may be silent for a while.
+  options.keepalive = absl::Seconds(2);
   show.router = options.listen;
   auto router = weft::router::Router::Create(worker.loop(), *std::move(port), nullptr, options);
   if (!router.ok()) return router.status();
@@ -148,7 +153,8 @@ weft::Task<absl::Status> Ask(weft::rpc::Client& client, weft::Peer router, Show&
   while (*left > 0) {
     --*left;
     const int64_t start_ns = client.loop().clock().NowNs();
-    const absl::StatusOr<weft::BufferChain> reply = co_await client.Call(router, request);
+    const absl::StatusOr<weft::BufferChain> reply =
+        co_await client.Call(router, request, kPatiently);
     if (!reply.ok()) co_return reply.status();
     show.latency.Record(client.loop().clock().NowNs() - start_ns);
   }

@@ -38,7 +38,7 @@ ABSL_FLAG(uint32_t, bytes, 64, "client: size of each message, 1 to 1048576");
 
 namespace {
 
-constexpr absl::Duration kPatience = absl::Seconds(5);
+constexpr absl::Duration kPatience = absl::Seconds(20);
 
 // Sends back what comes, from where it lies to where it leaves. When there is no more room to send,
 // nothing is read: the other side has to wait, and no memory is needed for it.

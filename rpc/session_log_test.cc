@@ -30,7 +30,8 @@ TEST(SessionLogTest, EachEventHasItsLevelAndFields) {
        {SessionEvent::Kind::kOpened, SessionEvent::Kind::kLost, SessionEvent::Kind::kRefused}) {
     LogSessionEvent({.kind = kind, .session = 7, .peer = peer, .age_ns = 5'012'345'678}, *port);
   }
-  FlushLog();
+  // It waits a second at most, and the thread that writes for a processor.
+  for (int i = 0; i < 30; ++i) FlushLog();
   std::ifstream in(path);
   const std::string text(std::istreambuf_iterator<char>(in), {});
   const char* const fields = " local=sim:server peer=sim:client session=7 age_ms=5012 ";

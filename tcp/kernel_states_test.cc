@@ -189,8 +189,9 @@ TEST_P(KernelStatesTest, AHandshakeIsReset) {
   Open({.v4 = v4()});
   if (IsSkipped()) return;
   Accept();  // neighbours know each other
+  const uint64_t before = stats().syns_received.value();
   network_.Connecting(address_.port());
-  EXPECT_TRUE(Wait([&] { return stats().syns_received.value() == 2; }));
+  EXPECT_TRUE(Wait([&] { return stats().syns_received.value() > before; }));
   EXPECT_TRUE(Wait([&] { return stats().half_open.value() == 0; }));
   EXPECT_EQ(stats().passive_opens.value(), 1u);
   EXPECT_EQ(stats().half_open_timeouts.value(), 0u) << "it was the reset that ended it";

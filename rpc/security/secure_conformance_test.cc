@@ -23,7 +23,7 @@ namespace {
 
 using rpc::SecurePort;
 
-constexpr auto kPatience = std::chrono::milliseconds(300);
+constexpr auto kPatience = std::chrono::seconds(20);
 
 class EagerPort;
 std::vector<EagerPort*>& PortsOfThisThread() {

@@ -15,6 +15,9 @@ CALLS = os.path.join(ROOT, "tools/wireshark/calls_to_capture")
 WEFT = os.path.join(ROOT, "cli/weft")
 SERVICES = os.path.join(ROOT, "cli/testing_services")
 
+# Of a client: on a busy machine, a server may take a while to answer.
+PATIENT = "rpc { wire: EXTENDED timeout_us: 60000000 } "
+
 
 def run(command, folder):
   """Runs a program in `folder`; returns what it printed."""

@@ -74,7 +74,8 @@ class ExtendedTest(captures.TestCase):
 
   def test_kernel_sockets_and_loss(self):
     server = self.write("server.cfg", "transport { %s }" % (LOSSY % ("linux", "server.pcapng")))
-    client = self.write("client.cfg", "transport { %s }" % (LOSSY % ("linux", "client.pcapng")))
+    client = self.write("client.cfg", captures.PATIENT +
+                        "transport { %s }" % (LOSSY % ("linux", "client.pcapng")))
     with captures.Server(self.folder, captures.WEFT, "rpc", "serve", "--listen", "127.0.0.1:0", "--config", server) as served:
       captures.run([captures.WEFT, "rpc", "ping", served.address, "--count", "300", "--config", client],
                    self.folder)
@@ -93,7 +94,8 @@ class ExtendedTest(captures.TestCase):
         shm { ring_bytes: 4194304 max_message_bytes: 150000 }
         decorators { pcap { path: "shm.pcapng" snap_length_bytes: 262144 } } }""")
     with captures.Server(self.folder, captures.WEFT, "rpc", "serve", "--listen", "shm:large", "--config", config) as served:
-      captures.run([captures.WEFT, "rpc", "ping", served.address, "--count", "2", "--size", "140000"],
+      captures.run([captures.WEFT, "rpc", "ping", served.address, "--count", "2", "--size", "140000",
+                    "--timeout", "60s"],
                    self.folder)
     capture = self.path("shm.pcapng")
     self.assertEqual(rows(capture, "frame.number", "!weft || _ws.malformed || weft.malformed"), [])

@@ -293,8 +293,13 @@ TEST_P(DatagramConformance, AnEmptyPoolLosesMessagesAtMost) {
     if (GetParam().work) GetParam().work();
     if (is_virtual()) Until([] { return false; });
   }
+  // A device may be slow to bring the first ones.
+  EXPECT_TRUE(Until([&] {
+    Datagram in[1];
+    while (b->Receive(absl::MakeSpan(in)) == 1) kept.push_back(std::move(in[0]));
+    return kept.size() > 100;
+  })) << kept.size();
   EXPECT_LE(kept.size(), count);
-  EXPECT_GT(kept.size(), 100u);
   const size_t received = before + kept.size();
   kept.clear();
   // The port works again, at once. Only a sender that says that it has dropped what it was given

@@ -225,7 +225,12 @@ TEST_P(FrameConformance, AnEmptyPoolLosesFramesAtMost) {
     while (b->Receive(absl::MakeSpan(in)) == 1) kept.push_back(std::move(in[0]));
     if (is_virtual() && i % 64 == 0) Until([] { return false; });
   }
-  EXPECT_GT(kept.size(), 0u);
+  // A device may be slow to bring the first ones.
+  EXPECT_TRUE(Until([&] {
+    Buffer in[1];
+    while (b->Receive(absl::MakeSpan(in)) == 1) kept.push_back(std::move(in[0]));
+    return !kept.empty();
+  }));
   EXPECT_LE(kept.size(), count);
   kept.clear();
   // The port works again; what it could not take was left where it was, or counted.

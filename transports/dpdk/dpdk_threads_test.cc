@@ -14,7 +14,7 @@
 namespace weft::dpdk {
 namespace {
 
-constexpr int kFrames = 20'000;
+constexpr int kFrames = 5'000;
 constexpr size_t kUnderWay = 64;
 
 // Sends numbered frames and receives those of `from`, on the calling thread, until all have come.

@@ -56,7 +56,7 @@ class BulkDeviceTest : public testing::Test {
 
   // Polls both until `done`; what arrives is counted.
   bool Until(absl::FunctionRef<bool()> done) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (std::chrono::steady_clock::now() < end) {
       for (size_t i = 0; i < 2; ++i) {
         Datagram in[32];
@@ -101,8 +101,16 @@ class BulkDeviceTest : public testing::Test {
     return std::move(fetched_->buffer);
   }
 
+  // What can be read is, though not always at once where the devices are starved of their
+  // processor.
+  std::optional<Buffer> FetchInSomeTries(const BulkKey& key, size_t bytes) {
+    std::optional<Buffer> got;
+    for (int tries = 0; tries < 4 && !got.has_value(); ++tries) got = Fetch(key, bytes);
+    return got;
+  }
+
   // A message as a service would send it: announced, fetched, acknowledged, concealed. False: it
-  // could not be read, as may happen where the devices are starved of their processor.
+  // could not be read.
   bool Fetched(const Buffer& message) {
     const std::optional<BulkKey> key = Expose(message);
     if (!key.has_value()) return false;
@@ -144,7 +152,7 @@ TEST_F(BulkDeviceTest, MessagesArriveAndConcealedOnesCannotBeRead) {
     for (size_t i = 0; i < bytes; ++i) data[i] = static_cast<uint8_t>(i * 7 + bytes);
     const std::optional<BulkKey> key = Expose(message);
     ASSERT_TRUE(key.has_value());
-    const std::optional<Buffer> got = Fetch(*key, bytes);
+    const std::optional<Buffer> got = FetchInSomeTries(*key, bytes);
     ASSERT_TRUE(got.has_value());
     EXPECT_EQ(got->bytes(), message.bytes());
     bulk.Conceal(*key);
@@ -157,7 +165,7 @@ TEST_F(BulkDeviceTest, MessagesArriveAndConcealedOnesCannotBeRead) {
   ASSERT_TRUE(key.has_value());
   EXPECT_FALSE(Fetch(*concealed, 100).has_value());
   // The connection is there again, and the key, which was given before it broke, works.
-  EXPECT_TRUE(Fetch(*key, 100).has_value());
+  EXPECT_TRUE(FetchInSomeTries(*key, 100).has_value());
   bulk.Conceal(*key);
 }
 
