@@ -188,7 +188,12 @@ struct RcCompletion {
 };
 
 struct NicEvent {
-  enum class Kind : uint8_t { kPortDown, kPortUp, kDeviceRemoved, kQueueFailed } kind;
+  enum class Kind : uint8_t {
+    kPortDown,
+    kPortUp,
+    kDeviceRemoved,  // or it has failed for good
+    kQueueFailed,
+  } kind;
   uint32_t qpn = 0;  // kQueueFailed: of the queue pair
 };
 
