@@ -32,7 +32,24 @@ Capabilities Offered(const RdmaWorld& world, const config::Rdma& settings) {
   return offered;
 }
 
+BufferPoolOptions BuffersOf(const config::Transport& config) {
+  return {.count = config.buffers().count(), .bytes = config.buffers().bytes()};
+}
+
+// Pools take memory as it is used, so that one that nobody uses costs nothing.
+size_t BytesOf(const BufferPoolOptions& options) { return BufferPool(options).region().size(); }
+
 }  // namespace
+
+size_t LockedBytesOfPort(const config::Transport& config, size_t path_mtu_bytes) {
+  const config::Rdma& settings = config.rdma();
+  size_t bytes = BytesOf(RdmaDatagramPort::PoolOptions(BuffersOf(config), path_mtu_bytes));
+  if (settings.bulk_count() > 0) {
+    bytes += BytesOf(BulkPath::PoolOptions(
+        {.count = settings.bulk_count(), .max_bytes = settings.bulk_bytes()}));
+  }
+  return bytes;
+}
 
 std::unique_ptr<RdmaTransport> RdmaTransport::Over(RdmaWorld world,
                                                    const config::Transport& config) {
@@ -42,7 +59,7 @@ std::unique_ptr<RdmaTransport> RdmaTransport::Over(RdmaWorld world,
 RdmaTransport::RdmaTransport(RdmaWorld world, const config::Transport& config)
     : world_(std::move(world)),
       settings_(config.rdma()),
-      buffers_({.count = config.buffers().count(), .bytes = config.buffers().bytes()}),
+      buffers_(BuffersOf(config)),
       capabilities_(Offered(world_, settings_)) {}
 
 absl::Status RdmaTransport::Check(const PortOptions& options) const {
