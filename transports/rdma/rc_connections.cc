@@ -108,11 +108,12 @@ absl::StatusOr<RcConnections::Connection*> RcConnections::FindOrAdd(const RcPeer
   return &connection;
 }
 
-// Forgets the one that has not been used for longest, if that is long enough.
+// Forgets the one that has not been used for longest, if that is long enough. Not one that is to be
+// asked for again: somebody waits for it.
 bool RcConnections::EndIdle(int64_t unused_since_ns) {
   Connection* idlest = nullptr;
   for (Connection& connection : connections_) {
-    const bool idle = connection.used && connection.holds == 0 &&
+    const bool idle = connection.used && connection.holds == 0 && !connection.asks_later &&
                       connection.state != State::kConnecting &&
                       connection.head == connection.tail && connection.used_ns < unused_since_ns;
     if (idle && (idlest == nullptr || connection.used_ns < idlest->used_ns)) idlest = &connection;
@@ -127,6 +128,7 @@ void RcConnections::Forget(Connection& connection) {
   CancelAsk(connection);
   by_peer_.erase({connection.peer, connection.role});
   const uint32_t index = connection.index;
+  if (connection.asks_later) std::erase(again_, index);
   const uint32_t generation = connection.generation + 1;
   const auto epoch = static_cast<uint16_t>(connection.epoch + 1);
   connection = Connection();
