@@ -130,6 +130,8 @@ absl::StatusOr<std::unique_ptr<RemoteMemory>> RdmaTransport::OpenRemoteMemory(
   opened.virtual_time = world_.time;
   opened.incarnation = std::max<uint64_t>(world_.random(), 1);
   opened.connect_timeout_ns = int64_t{settings_.connect_timeout_ms()} * 1'000'000;
+  // A simulation ends when nothing is left to happen.
+  if (world_.time != nullptr) opened.keepalive_ns = RcConnections::kNever;
   opened.max_peers = settings_.max_peers();
   opened.buffers = buffers_;
   auto memory =
