@@ -19,10 +19,12 @@
 #include "weft/cli/flags.h"
 #include "weft/cli/table.h"
 #include "weft/config/config.h"
+#include "weft/config/loader.h"
 #include "weft/core/json_writer.h"
 #include "weft/core/suggest.h"
 #include "weft/transports/address.h"
 #include "weft/transports/rdma/device.h"
+#include "weft/transports/rdma/rdma_transport.h"
 
 namespace weft::cli {
 namespace {
@@ -129,33 +131,29 @@ struct Check {
   std::string text;
 };
 
-// What a transport with the default settings locks: its buffers, and those of long messages.
-size_t LockedMemoryWanted() {
-  const config::Rdma settings;
-  constexpr size_t kSlotBytes = 4096 + 256;  // of the longest path MTU
-  return size_t{settings.bulk_count()} * settings.bulk_bytes() +
-         size_t{config::PinnedCount({})} * kSlotBytes;
-}
-
 std::string Mebibytes(size_t bytes) { return absl::StrCat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
 
-Check CheckLockedMemory() {
-  const size_t limit = rdma::LockedMemoryBytesMax(), wanted = LockedMemoryWanted();
+// A program opens a port of datagrams a worker.
+Check CheckLockedMemory(const config::Config& config) {
+  constexpr size_t kMtuBytesMax = 4096;
+  const size_t limit = rdma::LockedMemoryBytesMax();
+  const size_t wanted =
+      config.host().workers() * rdma::LockedBytesOfPort(config.transport(), kMtuBytesMax);
   Check check{"locked memory", limit >= wanted, ""};
-  if (limit == SIZE_MAX) {
-    check.text = "not limited";
-  } else if (check.ok) {
-    check.text = Mebibytes(limit);
-  } else {
-    check.text = absl::StrCat("limited to ", Mebibytes(limit), ", and the default settings want ",
-                              Mebibytes(wanted), "; ", rdma::LockedMemoryCure());
+  check.text = absl::StrCat(
+      limit == SIZE_MAX ? "not limited" : absl::StrCat("limited to ", Mebibytes(limit)),
+      "; with these settings a program locks ", Mebibytes(wanted),
+      ", and what it registers as remote memory");
+  if (!check.ok) {
+    absl::StrAppend(&check.text, "; ", rdma::LockedMemoryCure(),
+                    "; or ask for less (transport.buffers, rdma.bulk_count)");
   }
   return check;
 }
 
 // Whether the only device with a port at hand can be used, by asking as a transport does.
-Check CheckPort(const DeviceInfo& device, const PortInfo& port, std::vector<std::string>* usable) {
-  config::Rdma settings;
+Check CheckPort(config::Rdma settings, const DeviceInfo& device, const PortInfo& port,
+                std::vector<std::string>* usable) {
   settings.set_device(device.name);
   settings.set_port(port.number);
   const auto choice = rdma::ChoosePort(absl::MakeConstSpan(&device, 1), settings, Address());
@@ -174,7 +172,8 @@ Check CheckPort(const DeviceInfo& device, const PortInfo& port, std::vector<std:
 
 // In the order in which things are to be mended. Devices that cannot be opened hold nothing up if
 // there is another one.
-std::vector<Check> CheckAll(const std::string& only, std::vector<std::string>* usable) {
+std::vector<Check> CheckAll(const config::Config& config, const std::string& only,
+                            std::vector<std::string>* usable) {
   std::vector<Check> checks;
   const auto devices = FindDevices(only);
   if (!devices.ok()) {
@@ -190,10 +189,12 @@ std::vector<Check> CheckAll(const std::string& only, std::vector<std::string>* u
                       device.status.ok() ? absl::StrCat("opens (", device.node, ")")
                                          : std::string(device.status.message())});
   }
-  checks.push_back(CheckLockedMemory());
+  checks.push_back(CheckLockedMemory(config));
   const bool memory = checks.back().ok;
   for (const DeviceInfo& device : *devices) {
-    for (const PortInfo& port : device.ports) checks.push_back(CheckPort(device, port, usable));
+    for (const PortInfo& port : device.ports) {
+      checks.push_back(CheckPort(config.transport().rdma(), device, port, usable));
+    }
   }
   if (!memory) usable->clear();
   return checks;
@@ -244,17 +245,22 @@ int RdmaDevices(Arguments arguments) {
 }
 
 int RdmaCheck(Arguments arguments) {
-  std::string only;
+  std::string file, only;
   bool as_json = false;
   Flags flags(
       "rdma check",
       "Says whether an rdma transport can be opened on this machine by this user, and what\n"
       "is to be mended, in order. Exit status 1 if no port is usable.");
-  flags.Text("device", "NAME", "only this one", &only);
+  flags.Text("config", "FILE",
+             "whose settings are to do; without it, the file that WEFT_CONFIG names", &file);
+  flags.Text("device", "NAME", "only this one; without it, the configuration's, or all", &only);
   flags.Bool("json", "for programs", &as_json);
   if (std::optional<int> status = flags.Parse(arguments)) return *status;
+  const absl::StatusOr<config::Config> config = config::LoadChosen(file, "rdma");
+  if (!config.ok()) return flags.UsageError(config.status().message());
+  if (only.empty()) only = config->transport().rdma().device();
   std::vector<std::string> usable;
-  const std::vector<Check> checks = CheckAll(only, &usable);
+  const std::vector<Check> checks = CheckAll(*config, only, &usable);
   if (as_json) {
     PrintChecksJson(checks, usable);
   } else {

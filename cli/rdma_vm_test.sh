@@ -37,9 +37,18 @@ out_has "^weft rdma devices: no RDMA device 'rxe7'; did you mean 'rxe[01]'\?$"
 weft_exits 0 rdma check
 out_has '^ok +devices: rxe0 \(software\), rxe1 \(software\)$'
 out_has '^ok +rxe0: opens \(/dev/infiniband/uverbs[0-9]+\)$'
-out_has '^ok +locked memory: not limited$'
+out_has '^ok +locked memory: not limited; with these settings a program locks 258 MiB, and what'
 out_has '^ok +rxe1 port 1: active, MTU 4096, GID 1 \(RoCEv2, 10\.77\.0\.2\)$'
 out_has '^usable: rxe0 port 1 at 10\.77\.0\.1, rxe1 port 1 at 10\.77\.0\.2$'
+
+# What a configuration needs, and chooses.
+settings=$(mktemp)
+echo 'transport { name: "rdma" buffers { count: 4096 } rdma { device: "rxe1" bulk_count: 16 } }
+      host { workers: 2 }' >"$settings"
+weft_exits 0 rdma check --config "$settings"
+out_has '^ok +devices: rxe1 \(software\)$'
+out_has '^ok +locked memory: not limited; with these settings a program locks 97 MiB, and what'
+rm "$settings"
 
 # One device cannot be opened, and the other one is down.
 node=/dev/infiniband/$(basename "$(grep -l rxe0 /sys/class/infiniband_verbs/*/ibdev | xargs dirname)")
@@ -58,7 +67,7 @@ ip link set rv1 up
 out=$(ulimit -l 1024; setpriv --inh-caps=-all --bounding-set=-all \
   "$weft" rdma check --device rxe0 2>&1) && fail "weft rdma check is content with 1 MiB: $out"
 command='weft rdma check without capabilities'
-out_has '^MEND +locked memory: limited to 1 MiB, and the default settings want 81 MiB; raise it by'
+out_has '^MEND +locked memory: limited to 1 MiB; with these settings a program locks 258 MiB, .*; raise it by'
 out_has '^no port is usable$'
 
 ((failures == 0)) && echo 'all as expected'

@@ -65,6 +65,8 @@ Task<absl::Status> StoreClient::Get(string_view key, Value* value) {
 Task<std::optional<absl::Status>> StoreClient::GetByRead(string_view key, Value* value) {
   // Meanwhile there may be another.
   const Attachment at = *attachment_;
+  // What cannot be a key, as that of an empty slot, is for the server to refuse.
+  if (key.empty() || !at.shape.fits(key.size(), 0)) co_return std::nullopt;
   Room room(*this);
   if (room.bytes().empty()) {
     ++stats_.no_room;

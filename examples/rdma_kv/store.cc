@@ -29,10 +29,13 @@ Store::Store(weft::MemoryClient* memory, const StoreOptions& options)
     : memory_(memory), options_(options), ids_(options.seed ? *options.seed : RandomSeed()) {
   if (memory == nullptr) return;
   memory->set_events([this](const weft::PortEvent& event) {
-    // A client that has gone, and its key with it.
+    // A client that has gone, and its key with it, or not: one that comes back asks for another.
     if (event.kind == weft::PortEvent::Kind::kPeerUnreachable ||
         event.kind == weft::PortEvent::Kind::kPeerClosed) {
-      keys_.erase(event.peer);
+      const auto key = keys_.find(event.peer);
+      if (key == keys_.end()) return;
+      memory_->memory().Revoke(key->second);
+      keys_.erase(key);
     }
   });
 }

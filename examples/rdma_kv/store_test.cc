@@ -248,6 +248,11 @@ TEST(StoreSimulationTest, LimitsAreToldAndChangeNothing) {
       absl::IsInvalidArgument(simulation.Run(store.Put("key", std::string(128, 'x'))).status()));
   EXPECT_TRUE(
       absl::IsInvalidArgument(simulation.Run(store.Put(std::string(1000, 'k'), "")).status()));
+  // However it gets: no key is that of an empty slot.
+  ASSERT_TRUE(simulation.Run(store.Attach()).ok());
+  StoreClient::Value value;
+  EXPECT_TRUE(absl::IsInvalidArgument(simulation.Run(store.Get("", &value))));
+  EXPECT_TRUE(absl::IsInvalidArgument(simulation.Run(store.Get(std::string(1000, 'k'), &value))));
   const std::string longest(128 - kSlotHeaderBytes - 4, 'x');
   int keys = 0;
   absl::Status status;
@@ -259,7 +264,6 @@ TEST(StoreSimulationTest, LimitsAreToldAndChangeNothing) {
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   EXPECT_GT(keys, 8);
   EXPECT_EQ(simulation.server().store->table().shape().bytes(), kMax);
-  StoreClient::Value value;
   for (int i = 0; i < keys; ++i) {
     ASSERT_TRUE(simulation.Run(store.Get(absl::StrCat(1000 + i), &value)).ok());
     EXPECT_EQ(value.bytes, longest);

@@ -52,6 +52,12 @@ struct BulkPath::KeyFields {
   }
 };
 
+BufferPoolOptions BulkPath::PoolOptions(const Options& options) {
+  return {.count = options.count,
+          .bytes = options.headroom + options.max_bytes,
+          .headroom = options.headroom};
+}
+
 absl::StatusOr<std::unique_ptr<BulkPath>> BulkPath::Open(Nic* nic, CompletionQueue* queue,
                                                          Rendezvous* rendezvous, const Peers* peers,
                                                          const Options& options) {
@@ -100,9 +106,7 @@ BulkPath::BulkPath(Nic* nic, CompletionQueue* queue, Rendezvous* rendezvous, con
       rendezvous_(rendezvous),
       peers_(peers),
       options_(options),
-      pool_({.count = options.count,
-             .bytes = options.headroom + options.max_bytes,
-             .headroom = options.headroom}),
+      pool_(PoolOptions(options)),
       connections_(queue, rendezvous,
                    {.service = Offer::Service::kBulk,
                     .max_connections = options.max_connections,

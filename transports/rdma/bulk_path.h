@@ -70,6 +70,9 @@ class BulkPath final : public BulkTransfers, private RcConnections::Handler {
     Counter windows_opened;
   };
 
+  // Its buffers: locked while it is open or, on software devices, from their first use on.
+  static BufferPoolOptions PoolOptions(const Options& options);
+
   // What is passed outlives it. FailedPrecondition where the device has no memory windows.
   static absl::StatusOr<std::unique_ptr<BulkPath>> Open(Nic* nic, CompletionQueue* queue,
                                                         Rendezvous* rendezvous, const Peers* peers,

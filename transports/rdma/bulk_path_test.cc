@@ -243,6 +243,27 @@ TEST_F(BulkPathTest, UnusedConnectionsEndAndTheirNumberIsBounded) {
   EXPECT_EQ(owner.nic().queue_pairs(), 0u);
 }
 
+TEST_F(BulkPathTest, APeerThatLeavesBeforeItIsAskedAgainLeavesNothingToDo) {
+  BulkEnd& a = Open('a');
+  BulkEnd& b = Open('b');
+  const Buffer message = a.Message("hello");
+  const BulkKey key = Expose(a, 'b', message);
+  ASSERT_TRUE(Fetch(b, 'a', key, 5, 1));
+  EXPECT_EQ(Result(b, 1), "hello");
+  ASSERT_TRUE(network_.Partition({{*network_.AddNode("a")}}).ok());
+  ASSERT_TRUE(Fetch(b, 'a', key, 5, 2));
+  EXPECT_EQ(Result(b, 2), std::nullopt);
+  // Wanted, and not to be asked for yet.
+  Buffer room = b.bulk().Allocate(5);
+  EXPECT_FALSE(b.bulk().Fetch(BulkEnd::PeerOf('a'), key, 5, room, 3));
+  EXPECT_LT(b.bulk().NextNs(), INT64_MAX);
+  network_.Heal();
+  a.bulk().Conceal(key);
+  ends_['a'] = nullptr;
+  EXPECT_TRUE(Until([&] { return b.bulk().connections().size() == 0; }));
+  EXPECT_EQ(b.bulk().NextNs(), INT64_MAX) << "a loop would wake for it for ever";
+}
+
 // Time went on for a port that had no connection to look after.
 TEST_F(BulkPathTest, AConnectionThatIsMadeAfterALongTimeLasts) {
   BulkEnd& a = Open('a');

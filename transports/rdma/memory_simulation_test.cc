@@ -13,6 +13,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "gtest/gtest.h"
 #include "weft/core/prng.h"
 #include "weft/transports/rdma/rdma_remote_memory.h"
@@ -32,7 +33,8 @@ class MemoryWorld {
   MemoryWorld(uint64_t seed, const sim::LinkOptions& link)
       : network_(seed, link), datagrams_(sim::OpenTransport(&network_, {.count = 64})) {}
   std::unique_ptr<RdmaRemoteMemory> Open(const std::string& name,
-                                         std::shared_ptr<SimNic> nic = nullptr) {
+                                         std::shared_ptr<SimNic> nic = nullptr,
+                                         size_t max_peers = 1024) {
     const Address local = Address::Sim(name);
     if (nic == nullptr) nic = *SimNic::Open(&network_, local);
     return *RdmaRemoteMemory::Open(std::move(nic), *datagrams_->OpenDatagramPort({.local = local}),
@@ -41,7 +43,23 @@ class MemoryWorld {
                                     .virtual_time = &network_,
                                     .incarnation = network_.random().Next(),
                                     .connect_timeout_ns = 100'000'000,
+                                    .max_peers = max_peers,
                                     .buffers = {.count = 64}});
+  }
+  // Polls all while time passes, until `done`, or for so long; what ends goes to `ended`.
+  bool Until(absl::Span<RdmaRemoteMemory* const> ports, absl::FunctionRef<bool()> done,
+             int64_t for_ns, std::vector<MemoryCompletion>* ended) {
+    const int64_t end_ns = network_.NowNs() + for_ns;
+    while (true) {
+      for (RdmaRemoteMemory* port : ports) {
+        MemoryCompletion some[8];
+        const size_t n = port->Poll(absl::MakeSpan(some));
+        ended->insert(ended->end(), some, some + n);
+      }
+      if (done()) return true;
+      if (network_.NowNs() >= end_ns) return false;
+      network_.AdvanceTo(network_.NowNs() + std::max<int64_t>(for_ns / 20'000, 5'000));
+    }
   }
   sim::Network& network() { return network_; }
 
@@ -275,6 +293,146 @@ TEST(MemorySimulationTest, AKeyThatIsGrantedRightAfterADenialIsGood) {
       EXPECT_EQ(read(grant(), true), absl::StatusCode::kOk) << i;
     }
   }
+}
+
+// Others who want a connection do not get that of an operation that waits for its to come back.
+TEST(MemorySimulationTest, AnOperationThatWaitsForItsConnectionEndsThoughThereAreTooMany) {
+  MemoryWorld world(1, {});
+  const auto user = world.Open("user", nullptr, /*max_peers=*/1);  // 2 connections
+  const auto owner = world.Open("owner");
+  const auto first = world.Open("first"), second = world.Open("second");
+  const MemoryRegion scratch = *user->Allocate(64);
+  const MemoryOperation read = {.kind = MemoryOperation::Kind::kRead,
+                                .peer = *user->Resolve(owner->local_address()),
+                                .key = {},
+                                .local = scratch.bytes};
+  std::vector<MemoryCompletion> ended;
+  const std::vector<RdmaRemoteMemory*> all = {user.get(), owner.get(), first.get(), second.get()};
+  const auto ends = [&](size_t count) {
+    return world.Until(
+        all, [&] { return ended.size() == count; }, 1'000'000'000, &ended);
+  };
+  ASSERT_TRUE(world.network().Partition({{*world.network().AddNode("owner")}}).ok());
+  ASSERT_EQ(user->Post({&read, 1}), 1u);
+  ASSERT_TRUE(ends(1));
+  EXPECT_EQ(ended[0].code, absl::StatusCode::kUnavailable);
+  // Not to be asked for again yet.
+  ASSERT_EQ(user->Post({&read, 1}), 1u);
+  for (const auto& other : {first.get(), second.get()}) {
+    const Peer at_other = *other->Resolve(user->local_address());
+    const MemoryRegion region = *other->Allocate(64);
+    EXPECT_TRUE(world.Until(
+        all, [&] { return other->Grant(at_other, region, 0, 64, MemoryAccess::kRead).ok(); },
+        400'000, &ended));
+  }
+  EXPECT_EQ(ended.size(), 1u);
+  world.network().Heal();
+  ASSERT_TRUE(ends(2));
+  EXPECT_EQ(ended[1].code, absl::StatusCode::kPermissionDenied) << "it has no key";
+}
+
+TEST(MemorySimulationTest, WhoWasUsedLongestAgoMakesRoomForAnother) {
+  MemoryWorld world(1, {});
+  const auto port = world.Open("port", nullptr, /*max_peers=*/3);
+  const auto user = world.Open("user");
+  const MemoryRegion region = *port->Allocate(64);
+  const auto resolve = [&](const char* name) { return *port->Resolve(Address::Sim(name)); };
+  const Peer with_key = resolve("user");
+  const std::vector<RdmaRemoteMemory*> both = {port.get(), user.get()};
+  std::vector<MemoryCompletion> ended;
+  ASSERT_TRUE(world.Until(
+      both, [&] { return port->Grant(with_key, region, 0, 64, MemoryAccess::kRead).ok(); },
+      1'000'000, &ended));
+  const Peer used = resolve("used"), unused = resolve("unused");
+  EXPECT_EQ(resolve("used"), used);
+  const Peer another = resolve("another");
+  EXPECT_TRUE(port->AddressOf(with_key).ok());
+  EXPECT_TRUE(port->AddressOf(used).ok());
+  EXPECT_TRUE(port->AddressOf(another).ok());
+  EXPECT_EQ(port->AddressOf(unused).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(port->keys(), 1u);
+}
+
+// Reads by a key, and returns how that ended.
+absl::StatusCode Read(MemoryWorld& world, RdmaRemoteMemory& user, RdmaRemoteMemory& owner,
+                      const RemoteKey& key) {
+  const MemoryRegion scratch = *user.Allocate(8);
+  const MemoryOperation read = {.kind = MemoryOperation::Kind::kRead,
+                                .peer = *user.Resolve(owner.local_address()),
+                                .key = key,
+                                .local = scratch.bytes};
+  EXPECT_EQ(user.Post({&read, 1}), 1u);
+  std::vector<MemoryCompletion> ended;
+  const std::vector<RdmaRemoteMemory*> both = {&user, &owner};
+  EXPECT_TRUE(world.Until(
+      both, [&] { return !ended.empty(); }, 1'000'000'000, &ended));
+  user.Deregister(scratch);
+  return ended.empty() ? absl::StatusCode::kUnknown : ended[0].code;
+}
+
+// An owner does not see that he is read, nor that he is not any more.
+TEST(MemorySimulationTest, KeysOfWhoDiesWithoutAWordEndAndThoseOfWhoIsSilentDoNot) {
+  MemoryWorld world(1, {});
+  const auto owner = world.Open("owner");
+  const auto silent = world.Open("silent");
+  auto dies = world.Open("dies");
+  const MemoryRegion region = *owner->Allocate(64);
+  std::vector<RdmaRemoteMemory*> ports = {owner.get(), silent.get(), dies.get()};
+  std::vector<MemoryCompletion> ended;
+  const auto grant = [&](const RdmaRemoteMemory& user) {
+    const Peer peer = *owner->Resolve(user.local_address());
+    absl::StatusOr<RemoteKey> key;
+    EXPECT_TRUE(world.Until(
+        ports, [&] { return (key = owner->Grant(peer, region, 0, 8, MemoryAccess::kRead)).ok(); },
+        100'000'000, &ended));
+    return key.value_or(RemoteKey());
+  };
+  const RemoteKey lasts = grant(*silent);
+  grant(*dies);
+  EXPECT_EQ(owner->keys(), 2u);
+  const Peer gone = *owner->Resolve(dies->local_address());
+
+  ASSERT_TRUE(world.network().Partition({{*world.network().AddNode("dies")}}).ok());
+  dies = nullptr;
+  world.network().Heal();
+  ports.pop_back();
+  EXPECT_TRUE(world.Until(
+      ports, [&] { return owner->keys() == 1; }, 60'000'000'000, &ended));
+  PortEvent events[4];
+  ASSERT_EQ(owner->TakeEvents(absl::MakeSpan(events)), 1u);
+  EXPECT_EQ(events[0].kind, PortEvent::Kind::kPeerUnreachable);
+  EXPECT_EQ(events[0].peer, gone);
+
+  // Longer than a connection lasts that nobody uses.
+  world.Until(
+      ports, [] { return false; }, 100'000'000'000, &ended);
+  EXPECT_EQ(owner->keys(), 1u);
+  EXPECT_EQ(owner->connections().stats().broken, 0u);
+  EXPECT_EQ(Read(world, *silent, *owner, lasts), absl::StatusCode::kOk);
+  EXPECT_EQ(silent->connections().stats().idle_ended, 0u);
+}
+
+TEST(MemorySimulationTest, KeysOutlastThatTheirUserCannotBeReachedForAMoment) {
+  MemoryWorld world(1, {});
+  const auto owner = world.Open("owner"), user = world.Open("user");
+  const MemoryRegion region = *owner->Allocate(64);
+  const std::vector<RdmaRemoteMemory*> both = {owner.get(), user.get()};
+  const Peer peer = *owner->Resolve(user->local_address());
+  std::vector<MemoryCompletion> ended;
+  absl::StatusOr<RemoteKey> key;
+  ASSERT_TRUE(world.Until(
+      both, [&] { return (key = owner->Grant(peer, region, 0, 8, MemoryAccess::kRead)).ok(); },
+      100'000'000, &ended));
+  ASSERT_TRUE(world.network().Partition({{*world.network().AddNode("user")}}).ok());
+  world.Until(
+      both, [] { return false; }, 15'000'000'000, &ended);  // one question
+  world.network().Heal();
+  EXPECT_GT(owner->connections().stats().asked_after, 0u);
+  EXPECT_EQ(owner->keys(), 1u);
+  EXPECT_EQ(Read(world, *user, *owner, *key), absl::StatusCode::kOk);
+  ASSERT_TRUE(world.network().Partition({{*world.network().AddNode("user")}}).ok());
+  EXPECT_TRUE(world.Until(
+      both, [&] { return owner->keys() == 0; }, 60'000'000'000, &ended));
 }
 
 TEST(MemorySimulationTest, EveryOperationEndsOnceAndIsDoneOnce) {

@@ -48,6 +48,9 @@ struct QueueAddress {
   // Of connections: the longest packet's payload that its end takes; both use the lesser. 0: not
   // known, which counts as that of this end.
   uint16_t path_mtu_bytes = 0;
+  // Of connections: reads and atomics that its end answers at once, which are as many as the other
+  // may begin. 0: as above.
+  uint8_t reads_in_flight = 0;
   friend bool operator==(const QueueAddress&, const QueueAddress&) = default;
 };
 
@@ -185,7 +188,12 @@ struct RcCompletion {
 };
 
 struct NicEvent {
-  enum class Kind : uint8_t { kPortDown, kPortUp, kDeviceRemoved, kQueueFailed } kind;
+  enum class Kind : uint8_t {
+    kPortDown,
+    kPortUp,
+    kDeviceRemoved,  // or it has failed for good
+    kQueueFailed,
+  } kind;
   uint32_t qpn = 0;  // kQueueFailed: of the queue pair
 };
 

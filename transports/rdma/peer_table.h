@@ -91,8 +91,12 @@ class PeerTable {
     const uint32_t index = number & (kMaxPeers - 1);
     return index < size_ ? &entries_[index] : nullptr;
   }
+  // Never 0.
   uint32_t NewNumber(PeerEntry& entry) const {
-    return IndexOf(entry) | (++entry.connections << kIndexBits);
+    uint32_t number;
+    do number = IndexOf(entry) | (++entry.connections << kIndexBits);
+    while (number == 0);
+    return number;
   }
 
   // Any at that address, null if none is known.

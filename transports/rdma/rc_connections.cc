@@ -108,11 +108,12 @@ absl::StatusOr<RcConnections::Connection*> RcConnections::FindOrAdd(const RcPeer
   return &connection;
 }
 
-// Forgets the one that has not been used for longest, if that is long enough.
+// Forgets the one that has not been used for longest, if that is long enough. Not one that is to be
+// asked for again: somebody waits for it.
 bool RcConnections::EndIdle(int64_t unused_since_ns) {
   Connection* idlest = nullptr;
   for (Connection& connection : connections_) {
-    const bool idle = connection.used && connection.holds == 0 &&
+    const bool idle = connection.used && connection.holds == 0 && !connection.asks_later &&
                       connection.state != State::kConnecting &&
                       connection.head == connection.tail && connection.used_ns < unused_since_ns;
     if (idle && (idlest == nullptr || connection.used_ns < idlest->used_ns)) idlest = &connection;
@@ -127,6 +128,7 @@ void RcConnections::Forget(Connection& connection) {
   CancelAsk(connection);
   by_peer_.erase({connection.peer, connection.role});
   const uint32_t index = connection.index;
+  if (connection.asks_later) std::erase(again_, index);
   const uint32_t generation = connection.generation + 1;
   const auto epoch = static_cast<uint16_t>(connection.epoch + 1);
   connection = Connection();
@@ -169,8 +171,9 @@ Offer RcConnections::OfferOf(const Connection& connection) const {
 }
 
 void RcConnections::CancelAsk(Connection& connection) {
-  if (connection.state != State::kConnecting) return;
-  connection.state = State::kNone;
+  const bool connecting = connection.state == State::kConnecting;
+  if (!std::exchange(connection.asks_after, false) && !connecting) return;
+  if (connecting) connection.state = State::kNone;
   rendezvous_->Cancel(options_.service, ContextOf(connection));
 }
 
@@ -219,6 +222,7 @@ absl::Status RcConnections::Join(Connection& connection, const Offer& offer) {
   ++connection.epoch;
   if (connection.role == Role::kOwner) connection.backoff_ns = 0;
   ++stats_.made;
+  OnThere(connection);
   handler_->OnUp(IdOf(connection));
   return absl::OkStatus();
 }
@@ -232,7 +236,10 @@ absl::StatusOr<Offer> RcConnections::OnAsk(const Address& from, const Offer& off
     return found.status();
   }
   Connection& connection = **found;
-  if (IsCurrent(connection, offer)) return OfferOf(connection);
+  if (IsCurrent(connection, offer)) {
+    connection.used_ns = now_ns_;  // by who looks after it
+    return OfferOf(connection);
+  }
   if (connection.peer_incarnation == offer.incarnation &&
       IsBefore(offer.peer_number >> 1, connection.peer_attempt)) {
     ++stats_.refused;
@@ -251,8 +258,8 @@ RcConnections::Connection* RcConnections::Asking(uint64_t context) {
   const auto index = static_cast<uint32_t>(context >> 32);
   if (index >= connections_.size()) return nullptr;
   Connection& connection = connections_[index];
-  const bool current = connection.state == State::kConnecting &&
-                       connection.attempt == static_cast<uint32_t>(context);
+  const bool asking = connection.state == State::kConnecting || connection.asks_after;
+  const bool current = asking && connection.attempt == static_cast<uint32_t>(context);
   return current ? &connection : nullptr;
 }
 
@@ -261,17 +268,27 @@ void RcConnections::OnAnswer(uint64_t context, const Offer& answer) {
   Connection* found = Asking(context);
   if (found == nullptr) return;
   Connection& connection = *found;
+  const bool asks_after = std::exchange(connection.asks_after, false);
   if (answer.worker != connection.peer.worker || RoleIn(answer.peer_number) == connection.role) {
     Break(connection, Loss::kUnreachable,
           absl::UnavailableError("somebody else answers at the peer's address"));
     return;
+  }
+  if (asks_after && answer.incarnation == connection.peer_incarnation &&
+      answer.queue == connection.peer_queue) {
+    return OnThere(connection);
   }
   static_cast<void>(Join(connection, answer));
 }
 
 void RcConnections::OnFailed(uint64_t context, const absl::Status& status) {
   now_ns_ = rendezvous_->now_ns();
-  if (Connection* connection = Asking(context)) Break(*connection, Loss::kUnreachable, status);
+  Connection* const connection = Asking(context);
+  if (connection == nullptr) return;
+  if (!std::exchange(connection->asks_after, false)) {
+    Break(*connection, Loss::kUnreachable, status);
+  }
+  OnNoAnswer(*connection, status);
 }
 
 void RcConnections::OnBye(const Address& from, uint64_t incarnation) {
@@ -448,7 +465,7 @@ size_t RcConnections::PollCompletions() {
 }
 
 int64_t RcConnections::NextNs() const {
-  int64_t next_ns = INT64_MAX;
+  int64_t next_ns = next_look_after_ns_;
   for (const uint32_t index : again_) {
     next_ns = std::min(next_ns, connections_[index].retry_ns);
   }
@@ -468,6 +485,7 @@ size_t RcConnections::Poll(int64_t now_ns) {
     if (wanted) Begin(connection, now_ns);
     ++work;
   }
+  if (now_ns >= next_look_after_ns_) LookAfterUsers(now_ns);
   if (now_ns >= next_look_ns_) {
     next_look_ns_ = now_ns + kLookNs;
     while (EndIdle(now_ns - options_.idle_ns)) {

@@ -19,6 +19,9 @@
 // answered with: whoever is asked connects the queue pair that he has, and his own question falls
 // away. A later attempt of the same peer replaces what there was; an earlier one is out of date.
 //
+// One-sided operations do not tell an owner that a user is dead, whose windows would stay bound for
+// ever. So users who have some are asked now and then, by the rendezvous, whether they are there.
+//
 // After kDenied a user asks again by itself, the first time at once. After a loss, somebody has to
 // want the connection. There is a time between, which doubles with every failure that no success
 // came between.
@@ -67,6 +70,9 @@ class RcConnections final : private Rendezvous::Handler {
   static constexpr int64_t kFirstBackoffNs = 1'000'000;
   static constexpr int64_t kLastBackoffNs = 1'000'000'000;
   static constexpr int64_t kDeniedBackoffNs = 8'000'000;  // at most, after being denied
+  static constexpr int64_t kNever = INT64_MAX;
+  // Questions whether he is there that a user may leave unanswered, in a row.
+  static constexpr uint32_t kUnansweredMax = 3;
 
   enum class Role : uint8_t { kOwner, kUser };
   enum class State : uint8_t {
@@ -79,7 +85,9 @@ class RcConnections final : private Rendezvous::Handler {
     kBroken,       // the queue pair has failed, or the peer makes a new one
     kPeerLost,     // retries ran out
     kUnreachable,  // asked, without success
-    kGone,         // the peer has closed its port, or it is another one now at this address
+    // The peer has closed its port, or is another one now at this address; DeadlineExceeded: it has
+    // windows and does not answer any more.
+    kGone,
   };
 
   class Handler {
@@ -98,10 +106,13 @@ class RcConnections final : private Rendezvous::Handler {
     size_t max_connections = 2048;
     uint32_t slots = 128;              // of a send queue
     int64_t idle_ns = 60'000'000'000;  // unused so long, one ends
+    // Between two questions whether a user with windows is there; kNever: he is not asked.
+    int64_t keepalive_ns = kNever;
   };
 
   struct Stats {
     uint64_t asked = 0, made = 0, refused = 0;
+    uint64_t asked_after = 0;  // users whether they are there
     uint64_t denied = 0, broken = 0, peer_lost = 0, unreachable = 0, peer_gone = 0;
     uint64_t idle_ended = 0;
     uint64_t stale_completions = 0;  // of what a connection was before
@@ -140,7 +151,7 @@ class RcConnections final : private Rendezvous::Handler {
   bool Execute(ConnectionId id, RcRequest request, int64_t now_ns);
 
   // Whoever holds one, because of windows that are bound to it, keeps it from ending unused.
-  void Hold(ConnectionId id) { ++connections_[id.index].holds; }
+  void Hold(ConnectionId id);
   void Release(ConnectionId id) { --connections_[id.index].holds; }
 
   // Completions, and what is due. Returns how much that was.
@@ -174,6 +185,7 @@ class RcConnections final : private Rendezvous::Handler {
     State state = State::kNone;
     bool used = false;        // this place is
     bool asks_later = false;  // stands in again_
+    bool asks_after = false;  // while it is up: a question is under way whether the user is there
     uint16_t epoch = 0;       // of queue pairs and connections of this place: told in completions
     uint32_t generation = 1;
     std::unique_ptr<RcQueue> queue;
@@ -185,6 +197,8 @@ class RcConnections final : private Rendezvous::Handler {
     int64_t backoff_ns = 0;
     int64_t used_ns = 0;
     uint32_t holds = 0;
+    int64_t looked_after_ns = 0;  // when the user was last heard of by the rendezvous, or asked
+    uint32_t unanswered = 0;
     // What is posted: contexts, by position modulo their number; kSilent where nothing is told.
     std::vector<uint64_t> posted;
     uint32_t head = 0, tail = 0;  // the oldest that is not done, the next
@@ -214,6 +228,11 @@ class RcConnections final : private Rendezvous::Handler {
   bool IsCurrent(const Connection& connection, const Offer& offer) const;
   void BackOff(Connection& connection);
   void Break(Connection& connection, Loss loss, const absl::Status& why);
+  // rc_keepalive.cc.
+  int64_t LookAfterNs(const Connection& connection) const;
+  void LookAfterUsers(int64_t now_ns);
+  void OnThere(Connection& connection);
+  void OnNoAnswer(Connection& connection, const absl::Status& status);
   void OnCompletion(const RcCompletion& completion);
   void TellDone(Connection& connection, uint32_t end);
   size_t PollCompletions();
@@ -233,7 +252,8 @@ class RcConnections final : private Rendezvous::Handler {
   std::vector<uint32_t> again_;  // broken, to be asked for as soon as they may
   uint32_t last_attempt_ = 0;
   int64_t now_ns_ = 0;
-  int64_t next_look_ns_ = 0;  // for unused ones
+  int64_t next_look_ns_ = 0;             // for unused ones
+  int64_t next_look_after_ns_ = kNever;  // for users who may have gone
   Stats stats_;
 };
 

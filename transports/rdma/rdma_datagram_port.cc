@@ -21,15 +21,6 @@ constexpr size_t kMinBuffers = 256;
 constexpr int64_t kEventsNs = 4'000'000;
 constexpr int64_t kRendezvousNs = 500'000;
 
-BufferPoolOptions PoolFor(const BufferPoolOptions& buffers, const Nic& nic) {
-  BufferPoolOptions options = buffers;
-  options.headroom = RdmaDatagramPort::kHeadroomBytes;
-  options.count = std::max(buffers.count, kMinBuffers);
-  // Of everything that comes: devices take no buffer that is shorter.
-  options.bytes = std::max(buffers.bytes, options.headroom + nic.limits().path_mtu_bytes);
-  return options;
-}
-
 uint32_t ReceiveSlots(const config::Rdma& settings, size_t buffers) {
   return static_cast<uint32_t>(std::max<size_t>(
       SlotShares::kMinSlots, std::min<size_t>(settings.receive_slots(), buffers / 2)));
@@ -55,6 +46,16 @@ bool Watch(int epoll_fd, int fd) {
 
 }  // namespace
 
+BufferPoolOptions RdmaDatagramPort::PoolOptions(const BufferPoolOptions& buffers,
+                                                size_t path_mtu_bytes) {
+  BufferPoolOptions options = buffers;
+  options.headroom = kHeadroomBytes;
+  options.count = std::max(buffers.count, kMinBuffers);
+  // Of everything that comes: devices take no buffer that is shorter.
+  options.bytes = std::max(buffers.bytes, options.headroom + path_mtu_bytes);
+  return options;
+}
+
 absl::StatusOr<std::unique_ptr<RdmaDatagramPort>> RdmaDatagramPort::Open(
     const config::Rdma& settings, const BufferPoolOptions& buffers,
     const Capabilities& capabilities, RdmaPortParts parts) {
@@ -68,7 +69,7 @@ absl::StatusOr<std::unique_ptr<RdmaDatagramPort>> RdmaDatagramPort::Open(
 
 RdmaDatagramPort::RdmaDatagramPort(const config::Rdma& settings, const BufferPoolOptions& buffers,
                                    const Capabilities& capabilities, RdmaPortParts parts)
-    : DatagramPort(capabilities, PoolFor(buffers, *parts.nic)),
+    : DatagramPort(capabilities, PoolOptions(buffers, parts.nic->limits().path_mtu_bytes)),
       settings_(settings),
       clock_(*parts.clock),
       time_(parts.time),
@@ -189,7 +190,9 @@ void RdmaDatagramPort::TakeNicEvents() {
           if (bulk_ != nullptr) bulk_->OnQueueFailed(event.qpn);
           break;
         case NicEvent::Kind::kDeviceRemoved:
-          if (status_.ok()) status_ = absl::UnavailableError("the RDMA device has been removed");
+          if (status_.ok()) {
+            status_ = absl::UnavailableError("the RDMA device has failed, or been removed");
+          }
           if (bulk_ != nullptr) bulk_->OnQueueFailed(0);
           break;
       }

@@ -95,6 +95,9 @@ class RdmaDatagramPort final : public DatagramPort,
     Counter given_back;     // when asked so: datagrams that this side might have sent
   };
 
+  // The buffers of a port that is given `buffers`: all of them are locked while it is open.
+  static BufferPoolOptions PoolOptions(const BufferPoolOptions& buffers, size_t path_mtu_bytes);
+
   static absl::StatusOr<std::unique_ptr<RdmaDatagramPort>> Open(const config::Rdma& settings,
                                                                 const BufferPoolOptions& buffers,
                                                                 const Capabilities& capabilities,

@@ -135,6 +135,7 @@ void RdmaRemoteMemory::Enqueue(PeerState& peer, const MemoryOperation& operation
   }
   peer.last = index;
   if (peer.next == kNone) peer.next = index;
+  peer.used = ++uses_;
   MarkDirty(peer);
 }
 
@@ -313,7 +314,7 @@ RdmaRemoteMemory::PeerState* RdmaRemoteMemory::FindPeer(ConnectionId id) {
     return nullptr;
   }
   PeerState& peer = peers_[peer_of_connection_[id.index]];
-  return peer.used && peer.user == id ? &peer : nullptr;
+  return peer.used != 0 && peer.user == id ? &peer : nullptr;
 }
 
 void RdmaRemoteMemory::OnUp(ConnectionId id) {
@@ -334,11 +335,12 @@ void RdmaRemoteMemory::OnDown(ConnectionId id, RcConnections::Loss loss, const a
   }
   const auto peer = by_address_.find(connections_.peer(id).address);
   if (peer == by_address_.end()) return;
-  if (loss == Loss::kGone) {
+  const bool silent = absl::IsDeadlineExceeded(why);
+  if (loss == Loss::kGone && !silent) {
     events_.Add({PortEvent::Kind::kPeerClosed, PeerOf(peers_[peer->second])});
-  } else if (loss == Loss::kPeerLost || loss == Loss::kUnreachable) {
+  } else if (loss != Loss::kDenied && loss != Loss::kBroken) {
     events_.Add({PortEvent::Kind::kPeerUnreachable, PeerOf(peers_[peer->second]),
-                 why.code() == absl::StatusCode::kDeadlineExceeded ? ETIMEDOUT : EHOSTUNREACH});
+                 silent ? ETIMEDOUT : EHOSTUNREACH});
   }
 }
 

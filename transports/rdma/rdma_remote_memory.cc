@@ -73,7 +73,8 @@ RdmaRemoteMemory::RdmaRemoteMemory(std::shared_ptr<Nic> nic, std::unique_ptr<Com
       connections_(queue_.get(), &rendezvous_,
                    {.service = Offer::Service::kMemory,
                     .max_connections = 2 * options.max_peers,
-                    .idle_ns = options.idle_ns},
+                    .idle_ns = options.idle_ns,
+                    .keepalive_ns = options.keepalive_ns},
                    this),
       operations_(kMaxOperations),
       ended_(kMaxOperations),
@@ -154,15 +155,18 @@ void RdmaRemoteMemory::Deregister(const MemoryRegion& region) {
   for (GrantState& grant : grants_) {
     if (grant.window != nullptr && grant.region == region.id) EndGrant(grant);
   }
-  // The registration ends before the mapping, which is declared in front of it.
-  regions_.erase(regions_.begin() + (known - regions_.data()));
+  const auto at = regions_.begin() + (known - regions_.data());
+  at->registration.reset();  // before the memory goes
+  regions_.erase(at);
   region_used_ = 0;
 }
 
 absl::StatusOr<Peer> RdmaRemoteMemory::Resolve(const Address& address) {
   AssertOwner();
   if (const auto found = by_address_.find(address); found != by_address_.end()) {
-    return PeerOf(peers_[found->second]);
+    PeerState& known = peers_[found->second];
+    known.used = ++uses_;
+    return PeerOf(known);
   }
   if (address.kind() != local_address().kind() || address.is_any() ||
       (address.is_ip() && address.port() == 0)) {
@@ -175,7 +179,7 @@ absl::StatusOr<Peer> RdmaRemoteMemory::Resolve(const Address& address) {
       return absl::ResourceExhaustedError(absl::StrCat(
           "all ", options_.max_peers, " peers of the port are in use; see rdma.max_peers"));
     }
-    while (index-- > 0 && peers_[index].used) {
+    while (peers_[--index].used != 0) {
     }
   } else {
     peers_.emplace_back();
@@ -183,22 +187,26 @@ absl::StatusOr<Peer> RdmaRemoteMemory::Resolve(const Address& address) {
   PeerState& peer = peers_[index];
   peer.index = index;
   peer.address = address;
-  peer.used = true;
+  peer.used = ++uses_;
   by_address_[address] = index;
   return PeerOf(peer);
 }
 
-// One that nothing is under way to.
+// Of those that nothing is under way to, the one that was not used for longest; before others one
+// that has no keys.
 bool RdmaRemoteMemory::ForgetIdlePeer() {
+  const auto order = [](const PeerState& peer) { return std::pair(peer.keys > 0, peer.used); };
+  PeerState* idlest = nullptr;
   for (PeerState& peer : peers_) {
-    if (peer.first != kNone || peer.dirty) continue;
-    by_address_.erase(peer.address);
-    const uint32_t generation = peer.generation + 1;
-    peer = PeerState();
-    peer.generation = generation;
-    return true;
+    if (peer.used == 0 || peer.first != kNone || peer.dirty) continue;
+    if (idlest == nullptr || order(peer) < order(*idlest)) idlest = &peer;
   }
-  return false;
+  if (idlest == nullptr) return false;
+  by_address_.erase(idlest->address);
+  const uint32_t generation = idlest->generation + 1;
+  *idlest = PeerState();
+  idlest->generation = generation;
+  return true;
 }
 
 Peer RdmaRemoteMemory::PeerOf(const PeerState& state) const {
@@ -209,7 +217,7 @@ RdmaRemoteMemory::PeerState* RdmaRemoteMemory::FindPeer(const Peer& peer) {
   const uint64_t index = peer.words[0] - 1;
   if (index >= peers_.size() || peer.words[2] != 0) return nullptr;
   PeerState& state = peers_[index];
-  return state.used && state.generation == peer.words[1] ? &state : nullptr;
+  return state.used != 0 && state.generation == peer.words[1] ? &state : nullptr;
 }
 
 absl::StatusOr<Address> RdmaRemoteMemory::AddressOf(const Peer& peer) const {
@@ -218,20 +226,37 @@ absl::StatusOr<Address> RdmaRemoteMemory::AddressOf(const Peer& peer) const {
   return state->address;
 }
 
+absl::Status RdmaRemoteMemory::CheckRange(const Region& region, size_t offset, size_t bytes) {
+  const size_t size = region.region.bytes.size();
+  if (bytes > 0 && bytes <= UINT32_MAX && offset <= size && bytes <= size - offset) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(bytes, " bytes at ", offset,
+                                                 " are not within a region of ", size,
+                                                 " (a key is for 1 byte to 4 GiB - 1)"));
+}
+
+// Sees to it that free_grants_ has one.
+absl::Status RdmaRemoteMemory::ReserveGrant() {
+  if (!free_grants_.empty()) return absl::OkStatus();
+  if (grants_.size() >= kMaxKeys) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("all ", kMaxKeys, " keys of the port are in use; revoke some"));
+  }
+  free_grants_.push_back(static_cast<uint32_t>(grants_.size()));
+  grants_.emplace_back();
+  return absl::OkStatus();
+}
+
 absl::StatusOr<RemoteKey> RdmaRemoteMemory::Grant(const Peer& peer, const MemoryRegion& region,
                                                   size_t offset, size_t bytes,
                                                   MemoryAccess access) {
   AssertOwner();
-  const PeerState* state = FindPeer(peer);
+  PeerState* state = FindPeer(peer);
   if (state == nullptr) return absl::NotFoundError("no such peer");
   const Region* known = FindRegion(region);
   if (known == nullptr) return absl::InvalidArgumentError("no such region");
-  if (bytes == 0 || bytes > UINT32_MAX || offset > known->region.bytes.size() ||
-      bytes > known->region.bytes.size() - offset) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(bytes, " bytes at ", offset, " are not within a region of ",
-                     known->region.bytes.size(), " (a key is for 1 byte to 4 GiB - 1)"));
-  }
+  if (absl::Status status = CheckRange(*known, offset, bytes); !status.ok()) return status;
   const absl::StatusOr<ConnectionId> id =
       connections_.Get({state->address}, Role::kOwner, options_.clock->NowNs());
   if (!id.ok()) return id.status();
@@ -239,14 +264,7 @@ absl::StatusOr<RemoteKey> RdmaRemoteMemory::Grant(const Peer& peer, const Memory
     return absl::UnavailableError(
         absl::StrCat("there is no connection to ", state->address.ToString(), " yet"));
   }
-  if (free_grants_.empty()) {
-    if (grants_.size() >= kMaxKeys) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("all ", kMaxKeys, " keys of the port are in use; revoke some"));
-    }
-    free_grants_.push_back(static_cast<uint32_t>(grants_.size()));
-    grants_.emplace_back();
-  }
+  if (absl::Status status = ReserveGrant(); !status.ok()) return status;
   // Soft-RoCE checks the registration's bounds and not the window's, so there a key has its own.
   std::unique_ptr<Registration> registration;
   if (nic_->limits().is_software) {
@@ -270,9 +288,12 @@ absl::StatusOr<RemoteKey> RdmaRemoteMemory::Grant(const Peer& peer, const Memory
         absl::StrCat("no key for ", state->address.ToString(), " can be made now; again later"));
   }
   connections_.Hold(*id);
+  state->used = ++uses_;
+  ++state->keys;
   const uint32_t index = free_grants_.back();
   free_grants_.pop_back();
   GrantState& grant = grants_[index];
+  grant.peer = peer;
   grant.connection = *id;
   grant.registration = std::move(registration);
   grant.window = *std::move(window);
@@ -301,6 +322,7 @@ void RdmaRemoteMemory::EndGrant(GrantState& grant) {
   grant.window.reset();
   grant.registration.reset();
   ++grant.generation;
+  if (PeerState* peer = FindPeer(grant.peer)) --peer->keys;
   connections_.Release(grant.connection);
   free_grants_.push_back(static_cast<uint32_t>(&grant - grants_.data()));
 }
@@ -317,7 +339,7 @@ void RdmaRemoteMemory::TakeNicEvents() {
         events_.Add({PortEvent::Kind::kLinkUp, {}});
         break;
       case NicEvent::Kind::kDeviceRemoved:
-        status_ = absl::UnavailableError("the device has been removed");
+        status_ = absl::UnavailableError("the RDMA device has failed, or been removed");
         connections_.OnQueueFailed(0);
         break;
       case NicEvent::Kind::kQueueFailed:

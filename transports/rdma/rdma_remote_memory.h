@@ -54,6 +54,8 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
     uint64_t incarnation = 0;             // random; not 0
     int64_t connect_timeout_ns = 1'000'000'000;
     int64_t idle_ns = 60'000'000'000;
+    // Between two questions to a peer with keys whether it is there; see RcConnections.
+    int64_t keepalive_ns = 10'000'000'000;
     size_t max_peers = 1024;
     BufferPoolOptions buffers;
   };
@@ -100,6 +102,7 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
     std::unique_ptr<Registration> registration;
   };
   struct GrantState {
+    Peer peer;
     ConnectionId connection;
     std::unique_ptr<Registration> registration;  // of software devices; see Grant()
     std::unique_ptr<Window> window;              // null: free
@@ -111,7 +114,8 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
     uint32_t index = 0;  // of peers_
     Address address;
     uint32_t generation = 1;
-    bool used = false;
+    uint64_t used = 0;                     // when it was, last, in the order of use; 0: is not
+    uint32_t keys = 0;                     // that it was granted and that have not ended
     bool dirty = false;                    // in dirty_
     ConnectionId user;                     // its memory is used over this one
     uint32_t reads = 0;                    // posted reads and atomics that are not done
@@ -139,6 +143,8 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
   Peer PeerOf(const PeerState& state) const;
   PeerState* FindPeer(ConnectionId id);
   bool ForgetIdlePeer();
+  static absl::Status CheckRange(const Region& region, size_t offset, size_t bytes);
+  absl::Status ReserveGrant();
   void EndGrant(GrantState& grant);
   size_t DoTakeEvents(absl::Span<PortEvent> events) override {
     AssertOwner();
@@ -184,6 +190,7 @@ class RdmaRemoteMemory final : public RemoteMemory, private RcConnections::Handl
   std::vector<uint32_t> free_grants_;
 
   std::deque<PeerState> peers_;
+  uint64_t uses_ = 0;  // of peers
   absl::flat_hash_map<Address, uint32_t> by_address_;
   std::vector<uint32_t> peer_of_connection_;  // by its index: of those that this side uses
   std::vector<uint32_t> dirty_;               // peers that may go on

@@ -32,7 +32,24 @@ Capabilities Offered(const RdmaWorld& world, const config::Rdma& settings) {
   return offered;
 }
 
+BufferPoolOptions BuffersOf(const config::Transport& config) {
+  return {.count = config.buffers().count(), .bytes = config.buffers().bytes()};
+}
+
+// Pools take memory as it is used, so that one that nobody uses costs nothing.
+size_t BytesOf(const BufferPoolOptions& options) { return BufferPool(options).region().size(); }
+
 }  // namespace
+
+size_t LockedBytesOfPort(const config::Transport& config, size_t path_mtu_bytes) {
+  const config::Rdma& settings = config.rdma();
+  size_t bytes = BytesOf(RdmaDatagramPort::PoolOptions(BuffersOf(config), path_mtu_bytes));
+  if (settings.bulk_count() > 0) {
+    bytes += BytesOf(BulkPath::PoolOptions(
+        {.count = settings.bulk_count(), .max_bytes = settings.bulk_bytes()}));
+  }
+  return bytes;
+}
 
 std::unique_ptr<RdmaTransport> RdmaTransport::Over(RdmaWorld world,
                                                    const config::Transport& config) {
@@ -42,7 +59,7 @@ std::unique_ptr<RdmaTransport> RdmaTransport::Over(RdmaWorld world,
 RdmaTransport::RdmaTransport(RdmaWorld world, const config::Transport& config)
     : world_(std::move(world)),
       settings_(config.rdma()),
-      buffers_({.count = config.buffers().count(), .bytes = config.buffers().bytes()}),
+      buffers_(BuffersOf(config)),
       capabilities_(Offered(world_, settings_)) {}
 
 absl::Status RdmaTransport::Check(const PortOptions& options) const {
@@ -113,6 +130,8 @@ absl::StatusOr<std::unique_ptr<RemoteMemory>> RdmaTransport::OpenRemoteMemory(
   opened.virtual_time = world_.time;
   opened.incarnation = std::max<uint64_t>(world_.random(), 1);
   opened.connect_timeout_ns = int64_t{settings_.connect_timeout_ms()} * 1'000'000;
+  // A simulation ends when nothing is left to happen.
+  if (world_.time != nullptr) opened.keepalive_ns = RcConnections::kNever;
   opened.max_peers = settings_.max_peers();
   opened.buffers = buffers_;
   auto memory =

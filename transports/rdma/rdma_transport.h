@@ -44,6 +44,9 @@ struct RdmaWorld {
   VirtualTime* time = nullptr;  // null for real time
 };
 
+// How much memory the buffers of a datagram port take, all of which a device has locked.
+size_t LockedBytesOfPort(const config::Transport& config, size_t path_mtu_bytes);
+
 class RdmaTransport final : public Transport {
  public:
   static constexpr int kMaxQueues = 128;

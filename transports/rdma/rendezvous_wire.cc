@@ -30,7 +30,7 @@ void WriteOffer(const Offer& offer, ByteWriter* out) {
   out->WriteU16(offer.queue.path_mtu_bytes);
   out->WriteU32(offer.queue.qpn);
   out->WriteU32(offer.queue.qkey);
-  out->WriteU32(offer.queue.psn);
+  out->WriteU32(uint32_t{offer.queue.reads_in_flight} << 24 | (offer.queue.psn & kMax24));
   out->WriteU16(offer.path_mtu_bytes);
   out->WriteU32(offer.peer_number);
   out->WriteU32(offer.credits);
@@ -46,7 +46,10 @@ bool ReadOffer(ByteReader* in, Offer* offer) {
   in->ReadU16(&offer->queue.path_mtu_bytes);
   in->ReadU32(&offer->queue.qpn);
   in->ReadU32(&offer->queue.qkey);
-  in->ReadU32(&offer->queue.psn);
+  uint32_t reads_and_psn = 0;
+  in->ReadU32(&reads_and_psn);
+  offer->queue.reads_in_flight = static_cast<uint8_t>(reads_and_psn >> 24);
+  offer->queue.psn = reads_and_psn & kMax24;
   in->ReadU16(&offer->path_mtu_bytes);
   in->ReadU32(&offer->peer_number);
   in->ReadU32(&offer->credits);
@@ -55,7 +58,7 @@ bool ReadOffer(ByteReader* in, Offer* offer) {
   in->ReadU8(&manner);
   offer->resumes = manner >= kResumes;
   offer->recalls = manner == kRecalls;
-  return in->ok() && manner <= kRecalls && offer->queue.qpn <= kMax24 && offer->queue.psn <= kMax24;
+  return in->ok() && manner <= kRecalls && offer->queue.qpn <= kMax24;
 }
 
 void WriteAddress(const Address& address, ByteWriter* out) {

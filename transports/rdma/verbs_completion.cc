@@ -113,13 +113,15 @@ void VerbsCompletionQueue::Remove(VerbsRcQueue* queue, uint32_t connection, uint
   free_connections_.push_back(static_cast<uint16_t>(connection % kConnectionsMax));
   slots_in_use_ -= slots;
   TakeAll();  // its last ones, which are dropped, give their entries back
+  std::erase_if(kept_, [=](const Kept& kept) { return kept.connection == connection; });
 }
 
 void VerbsCompletionQueue::TakeAll() {
   for (;;) {
     RcCompletion completions[kBurst];
-    const size_t count = PollDevice(completions);
-    kept_.insert(kept_.end(), completions, completions + count);
+    uint32_t owners[kBurst];
+    const size_t count = PollDevice(completions, owners);
+    for (size_t i = 0; i < count; ++i) kept_.push_back({owners[i], completions[i]});
     if (count < kBurst) return;
   }
 }
@@ -128,14 +130,14 @@ size_t VerbsCompletionQueue::Poll(absl::Span<RcCompletion> completions) {
   size_t count = 0;
   if (!kept_.empty()) [[unlikely]] {
     count = std::min(kept_.size(), completions.size());
-    std::copy_n(kept_.begin(), count, completions.begin());
+    for (size_t i = 0; i < count; ++i) completions[i] = kept_[i].completion;
     kept_.erase(kept_.begin(), kept_.begin() + static_cast<ptrdiff_t>(count));
   }
   if (slots_in_use_ == 0) return count;
-  return count + PollDevice(completions.subspan(count));
+  return count + PollDevice(completions.subspan(count), nullptr);
 }
 
-size_t VerbsCompletionQueue::PollDevice(absl::Span<RcCompletion> completions) {
+size_t VerbsCompletionQueue::PollDevice(absl::Span<RcCompletion> completions, uint32_t* owners) {
   size_t count = 0;
   while (count < completions.size()) {
     ibv_wc polled[kBurst];
@@ -145,7 +147,9 @@ size_t VerbsCompletionQueue::PollDevice(absl::Span<RcCompletion> completions) {
       const auto connection = static_cast<uint32_t>(polled[i].wr_id >> 32);
       const Connection& entry = rc_queues_[connection % kConnectionsMax];
       if (entry.queue == nullptr || entry.generation != connection >> kIndexBits) continue;
-      if (entry.queue->Complete(polled[i], completions[count])) ++count;
+      if (!entry.queue->Complete(polled[i], completions[count])) continue;
+      if (owners != nullptr) owners[count] = connection;
+      ++count;
     }
     if (got < wanted) break;
   }

@@ -102,7 +102,8 @@ class VerbsCompletionQueue final : public CompletionQueue {
   explicit VerbsCompletionQueue(VerbsDevice& device) : device_(device) {}
   // Makes room for all completions of `slots` work requests more.
   absl::Status Reserve(uint32_t slots);
-  size_t PollDevice(absl::Span<RcCompletion> completions);
+  // `owners`, if it is not null: the number of the connection of each.
+  size_t PollDevice(absl::Span<RcCompletion> completions, uint32_t* owners);
 
   VerbsDevice& device_;
   VerbsPtr<ibv_comp_channel> channel_;
@@ -111,7 +112,11 @@ class VerbsCompletionQueue final : public CompletionQueue {
   std::vector<Connection> rc_queues_;
   std::vector<uint16_t> free_connections_;
   std::vector<VerbsUdQueue*> ud_queues_;
-  std::vector<RcCompletion> kept_;  // by TakeAll(); oldest first
+  struct Kept {
+    uint32_t connection;
+    RcCompletion completion;
+  };
+  std::vector<Kept> kept_;  // by TakeAll(); oldest first
 };
 
 }  // namespace weft::rdma

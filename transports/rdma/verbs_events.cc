@@ -23,6 +23,7 @@ std::optional<NicEvent> Translate(const ibv_async_event& event, uint8_t port) {
     case IBV_EVENT_PORT_ACTIVE:
       if (event.element.port_num != port) return std::nullopt;
       return NicEvent{NicEvent::Kind::kPortUp};
+    case IBV_EVENT_CQ_ERR:  // nothing that uses it comes back, and all of a port's may
     case IBV_EVENT_DEVICE_FATAL:
       return NicEvent{NicEvent::Kind::kDeviceRemoved};
     case IBV_EVENT_QP_FATAL:

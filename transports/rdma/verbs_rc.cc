@@ -81,7 +81,7 @@ absl::Status VerbsRcQueue::Prepare() {
       std::min(init.cap.max_inline_data, static_cast<uint32_t>(device_.limits().inline_bytes));
   address_ = device_.AddressOf(pair_.get());
   address_.psn = RandomBits() & kPsnMask;
-
+  address_.reads_in_flight = static_cast<uint8_t>(device_.limits().reads_in_flight);
   return ToInitialized();
 }
 
@@ -173,7 +173,7 @@ absl::Status VerbsRcQueue::Connect(const QueueAddress& to) {
   attributes.path_mtu = ToVerbsMtu(mtu_bytes);
   attributes.dest_qp_num = to.qpn;
   attributes.rq_psn = to.psn & kPsnMask;
-  attributes.max_dest_rd_atomic = static_cast<uint8_t>(limits.reads_in_flight);
+  attributes.max_dest_rd_atomic = address_.reads_in_flight;
   attributes.min_rnr_timer = kNotReadyTimer;
   int error = ibv_modify_qp(pair_.get(), &attributes,
                             IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
@@ -187,7 +187,11 @@ absl::Status VerbsRcQueue::Connect(const QueueAddress& to) {
   attributes.retry_cnt = retries;
   attributes.rnr_retry = retries;
   attributes.sq_psn = address_.psn;
-  attributes.max_rd_atomic = static_cast<uint8_t>(limits.reads_in_flight);
+  // More than the other end answers at once would be an error to it.
+  attributes.max_rd_atomic = address_.reads_in_flight;
+  if (to.reads_in_flight != 0 && to.reads_in_flight < attributes.max_rd_atomic) {
+    attributes.max_rd_atomic = to.reads_in_flight;
+  }
   error = ibv_modify_qp(pair_.get(), &attributes,
                         IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
                             IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);

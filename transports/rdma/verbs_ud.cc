@@ -201,7 +201,8 @@ inline size_t VerbsUdQueue::PostSends(absl::Span<const UdSend> sends) {
 }
 
 size_t VerbsUdQueue::Send(absl::Span<const UdSend> sends) {
-  if (!status_.ok()) [[unlikely]]
+  // One that has failed has to come empty, to be revived.
+  if (!status_.ok() || is_failed_) [[unlikely]]
     return 0;
   size_t taken = 0;
   while (taken < sends.size()) {
@@ -361,10 +362,10 @@ size_t VerbsUdQueue::Receive(absl::Span<UdReceived> received) {
 }
 
 bool VerbsUdQueue::Arm() {
-  if (!receive_cq_->Arm()) return false;
+  // One that has failed is looked at until it is well again: nobody tells that its sends are back.
+  if (is_failed_ || !receive_cq_->Arm()) return false;
   if (!is_blocked_) return true;
   PollSends();
-  // One that has failed is looked at until it is well again.
   if (is_failed_ || sent_ - completed_ < send_slots_) return false;
   return send_cq_->Arm();
 }

@@ -462,19 +462,27 @@ TEST_F(MemoryClientTest, OperationsThatEndAtOnceDoNotKeepTheLoop) {
   EXPECT_EQ(tasks_.size(), 0u);
 }
 
+Task<void> GrantTo(const char* name, MemoryClient& owner, absl::Duration timeout,
+                   std::optional<absl::Status>* ended) {
+  const MemoryRegion region = *owner.memory().Allocate(64);
+  const Peer peer = *owner.memory().Resolve(Address::Sim(name));
+  *ended = (co_await owner.Grant(peer, region, 0, 64, kAll, timeout)).status();
+}
+
 TEST_F(MemoryClientTest, AGrantToNobodyEnds) {
   MemoryClient owner(loop_, Open("owner"));
-  const MemoryRegion region = *owner.memory().Allocate(64);
-  absl::Status ended;
-  const auto grant = [](MemoryClient& owner, MemoryRegion region,
-                        absl::Status* ended) -> Task<void> {
-    *ended = (co_await owner.Grant(*owner.memory().Resolve(Address::Sim("nobody")), region, 0, 64,
-                                   kAll, absl::Seconds(60)))
-                 .status();
-  };
-  tasks_.Spawn(grant(owner, region, &ended));
-  EXPECT_TRUE(RunLoop([&] { return !ended.ok(); }));
-  EXPECT_EQ(ended.code(), absl::StatusCode::kUnavailable);
+  std::optional<absl::Status> ended;
+  tasks_.Spawn(GrantTo("nobody", owner, absl::Seconds(60), &ended));
+  EXPECT_TRUE(RunLoop([&] { return ended.has_value(); }));
+  EXPECT_EQ(ended->code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(MemoryClientTest, AGrantMayWaitForEver) {
+  MemoryClient owner(loop_, Open("owner")), user(loop_, Open("user"));
+  std::optional<absl::Status> ended;
+  tasks_.Spawn(GrantTo("user", owner, absl::InfiniteDuration(), &ended));
+  EXPECT_TRUE(RunLoop([&] { return ended.has_value(); }));
+  EXPECT_TRUE(ended->ok()) << *ended;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "weft/transports/remote_memory/memory_client.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 namespace weft {
@@ -25,6 +26,12 @@ const char* MessageOf(absl::StatusCode code) {
     default:
       return "the operation has failed";
   }
+}
+
+// INT64_MAX for never, as that of an infinite timeout is.
+int64_t EndNs(int64_t now_ns, absl::Duration timeout) {
+  const int64_t timeout_ns = absl::ToInt64Nanoseconds(timeout);
+  return timeout_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + timeout_ns;
 }
 
 }  // namespace
@@ -105,7 +112,7 @@ MemoryClient::Atomic MemoryClient::FetchAdd(const Peer& peer, const RemoteKey& k
 Task<absl::StatusOr<RemoteKey>> MemoryClient::Grant(Peer peer, MemoryRegion region, size_t offset,
                                                     size_t bytes, MemoryAccess access,
                                                     absl::Duration timeout) {
-  const int64_t end_ns = loop_.now_ns() + absl::ToInt64Nanoseconds(timeout);
+  const int64_t end_ns = EndNs(loop_.now_ns(), timeout);
   GrantWait wait(*this, peer);
   absl::Duration pause = kGrantAgainMin;
   while (true) {
