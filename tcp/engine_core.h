@@ -196,6 +196,7 @@ class EngineCore {
   bool AckOfFin(Tcb& tcb);
   bool DataInput(Tcb& tcb, Segment& segment);
   void ScheduleAck(Tcb& tcb, const ReceiveQueue::Added& added);
+  void LearnSegmentSize(Tcb& tcb, const Segment& segment);
   void MeasureRoundTrip(Tcb& tcb, const Segment& segment);
   void EcnInput(Tcb& tcb, const Segment& segment);
   bool FinInput(Tcb& tcb);
