@@ -298,3 +298,35 @@ TEST_F(TcpPortTest, WhatIsWrongWithTheConfigurationIsSaid) {
 
 }  // namespace
 }  // namespace weft::tcp
+// Room lies behind what was written last, and goes with it.
+TEST_F(TcpPortTest, RoomStaysWhereItIsUntilItIsCommitted) {
+  Side server(here_->OpenStreamPort({}));
+  Side client(there_->OpenStreamPort({}));
+  ASSERT_TRUE(server.port().Listen(Parse("10.0.0.1:80"), 4).ok());
+  const StreamId stream = client.port().Connect(Parse("10.0.0.1:80")).value();
+  ASSERT_TRUE(Until({&server, &client}, [&] { return client.connected == 1; }));
+  StreamPort& port = client.port();
+  const auto reserve = [&] {
+    const absl::Span<uint8_t> room = port.Reserve(stream, 4);
+    EXPECT_EQ(room.size(), 4u);
+    return room;
+  };
+  std::memcpy(reserve().data(), "one ", 4);
+  port.Commit(stream, 4);
+  const absl::Span<uint8_t> room = reserve();
+  port.Flush();
+  std::memcpy(room.data(), "two ", 4);
+  port.Commit(stream, 4);
+  port.Flush();
+  // What is not committed before the next Poll() is gone, and nothing else with it.
+  std::memcpy(reserve().data(), "lost", 4);
+  client.Poll();
+  port.Commit(stream, 4);
+  std::memcpy(reserve().data(), "four", 4);
+  port.Commit(stream, 4);
+  ASSERT_TRUE(Until({&server, &client}, [&] {
+    return !server.accepted.empty() && server.got[server.accepted[0].value].size() == 12;
+  }));
+  EXPECT_EQ(server.got[server.accepted[0].value], "one two four");
+}
+
