@@ -17,7 +17,9 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "weft/config/config.h"
+#include "weft/core/loop.h"
 #include "weft/netstack/netstack_transport.h"
+#include "weft/tcp/connections.h"
 #include "weft/tcp/tcp_transport.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/sim_transport.h"
@@ -202,6 +204,26 @@ TEST_F(TcpPortTest, AnyAddressOfBothFamiliesOrOfOne) {
   EXPECT_EQ(server.accepted.size(), 3u);
 }
 
+TEST_F(TcpPortTest, WhoListensForOneFamilyGetsIt) {
+  Loop loop(LoopOptions(), *here_->virtual_time());
+  Connections server(loop, *here_->OpenStreamPort({}));
+  Side client(there_->OpenStreamPort({}));
+  std::string got;
+  for (const char* address : {"0.0.0.0:80", "[::]:80", "[::]:81"}) {
+    const auto note = [&got, address](Connection) { absl::StrAppend(&got, address, " "); };
+    ASSERT_TRUE(server.Listen(Parse(address), 4, note).ok());
+  }
+  for (const char* address : {"[fd00::1]:80", "10.0.0.1:80", "10.0.0.1:81"}) {
+    const uint64_t before = server.stats().accepted.value();
+    ASSERT_TRUE(client.port().Connect(Parse(address)).ok());
+    ASSERT_TRUE(Until({&client}, [&] {
+      server.Poll();
+      return server.stats().accepted.value() > before;
+    }));
+  }
+  EXPECT_EQ(got, "[::]:80 0.0.0.0:80 [::]:81 ");
+}
+
 TEST_F(TcpPortTest, PortZeroIsAFreeOne) {
   Side server(here_->OpenStreamPort({}));
   std::vector<uint16_t> seen;
@@ -281,23 +303,6 @@ TEST_F(TcpPortTest, BuffersAreSentAsTheyAre) {
                          std::string(1000, 'd')));
 }
 
-TEST_F(TcpPortTest, WhatIsWrongWithTheConfigurationIsSaid) {
-  config::Netstack netstack;
-  netstack.add_addresses("10.0.0.9/24");
-  config::Tcp config;
-  config.set_congestion_control("cubik");
-  const auto transport = TcpTransport::Open(
-      *netstack::NetstackTransport::Open(sim::OpenTransport(&network_), netstack, 1), config);
-  EXPECT_EQ(transport.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_NE(transport.status().message().find("tcp.congestion_control"), std::string::npos)
-      << transport.status();
-  EXPECT_TRUE(here_->capabilities().streams && here_->capabilities().datagrams);
-  EXPECT_EQ(here_->OpenStreamPort({.queue = 2, .queues = 2}).status().code(),
-            absl::StatusCode::kInvalidArgument);
-}
-
-}  // namespace
-}  // namespace weft::tcp
 // Room lies behind what was written last, and goes with it.
 TEST_F(TcpPortTest, RoomStaysWhereItIsUntilItIsCommitted) {
   Side server(here_->OpenStreamPort({}));
@@ -330,3 +335,20 @@ TEST_F(TcpPortTest, RoomStaysWhereItIsUntilItIsCommitted) {
   EXPECT_EQ(server.got[server.accepted[0].value], "one two four");
 }
 
+TEST_F(TcpPortTest, WhatIsWrongWithTheConfigurationIsSaid) {
+  config::Netstack netstack;
+  netstack.add_addresses("10.0.0.9/24");
+  config::Tcp config;
+  config.set_congestion_control("cubik");
+  const auto transport = TcpTransport::Open(
+      *netstack::NetstackTransport::Open(sim::OpenTransport(&network_), netstack, 1), config);
+  EXPECT_EQ(transport.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(transport.status().message().find("tcp.congestion_control"), std::string::npos)
+      << transport.status();
+  EXPECT_TRUE(here_->capabilities().streams && here_->capabilities().datagrams);
+  EXPECT_EQ(here_->OpenStreamPort({.queue = 2, .queues = 2}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace weft::tcp
