@@ -165,7 +165,7 @@ void EngineCore::Establish(Tcb& tcb, const Segment* answer) {
   }
   StartKeepalive(tcb);
   stats_.established.Add(1);
-  if (tcb.write_closed) CloseIfDone(tcb);  // CloseWrite() has come before
+  if (tcb.write_closed) BeginClosing(tcb);  // CloseWrite() has come before
 }
 
 void EngineCore::LeaveTable(Tcb& tcb) {

@@ -202,10 +202,10 @@ class EngineCore {
   bool FinInput(Tcb& tcb);
   bool TimeWaitInput(uint32_t index, Segment& segment);
   void Challenge(Tcb& tcb);
-
   void AnswerProbe(Tcb& tcb);
   bool ChallengedLately(const Tcb& tcb) const;
   void SendChallenge(Tcb& tcb);
+
   // --- output.cc
   Sender SenderOf(Tcb& tcb) { return {tcb.send, tcb.rtt, tcb.congestion, loss_options_, tcb.mss}; }
   void Touch(Tcb& tcb);  // it may have something to send
@@ -281,7 +281,7 @@ class EngineCore {
 
   // --- close.cc
   void EnterTimeWait(Tcb& tcb, bool fin_wait_2);
-  void CloseIfDone(Tcb& tcb);
+  void BeginClosing(Tcb& tcb);
 
   // --- events.cc
   void Raise(Tcb& tcb, Tcb::Event event);
