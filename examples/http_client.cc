@@ -302,7 +302,24 @@ absl::Status FetchOnce(weft::Host& host, const Url& url) {
   return status;
 }
 
+absl::Status CheckFlags() {
+  constexpr uint32_t kConnectionsMax = 1'000'000;
+  if (absl::GetFlag(FLAGS_timeout) <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("--timeout must be more than 0");
+  }
+  const absl::Duration duration = absl::GetFlag(FLAGS_duration);
+  if (duration < absl::Milliseconds(1) || duration > absl::Hours(1)) {
+    return absl::InvalidArgumentError("--duration must be from 1ms to 1h");
+  }
+  if (absl::GetFlag(FLAGS_connections) > kConnectionsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--connections must be at most ", kConnectionsMax));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Run(const std::string& text) {
+  if (absl::Status status = CheckFlags(); !status.ok()) return status;
   auto url = weft::http::ParseUrl(text);
   if (!url.ok()) return url.status();
   auto config = weft::config::FromFlags();

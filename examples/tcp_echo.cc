@@ -9,6 +9,7 @@
 //
 // The server is written with handlers, the client with coroutines.
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -78,14 +79,20 @@ absl::StatusOr<std::shared_ptr<void>> Serve(weft::Worker& worker, std::string* l
   return connections;
 }
 
-// Sends `text` and waits until as many bytes have come back; they are left in `*reply`.
+// Sends `text` and waits until as many bytes have come back; they are left in `*reply`. No more is
+// on its way than either side can hold: who writes all before it reads waits for a server that
+// waits for it.
 weft::Task<absl::Status> Exchange(weft::tcp::Connection& connection, const std::string& text,
                                   std::string* reply) {
-  const absl::Status sent = co_await connection.Write(
-      {reinterpret_cast<const uint8_t*>(text.data()), text.size()}, kPatience);
-  if (!sent.ok()) co_return sent;
+  constexpr size_t kOnTheWayMax = 16 << 10;
+  size_t written = 0;
   reply->clear();
   while (reply->size() < text.size()) {
+    const size_t end = std::min(text.size(), reply->size() + kOnTheWayMax);
+    const absl::Status sent = co_await connection.Write(
+        {reinterpret_cast<const uint8_t*>(text.data()) + written, end - written}, kPatience);
+    if (!sent.ok()) co_return sent;
+    written = end;
     const absl::StatusOr<absl::Span<const uint8_t>> in = co_await connection.Read(kPatience);
     if (!in.ok()) co_return in.status();
     if (in->empty()) co_return absl::DataLossError("the server closed before it had echoed all");

@@ -16,6 +16,10 @@ for transport in linux shm; do
   "$examples/tcp_echo" --transport "$transport" --connect "$address" --count 200 --bytes 100000 |
     tee "$run/out"
   grep -q '^200 round trips of 100000 bytes: p50' "$run/out" || fail "tcp_echo --count"
+  # More than either side of shared memory holds.
+  "$examples/tcp_echo" --transport "$transport" --connect "$address" --count 2 --bytes 1048576 |
+    tee "$run/out"
+  grep -q '^2 round trips of 1048576 bytes: p50' "$run/out" || fail "tcp_echo over $transport"
   if [[ $transport == linux ]]; then
     # A half-close: nc sends everything, and the end, before it reads the rest.
     head -c 3000000 /dev/urandom >"$run/random"
@@ -222,6 +226,11 @@ for words in "httpd $www" "iperf up"; do
   # shellcheck disable=SC2086 # A program and its argument.
   if "$examples"/$words 2>"$run/err"; then fail "$words"; fi
   grep -q 'unexpected' "$run/err" || fail "$words: $(cat "$run/err")"
+done
+for flags in "--connections 4000000000" "--connections 1 --duration 0" "--timeout -1s"; do
+  # shellcheck disable=SC2086 # Several words.
+  if "$examples/http_client" $flags "$url" 2>"$run/err"; then fail "http_client $flags"; fi
+  grep -q '^http_client: --' "$run/err" || fail "http_client $flags: $(cat "$run/err")"
 done
 for program in httpd iperf tcp_echo "http_client http://127.0.0.1/"; do
   # shellcheck disable=SC2086 # A program and its argument.

@@ -185,10 +185,6 @@ class Stack final : private NeighborCache::Delegate, private Membership::Delegat
   void Describe(JsonWriter& json) const;
 
   void BindToThisThread();
-  // Whether the calling thread is the one it belongs to.
-  bool IsMine() const {
-    return world_.owner->load(std::memory_order_relaxed) == internal::ThreadToken();
-  }
   // The time as of the last few polls, which is that of all protocols above, and timers for them: a
   // port that is armed wakes up for these, too.
   int64_t now_ns() const { return now_ns_; }

@@ -33,17 +33,16 @@ bool EngineCore::AckInput(Tcb& tcb, const Segment& segment) {
   size_t count = 0;
   if (tcb.sack) {
     for (SeqRange block : segment.options.sack_blocks()) {
-      if (block.end > sent) block.end = sent;
-      if (block.begin < block.end) sacks[count++] = block;
+      if (tcb.fin_sent && block.end == sent + 1) block.end = sent;
+      if (!block.empty()) sacks[count++] = block;
     }
   }
-  const Seq ack = Max(Min(segment.ack, sent), tcb.send.una());
   const uint32_t chunks_before = tcb.send.chunks();
   const bool in_flight = tcb.send.in_flight_bytes() > 0 || tcb.send.recovery() != nullptr;
   if (in_flight) {
     LossDetection::Ack event;
     event.now_ns = now_ns_;
-    event.ack = ack;
+    event.ack = Min(segment.ack, sent);
     event.sacks = {sacks, count};
     event.ece = tcb.ecn && segment.has(kTcpEce);
     event.may_be_duplicate = nothing_else && same_window && segment.ack == una_before;

@@ -13,11 +13,11 @@ void EngineCore::CloseWrite(StreamId stream, int64_t now_ns) {
   if (tcb == nullptr || tcb->write_closed || tcb->is(State::kClosed)) return;
   tcb->write_closed = true;
   tcb->wants_room = false;
-  if (tcb->synchronized()) CloseIfDone(*tcb);
+  if (tcb->synchronized()) BeginClosing(*tcb);
 }
 
 // The FIN goes behind what was committed.
-void EngineCore::CloseIfDone(Tcb& tcb) {
+void EngineCore::BeginClosing(Tcb& tcb) {
   if (tcb.is(State::kEstablished)) {
     tcb.state = State::kFinWait1;
   } else if (tcb.is(State::kCloseWait)) {
@@ -47,7 +47,7 @@ void EngineCore::Close(StreamId stream, int64_t now_ns) {
   tcb->progress = Tick::AtMost(now_ns);  // from here on it has user_timeout_ms to get on
   if (!tcb->write_closed) {
     tcb->write_closed = true;
-    CloseIfDone(*tcb);
+    BeginClosing(*tcb);
   } else if (tcb->is(State::kFinWait2)) {
     EnterTimeWait(*tcb, /*fin_wait_2=*/true);
     return;

@@ -219,6 +219,20 @@ TEST_F(CloseTest, AnEndFitsAClosedWindow) {
   EXPECT_EQ(State(), "CLOSE-WAIT");
 }
 
+TEST_F(CloseTest, NothingIsCommittedBehindTheEnd) {
+  Accept();
+  ASSERT_EQ(engine_->Reserve(stream_, 10).size(), 10u);
+  CloseWrite();
+  EXPECT_EQ(Hear(), "FA 1 ack 1");
+  engine_->Commit(stream_, 10, now_ns_);
+  Turn();
+  EXPECT_EQ(Hear(), "");
+  Say("A 1 ack 2");
+  EXPECT_EQ(State(), "FIN-WAIT-2");
+  Say("FA 1 ack 2");
+  EXPECT_EQ(Hear(), "A 2 ack 2");
+}
+
 // A user that goes away leaves behind what it has closed; nobody is told of the end.
 TEST_F(CloseTest, WithoutAUser) {
   Accept();

@@ -8,8 +8,10 @@
 namespace weft::tcp {
 namespace {
 
-bool IsAnyIp(const Address& address) {
-  if (address.kind() == Address::Kind::kIpv4) return address.ipv4() == Address::Ipv4Bytes{};
+bool IsAnyIpv4(const Address& address) {
+  return address.kind() == Address::Kind::kIpv4 && address.ipv4() == Address::Ipv4Bytes{};
+}
+bool IsAnyIpv6(const Address& address) {
   return address.kind() == Address::Kind::kIpv6 && address.ipv6() == Address::Ipv6Bytes{};
 }
 
@@ -78,12 +80,15 @@ internal::ListenerState* Connections::ListenerOf(StreamId id) {
   for (const auto& listener : listeners_) {
     if (listener->address == *local) return listener.get();
   }
+  // "::" takes IPv4, too, where nobody has all of that.
+  internal::ListenerState* of_all = nullptr;
   for (const auto& listener : listeners_) {
-    if (IsAnyIp(listener->address) && listener->address.port() == local->port()) {
-      return listener.get();
-    }
+    const Address& address = listener->address;
+    if (address.port() != local->port()) continue;
+    if (IsAnyIpv4(address) && local->kind() == Address::Kind::kIpv4) return listener.get();
+    if (IsAnyIpv6(address)) of_all = listener.get();
   }
-  return nullptr;
+  return of_all;
 }
 
 void Connections::OnAccepted(StreamId id) {

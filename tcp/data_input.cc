@@ -17,6 +17,9 @@ namespace {
 
 constexpr uint8_t kEcnCe = 3;  // RFC 3168, 5
 
+// Less is taken for a peer that writes little at a time, as Linux has it (TCP_MIN_MSS).
+constexpr uint16_t kFullSegmentLeast = 88;
+
 }  // namespace
 
 // False: the connection is over, and may be gone.
@@ -29,12 +32,7 @@ bool EngineCore::DataInput(Tcb& tcb, Segment& segment) {
   EcnInput(tcb, segment);
   segment.buffer->TrimFront(segment.header_bytes);
   if (segment.length > 0) {
-    // What is seen of the peer's segments, for delayed acknowledgements: the largest of late.
-    // Several that a device has joined are no larger one.
-    if (segment.length > tcb.receive_mss) {
-      tcb.receive_mss = static_cast<uint16_t>(
-          std::min<uint32_t>(segment.length, MssOf(tcb.flow.remote, world_.mtu)));
-    }
+    LearnSegmentSize(tcb, segment);
     MeasureRoundTrip(tcb, segment);
   }
   ReceiveQueue::Room room = RoomToReceive();
@@ -68,6 +66,19 @@ bool EngineCore::DataInput(Tcb& tcb, Segment& segment) {
   }
   ScheduleAck(tcb, added);
   return !added.fin || FinInput(tcb);
+}
+
+// How long the peer's full segments are, for delayed acknowledgements: as long as the longest
+// (several that a device has joined are no longer one), or, when the path has become narrower, as a
+// shorter one that comes twice in a row while there is more to come (Linux:
+// tcp_measure_rcv_mss()).
+void EngineCore::LearnSegmentSize(Tcb& tcb, const Segment& segment) {
+  const auto length =
+      static_cast<uint16_t>(std::min<uint32_t>(segment.length, MssOf(tcb.flow.remote, world_.mtu)));
+  const bool more_follows = !segment.has(kTcpPush) && !segment.has(kTcpFin);
+  const bool again = more_follows && length == tcb.last_length && length >= kFullSegmentLeast;
+  if (length > tcb.receive_mss || again) tcb.receive_mss = length;
+  tcb.last_length = more_follows ? length : 0;
 }
 
 // The round trip as one who only receives can see it: a sender in full swing sends a segment as

@@ -121,14 +121,13 @@ void EngineCore::SetMss(Tcb& tcb) {
 }
 
 void EngineCore::Agree(Tcb& tcb, const SegmentOptions& peer, int64_t now_ns) {
-  if (peer.mss != 0) tcb.peer_mss = std::max(peer.mss, kMssLeast);
+  const uint16_t default_mss = tcb.flow.remote.is_v4() ? kDefaultMssV4 : kDefaultMssV6;
+  tcb.peer_mss = peer.mss != 0 ? std::max(peer.mss, kMssLeast) : default_mss;
   tcb.timestamps = options_.timestamps && peer.has_timestamps;
   tcb.sack = options_.sack && peer.sack_permitted;
-  if (options_.window_scaling && peer.has_window_scale) {
-    tcb.window_scaling = true;
-    tcb.send_scale = peer.window_scale;
-    tcb.receive_scale = window_scale_;
-  }
+  tcb.window_scaling = options_.window_scaling && peer.has_window_scale;
+  tcb.send_scale = tcb.window_scaling ? peer.window_scale : 0;
+  tcb.receive_scale = tcb.window_scaling ? window_scale_ : 0;
   if (tcb.timestamps) {
     tcb.ts_recent = peer.timestamp_value;
     tcb.ts_recent_s = static_cast<uint32_t>(now_ns / 1'000'000'000);
@@ -166,7 +165,7 @@ void EngineCore::Establish(Tcb& tcb, const Segment* answer) {
   }
   StartKeepalive(tcb);
   stats_.established.Add(1);
-  if (tcb.write_closed) CloseIfDone(tcb);  // CloseWrite() has come before
+  if (tcb.write_closed) BeginClosing(tcb);  // CloseWrite() has come before
 }
 
 void EngineCore::LeaveTable(Tcb& tcb) {

@@ -137,7 +137,8 @@ class EngineCore {
   Tcb* Find(StreamId stream) const;
   // A connection in the table, without a state; null at connections_max.
   Tcb* NewTcb(const Flow& flow, uint32_t hash, int64_t now_ns);
-  // Sets what both sides have agreed on (RFC 9293, 3.7.1; RFC 7323; RFC 2018).
+  // Sets what both sides have agreed on (RFC 9293, 3.7.1; RFC 7323; RFC 2018), all of it: of two
+  // SYNs that seem to be the peer's, the second one counts.
   void Agree(Tcb& tcb, const SegmentOptions& peer, int64_t now_ns);
   void SetMss(Tcb& tcb);
   // `answer` has acknowledged our SYN, and tells the round trip; null: nothing of that is known.
@@ -178,6 +179,7 @@ class EngineCore {
   bool CookieInput(uint32_t index, Segment& segment);
   void SynSentInput(Tcb& tcb, Segment& segment);
   void SegmentInput(Tcb& tcb, Segment& segment);
+  void ForgetCrossingSyn(Tcb& tcb);
   bool CheckSequence(Tcb& tcb, const Segment& segment);
   void RestIfAlone(Tcb& tcb);
   bool CheckPaws(Tcb& tcb, const Segment& segment);
@@ -194,11 +196,15 @@ class EngineCore {
   bool AckOfFin(Tcb& tcb);
   bool DataInput(Tcb& tcb, Segment& segment);
   void ScheduleAck(Tcb& tcb, const ReceiveQueue::Added& added);
+  void LearnSegmentSize(Tcb& tcb, const Segment& segment);
   void MeasureRoundTrip(Tcb& tcb, const Segment& segment);
   void EcnInput(Tcb& tcb, const Segment& segment);
   bool FinInput(Tcb& tcb);
   bool TimeWaitInput(uint32_t index, Segment& segment);
   void Challenge(Tcb& tcb);
+  void AnswerProbe(Tcb& tcb);
+  bool ChallengedLately(const Tcb& tcb) const;
+  void SendChallenge(Tcb& tcb);
 
   // --- output.cc
   Sender SenderOf(Tcb& tcb) { return {tcb.send, tcb.rtt, tcb.congestion, loss_options_, tcb.mss}; }
@@ -275,7 +281,7 @@ class EngineCore {
 
   // --- close.cc
   void EnterTimeWait(Tcb& tcb, bool fin_wait_2);
-  void CloseIfDone(Tcb& tcb);
+  void BeginClosing(Tcb& tcb);
 
   // --- events.cc
   void Raise(Tcb& tcb, Tcb::Event event);

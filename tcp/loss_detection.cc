@@ -111,6 +111,10 @@ void LossDetection::OnSent(const Sender& sender, const SendQueue::Piece& piece, 
   }
   if (piece.resent) {
     state.resend_head = false;
+    if (!state.probe_due) {
+      state.resent_lately = true;
+      state.resent_until = sender.queue.next();
+    }
     if (state.can_undo && !state.probe_due) {
       state.undo_resent_bytes += piece.bytes;
       if (state.first_resend_ns == 0) state.first_resend_ns = now_ns;

@@ -79,11 +79,12 @@ class LossDetection {
     sack_ = sack;
   }
 
-  // An acknowledgement, checked: una <= ack <= next of the queue. (One that acknowledges a SYN or
-  // FIN beside data is given without them.)
+  // An acknowledgement, checked: ack <= next of the queue, and before una by a window at most: then
+  // another one has overtaken it. (One that acknowledges a SYN or FIN beside data is given without
+  // them.)
   struct Ack {
     int64_t now_ns = 0;
-    Seq ack;
+    Seq ack;  // as in the segment: it tells what of `sacks` came twice (RFC 2883, 4)
     absl::Span<const SeqRange> sacks;  // as in the segment
     bool ece = false;                  // ECN echo, if ECN is in use
     // The segment has no data, no SYN or FIN, and the window that the last one had: without SACK

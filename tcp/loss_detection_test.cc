@@ -164,9 +164,13 @@ TEST_F(LossDetectionTest, ADsackWidensTheReorderingWindowOnceARound) {
   Ack(0, {{1, 2}});
   Ack(2);  // reordering
   Output();
-  Ack(2, {{0, 1}});
-  Ack(2, {{1, 2}});  // in the same round
-  Ack(2, {{4, 5}});
+  Ack(2, {{3, 4}});
+  ASSERT_EQ(Fire(), LossDetection::Action::kOutput);
+  ASSERT_EQ(Output()[0], 2u);
+  Ack(4);  // it had been late
+  Ack(4, {{2, 3}});
+  Ack(4, {{2, 3}});  // in the same round
+  Ack(4, {{5, 6}});
   const int64_t wait_ns = loss_.deadline_ns(queue_) - now_ns_;
   EXPECT_GT(wait_ns, 2 * kRttNs / 4 - 10 * kMs);
   EXPECT_LT(wait_ns, 2 * kRttNs / 4 + 10 * kMs);

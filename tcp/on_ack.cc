@@ -166,12 +166,15 @@ void LossDetection::LearnFromDelivery(Context& c) {
   state.rack_rtt_ns = std::max<int64_t>(c.ack.now_ns - delivery.rack_sent_ns, 1);
 }
 
-// DSACK: RFC 8985, 6.2, step 4, and RFC 3708.
+// DSACK: RFC 8985, 6.2, step 4, and RFC 3708. What the network has doubled, or a probe for the
+// tail, is not of a loss that was seen too early: only what comes within a round trip of a
+// resending tells, much as in Linux.
 void LossDetection::LearnFromDuplicate(Context& c) {
   RecoveryState& state = c.state;
   if (state.in_dsack_round && c.queue.una() >= state.dsack_round) state.in_dsack_round = false;
   if (c.delivery.duplicate_bytes == 0) return;
-  if (!state.in_dsack_round) {
+  const bool resent = state.resent_lately && c.delivery.duplicate.end <= state.resent_until;
+  if (resent && !state.in_dsack_round) {
     state.in_dsack_round = true;
     state.dsack_round = c.queue.next();
     if (reorder_mult_ < 255) ++reorder_mult_;
@@ -377,6 +380,7 @@ void LossDetection::ForgetPast(Context& c) {
   RecoveryState& state = c.state;
   const Seq una = c.queue.una();
   if (state.was_limited && una >= state.limited_until) state.was_limited = false;
+  if (state.resent_lately && una > state.resent_until) state.resent_lately = false;
   if (state.ecn_answered && una > state.ecn_until) state.ecn_answered = false;
   if (state.phase != RecoveryPhase::kOpen) return;
   if (una > state.recovery_point) state.recovery_point = una - 1;

@@ -58,9 +58,10 @@ struct RecoveryState {
   // RACK (RFC 8985, 6): of what was delivered, what was sent last; valid if rack_rtt_ns > 0.
   int64_t rack_sent_ns = 0;
   int64_t rack_rtt_ns = 0;
-  Seq rack_end;     // its end, by which the parts of one piece are told apart
-  Seq forward;      // highest sequence number delivered (RACK.fack)
-  Seq dsack_round;  // valid if in_dsack_round
+  Seq rack_end;      // its end, by which the parts of one piece are told apart
+  Seq forward;       // highest sequence number delivered (RACK.fack)
+  Seq dsack_round;   // valid if in_dsack_round
+  Seq resent_until;  // behind what was on the way at the last resending; valid if resent_lately
 
   // Recovery ends when all that had been sent when it began is acknowledged. While nothing is being
   // recovered: duplicates of what is before it say nothing (RFC 6582, 3.2).
@@ -91,9 +92,10 @@ struct RecoveryState {
   bool can_undo : 1 = false;
   bool marked : 1 = false;  // the reduction was needed, an ECN mark says: only the rest is undone
   bool in_dsack_round : 1 = false;
-  bool probe_due : 1 = false;     // the next piece that is sent is the probe
-  bool probing : 1 = false;       // a probe is under way
-  bool probe_resent : 1 = false;  // it was data sent again (TLP.is_retrans)
+  bool resent_lately : 1 = false;  // for loss: what came twice may be that
+  bool probe_due : 1 = false;      // the next piece that is sent is the probe
+  bool probing : 1 = false;        // a probe is under way
+  bool probe_resent : 1 = false;   // it was data sent again (TLP.is_retrans)
   bool was_limited : 1 = false;
   bool ecn_answered : 1 = false;    // ecn_until is valid
   bool spurious_check : 1 = false;  // F-RTO (RFC 5682): is the timeout real?

@@ -127,7 +127,7 @@ void SendQueue::ApplySacks(Seq ack, absl::Span<const SeqRange> blocks, Delivery&
       continue;
     }
     // What begins at or before the acknowledgement would be part of it.
-    if (block.begin <= ack) {
+    if (block.begin <= Max(ack, una_)) {
       ++delivery.bad_blocks;
       continue;
     }

@@ -20,12 +20,11 @@ constexpr uint32_t kTimestampLifeS = 24 * 24 * 3600;
 }  // namespace
 
 void EngineCore::SegmentInput(Tcb& tcb, Segment& segment) {
-  if (tcb.is(State::kSynReceived) && !tcb.passive && segment.has(kTcpSyn) && segment.has(kTcpAck) &&
-      segment.seq != tcb.irs && segment.ack == tcb.snd_nxt) {
+  if (tcb.is(State::kSynReceived) && !tcb.passive && segment.has(kTcpAck) &&
+      segment.ack == tcb.snd_nxt &&
+      ((segment.has(kTcpSyn) && segment.seq != tcb.irs) || segment.has(kTcpReset))) {
     // The SYN that this seemed to be begun by at the same time proved nothing; this one knows ours.
-    tcb.state = State::kSynSent;
-    tcb.syn_due = tcb.window_scaling = false;
-    tcb.send_scale = 0;
+    ForgetCrossingSyn(tcb);
     SynSentInput(tcb, segment);
     return;
   }
@@ -75,6 +74,12 @@ void EngineCore::SegmentInput(Tcb& tcb, Segment& segment) {
   RestIfAlone(tcb);
 }
 
+// Back to SYN-SENT.
+void EngineCore::ForgetCrossingSyn(Tcb& tcb) {
+  tcb.state = State::kSynSent;
+  tcb.syn_due = false;
+}
+
 // What nobody uses any more and only waits for the peer's FIN needs little, and not for ever.
 void EngineCore::RestIfAlone(Tcb& tcb) {
   if (tcb.is(State::kFinWait2) && tcb.user_closed) EnterTimeWait(tcb, /*fin_wait_2=*/true);
@@ -114,8 +119,7 @@ bool EngineCore::CheckSequence(Tcb& tcb, const Segment& segment) {
     Touch(tcb);
     return false;
   }
-  // A probe (RFC 9293, 3.8.4), or a forgery: two engines must not answer each other for ever.
-  Challenge(tcb);
+  AnswerProbe(tcb);
   return false;
 }
 
@@ -142,7 +146,7 @@ bool EngineCore::CheckPaws(Tcb& tcb, const Segment& segment) {
       Touch(tcb);
     }
   } else {
-    Challenge(tcb);
+    AnswerProbe(tcb);
   }
   return false;
 }
@@ -154,10 +158,14 @@ bool EngineCore::ResetInput(Tcb& tcb, const Segment& segment) {
     return false;
   }
   ++stats_.resets_received;
+  if (tcb.is(State::kSynReceived) && !tcb.passive) {
+    // It does not know our SYN. The one that crossed it may be forged, and then so is this: who
+    // really has begun at the same time, and gone, refuses our SYN when it comes again.
+    ForgetCrossingSyn(tcb);
+    return false;
+  }
   if (tcb.is(State::kSynReceived)) {
-    // Of a passive open: back to LISTEN, and nobody is told. Of an active one: refused.
-    if (tcb.announced) ++stats_.connect_failures;
-    End(tcb, tcb.announced ? ECONNREFUSED : 0);
+    End(tcb, 0);  // back to LISTEN; nobody was told of it
     return true;
   }
   // When both sides have said everything there is nothing to complain of.
@@ -212,16 +220,35 @@ bool EngineCore::SynReceivedInput(Tcb& tcb, Segment& segment) {
   return true;
 }
 
-// An acknowledgement in answer to what may be forged (RFC 5961, 7), or out of turn (RFC 9293,
-// 3.10.7.4): not too often, for a connection and for all.
+// An acknowledgement in answer to what may be forged (RFC 5961, 7): not too often, for a connection
+// and for all.
 void EngineCore::Challenge(Tcb& tcb) {
-  // One that seems to lie ahead is of hours ago: a Tick has gone once around.
-  const int64_t ago_ns = now_ns_ - tcb.last_challenge.ToNs(now_ns_);
-  const bool lately = tcb.last_challenge && ago_ns >= -Tick::kNs && ago_ns < kChallengeIntervalNs;
-  if (lately || !ChallengeAllowed()) {
+  if (ChallengedLately(tcb) || !ChallengeAllowed()) {
     ++stats_.challenge_acks_limited;
     return;
   }
+  SendChallenge(tcb);
+}
+
+// An acknowledgement in answer to what is out of turn (RFC 9293, 3.10.7.4): not too often for a
+// connection, or two engines would answer each other for ever. The limit of all does not count: it
+// may be probes, of closed windows or of connections that are idle, and who does nothing but use
+// that limit up would have all of these ended by their peers.
+void EngineCore::AnswerProbe(Tcb& tcb) {
+  if (ChallengedLately(tcb)) {
+    ++stats_.challenge_acks_limited;
+    return;
+  }
+  SendChallenge(tcb);
+}
+
+bool EngineCore::ChallengedLately(const Tcb& tcb) const {
+  // One that seems to lie ahead is of hours ago: a Tick has gone once around.
+  const int64_t ago_ns = now_ns_ - tcb.last_challenge.ToNs(now_ns_);
+  return tcb.last_challenge && ago_ns >= -Tick::kNs && ago_ns < kChallengeIntervalNs;
+}
+
+void EngineCore::SendChallenge(Tcb& tcb) {
   tcb.last_challenge = Tick::AtLeast(now_ns_);
   ++stats_.challenge_acks;
   if (tcb.is(State::kSynReceived)) {

@@ -189,8 +189,9 @@ class SendQueue {
   // Everything before `ack`, una() <= ack, has arrived, up to next(). Chunks are given back.
   void Acknowledge(Seq ack, Delivery& delivery);
 
-  // SACK blocks as they stand in a segment that acknowledges `ack` (RFC 2018, RFC 2883). Blocks are
-  // checked; what they say of bytes that are not in flight is counted and ignored.
+  // SACK blocks as they stand in a segment that acknowledges `ack`, which may be older than una()
+  // (RFC 2018, RFC 2883). Blocks are checked; what they say of bytes that are not in flight is
+  // counted and ignored.
   void ApplySacks(Seq ack, absl::Span<const SeqRange> blocks, Delivery& delivery);
 
   // The peer has dropped what it had SACKed (RFC 2018, 8), or is taken to: nothing is sacked.

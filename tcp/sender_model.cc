@@ -288,13 +288,13 @@ void SenderModel::SendAck(bool duplicate, uint64_t begin, uint64_t end) {
 
 void SenderModel::OnAck(const AckPacket& ack) {
   const Seq at = SeqAt(ack.ack);
-  if (at < queue_.una()) return;  // overtaken
+  const Seq una = Max(at, queue_.una());  // it may have been overtaken
   if (at > queue_.next()) {
     Violation("acknowledged what was not sent");
     return;
   }
   for (const SeqRange& block : ack.sacks) {
-    if (block.begin > at && block.end > block.begin && block.end <= queue_.next()) {
+    if (block.begin > una && block.end > block.begin && block.end <= queue_.next()) {
       Add(told_, OffsetOf(block.begin), OffsetOf(block.end));
     }
   }
@@ -303,10 +303,10 @@ void SenderModel::OnAck(const AckPacket& ack) {
                              .ack = at,
                              .sacks = ack.sacks,
                              .ece = options_.mark_bytes > 0 && ack.ece,
-                             .may_be_duplicate = true,
+                             .may_be_duplicate = at == queue_.una(),
                              .echoed_ns = ack.echoed_ns});
-  if (queue_.una() != at) Violation("una is not what was acknowledged");
-  una_ = ack.ack;
+  if (queue_.una() != una) Violation("una is not what was acknowledged");
+  una_ = std::max(una_, ack.ack);
   recoveries_ += outcome.recovery_began;
   undone_ += outcome.undone;
   ecn_reductions_ += outcome.ecn_reduced;

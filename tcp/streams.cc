@@ -56,6 +56,8 @@ void EngineCore::Commit(StreamId stream, size_t n, int64_t now_ns) {
   now_ns_ = now_ns;
   Tcb* tcb = Find(stream);
   if (tcb == nullptr || tcb->is(State::kClosed)) return;
+  // Behind the end that was said, nothing may follow.
+  if (!tcb->can_write()) n = 0;
   const uint32_t chunks_before = tcb->send.chunks();
   tcb->send.Commit(n);
   Hold(static_cast<int64_t>(tcb->send.chunks()) - chunks_before);

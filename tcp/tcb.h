@@ -121,6 +121,7 @@ struct Tcb {
   uint16_t path_mtu = 0;
   uint16_t mss = 0;          // payload of a full segment: all options of it taken off
   uint16_t receive_mss = 0;  // of the peer's segments, as seen
+  uint16_t last_length = 0;  // of the peer's last one with data, if more was to follow it
   Tick progress;             // when the peer last acknowledged something, or had nothing to
 
   // --- Receive sequence space; RCV.NXT and the window are the queue's.

@@ -109,6 +109,7 @@ absl::StatusOr<StreamId> TcpPort::Connect(const Address& address) {
 
 size_t TcpPort::Poll(absl::Span<StreamEvent> events) {
   AssertOwner();
+  reserved_ = {};
   endpoint_->Poll();
   if (!endpoint_->status().ok()) [[unlikely]]
     status_.Update(endpoint_->status());
@@ -134,7 +135,7 @@ void TcpPort::Consume(StreamId stream, size_t n) {
 absl::Span<uint8_t> TcpPort::Reserve(StreamId stream, size_t wanted) {
   const absl::Span<uint8_t> room = engine().Reserve(stream, wanted);
   if (room.size() < wanted) ++stats_.send_blocked;
-  reserved_ = stream;
+  reserved_ = room.empty() ? StreamId() : stream;
   reserved_bytes_ = room.size();
   return room;
 }

@@ -57,7 +57,10 @@ class TcpPort final : public StreamPort {
   void Consume(StreamId stream, size_t n) override;
   absl::Span<uint8_t> Reserve(StreamId stream, size_t wanted) override;
   void Commit(StreamId stream, size_t n) override;
-  void Flush() override { endpoint_->Send(); }
+  // Nothing while room is reserved, which may lie behind what would be sent.
+  void Flush() override {
+    if (!reserved_) endpoint_->Send();
+  }
   // Keeps a buffer that has capabilities().headroom_bytes in front, is not shared, and is worth it.
   bool SendBuffer(StreamId stream, Buffer* buffer) override;
   void CloseWrite(StreamId stream) override;

@@ -17,7 +17,9 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "weft/config/config.h"
+#include "weft/core/loop.h"
 #include "weft/netstack/netstack_transport.h"
+#include "weft/tcp/connections.h"
 #include "weft/tcp/tcp_transport.h"
 #include "weft/transports/sim/network.h"
 #include "weft/transports/sim/sim_transport.h"
@@ -202,6 +204,26 @@ TEST_F(TcpPortTest, AnyAddressOfBothFamiliesOrOfOne) {
   EXPECT_EQ(server.accepted.size(), 3u);
 }
 
+TEST_F(TcpPortTest, WhoListensForOneFamilyGetsIt) {
+  Loop loop(LoopOptions(), *here_->virtual_time());
+  Connections server(loop, *here_->OpenStreamPort({}));
+  Side client(there_->OpenStreamPort({}));
+  std::string got;
+  for (const char* address : {"0.0.0.0:80", "[::]:80", "[::]:81"}) {
+    const auto note = [&got, address](Connection) { absl::StrAppend(&got, address, " "); };
+    ASSERT_TRUE(server.Listen(Parse(address), 4, note).ok());
+  }
+  for (const char* address : {"[fd00::1]:80", "10.0.0.1:80", "10.0.0.1:81"}) {
+    const uint64_t before = server.stats().accepted.value();
+    ASSERT_TRUE(client.port().Connect(Parse(address)).ok());
+    ASSERT_TRUE(Until({&client}, [&] {
+      server.Poll();
+      return server.stats().accepted.value() > before;
+    }));
+  }
+  EXPECT_EQ(got, "[::]:80 0.0.0.0:80 [::]:81 ");
+}
+
 TEST_F(TcpPortTest, PortZeroIsAFreeOne) {
   Side server(here_->OpenStreamPort({}));
   std::vector<uint16_t> seen;
@@ -279,6 +301,38 @@ TEST_F(TcpPortTest, BuffersAreSentAsTheyAre) {
   EXPECT_EQ(server.got[server.accepted[0].value],
             absl::StrCat(std::string(1000, 'a'), std::string(10, 'b'), std::string(1000, 'c'),
                          std::string(1000, 'd')));
+}
+
+// Room lies behind what was written last, and goes with it.
+TEST_F(TcpPortTest, RoomStaysWhereItIsUntilItIsCommitted) {
+  Side server(here_->OpenStreamPort({}));
+  Side client(there_->OpenStreamPort({}));
+  ASSERT_TRUE(server.port().Listen(Parse("10.0.0.1:80"), 4).ok());
+  const StreamId stream = client.port().Connect(Parse("10.0.0.1:80")).value();
+  ASSERT_TRUE(Until({&server, &client}, [&] { return client.connected == 1; }));
+  StreamPort& port = client.port();
+  const auto reserve = [&] {
+    const absl::Span<uint8_t> room = port.Reserve(stream, 4);
+    EXPECT_EQ(room.size(), 4u);
+    return room;
+  };
+  std::memcpy(reserve().data(), "one ", 4);
+  port.Commit(stream, 4);
+  const absl::Span<uint8_t> room = reserve();
+  port.Flush();
+  std::memcpy(room.data(), "two ", 4);
+  port.Commit(stream, 4);
+  port.Flush();
+  // What is not committed before the next Poll() is gone, and nothing else with it.
+  std::memcpy(reserve().data(), "lost", 4);
+  client.Poll();
+  port.Commit(stream, 4);
+  std::memcpy(reserve().data(), "four", 4);
+  port.Commit(stream, 4);
+  ASSERT_TRUE(Until({&server, &client}, [&] {
+    return !server.accepted.empty() && server.got[server.accepted[0].value].size() == 12;
+  }));
+  EXPECT_EQ(server.got[server.accepted[0].value], "one two four");
 }
 
 TEST_F(TcpPortTest, WhatIsWrongWithTheConfigurationIsSaid) {

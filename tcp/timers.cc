@@ -87,6 +87,7 @@ void EngineCore::GiveUp(Tcb& tcb) {
 }
 
 void EngineCore::OnLossTimer(Tcb& tcb) {
+  const RecoveryPhase before = tcb.loss.phase(tcb.send);
   const LossDetection::Action action = tcb.loss.OnTimer(SenderOf(tcb), now_ns_);
   switch (action) {
     case LossDetection::Action::kNone:
@@ -100,6 +101,7 @@ void EngineCore::OnLossTimer(Tcb& tcb) {
       Touch(tcb);
       break;
     case LossDetection::Action::kOutput:
+      if (before < RecoveryPhase::kRecovery) ++stats_.recoveries;
       Touch(tcb);
       break;
     case LossDetection::Action::kProbe:
