@@ -18,13 +18,17 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "weft/benchmarks/cores.h"
 #include "weft/benchmarks/experiment.h"
 #include "weft/benchmarks/floors/floors.h"
@@ -38,8 +42,7 @@
 using Words = std::vector<std::string>;
 
 ABSL_FLAG(Words, transports, Words({"rdma", "shm", "linux"}), "measure these");
-ABSL_FLAG(Words, parts, Words({"latency", "rate", "bandwidth", "memory"}),
-          "of what is measured over rdma; there is rendezvous, too");
+ABSL_FLAG(Words, parts, {}, "of what is measured over rdma; default: all but rendezvous");
 ABSL_FLAG(std::string, server, "",
           "IP address of the server's RDMA device; default: of the first that is up");
 ABSL_FLAG(std::string, client, "",
@@ -67,7 +70,7 @@ constexpr double kSignalledMax = 0.25;
 
 struct Plan {
   Words transports;
-  Words parts;
+  Words parts;  // none: those by default
   int runs = 0;
   bool quick = false;
   RpcOptions options;
@@ -129,20 +132,25 @@ class RdmaFigures {
   RdmaFigures(const Plan& plan, Ends ends, Experiment* experiment)
       : plan_(plan), ends_(std::move(ends)), experiment_(*experiment) {}
 
-  void AddAll() {
-    for (const std::string& part : plan_.parts) {
-      if (part == "latency") {
-        AddLatency();
-        AddWork();
-      } else if (part == "rate") {
-        AddRate();
-      } else if (part == "bandwidth") {
-        AddBandwidth();
-      } else if (part == "rendezvous") {
-        AddRendezvous();
-      } else {
-        AddMemory();
-      }
+  struct Part {
+    absl::string_view name;
+    void (RdmaFigures::*add)();
+    bool by_default = true;
+  };
+  static absl::Span<const Part> Parts() {
+    static constexpr Part kParts[] = {{"latency", &RdmaFigures::AddLatency},
+                                      {"rate", &RdmaFigures::AddRate},
+                                      {"bandwidth", &RdmaFigures::AddBandwidth},
+                                      {"memory", &RdmaFigures::AddMemory},
+                                      {"rendezvous", &RdmaFigures::AddRendezvous, false}};
+    return kParts;
+  }
+
+  void AddChosen() {
+    for (const Part& part : Parts()) {
+      const bool chosen =
+          plan_.parts.empty() ? part.by_default : absl::c_linear_search(plan_.parts, part.name);
+      if (chosen) (this->*part.add)();
     }
   }
 
@@ -199,6 +207,7 @@ class RdmaFigures {
         "rpc rdma, 64 B, p50", "us", Small(1),
         [](const RdmaRpcResult& result) { return result.p50_us; }, &small_);
     experiment_.AtMost(rpc, raw, kLatencyMax);
+    AddWork();
   }
 
   void AddRate() {
@@ -387,11 +396,14 @@ absl::StatusOr<Plan> MakePlan() {
           absl::StrCat("--transports: no '", transport, "'; there are rdma, shm and linux"));
     }
   }
-  for (const std::string& part : plan.parts) {
-    if (part != "latency" && part != "rate" && part != "bandwidth" && part != "memory" &&
-        part != "rendezvous") {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "--parts: no '", part, "'; there are latency, rate, bandwidth, memory and rendezvous"));
+  const auto add_name = [](std::string* out, const RdmaFigures::Part& part) {
+    absl::StrAppend(out, part.name);
+  };
+  for (const std::string& name : plan.parts) {
+    const auto parts = RdmaFigures::Parts();
+    if (absl::c_none_of(parts, [&](const auto& part) { return part.name == name; })) {
+      return absl::InvalidArgumentError(absl::StrCat("--parts: no '", name, "'; there are ",
+                                                     absl::StrJoin(parts, ", ", add_name)));
     }
   }
   return plan;
@@ -414,7 +426,7 @@ int Main() {
       AddOther(transport, *plan, &experiment);
     } else if (absl::StatusOr<Ends> ends = FindEnds(*plan); ends.ok()) {
       rdma.emplace(*plan, *std::move(ends), &experiment);
-      rdma->AddAll();
+      rdma->AddChosen();
     } else {
       experiment.Add("rdma", "", [why = ends.status()]() -> absl::StatusOr<double> {
         return absl::UnimplementedError(

@@ -5,6 +5,8 @@
 #include <time.h>
 
 #include <algorithm>
+#include <fstream>
+#include <string>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -35,11 +37,21 @@ bool HasInvariantCounter() {
   return __get_cpuid(0x80000007, &eax, &ebx, &ecx, &edx) != 0 && (edx & (1u << 8)) != 0;
 }
 
+// Virtual machines seldom promise that. Linux, which compares the counter with other clocks as long
+// as it is in use, tells the time by it where it keeps to it.
+bool LinuxUsesCounter() {
+  std::ifstream file("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+  std::string name;
+  return file >> name && name == "tsc";
+}
+
+bool HasSteadyCounter() { return HasInvariantCounter() || LinuxUsesCounter(); }
+
 inline uint64_t Ticks() { return __rdtsc(); }
 
 #else
 
-bool HasInvariantCounter() { return false; }
+bool HasSteadyCounter() { return false; }
 inline uint64_t Ticks() { return 0; }
 
 #endif
@@ -48,7 +60,7 @@ inline uint64_t Ticks() { return 0; }
 
 int64_t MonotonicClock::NowNs() const { return SystemNs(); }
 
-CycleClock::CycleClock() : uses_cycle_counter_(HasInvariantCounter()) {
+CycleClock::CycleClock() : uses_cycle_counter_(HasSteadyCounter()) {
   if (!uses_cycle_counter_) return;
   std::lock_guard<std::mutex> lock(mutex_);
   last_sample_ = TakeSample();

@@ -45,9 +45,10 @@ class MonotonicClock final : public Clock {
 // So readings stay within a few hundred nanoseconds of CLOCK_MONOTONIC, even while NTP bends it,
 // and readings of different threads are consistent with each other.
 //
-// Without an invariant cycle counter, every reading is one of CLOCK_MONOTONIC. Any number of
-// threads. While one measures, time stands still for the others, whose readings wait for it only if
-// the clock was not read for 20 ms.
+// Where neither the processor promises that its counter runs at one rate (invariant TSC) nor Linux
+// tells the time by it, every reading is one of CLOCK_MONOTONIC. Any number of threads. While one
+// measures, time stands still for the others, whose readings wait for it only if the clock was not
+// read for 20 ms.
 class CycleClock final : public Clock {
  public:
   CycleClock();

@@ -249,7 +249,7 @@ const Peer* Balancer::PeerOf(CallId id) {
 absl::StatusOr<CallId> Balancer::Wait(Payload&& request, bool copy, Callback&& callback,
                                       const CallOptions& options) {
   const int64_t now_ns = client_.loop().now_ns();
-  const int64_t deadline_ns = client_.DeadlineNs(options);
+  const int64_t deadline_ns = client_.DeadlineNs(options, now_ns);
   if (deadline_ns <= now_ns) {
     return Refused(
         NotExecuted(absl::DeadlineExceededError("the deadline passed before the call began")));

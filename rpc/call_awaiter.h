@@ -21,7 +21,7 @@ namespace weft::rpc {
 template <typename Caller, typename... Where>
 class [[nodiscard]] CallAwaiter {
  public:
-  CallAwaiter(Caller& caller, const Where&... where, Payload request, const CallOptions& options)
+  CallAwaiter(Caller& caller, const Where&... where, Payload&& request, const CallOptions& options)
       : caller_(caller), where_(where...), request_(std::move(request)), options_(options) {}
   CallAwaiter(const CallAwaiter&) = delete;
   CallAwaiter& operator=(const CallAwaiter&) = delete;
@@ -36,7 +36,7 @@ class [[nodiscard]] CallAwaiter {
         [this](const Where&... where) {
           return caller_.Call(
               where..., std::move(request_),
-              [this](absl::StatusOr<BufferChain> result) {
+              [this](absl::StatusOr<BufferChain>&& result) {
                 call_ = CallId();
                 result_ = std::move(result);
                 awaiting_.resume();

@@ -75,16 +75,6 @@ absl::StatusOr<Peer> Client::Resolve(const Address& address) {
 
 size_t Client::outstanding() const { return original_.outstanding() + sessions_.outstanding(); }
 
-inline int64_t Client::DeadlineNs(const CallOptions& options, int64_t now_ns) const {
-  const int64_t timeout_ns =
-      options.timeout == absl::ZeroDuration() ? timeout_ns_ : TimeoutNs(options.timeout);
-  return std::min(options.deadline_ns, now_ns + timeout_ns);
-}
-
-int64_t Client::DeadlineNs(const CallOptions& options) const {
-  return DeadlineNs(options, base_.loop.now_ns());
-}
-
 absl::StatusOr<CallId> Client::Begin(const Target& target, Payload&& request, bool copy,
                                      Callback&& callback, const CallOptions& options) {
   if (!base_.port->status().ok()) return NotExecuted(base_.port->status());
@@ -221,7 +211,7 @@ Client::CallAwaiter Client::Call(const Target& target, absl::Span<const uint8_t>
   return CallAwaiter(*this, target, Payload::External(request), options);
 }
 
-Client::CallAwaiter Client::Call(const Target& target, Payload request,
+Client::CallAwaiter Client::Call(const Target& target, Payload&& request,
                                  const CallOptions& options) {
   return CallAwaiter(*this, target, std::move(request), options);
 }

@@ -47,6 +47,7 @@
 #ifndef WEFT_RPC_CLIENT_H_
 #define WEFT_RPC_CLIENT_H_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -130,7 +131,7 @@ class Client : public Pollable {
   // it waits cancels its call.
   CallAwaiter Call(const Target& target, absl::Span<const uint8_t> request,
                    const CallOptions& options = {});
-  CallAwaiter Call(const Target& target, Payload request, const CallOptions& options = {});
+  CallAwaiter Call(const Target& target, Payload&& request, const CallOptions& options = {});
   CallAwaiter Call(const Target& target, Buffer request, const CallOptions& options = {});
 
   // Opens a session of the application's own beside the one that calls to `server` use: calls of
@@ -154,8 +155,12 @@ class Client : public Pollable {
   void Add(Gatherer* gatherer) { base_.gatherers.Add(gatherer); }
   void Remove(Gatherer* gatherer) { base_.gatherers.Remove(gatherer); }
 
-  // When a call with these options that begins now ends at the latest, in the loop's time.
-  int64_t DeadlineNs(const CallOptions& options) const;
+  // When a call with these options that begins at `now_ns`, in the loop's time, ends at the latest.
+  int64_t DeadlineNs(const CallOptions& options, int64_t now_ns) const {
+    const int64_t timeout_ns =
+        options.timeout == absl::ZeroDuration() ? timeout_ns_ : TimeoutNs(options.timeout);
+    return std::min(options.deadline_ns, now_ns + timeout_ns);
+  }
 
   // Calls that have not ended.
   size_t outstanding() const;
@@ -180,7 +185,6 @@ class Client : public Pollable {
   // What all faces of Call() do. Its errors are NotExecuted().
   absl::StatusOr<CallId> Begin(const Target& target, Payload&& request, bool copy,
                                Callback&& callback, const CallOptions& options);
-  int64_t DeadlineNs(const CallOptions& options, int64_t now_ns) const;
   absl::StatusOr<Payload> CopyOfRequest(absl::Span<const uint8_t> request);
   size_t OnEvents();
   // Long replies that have been fetched.

@@ -216,7 +216,14 @@ class ClientSessions {
   // --- client_transfers.cc
   void AcknowledgeReplies();
   // Whether a request is longer than it may be at all, or than its session could number.
-  absl::Status CheckSize(const ClientSession& session, const Payload& request) const;
+  absl::Status CheckSize(const ClientSession& session, const Payload& request) const {
+    if (request.size() <= session.packet_payload_bytes &&
+        request.size() <= base_.options.session.message_bytes_max) [[likely]] {
+      return absl::OkStatus();
+    }
+    return CheckSizeOfLong(session, request);
+  }
+  absl::Status CheckSizeOfLong(const ClientSession& session, const Payload& request) const;
   void StartTransfer(ClientCall& call);
   void PumpTransfer(ClientCall& call);
   void SendRequestPacket(ClientCall& call, size_t index, int64_t now_ns);

@@ -17,7 +17,8 @@ constexpr int64_t kProbeMaxNs = 5'000'000;
 
 }  // namespace
 
-absl::Status ClientSessions::CheckSize(const ClientSession& session, const Payload& request) const {
+absl::Status ClientSessions::CheckSizeOfLong(const ClientSession& session,
+                                             const Payload& request) const {
   const size_t bytes_max = base_.options.session.message_bytes_max;
   if (request.size() > bytes_max) {
     return NotExecuted(absl::InvalidArgumentError(absl::StrCat(

@@ -190,7 +190,7 @@ void ExtendedServer::SendAnnouncement(ServerSession& session, ServerSlot& slot, 
   if (reply.announced.Expose(core_.bulk, session.peer)) ++core_.stats.bulk_sent;
   std::array<uint8_t, kAnnouncementBytes> body;
   const size_t bytes = reply.announced.WriteBody(body.data());
-  ExtendedHeader header = AnswerTo(session, slot, MessageType::kResponse);
+  ExtendedHeader header = AnswerTo(session, slot, MessageType::kResponse, NowNs());
   header.kind = ControlKind::kAnnouncement;
   header.last = false;
   header.packet_order = reply.packets;

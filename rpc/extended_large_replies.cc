@@ -87,9 +87,7 @@ void ExtendedServer::SendReplyPacket(ServerSession& session, LargeReply& reply, 
   OutgoingMessage& message = reply.message;
   const ServerSlot& slot = session.slots[static_cast<uint16_t>(reply.name.request_id)];
   const size_t packets = message.packets();
-  ExtendedHeader header = AnswerTo(session, slot, MessageType::kResponse);
-  header.timestamp = static_cast<uint32_t>(now_ns);
-  header.echo = slot.echo_base + header.timestamp;
+  ExtendedHeader header = AnswerTo(session, slot, MessageType::kResponse, now_ns);
   header.first = index == 0;
   header.last = index + 1 == packets;
   header.packet_order = static_cast<uint16_t>(index == 0 ? packets : index);

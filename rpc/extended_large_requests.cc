@@ -152,7 +152,7 @@ void ExtendedServer::AcknowledgeRequest(ServerSession& session, ServerSlot& slot
   const size_t here = request.packets.cumulative();
   const size_t held = request.room.held();
   const size_t granted = held == 0 ? 0 : std::min(here + core_.credits, held);
-  ExtendedHeader header = AnswerTo(session, slot, MessageType::kAck);
+  ExtendedHeader header = AnswerTo(session, slot, MessageType::kAck, NowNs());
   header.kind = ControlKind::kProgress;
   header.packet_order = static_cast<uint16_t>(here);
   std::array<uint8_t, Reassembly::kBitmapBytes> bitmap;

@@ -118,13 +118,13 @@ void ExtendedServer::Drop(const ServerCall& call, DropReason reason) {
 void ExtendedServer::ResendKept(ServerSession& session, ServerSlot& slot, Buffer packet) {
   ++core_.stats.retransmitted;
   ++session.retransmitted;
-  ExtendedHeader header = AnswerTo(session, slot, MessageType::kResponse);
+  ExtendedHeader header = AnswerTo(session, slot, MessageType::kResponse, NowNs());
   header.resent = true;
   Send(session.peer, header, {slot.block, slot.size}, std::move(packet));
 }
 
 void ExtendedServer::SendDrop(ServerSession& session, ServerSlot& slot, Buffer packet) {
-  ExtendedHeader header = AnswerTo(session, slot, MessageType::kDrop);
+  ExtendedHeader header = AnswerTo(session, slot, MessageType::kDrop, NowNs());
   header.code = slot.code;
   if (slot.state == State::kGone) {
     ++core_.stats.replies_gone;
@@ -137,7 +137,7 @@ void ExtendedServer::SendDrop(ServerSession& session, ServerSlot& slot, Buffer p
 
 void ExtendedServer::SendProgress(ServerSession& session, ServerSlot& slot, uint16_t packets,
                                   Buffer packet) {
-  ExtendedHeader header = AnswerTo(session, slot, MessageType::kAck);
+  ExtendedHeader header = AnswerTo(session, slot, MessageType::kAck, NowNs());
   header.kind = ControlKind::kProgress;
   header.packet_order = packets;
   std::array<uint8_t, kProgressBytesMax> body;

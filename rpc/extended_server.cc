@@ -199,7 +199,7 @@ void ExtendedServer::OnControl(ServerSession& session, Datagram& datagram,
     case ControlKind::kCancel:
       return OnCancelPacket(session, datagram, header);
     case ControlKind::kPing: {
-      ExtendedHeader pong = HeaderTo(session, MessageType::kAck, header.request_id);
+      ExtendedHeader pong = HeaderTo(session, MessageType::kAck, header.request_id, NowNs());
       pong.kind = ControlKind::kPong;
       pong.echo_valid = true;
       pong.echo = header.timestamp;

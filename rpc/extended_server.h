@@ -228,20 +228,12 @@ class ExtendedServer {
             .timestamp = static_cast<uint32_t>(now_ns),
             .credits = core_.credits};
   }
-  ExtendedHeader HeaderTo(const ServerSession& session, MessageType type,
-                          uint64_t request_id) const {
-    return HeaderTo(session, type, request_id, NowNs());
-  }
   ExtendedHeader AnswerTo(const ServerSession& session, const ServerSlot& slot, MessageType type,
                           int64_t now_ns) const {
     ExtendedHeader header = HeaderTo(session, type, slot.request_id, now_ns);
     header.echo_valid = true;
     header.echo = slot.echo_base + header.timestamp;
     return header;
-  }
-  ExtendedHeader AnswerTo(const ServerSession& session, const ServerSlot& slot,
-                          MessageType type) const {
-    return AnswerTo(session, slot, type, NowNs());
   }
   static ExtendedHeader Control(ControlKind kind, const ExtendedHeader& question);
   // Sends `body` behind `header` in `packet`, which may be null.

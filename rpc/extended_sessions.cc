@@ -296,7 +296,7 @@ bool ExtendedServer::TellOfDraining() {
 
 void ExtendedServer::Tell(ServerSession& session, ControlKind kind, DropReason code) {
   if (kind == ControlKind::kDrain) session.told_to_drain = 1;
-  ExtendedHeader header = HeaderTo(session, MessageType::kAck, 0);
+  ExtendedHeader header = HeaderTo(session, MessageType::kAck, 0, NowNs());
   header.kind = kind;
   header.code = code;
   Send(session.peer, header, {}, core_.port->pool().Allocate());

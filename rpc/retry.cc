@@ -57,7 +57,7 @@ void RetriedCall::Start(Callback done) {
   starting_ = true;
   ++caller_.outstanding_;
   ++caller_.stats_.calls;
-  deadline_ns_ = caller_.client_.DeadlineNs(options_);
+  deadline_ns_ = caller_.client_.DeadlineNs(options_, now_ns);
   absl::Status fits = policy_.Validate();
   if (fits.ok() && caller_.servers_.empty()) {
     fits = absl::FailedPreconditionError("the caller has no servers");

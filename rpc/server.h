@@ -108,18 +108,18 @@ class Server : public Pollable {
     std::unique_ptr<Server> server(new Server(loop, *std::move(protected_port), options));
     if constexpr (std::is_invocable_v<F&, HandlerTasks&, ServerCall>) {
       server->core_.handler = [&tasks = server->core_.tasks,
-                               handler = std::move(handler)](ServerCall call) mutable {
+                               handler = std::move(handler)](ServerCall&& call) mutable {
         return handler(tasks, std::move(call));
       };
     } else if constexpr (std::is_void_v<std::invoke_result_t<F&, ServerCall>>) {
       server->core_.handler =
-          [handler = std::move(handler)](ServerCall call) mutable -> HandlerTasks::Running* {
+          [handler = std::move(handler)](ServerCall&& call) mutable -> HandlerTasks::Running* {
         handler(std::move(call));
         return nullptr;
       };
     } else {
       server->core_.handler = [&tasks = server->core_.tasks,
-                               handler = std::move(handler)](ServerCall call) mutable {
+                               handler = std::move(handler)](ServerCall&& call) mutable {
         return tasks.Spawn(handler(std::move(call)));
       };
     }

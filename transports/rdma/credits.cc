@@ -10,7 +10,9 @@ namespace {
 // Those that go within so short a time settle together, so that the list stays short.
 constexpr int64_t kTogetherNs = 10'000'000;
 
-uint32_t ReserveOf(uint32_t slots) { return std::max<uint32_t>(32, slots / 16); }
+uint32_t ReserveOf(uint32_t slots) {
+  return std::max(SlotShares::kMinReserve, slots / SlotShares::kReserveRatio);
+}
 
 }  // namespace
 

@@ -22,6 +22,7 @@
 #ifndef WEFT_TRANSPORTS_RDMA_CREDITS_H_
 #define WEFT_TRANSPORTS_RDMA_CREDITS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -30,8 +31,9 @@ namespace weft::rdma {
 
 // What this side may send to a peer: sequence numbers from `next` up to, but not, `limit`.
 struct Allowance {
-  // An edge further ahead is a lie.
-  static constexpr uint32_t kMaxWindow = 32'768;
+  // An edge further ahead is a lie. A quarter of what the 16 bits of a header tell apart, so that
+  // neither what is sent nor what comes late is taken for another number.
+  static constexpr uint32_t kMaxWindow = 16'384;
 
   uint32_t next = 0;
   uint32_t limit = 0;
@@ -78,6 +80,9 @@ enum class Arrival : uint8_t {
 class SlotShares {
  public:
   static constexpr uint32_t kMinSlots = 64;
+  // The reserve is a part of the slots, but not less than that.
+  static constexpr uint32_t kReserveRatio = 16;
+  static constexpr uint32_t kMinReserve = 32;
   static constexpr uint32_t kMaxWindow = 1024;
   static constexpr uint32_t kFirstWindow = 16;
   // How long slots of a peer that has gone are not given to others: what it has sent may still be
@@ -89,7 +94,7 @@ class SlotShares {
 
   // Those that there are slots for: max_peers, or less.
   uint32_t max_peers() const { return max_peers_; }
-  // How many slots may be without a buffer.
+  // Slots that are never lent.
   uint32_t reserve() const { return reserve_; }
   uint32_t free() const { return free_; }
 
@@ -122,6 +127,8 @@ class SlotShares {
 
   // Of all peers, and of those that have gone: what may be sent to this port at the most.
   uint32_t outstanding() const { return slots_ - reserve_ - free_ - 2 * (max_peers_ - peers_); }
+  // Of the reserve, what goes with so much: receives to be posted beyond outstanding().
+  uint32_t margin() const { return std::max(kMinReserve, outstanding() / kReserveRatio); }
 
  private:
   struct Settling {

@@ -213,16 +213,16 @@ TEST(SlotShares, ACreditIsDueWhenHalfIsUsed) {
 }
 
 TEST(Header, ReadsWhatItWrites) {
-  const Header header = {Header::Kind::kData, Header::kWantsMore, 0x01020304, 0x05060708,
-                         0x090a0b0c};
+  const Header header = {
+      .wants_more = true, .number = 0x01020304, .sequence = 0x0506, .edge = 0x0708};
   uint8_t bytes[kHeaderBytes];
   WriteHeader(header, bytes);
-  const uint8_t golden[kHeaderBytes] = {1, 1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+  const uint8_t golden[kHeaderBytes] = {0x41, 2, 3, 4, 5, 6, 7, 8};
   for (size_t i = 0; i < kHeaderBytes; ++i) EXPECT_EQ(bytes[i], golden[i]) << i;
   Header read;
   ASSERT_TRUE(ParseHeader(bytes, &read));
-  EXPECT_EQ(read.kind, header.kind);
-  EXPECT_EQ(read.flags, header.flags);
+  EXPECT_FALSE(read.credit);
+  EXPECT_TRUE(read.wants_more);
   EXPECT_EQ(read.number, header.number);
   EXPECT_EQ(read.sequence, header.sequence);
   EXPECT_EQ(read.edge, header.edge);
@@ -233,15 +233,32 @@ TEST(Header, RefusesWhatNobodyWrites) {
   uint8_t bytes[kHeaderBytes + 1] = {};
   WriteHeader(header, bytes);
   EXPECT_FALSE(ParseHeader({bytes, kHeaderBytes - 1}, &header));
-  for (const auto& [at, value] : {std::pair{0, 0}, {0, 3}, {0, 0x41}, {1, 2}, {2, 1}, {3, 1}}) {
-    uint8_t crooked[kHeaderBytes];
-    WriteHeader({}, crooked);
-    crooked[at] = static_cast<uint8_t>(value);
-    EXPECT_FALSE(ParseHeader(crooked, &header)) << at;
-  }
-  WriteHeader({.kind = Header::Kind::kCredit}, bytes);
+  WriteHeader({.credit = true}, bytes);
   EXPECT_TRUE(ParseHeader({bytes, kHeaderBytes}, &header));
-  EXPECT_FALSE(ParseHeader(bytes, &header));  // a kCredit carries nothing
+  EXPECT_TRUE(header.credit);
+  EXPECT_FALSE(ParseHeader(bytes, &header));  // a credit carries nothing
+  WriteHeader({.credit = true, .wants_more = true}, bytes);
+  EXPECT_FALSE(ParseHeader({bytes, kHeaderBytes}, &header));
+}
+
+TEST(Header, NumbersLongerThanItsFieldAreOnesOwn) {
+  uint8_t bytes[kHeaderBytes];
+  WriteHeader({.number = 0xffffffff}, bytes);
+  Header header;
+  ASSERT_TRUE(ParseHeader(bytes, &header));
+  EXPECT_FALSE(header.credit);
+  EXPECT_FALSE(header.wants_more);
+  EXPECT_EQ(header.number, Header::kNumberMask);
+}
+
+TEST(Header, SequenceNumbersAreTheNearest) {
+  constexpr uint32_t kWindow = Allowance::kMaxWindow;
+  for (const uint32_t known : {0u, 1u, 0x7fffu, 0xffffu, 0x10000u, 0x12345678u, 0xffffffffu}) {
+    for (const uint32_t ahead : {0u, 1u, 1024u, kWindow, 0u - 1u, 0u - kWindow}) {
+      const uint32_t sequence = known + ahead;
+      EXPECT_EQ(FullSequence(static_cast<uint16_t>(sequence), known), sequence);
+    }
+  }
 }
 
 }  // namespace

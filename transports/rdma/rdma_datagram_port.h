@@ -144,7 +144,8 @@ class RdmaDatagramPort final : public DatagramPort,
   bool Sendable(const Datagram& datagram, const PeerEntry* entry) const;
   // Makes the next of sends_ of it. False when it needs a copy and there is no buffer for it.
   bool Lay(PeerEntry& entry, Buffer& buffer);
-  void LayOut(PeerEntry& entry, const Header& header, Buffer buffer);
+  // `header` says what it is; the rest of it is filled in.
+  void LayOut(PeerEntry& entry, Header header, uint32_t sequence, Buffer buffer);
   bool Copy(Buffer& buffer);
   size_t free_send_slots() const { return in_flight_.size() - (posted_ - sent_); }
   void PostSends();
@@ -159,7 +160,7 @@ class RdmaDatagramPort final : public DatagramPort,
   void SendCredits();
   // Receives that should be posted and are not.
   uint32_t receives_short() const {
-    const uint32_t wanted = shares_.reserve() + shares_.outstanding();
+    const uint32_t wanted = shares_.margin() + shares_.outstanding();
     return wanted - std::min(wanted, receives_);
   }
   void Refill();
@@ -254,7 +255,7 @@ class RdmaDatagramPort final : public DatagramPort,
   // Receiving.
   PeerTable peers_;
   SlotShares shares_;
-  // Posted are as many as credits promise, and the reserve: what comes goes through few buffers
+  // Posted are as many as credits promise, and a margin: what comes goes through few buffers
   // again and again, which stay near the processor. The buffers of the other slots lie ready.
   uint32_t receives_ = 0;      // posted
   std::vector<Buffer> spare_;  // of slots that are promised to nobody

@@ -67,17 +67,17 @@ bool RdmaDatagramPort::Lay(PeerEntry& entry, Buffer& buffer) {
   if (!can_go) [[unlikely]] {
     if (!Copy(buffer)) return false;
   }
-  Header header;
-  header.number = entry.remote_number;
-  header.sequence = entry.out.next++;
-  header.edge = entry.in.limit;
-  if (entry.out.left() == 0) header.flags = Header::kWantsMore;
-  LayOut(entry, header, std::move(buffer));
+  const uint32_t sequence = entry.out.next++;
+  LayOut(entry, {.wants_more = entry.out.left() == 0}, sequence, std::move(buffer));
   return true;
 }
 
-inline void RdmaDatagramPort::LayOut(PeerEntry& entry, const Header& header, Buffer buffer) {
-  entry.in.told = header.edge;
+inline void RdmaDatagramPort::LayOut(PeerEntry& entry, Header header, uint32_t sequence,
+                                     Buffer buffer) {
+  header.number = entry.remote_number;
+  header.sequence = static_cast<uint16_t>(sequence);
+  header.edge = static_cast<uint16_t>(entry.in.limit);
+  entry.in.told = entry.in.limit;
   WriteHeader(header, buffer.Prepend(kHeaderBytes));
   UdSend& send = sends_[laid_];
   send.pieces[0] = {reinterpret_cast<uint64_t>(buffer.data()), static_cast<uint32_t>(buffer.size()),
@@ -200,7 +200,7 @@ inline size_t RdmaDatagramPort::ReceiveInto(absl::Span<Datagram> burst) {
     receives_ -= static_cast<uint32_t>(got);
     missing_ += static_cast<uint32_t>(got);
     // Before they are delivered: without others in their place they are not, see starved_.
-    if (receives_short() > shares_.reserve() / 2) [[unlikely]]
+    if (receives_short() > shares_.margin() / 2) [[unlikely]]
       Refill();
     for (size_t i = 0; i < got; ++i) {
       if (Handle(received_[i], &burst[n])) {
@@ -245,19 +245,21 @@ bool RdmaDatagramPort::Handle(UdReceived& received, Datagram* out) {
     return false;
   }
   PeerEntry* const entry = peers_.WithNumber(header.number);
-  if (entry == nullptr || entry->number != header.number || entry->qpn != received.qpn ||
-      entry->state != PeerEntry::State::kConnected ||
+  if (entry == nullptr || (entry->number & Header::kNumberMask) != header.number ||
+      entry->qpn != received.qpn || entry->state != PeerEntry::State::kConnected ||
       (received.has_gid && !(entry->gid == received.gid))) [[unlikely]] {
     ++counts_.stray;
     return false;
   }
   entry->heard_at = entry->out.next;
-  if (header.edge != entry->out.limit) OnEdge(*entry, header.edge);
-  if (header.kind != Header::Kind::kData) [[unlikely]] {
+  const uint32_t edge = FullSequence(header.edge, entry->out.limit);
+  if (edge != entry->out.limit) OnEdge(*entry, edge);
+  if (header.credit) [[unlikely]] {
     ++counts_.credits_received;
     return false;
   }
-  const Arrival arrival = shares_.OnArrival(&entry->in, header.sequence);
+  const Arrival arrival =
+      shares_.OnArrival(&entry->in, FullSequence(header.sequence, entry->in.next));
   if (arrival != Arrival::kNew) [[unlikely]] {
     if (arrival == Arrival::kBeyond) {
       ++counts_.beyond_credit;
@@ -266,7 +268,7 @@ bool RdmaDatagramPort::Handle(UdReceived& received, Datagram* out) {
     }
     ++counts_.late;
   }
-  if (header.flags != 0) [[unlikely]]
+  if (header.wants_more) [[unlikely]]
     slots_wanted_ |= !shares_.Grow(&entry->in);
   OweCredit(*entry);
   if (starved_) [[unlikely]] {
@@ -315,12 +317,7 @@ void RdmaDatagramPort::SendCredit(PeerEntry& entry, Buffer buffer) {
   entry.in.credit_sent = true;
   entry.in.credit_seen_at = entry.in.told;
   ++counts_.credits_sent;
-  Header header;
-  header.kind = Header::Kind::kCredit;
-  header.number = entry.remote_number;
-  header.sequence = entry.out.next;
-  header.edge = entry.in.limit;
-  LayOut(entry, header, std::move(buffer));
+  LayOut(entry, {.credit = true}, entry.out.next, std::move(buffer));
   if (laid_ == kBatch) PostSends();
 }
 
@@ -336,7 +333,7 @@ void RdmaDatagramPort::Refill() {
     for (size_t i = posted; i < n; ++i) spare_.push_back(std::move(fresh[i]));
     if (posted < wanted) break;
   }
-  starved_ = receives_short() > shares_.reserve() / 2;
+  starved_ = receives_short() > shares_.margin() / 2;
   for (; missing_ > 0; --missing_) {
     Buffer buffer = pool_.Allocate();
     if (!buffer) break;

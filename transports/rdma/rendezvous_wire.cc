@@ -10,7 +10,7 @@ namespace weft::rdma {
 namespace {
 
 constexpr uint32_t kMagic = 0x57524456;  // "WRDV"
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kVersion = 2;
 constexpr size_t kMaxNameBytes = 64;
 constexpr uint32_t kMax24 = 0xffffff;
 
