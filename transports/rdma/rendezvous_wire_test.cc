@@ -40,7 +40,7 @@ TEST(RendezvousWireTest, AQuestionForAConnection) {
   const std::string bytes = BytesOf(ask);
   EXPECT_EQ(absl::BytesToHexString(bytes),
             "57524456"                          // magic
-            "01010209"                          // version, ask, memory, worker
+            "02010209"                          // version, ask, memory, worker
             "0102030405060708"                  // id
             "1112131415161718"                  // incarnation
             "00000000000000000000ffff0a4d0001"  // GID
