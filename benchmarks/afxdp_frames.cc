@@ -28,7 +28,6 @@ namespace weft::benchmarks {
 namespace {
 
 constexpr size_t kFrameBytes = 64;
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 
 struct OpenedPort {
   std::unique_ptr<Transport> transport;

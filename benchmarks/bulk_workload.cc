@@ -22,7 +22,6 @@ namespace {
 
 using Direction = BulkWorkload::Direction;
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 // Messages that are sent in turn: long ones are more than caches hold, as for the copy that they
 // are compared with.
 constexpr size_t kMessages = 16;

@@ -21,7 +21,6 @@ namespace {
 
 using Victim = DeathWorkload::Victim;
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 // What a call is given: that alone would not end it in time.
 constexpr absl::Duration kCallTimeout = absl::Seconds(50);
 constexpr size_t kOutstanding = 32;   // echoed at once, again and again

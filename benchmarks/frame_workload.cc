@@ -19,7 +19,6 @@
 namespace weft::benchmarks {
 namespace {
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr size_t kBurst = 32;
 constexpr size_t kPayloadBytes = floors::kRequestBytes;
 constexpr char kServerIp[] = "10.0.0.1";

@@ -25,7 +25,6 @@ constexpr uint16_t kPort = 80;
 constexpr int kConnections = 64;
 constexpr size_t kPageBytes = 64;
 constexpr absl::Duration kWarmUp = absl::Milliseconds(100);
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 
 // Of this thread.
 int64_t CpuNs() {

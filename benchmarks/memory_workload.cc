@@ -32,7 +32,6 @@ namespace {
 
 using Kind = MemoryOperation::Kind;
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr size_t kRegionBytes = size_t{4} << 20;
 
 // What the owner tells the user, in memory that both have.

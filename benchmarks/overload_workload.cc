@@ -20,7 +20,6 @@
 namespace weft::benchmarks {
 namespace {
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr size_t kOutstandingToSaturate = 16;  // of each client
 constexpr int64_t kRetryNs = 50'000;           // in a closed loop, after a refusal
 

@@ -13,7 +13,7 @@
 //   int main(int argc, char** argv) {
 //     if (IsPeer(argc, argv)) return RunPeer(argc, argv, kRoles);
 //     auto server = PeerProcess::Start({.role = "server", .core = 1});
-//     auto port = (*server)->AwaitReport(absl::Seconds(5));
+//     auto port = (*server)->AwaitReport(kStartTimeout);
 //
 // A peer never outlives its program: it is killed when its PeerProcess is destroyed, when the
 // thread that started it ends, and in any case when its lifetime is over.
@@ -35,6 +35,10 @@
 #include "absl/types/span.h"
 
 namespace weft::benchmarks {
+
+// Who has started a peer gives it that long to say that it is ready: a busy machine may let it wait
+// for a processor.
+inline constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 
 // What a role sees of its process.
 class Peer {

@@ -32,7 +32,6 @@
 namespace weft::benchmarks {
 namespace {
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr absl::Duration kFirstReplyTimeout = absl::Milliseconds(100);
 // Of long messages, that are sent in turn.
 constexpr size_t kMessages = 16;

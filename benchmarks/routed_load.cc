@@ -31,7 +31,6 @@
 namespace weft::benchmarks {
 namespace {
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr size_t kBurst = kTrafficBurst;
 constexpr size_t kOutstanding = 512;
 constexpr uint32_t kSlots = kOutstanding;  // of each server: nothing has to wait

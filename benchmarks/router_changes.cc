@@ -35,7 +35,6 @@
 namespace weft::benchmarks {
 namespace {
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr absl::Duration kPatience = absl::Seconds(2);  // of the client, with each request
 constexpr absl::Duration kLook = absl::Microseconds(500);
 constexpr double kRatePerS = 5000;

@@ -30,7 +30,6 @@
 namespace weft::benchmarks {
 namespace {
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr absl::Duration kPatience = absl::Seconds(2);  // of the client, with each request
 constexpr size_t kOutstandingMax = 1024;
 

@@ -20,7 +20,6 @@
 namespace weft::benchmarks {
 namespace {
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr absl::Duration kFirstReplyTimeout = absl::Milliseconds(20);
 
 absl::StatusOr<RpcResult> ResultOf(const rpc::LoadGenerator& load) {

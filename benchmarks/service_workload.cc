@@ -29,7 +29,6 @@ namespace {
 using Guise = ServiceWorkload::Guise;
 using Kind = ServiceWorkload::Kind;
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr size_t kSmallBytes = 64;
 constexpr size_t kOutstanding = 32;
 constexpr size_t kLongBytes = size_t{8} << 20;

@@ -27,7 +27,6 @@
 namespace weft::benchmarks {
 namespace {
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr absl::Duration kPassTimeout = absl::Seconds(60);  // for a call in each session
 constexpr size_t kConnecting = 64;                          // at a time
 constexpr size_t kIdleOutstanding = 32;

@@ -21,7 +21,6 @@ namespace {
 
 using testnet::Namespace;
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr char kReceiverIp[] = "10.9.8.1";
 constexpr char kSenderIp[] = "10.9.8.2";
 constexpr char kReceiverDevice[] = "weftbulk0";

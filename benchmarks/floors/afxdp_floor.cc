@@ -29,7 +29,6 @@ constexpr uint32_t kChunkBytes = 2048;
 constexpr uint32_t kChunks = 1024;
 constexpr uint32_t kRingSlots = 512;
 constexpr int kBusyTries = 200;
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 
 // `return redirect_map(map, context->rx_queue_index, XDP_PASS)`.
 int LoadRedirect(int map) {

@@ -27,7 +27,6 @@ namespace {
 constexpr uint16_t kBurst = 32;
 constexpr uint16_t kDescriptors = 1024;
 constexpr uint32_t kMemoryMb = 128;
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr absl::Duration kDurationMax = absl::Seconds(10);
 
 // One queue pair, used as DPDK's own examples do it: mbufs of a pool with a cache, on a thread that

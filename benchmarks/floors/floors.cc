@@ -25,7 +25,6 @@ constexpr PeerRole kRoles[] = {
     {"floor-memcpy-client", &CopyMemory},
 };
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 constexpr absl::Duration kDurationMax = absl::Seconds(10);
 
 // A pair of processes: `mechanism` picks their roles, and `argument` is the last one of each.

@@ -20,7 +20,6 @@ namespace weft::benchmarks::floors {
 namespace {
 
 constexpr uint16_t kEtherType = 0x88b5;  // for experiments (IEEE 802)
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 
 // A socket for frames of kEtherType. Never given back: its process ends with it.
 absl::StatusOr<int> OpenSocket(const char* interface) {

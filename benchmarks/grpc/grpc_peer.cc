@@ -15,7 +15,6 @@ namespace weft::benchmarks::grpc_peer {
 namespace {
 
 constexpr PeerRole kRoles[] = {{"grpc-server", &Serve}, {"grpc-client", &Ask}};
-constexpr absl::Duration kStartTimeout = absl::Seconds(30);
 
 // Of what was tried on machines near and far, idle and busy, those that did not always lose.
 struct Candidate {
