@@ -22,7 +22,7 @@ absl::Status ConfigureLog(const LogOptions& options) {
   return absl::OkStatus();
 }
 
-void FlushLog() { internal::LogWriter::Get().Flush(absl::Seconds(1)); }
+void FlushLog(absl::Duration patience) { internal::LogWriter::Get().Flush(patience); }
 
 uint64_t LogLinesDropped() { return internal::LogWriter::Get().dropped(); }
 

@@ -32,6 +32,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace weft {
 
@@ -112,8 +113,8 @@ struct LogOptions {
 // thread, not a data path: it waits for what is queued to be written, as it was to be.
 absl::Status ConfigureLog(const LogOptions& options);
 
-// Waits until what this thread has logged is written, or a second has passed.
-void FlushLog();
+// Waits until what this thread has logged is written, at most that long.
+void FlushLog(absl::Duration patience = absl::Seconds(1));
 
 // Lines that were not written because they came too fast or could not be.
 uint64_t LogLinesDropped();

@@ -18,6 +18,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 #include "weft/core/allocation_counter.h"
 
 namespace weft {
@@ -35,10 +36,8 @@ class LogTest : public testing::Test {
     ASSERT_TRUE(ConfigureLog({.level = level, .format = format, .file = path_}).ok());
   }
 
-  // It waits a second at most, and the thread that writes for a processor.
-  static void Flush() {
-    for (int i = 0; i < 30; ++i) FlushLog();
-  }
+  // The thread that writes may wait for a processor.
+  static void Flush() { FlushLog(absl::Seconds(30)); }
   std::vector<std::string> Lines() const {
     Flush();
     std::ifstream in(path_);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/match.h"
+#include "absl/time/time.h"
 #include "weft/core/log.h"
 #include "weft/rpc/security/secure_fixture.h"
 #include "weft/transports/decorators/decorator.h"
@@ -240,8 +241,8 @@ TEST_F(SecureLifeTest, AFileThatCannotBeUsedChangesNothing) {
   client_ = Open("client", Role::kClient, PskConfig(files_, "a", TestKey('a')));
   Deliver(*client_, *client_->port().Resolve(Address::Sim("server")), *server_, "hello");
   const std::string problem(security->reload_status().message());
-  // It waits a second at most, and the thread that writes for a processor.
-  for (int i = 0; i < 30; ++i) FlushLog();
+  // The thread that writes may wait for a processor.
+  FlushLog(absl::Seconds(30));
   EXPECT_TRUE(absl::StrContains(testing::internal::GetCapturedStderr(),
                                 "WARNING changed key files cannot be used"));
   EXPECT_NE(problem.find("peers:1: a key is 32 to 128 hexadecimal digits"), std::string::npos)
